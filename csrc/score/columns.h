@@ -1,0 +1,82 @@
+// Columns of many pieces as raw pointers: what Python's records.ScoreColumns says, without Python.
+//
+// Inside a piece, runs are given by their ends relative to the piece's own run (see records.py); a PieceView resolves
+// them. Nothing here owns memory.
+#pragma once
+
+#include <cstdint>
+
+namespace midigpt::score {
+
+struct Columns {
+    std::int32_t resolution = 480;  // ticks per quarter note
+    std::int64_t num_pieces = 0;
+    const std::int32_t* tempo = nullptr;
+    const std::int64_t* track_offsets = nullptr;  // [num_pieces + 1], as are the next three
+    const std::int64_t* bar_offsets = nullptr;
+    const std::int64_t* cell_offsets = nullptr;
+    const std::int64_t* note_offsets = nullptr;
+    const std::uint8_t* track_program = nullptr;
+    const std::uint8_t* track_drum = nullptr;
+    const std::int8_t* track_nomml = nullptr;  // -1: none
+    const std::int32_t* track_cell_end = nullptr;
+    const std::int32_t* track_bar_end = nullptr;  // nullptr: the tracks of a piece share its bars
+    const std::int32_t* bar_numerator = nullptr;
+    const std::int32_t* bar_denominator = nullptr;
+    const double* bar_length = nullptr;  // quarter notes
+    const std::int32_t* cell_bar = nullptr;
+    const std::int32_t* cell_note_end = nullptr;
+    const std::int32_t* note_onset = nullptr;  // ticks within the bar
+    const std::int32_t* note_duration = nullptr;
+    const std::uint8_t* note_pitch = nullptr;
+    const std::uint8_t* note_velocity = nullptr;
+    const std::int16_t* note_microtiming = nullptr;  // 1/resolution of a tick
+};
+
+// A half-open run of indices.
+struct Run {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    [[nodiscard]] std::int64_t size() const { return end - begin; }
+};
+
+// One piece of Columns. All returned indices are absolute positions in the columns.
+class PieceView {
+   public:
+    PieceView(const Columns& columns, std::int64_t piece) : c_(&columns), piece_(piece) {}
+
+    [[nodiscard]] const Columns& columns() const { return *c_; }
+    [[nodiscard]] std::int64_t num_tracks() const {
+        return c_->track_offsets[piece_ + 1] - c_->track_offsets[piece_];
+    }
+    [[nodiscard]] std::int64_t track_index(std::int64_t track) const { return c_->track_offsets[piece_] + track; }
+
+    // Bars of a track; for shared bars the same run for every track.
+    [[nodiscard]] Run bars(std::int64_t track) const {
+        const std::int64_t first = c_->bar_offsets[piece_];
+        if (c_->track_bar_end == nullptr) return {first, c_->bar_offsets[piece_ + 1]};
+        return sub_run(first, c_->track_bar_end, track);
+    }
+    // Non-empty (track, bar) cells of a track, ascending by bar.
+    [[nodiscard]] Run cells(std::int64_t track) const {
+        return sub_run(c_->cell_offsets[piece_], c_->track_cell_end, track);
+    }
+    // Notes of one cell, given by its absolute index.
+    [[nodiscard]] Run notes(std::int64_t cell) const {
+        const std::int64_t first = c_->note_offsets[piece_];
+        const std::int64_t start = cell == c_->cell_offsets[piece_] ? 0 : c_->cell_note_end[cell - 1];
+        return {first + start, first + c_->cell_note_end[cell]};
+    }
+
+   private:
+    [[nodiscard]] Run sub_run(std::int64_t first, const std::int32_t* ends, std::int64_t track) const {
+        const std::int64_t index = track_index(track);
+        const std::int64_t start = track == 0 ? 0 : ends[index - 1];
+        return {first + start, first + ends[index]};
+    }
+
+    const Columns* c_;
+    std::int64_t piece_;
+};
+
+}  // namespace midigpt::score

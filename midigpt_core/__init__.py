@@ -1,0 +1,11 @@
+"""The framework: stages, contracts and the plugin system. It imports no plugin.
+
+Only light names stand here; everything else is imported from its module. Start reading at
+:mod:`midigpt_core.hookspecs`.
+"""
+
+from midigpt_core.hookspecs import API_VERSION, hookimpl
+
+__all__ = ["API_VERSION", "__version__", "hookimpl"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,124 @@
+"""The frozen records that plugins return, one class per kind of component.
+
+A record says what a component is called and where it is, never holds the component: ``target`` and ``options`` are
+import strings (``"package.module:attribute"``), so listing components imports none of them, and a reference to one
+travels to a spawned worker.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import Attribute, field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def _check_name(_record: object, attribute: Attribute[str], value: object) -> None:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(f"{attribute.name} {value!r} must be lower-case letters, digits, '-' and '_'")
+
+
+def _check_target(_record: object, attribute: Attribute[str], value: object) -> None:
+    if value is None and attribute.name == "options":
+        return
+    if not isinstance(value, str) or not _TARGET.fullmatch(value):
+        raise ValueError(f"{attribute.name} {value!r} must be an import string like 'package.module:name'")
+
+
+@frozen(kw_only=True)
+class ComponentSpec:
+    """One component. Build it as ``factory(options, context)`` with the factory that ``target`` names."""
+
+    #: The word for this kind in messages and on the command line.
+    kind: ClassVar[str] = "component"
+
+    name: str = field(validator=_check_name)
+    #: One line for ``midigpt plugins show``.
+    summary: str
+    #: ``"package.module:factory"``.
+    target: str = field(validator=_check_target)
+    #: ``"package.module:OptionsClass"``, an attrs class with a default for every field; None: no options.
+    options: str | None = field(default=None, validator=_check_target)
+    #: Capability names such as ``infill``, ``mask_bar``, ``genre``, ``kv_cache``.
+    provides: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    requires: frozenset[str] = field(default=frozenset(), converter=frozenset)
+
+
+@frozen(kw_only=True)
+class SourceSpec(ComponentSpec):
+    """Where pieces come from; builds a :class:`midigpt_core.contracts.Source`."""
+
+    kind: ClassVar[str] = "source"
+
+
+@frozen(kw_only=True)
+class EncoderSpec(ComponentSpec):
+    """Tokens from windows and scores from tokens; builds a :class:`midigpt_core.contracts.Encoder`."""
+
+    kind: ClassVar[str] = "encoder"
+
+
+@frozen(kw_only=True)
+class MaskSpec(ComponentSpec):
+    """Which bars are hidden; builds a :class:`midigpt_core.contracts.MaskStrategy`."""
+
+    kind: ClassVar[str] = "mask"
+
+
+@frozen(kw_only=True)
+class ArchitectureSpec(ComponentSpec):
+    """The model; builds a :class:`midigpt_core.contracts.Architecture`."""
+
+    kind: ClassVar[str] = "architecture"
+
+
+@frozen(kw_only=True)
+class LoggerSpec(ComponentSpec):
+    """A Lightning logger, or None for no logger."""
+
+    kind: ClassVar[str] = "logger"
+
+
+@frozen(kw_only=True)
+class CheckpointFormatSpec(ComponentSpec):
+    """A way to store a bundle; builds a :class:`midigpt_core.contracts.CheckpointFormat`."""
+
+    kind: ClassVar[str] = "checkpoint format"
+
+    #: File name endings, with the dot.
+    suffixes: tuple[str, ...] = ()
+    #: Whether a bundle of this format is a directory.
+    is_dir: bool = False
+    can_save: bool = True
+    #: Whether reading can run code that the file brings; such a format is used only when asked for by name.
+    unsafe: bool = False
+
+
+@frozen(kw_only=True)
+class ComponentRef:
+    """A resolved choice of component with its options: all that a worker needs to build it, and picklable.
+
+    ``options`` are plain values (from a configuration), structured into the options class where the component is built.
+    """
+
+    kind: str
+    name: str
+    target: str
+    options_class: str | None = None
+    options: Mapping[str, Any] = field(factory=dict)
+    #: Where it came from, for messages and provenance.
+    plugin: str = ""
+    distribution: str = ""
+    version: str = ""
+    #: Folders of ``--plugins-dir`` plugins that must be importable where this is resolved.
+    import_paths: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        origin = f" of {self.distribution} {self.version}".rstrip() if self.distribution else ""
+        return f"{self.kind} {self.name!r}{origin}"

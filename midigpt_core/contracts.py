@@ -1,0 +1,288 @@
+"""What a built component must satisfy, kind by kind. Shapes use the legend of :mod:`midigpt_core.records`.
+
+A factory is called as ``factory(options, context)``: ``options`` is an instance of the options class that the record
+names (None without one), ``context`` one of the records below. After that, everything is a plain call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from attrs import Factory, field, frozen
+
+from midigpt_core.records import TokenStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+    import torch
+    from torch import Tensor
+
+    from midigpt_core.config import TrainConfig
+    from midigpt_core.records import (
+        BoolArray,
+        Corpus,
+        Int32Array,
+        Int64Array,
+        TokenBatch,
+        UInt64Array,
+        Vocabulary,
+        WindowBatch,
+    )
+    from midigpt_core.score import Score
+
+
+# --- sources -------------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class SourceContext:
+    """What a source reads: paths as the user gave them (files, folders or globs)."""
+
+    paths: tuple[str, ...]
+
+
+@frozen(eq=False, kw_only=True)
+class RowBatch:
+    """Rows of a shard that passed the row filter, in the order of the file."""
+
+    #: int64[n], row numbers within the shard.
+    row: Int64Array
+    #: Names of the rows: Arrow string array, null where the source has none.
+    ids: pa.Array
+    #: MIDI files: Arrow large_binary array, null where the row has none.
+    midi: pa.Array
+    #: Comma-separated style names, decoded: Arrow string array, or None if the source has none.
+    genre: pa.Array | None = None
+    #: NOMML levels per track: Arrow list<int> array, or None.
+    nomml: pa.Array | None = None
+    #: Rows that the metadata filter left out since the batch before, by reason.
+    dropped: Mapping[str, int] = Factory(dict)
+
+
+@runtime_checkable
+class SourceShard(Protocol):
+    """One file of a source: the unit of caching, of parallel work and of loss when the machine dies."""
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+
+    def fingerprint(self) -> str:
+        """A string that changes when the shard's content does, e.g. the sha256 of its bytes, hexadecimal."""
+
+    def batches(self) -> Iterator[RowBatch]:
+        """The rows, once, in order. Memory is bounded by one batch. Raises :class:`midigpt_core.errors.DataError`
+        that names the file, and the row group or column, if the shard cannot be read."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where pieces come from. Iteration only: no random access, never sent to training workers."""
+
+    def shards(self) -> Sequence[SourceShard]:
+        """The shards in a stable order. Raises :class:`midigpt_core.errors.DataError` if a path leads nowhere."""
+
+
+# --- encoders ------------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class EncoderContext:
+    """Nothing yet: an encoder is made from its options alone."""
+
+
+@runtime_checkable
+class Grammar(Protocol):
+    """Which tokens may come next, for N sequences at once."""
+
+    def start(self, batch: TokenBatch) -> None:
+        """Begin with N prompts."""
+
+    def mask(self, out: BoolArray) -> None:
+        """Write into ``out`` bool[N, V] whether each token may come next."""
+
+    def advance(self, tokens: Int32Array) -> None:
+        """Take the next token int32[N] of every sequence."""
+
+
+class Encoder(ABC):
+    """Tokens from windows, scores from tokens. Must be cheap to pickle or to rebuild from :meth:`to_config`."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def vocab_size(self) -> int:
+        return self.vocabulary.size
+
+    @property
+    @abstractmethod
+    def provides(self) -> frozenset[str]:
+        """Capabilities of this encoder as configured: ``infill``, ``mask_bar``, ``genre``, ``use_velocity``, …"""
+
+    @property
+    def window_sizes(self) -> tuple[int, ...]:
+        """Window sizes (bars) that the encoder can announce, ascending; empty: any."""
+        return ()
+
+    @abstractmethod
+    def to_config(self) -> dict[str, Any]:
+        """Plain values from which the same encoder can be built; stored in every bundle."""
+
+    def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray | None:
+        """Which time signatures (pairwise) can be written: bool[n]; None: all."""
+        return None
+
+    def genre_id(self, name: str) -> int:
+        """The id of a style name, -1 if the encoder does not know it."""
+        return -1
+
+    @abstractmethod
+    def encode_batch(self, corpus: Corpus, windows: WindowBatch, max_tokens: Int32Array) -> TokenBatch:
+        """Encode N windows, each within ``max_tokens`` int32[N] tokens (0 or less: no limit).
+
+        An AR window (no infill cell) that is too long is cut at a bar line and keeps its header; an infill window loses
+        tracks, those without infill cells first, from the last on. ``status`` says what happened; no window raises.
+        """
+
+    @abstractmethod
+    def decode(self, tokens: Int32Array) -> Score:
+        """The score that a token sequence says. Raises :class:`midigpt_core.errors.EncodingError` on a foreign id."""
+
+    def grammar(self) -> Grammar | None:
+        """A fresh grammar, or None: unconstrained."""
+        return None
+
+
+# --- masks ---------------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class MaskContext:
+    """What a mask strategy may know of the run."""
+
+    #: The encoder's window sizes in bars.
+    window_sizes: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class MaskStrategy(Protocol):
+    """Which bars are hidden. Whether a window is masked at all (``mask_apply_probability``) stays with the core."""
+
+    def hide(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
+        """``hidden`` bool[N, T, B] from ``valid`` and ``infill`` bool[N, T, B] and one key per window uint64[N].
+
+        Always ``hidden & ~valid`` and ``hidden & infill`` are empty, and equal keys give equal results whatever else
+        stands in the batch: draw from :mod:`midigpt_core.keys` with the window's key, never from a global generator.
+        """
+
+
+# --- architectures -------------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class ArchitectureContext:
+    vocab_size: int
+    #: Longest sequence in tokens (``n_positions``).
+    max_seq_len: int
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    """A ``torch.nn.Module`` that also says how it was made."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Logits [B, L, V] for ``input_ids`` int64[B, L].
+
+        ``document_ids`` int32[B, L] counts documents from 0 within a row (-1: padding): a token sees only earlier
+        tokens of its own document, bit for bit as if the document stood alone. None: one document per row.
+        ``cache``: a key-value cache made by :meth:`make_cache` where the architecture provides ``kv_cache``.
+        """
+
+    def architecture_config(self) -> dict[str, Any]:
+        """Plain values that, with the name, build the same module; stored in every bundle."""
+
+
+# --- loggers and callbacks -----------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class LoggerContext:
+    run_dir: Path
+    run_name: str
+
+
+@frozen(eq=False, kw_only=True)
+class RunContext:
+    """What ``midigpt_callbacks`` is told of a run."""
+
+    run_dir: Path
+    run_name: str
+    config: TrainConfig
+    encoder: Encoder
+
+
+# --- checkpoint formats --------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class FormatContext:
+    """How a checkpoint format may read."""
+
+    #: The user asked, by name, to let the file run code. Only formats marked ``unsafe`` or that say so may heed it.
+    allow_unsafe: bool = False
+
+
+@frozen(eq=False, kw_only=True)
+class BundleHeader:
+    """What a bundle is, without its tensors."""
+
+    #: Component name of the architecture, e.g. ``"gpt2"``.
+    architecture: str
+    #: ``vocab_size``, ``n_positions``, ``n_embd``, ``n_layer``, ``n_head`` for gpt2.
+    architecture_config: Mapping[str, Any]
+    #: Component name of the encoder, e.g. ``"midigpt"``.
+    encoder: str
+    encoder_config: Mapping[str, Any]
+    #: Who made it: core, plugins, versions, option hashes, corpus fingerprint, steps, metrics.
+    provenance: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(eq=False, kw_only=True)
+class Bundle(BundleHeader):
+    """Weights and encoder: what inference and fine-tuning need, and no training state."""
+
+    state_dict: Mapping[str, Tensor]
+
+
+@runtime_checkable
+class CheckpointFormat(Protocol):
+    """Reads and writes bundles. Treats every file as hostile: limits first, typed errors, nothing executed."""
+
+    def matches(self, path: Path) -> bool:
+        """Whether ``path`` looks like this format (name and magic bytes only)."""
+
+    def read_header(self, path: Path) -> BundleHeader:
+        """The header, no tensor loaded. Raises :class:`midigpt_core.errors.CheckpointError`."""
+
+    def save(self, bundle: Bundle, path: Path) -> None:
+        """Write atomically (:mod:`midigpt_core.files`)."""
+
+    def load(self, path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Bundle:
+        """The whole bundle. Raises :class:`midigpt_core.errors.CheckpointError` naming the file and what is wrong."""
+
+
+def status_name(status: int) -> str:
+    """``"tracks_dropped"`` for a :class:`TokenStatus` value, for tables of counts."""
+    return TokenStatus(status).name.lower()

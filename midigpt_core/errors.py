@@ -1,0 +1,68 @@
+"""Errors that a user can act on. Each message names what is wrong and where, and ends with the next action.
+
+The command line prints a :class:`MidigptError` as one line and exits with :attr:`MidigptError.exit_code`; every other
+exception is a bug, ours or a plugin's, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class MidigptError(Exception):
+    """Base of every error that the user, not the programmer, can put right."""
+
+    exit_code = 2
+
+
+class ConfigError(MidigptError):
+    """A configuration key or value that cannot be used; names the key's path."""
+
+
+class DataError(MidigptError):
+    """A file or row that cannot be used; names the file, and the row or field."""
+
+
+class CorpusError(DataError):
+    """A corpus that is damaged, missing or of another version."""
+
+
+class CheckpointError(MidigptError):
+    """A bundle or checkpoint that cannot be read, written or continued from."""
+
+
+class EncodingError(MidigptError):
+    """A score or request that an encoder cannot express, or tokens that it cannot decode."""
+
+
+class PluginError(MidigptError):
+    """A plugin that was asked for and cannot be used, or a component name that cannot be resolved."""
+
+
+class ComponentError(Exception):
+    """A bug in a plugin's component, raised where it happened. Not a :class:`MidigptError`: it keeps its traceback.
+
+    ``component`` reads ``mask 'swing' of midigpt-plugin-acme 0.3``; ``where`` names the piece, row or step.
+    """
+
+    def __init__(self, component: str, where: str, cause: BaseException) -> None:
+        super().__init__(f"{component} failed ({where}): {type(cause).__name__}: {cause}")
+        self.component = component
+        self.where = where
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` for the closest of ``names``, or an empty string."""
+    matches = get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def unknown_name(kind: str, name: str, names: Iterable[str]) -> str:
+    """The message for a name that is not among ``names``, with the nearest and all that there are."""
+    available = sorted(names)
+    listed = ", ".join(available) if available else "none"
+    return f"no {kind} named {name!r}.{nearest(name, available)} Available: {listed}."

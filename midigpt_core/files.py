@@ -1,0 +1,105 @@
+"""Durable files: every byte that must survive is written here.
+
+A write goes to a temporary file in the *same folder* (a rename is atomic only within one file system), is flushed to
+the disk, renamed over the target, and the folder is flushed too. A reader sees the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from midigpt_core.errors import MidigptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TEMPORARY_MARK = ".midigpt-tmp-"
+
+
+class WriteError(MidigptError):
+    """A file that could not be written; the previous one, if any, is untouched."""
+
+
+def _explain(path: Path, error: OSError) -> WriteError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WriteError(f"{path}: the disk is full. Free some space, or choose another folder, and run again.")
+    reason = error.strerror or str(error)
+    return WriteError(f"{path}: cannot be written ({reason}). Choose a folder that you can write to.")
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path to write; on a clean exit it replaces ``path``, on any exception it is removed.
+
+    For libraries that insist on opening the file themselves. Raises :class:`WriteError` if the disk is full or the
+    folder cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(target)
+        _fsync_folder(target.parent)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno is None:
+            raise
+        raise _explain(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A binary stream whose content becomes ``path`` on a clean exit."""
+    with atomic_path(path) as temporary, temporary.open("xb") as stream:
+        yield stream
+        stream.flush()
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace ``path`` by ``content``."""
+    with atomic_writer(path) as stream:
+        stream.write(content)
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Replace ``path`` by ``content`` in UTF-8."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> int:
+    """Remove temporary files in ``folder`` whose writer is gone; returns how many."""
+    removed = 0
+    for leftover in Path(folder).glob(f"{_TEMPORARY_MARK}*"):
+        owner = leftover.name.removeprefix(_TEMPORARY_MARK).split("-", 1)[0]
+        if owner.isdigit() and _is_alive(int(owner)):
+            continue
+        leftover.unlink(missing_ok=True)
+        removed += 1
+    return removed
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,87 @@
+"""Randomness as a pure function of keys: Philox4x32-10 counters, vectorised.
+
+No generator is kept anywhere. A stage derives a key from (seed, block, draw, stage) and reads uniform numbers at
+counters 0, 1, …; the same key gives the same numbers in any process, thread or order.
+
+Source: J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011; the constants
+and the known-answer vectors in the tests are those of its Random123 library.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from midigpt_core.records import Float64Array, UInt64Array
+
+_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+_ROUNDS = 10
+
+
+class Stage(IntEnum):
+    """Which decision a draw belongs to. Values are part of a run's identity: never renumber."""
+
+    PIECE = 1
+    WINDOW = 2
+    AUGMENT = 3
+    INFILL = 4
+    MASK_GATE = 5
+    MASK = 6
+    OPTIONS = 7
+    MIX = 8
+    PACK = 9
+    INIT = 10
+    SAMPLE = 11
+
+
+def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:
+    """Philox4x32-10 of counters uint64[n, 2] under keys uint64[n]: uint64[n, 2].
+
+    A 64-bit word holds two of the cipher's 32-bit words, the first in its low half.
+    """
+    c0, c1 = counter[:, 0] & _LOW, counter[:, 0] >> _SHIFT
+    c2, c3 = counter[:, 1] & _LOW, counter[:, 1] >> _SHIFT
+    k0, k1 = key & _LOW, key >> _SHIFT
+    for _ in range(_ROUNDS):
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (p1 >> _SHIFT) ^ c1 ^ k0, p1 & _LOW, (p0 >> _SHIFT) ^ c3 ^ k1, p0 & _LOW
+        k0, k1 = (k0 + np.uint64(_WEYL[0])) & _LOW, (k1 + np.uint64(_WEYL[1])) & _LOW
+    return np.stack([c0 | c1 << _SHIFT, c2 | c3 << _SHIFT], axis=1)
+
+
+def derive(key: UInt64Array | int, stage: Stage, index: NDArray[np.integer] | int = 0) -> UInt64Array:
+    """Independent keys uint64[n] for ``stage`` and ``index`` (each scalar or [n]) under ``key``."""
+    keys, indices = np.broadcast_arrays(
+        np.asarray(key, dtype=np.uint64), np.asarray(index).astype(np.uint64, casting="unsafe")
+    )
+    # The top bit of the second counter word keeps derived keys apart from the numbers drawn by `bits`.
+    second = np.full(keys.size, (1 << 63) | int(stage), dtype=np.uint64)
+    return philox(np.stack([indices.ravel(), second], axis=1), keys.ravel())[:, 0]
+
+
+def bits(keys: UInt64Array, count: int) -> UInt64Array:
+    """``count`` uniform 64-bit words per key: uint64[n, count]."""
+    pairs = (count + 1) // 2
+    counter = np.zeros((len(keys) * pairs, 2), dtype=np.uint64)
+    counter[:, 0] = np.tile(np.arange(pairs, dtype=np.uint64), len(keys))
+    return philox(counter, np.repeat(keys, pairs)).reshape(len(keys), pairs * 2)[:, :count]
+
+
+def uniforms(keys: UInt64Array, count: int) -> Float64Array:
+    """``count`` numbers per key, uniform in [0, 1) with 53 bits: float64[n, count]."""
+    return (bits(keys, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def below(uniform: Float64Array, limit: NDArray[np.integer] | int) -> NDArray[np.int64]:
+    """Integers uniform in 0 .. limit-1 from numbers uniform in [0, 1); limits below 2**31 keep the bias under 2**-22."""
+    # A product just below the limit can round up to it.
+    scaled = np.floor(uniform * limit).astype(np.int64)
+    return np.minimum(scaled, np.maximum(np.asarray(limit, dtype=np.int64) - 1, 0))

@@ -1,0 +1,268 @@
+"""The records that carry everything between stages: flat arrays with documented shape, dtype and unit.
+
+Legend of the shape letters: N windows or pieces, P pieces, T tracks, B bars, C cells (non-empty (track, bar) pairs),
+K attribute controls, R rows of a batch, L tokens of a row, V vocabulary size.
+
+Everything variable-length is stored relative to its piece, so the columns of two batches of pieces are joined by
+plain concatenation and a piece means the same wherever it stands. NumPy is imported by whoever builds a record, not
+by this module: reading the definitions costs nothing.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    BoolArray = NDArray[np.bool_]
+    Int8Array = NDArray[np.int8]
+    Int16Array = NDArray[np.int16]
+    Int32Array = NDArray[np.int32]
+    Int64Array = NDArray[np.int64]
+    UInt8Array = NDArray[np.uint8]
+    UInt64Array = NDArray[np.uint64]
+    Float64Array = NDArray[np.float64]
+
+#: Ticks per quarter note of every score read from a file and of every corpus.
+CORPUS_RESOLUTION = 480
+
+#: ``labels`` value that the loss leaves out (PyTorch's own default).
+IGNORED_LABEL = -100
+
+
+@frozen(eq=False, kw_only=True)
+class ScoreColumns:
+    """The music of P pieces as columns; one piece is a :class:`midigpt_core.score.Score`.
+
+    Offsets (``*_offsets``, int64[P+1]) say which run of a column belongs to a piece. Inside a piece, runs are given by
+    their ends, relative to the piece's own run: the cells of track ``t`` are ``track_cell_end[t-1] .. track_cell_end[t]``
+    (from 0 for the piece's first track), and likewise the notes of a cell. Cells ascend by bar within a track; a bar
+    without notes has no cell. Notes keep the order in which the file started them.
+    """
+
+    #: Ticks per quarter note of onsets and durations, the same for all pieces here.
+    resolution: int
+    #: int32[P], microseconds per quarter note.
+    tempo: Int32Array
+    track_offsets: Int64Array
+    bar_offsets: Int64Array
+    cell_offsets: Int64Array
+    note_offsets: Int64Array
+    #: uint8[T], MIDI program 0..127.
+    track_program: UInt8Array
+    #: uint8[T], 1 for a drum track (MIDI channel 10), else 0.
+    track_drum: UInt8Array
+    #: int8[T], GigaMIDI's expressiveness level of the track, -1 where the source has none.
+    track_nomml: Int8Array
+    #: int32[T], end of the track's cells, relative to the piece's first cell.
+    track_cell_end: Int32Array
+    #: int32[B], numerator of the bar's time signature.
+    bar_numerator: Int32Array
+    #: int32[B], denominator of the bar's time signature.
+    bar_denominator: Int32Array
+    #: float64[B], nominal length of the bar in quarter notes.
+    bar_length: Float64Array
+    #: int32[C], index of the cell's bar within its track.
+    cell_bar: Int32Array
+    #: int32[C], end of the cell's notes, relative to the piece's first note.
+    cell_note_end: Int32Array
+    #: int32, ticks from the start of the note's bar.
+    note_onset: Int32Array
+    #: int32, ticks, at least 1.
+    note_duration: Int32Array
+    #: uint8, MIDI pitch 0..127.
+    note_pitch: UInt8Array
+    #: uint8, MIDI velocity 0..127.
+    note_velocity: UInt8Array
+    #: int16, residual of the onset in 1/resolution of a tick.
+    note_microtiming: Int16Array
+    #: int32[T] or None. None: all tracks of a piece share the piece's bars (every score read from a file). Else each
+    #: track has bars of its own, one track after another; this is the end of the track's bars within the piece.
+    track_bar_end: Int32Array | None = None
+
+    @property
+    def num_pieces(self) -> int:
+        return len(self.tempo)
+
+
+@frozen(eq=False, kw_only=True)
+class PieceTable:
+    """What a corpus knows about P pieces beside their music."""
+
+    #: Names the source gave (GigaMIDI: the md5), as UTF-8: int64[P+1] and uint8.
+    id_offsets: Int64Array
+    id_bytes: UInt8Array
+    #: int64[P], row within the source file.
+    row: Int64Array
+    #: uint8[P], 0 or the reason why there is no music (:mod:`midigpt_core.corpus.status`).
+    status: UInt8Array
+    #: uint8[P, 16], hash of the music (bars, tracks, notes): equal for equal music whatever the file's name.
+    content_hash: UInt8Array
+    #: Style names, comma-separated, decoded and trimmed, empty where unknown: int64[P+1] and uint8 (UTF-8).
+    genre_offsets: Int64Array
+    genre_bytes: UInt8Array
+
+
+@frozen(eq=False, kw_only=True)
+class CorpusShard:
+    """One shard: the pieces of one source file, normally memory-mapped."""
+
+    #: The source file's name, for messages.
+    source: str
+    columns: ScoreColumns
+    pieces: PieceTable
+
+
+@frozen(eq=False)
+class Corpus:
+    """Shards one after another; a *piece index* counts through all of them."""
+
+    shards: Sequence[CorpusShard]
+    #: int64[len(shards) + 1], piece index at which each shard starts.
+    piece_offsets: Int64Array
+
+    @property
+    def num_pieces(self) -> int:
+        return int(self.piece_offsets[-1])
+
+
+class HiddenAs(IntEnum):
+    """How an encoder writes a hidden bar (encoder specification, C.4)."""
+
+    MASK_TOKEN = 0  #: MASK_BAR where the vocabulary has it, else the notes
+    SPAN = 1  #: an empty shell, reported as a hidden span
+    REMOVED = 2  #: header and end only
+
+
+@frozen(eq=False, kw_only=True)
+class WindowBatch:
+    """N windows to encode: which bars of which tracks of which piece, and what is done to them.
+
+    T and B are the largest track and bar counts of the batch; what lies beyond a window's own counts is ignored.
+    """
+
+    #: int64[N], piece index in the corpus.
+    piece: Int64Array
+    #: int32[N], first bar.
+    start_bar: Int32Array
+    #: int32[N], number of bars taken.
+    num_bars: Int32Array
+    #: int32[N, T], track indices within the piece in the order they are written, -1 beyond the last.
+    tracks: Int32Array
+    #: bool[N, T, B], cells to fill in.
+    infill: BoolArray
+    #: bool[N, T, B], hidden cells.
+    hidden: BoolArray
+    #: int32[N], window size for the NumBars token; 0: the number of bars.
+    window_bars: Int32Array
+    #: int32[N], semitones added to melodic pitches, clamped to 0..127.
+    transpose: Int32Array
+    #: float64[N], factor on velocities: clamp(trunc(v * factor), 1, 127). NaN: velocities stay as they are.
+    velocity_scale: Float64Array
+    #: int32[N], genre id of the encoder, -1 none.
+    genre: Int32Array
+    #: int8[N], 0 off, 1 on, -1 the encoder's default (on).
+    use_velocity: Int8Array
+    use_microtiming: Int8Array
+    #: int32[N], write only the first ``partial_bars`` bars of track ``partial_track`` of the window and no track end;
+    #: -1 both: off.
+    partial_track: Int32Array
+    partial_bars: Int32Array
+    #: uint8[N], :class:`HiddenAs`.
+    hidden_as: UInt8Array
+    #: bool[N, K], attribute controls that are written; None: all.
+    attributes_kept: BoolArray | None = None
+    #: int16[N, T, 1+B, K], attribute values that stand in for computed ones (index 0: the track's own, 1+b: bar b),
+    #: -1 where there is none; None: none anywhere.
+    attribute_values: Int16Array | None = None
+    #: Whether values that are not given are computed from the notes.
+    compute_attributes: bool = True
+
+    def __len__(self) -> int:
+        return len(self.piece)
+
+
+class TokenRole(IntEnum):
+    """Whether a token belongs to what the model is asked for."""
+
+    CONTEXT = 0
+    TARGET = 1
+
+
+class TokenStatus(IntEnum):
+    """How the encoding of one window ended."""
+
+    OK = 0
+    CUT = 1  #: AR document cut to ``max_tokens`` at a bar line, header kept
+    TRACKS_DROPPED = 2  #: infill document lost tracks to fit ``max_tokens``
+    TOO_LONG = 3  #: does not fit in any way: no tokens
+    UNSUPPORTED_SIGNATURE = 4  #: a time signature outside the encoder's list: no tokens
+    UNSUPPORTED_VALUE = 5  #: any other value the vocabulary has no token for: no tokens
+
+
+@frozen(eq=False, kw_only=True)
+class TokenBatch:
+    """N documents of token ids."""
+
+    #: int32[total]
+    tokens: Int32Array
+    #: int64[N+1]
+    offsets: Int64Array
+    #: uint8[total], :class:`TokenRole`. Infill documents: everything from the first FillInStart on is target. AR
+    #: documents: everything is target.
+    role: UInt8Array
+    #: uint8[N], :class:`TokenStatus`.
+    status: UInt8Array
+    #: int64[S, 3]: document, first token, end token (within the document) of each hidden span.
+    hidden_spans: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+
+@frozen(eq=False, kw_only=True)
+class PackedBatch:
+    """R rows of L tokens, several documents a row.
+
+    ``labels[t]`` is ``input_ids[t + 1]`` inside a document and :data:`IGNORED_LABEL` at a document's last token and in
+    padding: already shifted, a model never shifts.
+    """
+
+    #: int64[R, L], 0 in padding.
+    input_ids: Int64Array
+    #: int64[R, L]
+    labels: Int64Array
+    #: int64[R, L], from 0 in every document; 0 in padding.
+    position_ids: Int64Array
+    #: int32[R, L], from 0 in every row, -1 in padding.
+    document_ids: Int32Array
+    #: uint8[R, L], :class:`TokenRole`; CONTEXT in padding.
+    role: UInt8Array
+    #: int64[R], index of the row in the run's token stream (names the pieces: ``midigpt_core.data.blocks``).
+    row: Int64Array
+
+
+@frozen(kw_only=True)
+class Vocabulary:
+    """The token ids of an encoder by type."""
+
+    size: int
+    #: Type names by type number, e.g. ``("PieceStart", "Track", ...)``.
+    type_names: tuple[str, ...]
+    #: uint8[V], type number of each token id.
+    type_of: UInt8Array = field(eq=False)
+    #: int32[V], value of each token id within its type.
+    value_of: Int32Array = field(eq=False)
+    #: Attribute controls in the order of the K axis.
+    attributes: tuple[str, ...] = ()
+
+    def name(self, token: int) -> str:
+        """``"NoteOnset(60)"`` for a token id."""
+        return f"{self.type_names[int(self.type_of[token])]}({int(self.value_of[token])})"

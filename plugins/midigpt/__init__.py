@@ -1,0 +1,1 @@
+"""The documented front door: re-exports only."""
