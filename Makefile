@@ -1,0 +1,43 @@
+# run · test · lint · soak: each sets up what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := runs/demo
+
+.PHONY: run test lint soak clean setup
+
+setup: $(READY)
+
+# torch first and pinned (constraints.txt says why); the editable build compiles the two extension modules.
+$(READY): constraints.txt pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	touch $(READY)
+
+# Composes the data set, preprocesses it, trains a small model for about two minutes, evaluates it.
+run: $(READY)
+	$(BIN)/python docs/demo/compose.py $(DEMO)/data
+	$(BIN)/midigpt preprocess --parquet '$(DEMO)/data/*/*.parquet' --encoder-config yellow
+	$(BIN)/midigpt train --plugin gigamidi --config docs/demo/train_config.json \
+	  --train-data $(DEMO)/data/train/*.parquet --eval-data $(DEMO)/data/validation/*.parquet --output-dir $(DEMO)/model
+	$(BIN)/midigpt evaluate --checkpoint $(DEMO)/model/model_final.pt --data $(DEMO)/data/validation/*.parquet
+	$(BIN)/python docs/demo/check.py $(DEMO)/model
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The long forms of the tests that CI runs short.
+soak: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
+
+clean:
+	rm -rf build runs $(VENV)

@@ -1,0 +1,129 @@
+"""The rules of the house that no linter knows (docs/walk.md); layers and plugin independence are import-linter's."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = ROOT / "midigpt_core"
+PLUGINS = ROOT / "plugins"
+SOURCES = sorted([*CORE.rglob("*.py"), *PLUGINS.rglob("*.py")])
+NATIVE = sorted(path for suffix in ("*.cpp", "*.h") for path in (ROOT / "csrc").rglob(suffix))
+
+#: The outermost frames and the plugin loader, where anything a plugin raises must be caught (architecture rule 5).
+BROAD_EXCEPT = {"midigpt_core/plugins/loader.py", "midigpt_core/cli/main.py"}
+#: Where `torch.load` stands: one place, weights only.
+TORCH_LOAD = {"plugins/midigpt_bundles/torch_file.py"}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in SOURCES:
+        yield relative(path), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def test_the_rules_see_the_code() -> None:
+    assert len(SOURCES) > 40
+    assert len(NATIVE) > 10
+
+
+def test_broad_excepts_stand_only_in_the_loader_and_the_outermost_frame() -> None:
+    found = {
+        name
+        for name, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
+        # A handler that ends in a bare `raise` or raises from the caught one swallows nothing.
+        and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+    }
+    assert found <= BROAD_EXCEPT
+
+
+def test_no_global_random_generator() -> None:
+    pattern = re.compile(r"(random|np\.random|numpy\.random)\.(?!Random\b|Generator\b|Philox\b)\w+")
+    found = {(name, call) for name, tree in trees() for call, _ in calls(tree) if pattern.fullmatch(call)}
+    assert not found
+
+
+def test_torch_load_stands_in_one_place_with_weights_only() -> None:
+    loads = [(name, node) for name, tree in trees() for call, node in calls(tree) if call == "torch.load"]
+    assert {name for name, _ in loads} <= TORCH_LOAD
+    for name, node in loads:
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        assert keywords.get("weights_only") == "True", name
+
+
+def test_only_the_legacy_plugin_may_run_torchscript() -> None:
+    names = {name for name, tree in trees() for call, _ in calls(tree) if call.startswith("torch.jit.")}
+    assert all(name.startswith("plugins/midigpt_legacy/") for name in names)
+
+
+def test_library_code_does_not_print() -> None:
+    assert not {name for name, tree in trees() for call, _ in calls(tree) if call == "print"}
+
+
+def functions_that_import(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(
+            isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in ast.walk(node)
+        ):
+            yield node.name
+
+
+def test_functions_import_only_at_the_lazy_doors() -> None:
+    """Commands of the CLI, module ``__getattr__``, and a component's factory or hook (docs/walk.md)."""
+    found = [
+        (name, function)
+        for name, tree in trees()
+        for function in functions_that_import(tree)
+        if function != "__getattr__" and not name.startswith("midigpt_core/cli/") and "/plugin.py" not in name
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("forbidden", ["<iostream>", "<ranges>", "<format>", "abort(", "std::exit", "printf("])
+def test_native_code_neither_prints_nor_aborts(forbidden: str) -> None:
+    found = [
+        relative(path)
+        for path in NATIVE
+        if "/fuzz/" not in relative(path) and forbidden in path.read_text(encoding="utf-8")
+    ]
+    assert found == []
+
+
+def test_only_the_bindings_see_python() -> None:
+    found = [
+        relative(path)
+        for path in NATIVE
+        if re.search(r"#include\s*<(Python\.h|pybind11/)", path.read_text(encoding="utf-8"))
+        and "/bindings/" not in path.as_posix()
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("folder", ["midi", "vocab"])
+def test_the_lowest_native_folders_include_nothing_of_ours(folder: str) -> None:
+    own = re.compile(r'#include\s*"(?!' + folder + r"/)([^\"]+)\"")
+    found = {
+        (relative(path), include)
+        for path in NATIVE
+        if path.parent.name == folder
+        for include in own.findall(path.read_text(encoding="utf-8"))
+        if "/" in include
+    }
+    assert found == set()
