@@ -1,2 +1,8 @@
 #include <pybind11/pybind11.h>
-PYBIND11_MODULE(_native, m) { m.doc() = "core"; }
+
+void bind_sample(pybind11::module_& module);
+
+PYBIND11_MODULE(_native, module) {
+    module.doc() = "Reading MIDI files into columns, and sampling windows from them.";
+    bind_sample(module);
+}
