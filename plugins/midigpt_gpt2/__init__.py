@@ -1,1 +1,1 @@
-"""Bundled plugin: gpt2."""
+"""Bundled plugin: the ``gpt2`` architecture, GPT-2 of transformers with exact document isolation."""

@@ -1,0 +1,104 @@
+"""GPT-2 as midigpt trains it, around transformers' modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
+
+from midigpt_gpt2 import documents
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from midigpt_gpt2.options import Gpt2Options
+
+
+def transformers_config(options: Gpt2Options, *, vocab_size: int, n_positions: int) -> GPT2Config:
+    """The configuration under which transformers' own ``GPT2LMHeadModel`` computes the same function."""
+    return GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=n_positions,
+        n_embd=options.n_embd,
+        n_layer=options.n_layer,
+        n_head=options.n_head,
+        activation_function="gelu_new",
+        layer_norm_epsilon=1e-5,
+        initializer_range=0.02,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        resid_pdrop=0.0,
+        tie_word_embeddings=False,
+        # transformers' defaults (50256) lie outside the vocabulary; no token of ours ends a sequence.
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+
+
+class Gpt2(nn.Module):
+    """Pre-norm GPT-2; ``state_dict`` has exactly the keys of transformers' ``GPT2LMHeadModel``."""
+
+    def __init__(self, options: Gpt2Options, *, vocab_size: int, n_positions: int) -> None:
+        super().__init__()
+        config = transformers_config(options, vocab_size=vocab_size, n_positions=n_positions)
+        model = GPT2LMHeadModel(config)
+        model.set_attn_implementation(documents.ATTENTION)
+        self.transformer = model.transformer
+        self.lm_head = model.lm_head
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        cache: DynamicCache | None = None,
+    ) -> Tensor:
+        """Logits [B, L, V] for ``input_ids`` int64[B, L]; see :class:`midigpt_core.contracts.Architecture`.
+
+        With ``cache``, ``input_ids`` are the tokens after those that the cache holds, for every row of the batch;
+        packed documents have no cache. Positions default to the place in the document, or in the row.
+        """
+        batch, length = input_ids.shape
+        spans = mask = None
+        if document_ids is None:
+            self._check_length(length + (cache.get_seq_length() if cache is not None else 0))
+        elif cache is not None:
+            raise ValueError("a key-value cache holds one document per row: leave document_ids out")
+        else:
+            if position_ids is None:
+                position_ids = documents.positions(document_ids)
+            if input_ids.device.type == "cpu":
+                spans = documents.spans(document_ids)
+                input_ids, position_ids = input_ids.reshape(1, -1), position_ids.reshape(1, -1)
+            else:
+                mask = documents.attention_mask(document_ids)
+        hidden = self.transformer(
+            input_ids,
+            position_ids=position_ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            documents=spans,
+        ).last_hidden_state
+        logits: Tensor = self.lm_head(hidden)
+        return logits.view(batch, length, -1)
+
+    def make_cache(self) -> DynamicCache:
+        """An empty key-value cache for one batch; :meth:`forward` fills it."""
+        return DynamicCache(config=self.transformer.config)
+
+    def architecture_config(self) -> dict[str, Any]:
+        config = self.transformer.config
+        return {
+            "vocab_size": config.vocab_size,
+            "n_positions": config.n_positions,
+            "n_embd": config.n_embd,
+            "n_layer": config.n_layer,
+            "n_head": config.n_head,
+        }
+
+    def _check_length(self, length: int) -> None:
+        limit = self.transformer.config.n_positions
+        if length > limit:
+            raise ValueError(f"{length} tokens are more than the model's {limit} positions")
