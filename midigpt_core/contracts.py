@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import Factory, field, frozen
 
+from midigpt_core.files import sha256_of
 from midigpt_core.records import TokenStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -43,6 +44,8 @@ class SourceContext:
     """What a source reads: paths as the user gave them (files, folders or globs)."""
 
     paths: tuple[str, ...]
+    #: sha256 of a file, hexadecimal, for fingerprints; the corpus builder's remembers it from run to run.
+    hash_file: Callable[[Path], str] = sha256_of
 
 
 @frozen(eq=False, kw_only=True)
@@ -70,6 +73,9 @@ class SourceShard(Protocol):
     @property
     def name(self) -> str:
         """The file, for messages."""
+
+    def num_rows(self) -> int | None:
+        """How many rows there are, those that the metadata filter drops included; None if only reading can tell."""
 
     def fingerprint(self) -> str:
         """A string that changes when the shard's content does, e.g. the sha256 of its bytes, hexadecimal."""

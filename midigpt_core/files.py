@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -81,6 +82,12 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def write_text(path: str | os.PathLike[str], content: str) -> None:
     """Replace ``path`` by ``content`` in UTF-8."""
     write_bytes(path, content.encode("utf-8"))
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
