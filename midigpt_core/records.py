@@ -81,8 +81,9 @@ class ScoreColumns:
     note_pitch: UInt8Array
     #: uint8, MIDI velocity 0..127.
     note_velocity: UInt8Array
-    #: int16, residual of the onset in 1/resolution of a tick.
-    note_microtiming: Int16Array
+    #: int32, residual of the onset in 1/resolution of a tick. Within a tick in scores read from files; an encoder that
+    #: decodes a note to before its bar keeps the whole distance here.
+    note_microtiming: Int32Array
     #: int32[T] or None. None: all tracks of a piece share the piece's bars (every score read from a file). Else each
     #: track has bars of its own, one track after another; this is the end of the track's bars within the piece.
     track_bar_end: Int32Array | None = None

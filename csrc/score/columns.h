@@ -30,7 +30,7 @@ struct Columns {
     const std::int32_t* note_duration = nullptr;
     const std::uint8_t* note_pitch = nullptr;
     const std::uint8_t* note_velocity = nullptr;
-    const std::int16_t* note_microtiming = nullptr;  // 1/resolution of a tick
+    const std::int32_t* note_microtiming = nullptr;  // 1/resolution of a tick
 };
 
 // A half-open run of indices.

@@ -1,0 +1,172 @@
+"""Score columns as one table: their level and dtype, and how to join, pick and make them."""
+
+from __future__ import annotations
+
+import hashlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import attrs
+import numpy as np
+
+from midigpt_core.records import CORPUS_RESOLUTION, Corpus, CorpusShard, PieceTable, ScoreColumns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from midigpt_core.records import Int64Array, UInt8Array
+    from midigpt_core.score import Score
+
+Level = Literal["piece", "track", "bar", "cell", "note"]
+
+
+class ColumnSpec(NamedTuple):
+    """Where a column has its values (one per piece, track, bar, cell or note) and their dtype."""
+
+    level: Level
+    dtype: np.dtype[Any]
+
+
+def _spec(level: Level, dtype: type[np.generic]) -> ColumnSpec:
+    return ColumnSpec(level, np.dtype(dtype))
+
+
+#: The columns of :class:`~midigpt_core.records.ScoreColumns` by field name, offsets aside.
+COLUMNS: Mapping[str, ColumnSpec] = MappingProxyType(
+    {
+        "tempo": _spec("piece", np.int32),
+        "track_program": _spec("track", np.uint8),
+        "track_drum": _spec("track", np.uint8),
+        "track_nomml": _spec("track", np.int8),
+        "track_cell_end": _spec("track", np.int32),
+        "bar_numerator": _spec("bar", np.int32),
+        "bar_denominator": _spec("bar", np.int32),
+        "bar_length": _spec("bar", np.float64),
+        "cell_bar": _spec("cell", np.int32),
+        "cell_note_end": _spec("cell", np.int32),
+        "note_onset": _spec("note", np.int32),
+        "note_duration": _spec("note", np.int32),
+        "note_pitch": _spec("note", np.uint8),
+        "note_velocity": _spec("note", np.uint8),
+        "note_microtiming": _spec("note", np.int32),
+    }
+)
+
+#: The one column that may be missing (None): ends of each track's own bars.
+TRACK_BAR_END = ColumnSpec("track", np.dtype(np.int32))
+
+#: Level -> field with the int64[P+1] offsets of its runs.
+OFFSETS: Mapping[Level, str] = MappingProxyType(
+    {"track": "track_offsets", "bar": "bar_offsets", "cell": "cell_offsets", "note": "note_offsets"}
+)
+
+
+def empty(resolution: int = CORPUS_RESOLUTION) -> ScoreColumns:
+    """Columns of no piece at all."""
+    columns: dict[str, Any] = {name: np.zeros(0, spec.dtype) for name, spec in COLUMNS.items()}
+    offsets: dict[str, Any] = {name: np.zeros(1, np.int64) for name in OFFSETS.values()}
+    return ScoreColumns(resolution=resolution, **columns, **offsets)
+
+
+def concatenate(batches: Sequence[ScoreColumns]) -> ScoreColumns:
+    """The pieces of several columns one after another. All must have one resolution, else ValueError.
+
+    If some have shared bars and some own bars per track, the result has own bars throughout.
+    """
+    if not batches:
+        return empty()
+    if len({batch.resolution for batch in batches}) > 1:
+        raise ValueError("columns of different resolutions cannot be joined; resample them first")
+    if len(batches) == 1:
+        return batches[0]
+    own_bars = any(batch.track_bar_end is not None for batch in batches)
+    if own_bars:
+        batches = [with_own_bars(batch) for batch in batches]
+    joined: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in batches]) for name in COLUMNS}
+    for name in OFFSETS.values():
+        ends = np.concatenate([np.diff(getattr(batch, name)) for batch in batches])
+        joined[name] = _offsets(ends)
+    if own_bars:
+        joined["track_bar_end"] = np.concatenate([batch.track_bar_end for batch in batches])
+    return ScoreColumns(resolution=batches[0].resolution, **joined)
+
+
+def select(columns: ScoreColumns, pieces: Sequence[int] | NDArray[np.integer]) -> ScoreColumns:
+    """The given pieces (indices, in any order, repeats allowed) as columns of their own: a copy."""
+    chosen = np.asarray(pieces, dtype=np.int64)
+    indices: dict[str, Int64Array] = {"piece": chosen}
+    picked: dict[str, Any] = {}
+    for level, name in OFFSETS.items():
+        offsets: Int64Array = getattr(columns, name)
+        starts = offsets[chosen]
+        sizes = offsets[chosen + 1] - starts
+        picked[name] = _offsets(sizes)
+        indices[level] = np.repeat(starts - picked[name][:-1], sizes) + np.arange(picked[name][-1])
+    for name, spec in COLUMNS.items():
+        picked[name] = getattr(columns, name)[indices[spec.level]]
+    if columns.track_bar_end is not None:
+        picked["track_bar_end"] = columns.track_bar_end[indices["track"]]
+    return ScoreColumns(resolution=columns.resolution, **picked)
+
+
+def with_own_bars(columns: ScoreColumns) -> ScoreColumns:
+    """The same pieces with the bars of each track written out (``track_bar_end`` set)."""
+    if columns.track_bar_end is not None:
+        return columns
+    tracks = np.diff(columns.track_offsets)
+    bars = np.diff(columns.bar_offsets)
+    per_track = np.repeat(bars, tracks)
+    starts = np.repeat(columns.bar_offsets[:-1], tracks)
+    ends = np.cumsum(per_track)
+    source = np.repeat(starts - (ends - per_track), per_track) + np.arange(ends[-1] if len(ends) else 0)
+    order = np.arange(len(per_track)) - np.repeat(columns.track_offsets[:-1], tracks)
+    return attrs.evolve(
+        columns,
+        bar_offsets=_offsets(tracks * bars),
+        bar_numerator=columns.bar_numerator[source],
+        bar_denominator=columns.bar_denominator[source],
+        bar_length=columns.bar_length[source],
+        track_bar_end=((order + 1) * per_track).astype(np.int32),
+    )
+
+
+def content_hashes(columns: ScoreColumns) -> UInt8Array:
+    """BLAKE2b-128 of each piece's music, uint8[P, 16]: bars, tracks (NOMML aside) and notes, in storage order."""
+    hashes = np.zeros((columns.num_pieces, 16), np.uint8)
+    hashed = [(name, spec.level) for name, spec in COLUMNS.items() if spec.level != "piece" and name != "track_nomml"]
+    for piece in range(columns.num_pieces):
+        digest = hashlib.blake2b(columns.resolution.to_bytes(4, "little"), digest_size=16)
+        for name, level in hashed:
+            offsets = getattr(columns, OFFSETS[level])
+            values = getattr(columns, name)[offsets[piece] : offsets[piece + 1]]
+            # The count keeps values from sliding from one column into the next.
+            digest.update(len(values).to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(values).data)
+        hashes[piece] = np.frombuffer(digest.digest(), np.uint8)
+    return hashes
+
+
+def in_memory_corpus(scores: Sequence[Score]) -> Corpus:
+    """A corpus of one shard that holds ``scores`` (all of one resolution), for encoding without files."""
+    columns = concatenate([score.columns for score in scores])
+    count = columns.num_pieces
+    nothing = np.zeros(0, np.uint8)
+    pieces = PieceTable(
+        id_offsets=np.zeros(count + 1, np.int64),
+        id_bytes=nothing,
+        row=np.arange(count),
+        status=np.zeros(count, np.uint8),
+        content_hash=content_hashes(columns),
+        genre_offsets=np.zeros(count + 1, np.int64),
+        genre_bytes=nothing,
+    )
+    shard = CorpusShard(source="<memory>", columns=columns, pieces=pieces)
+    return Corpus([shard], np.array([0, count]))
+
+
+def _offsets(sizes: NDArray[np.integer]) -> Int64Array:
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets

@@ -1,0 +1,218 @@
+"""Score, Track and Bar: views over the columns of one piece. A view copies nothing and there is none per note."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import Attribute, field, frozen
+
+from midigpt_core.errors import DataError
+from midigpt_core.score import document
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from midigpt_core.records import Int32Array, ScoreColumns, UInt8Array
+
+
+def _check_one_piece(_score: Score, _field: object, columns: ScoreColumns) -> None:
+    if columns.num_pieces != 1:
+        raise ValueError(f"a Score holds one piece, these columns hold {columns.num_pieces}; use columns.select")
+
+
+def _check_per_track(score: Score, checked: Attribute[tuple[Any, ...]], values: tuple[Any, ...]) -> None:
+    if values and len(values) != len(score.columns.track_program):
+        raise ValueError(f"{checked.name} has {len(values)} entries for {len(score.columns.track_program)} tracks")
+
+
+@frozen(eq=False)
+class Score:
+    """One piece of music. ``Score.from_midi(path)`` reads one from a file."""
+
+    #: One piece; what encoders and corpora work on.
+    columns: ScoreColumns = field(validator=_check_one_piece)
+    #: Attribute controls per track, name -> value; empty: none on any track.
+    attributes: tuple[Mapping[str, int], ...] = field(default=(), validator=_check_per_track)
+    #: Bars per track, ascending, that are flagged masked; empty: none on any track.
+    masked: tuple[tuple[int, ...], ...] = field(default=(), validator=_check_per_track)
+
+    @classmethod
+    def from_midi(cls, path: str | os.PathLike[str]) -> Score:
+        """Read a standard MIDI file at 480 ticks per quarter. Raises DataError naming the file and the byte."""
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
+        return cls.from_bytes(content, name=str(path))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], name: str = "<score>") -> Score:
+        """The score that :meth:`to_dict` wrote. Raises DataError naming the field that cannot be used."""
+        return cls(*document.parse(content, name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: resolution, tempo, bars and tracks with notes bar by bar (docs/formats.md)."""
+        return document.write(self)
+
+    def digest(self) -> str:
+        """SHA-256 of :meth:`to_dict` as compact JSON with sorted keys: equal for equal scores."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def resolution(self) -> int:
+        """Ticks per quarter note."""
+        return self.columns.resolution
+
+    @property
+    def tempo(self) -> int:
+        """Microseconds per quarter note."""
+        return int(self.columns.tempo[0])
+
+    @property
+    def tracks(self) -> Sequence[Track]:
+        return [Track(self, index) for index in range(len(self.columns.track_program))]
+
+    def __repr__(self) -> str:
+        columns = self.columns
+        return (
+            f"<Score: {len(columns.track_program)} tracks, {len(columns.bar_length)} bars, "
+            f"{len(columns.note_pitch)} notes at {self.resolution} ticks per quarter>"
+        )
+
+
+def _run(ends: Int32Array, index: int) -> slice:
+    """The run of ``index`` in a column of ends that counts from the piece's start."""
+    return slice(int(ends[index - 1]) if index else 0, int(ends[index]))
+
+
+@frozen(eq=False)
+class Track:
+    """One track of a score."""
+
+    score: Score
+    index: int
+
+    @property
+    def program(self) -> int:
+        """MIDI program 0..127."""
+        return int(self.score.columns.track_program[self.index])
+
+    @property
+    def is_drum(self) -> bool:
+        return bool(self.score.columns.track_drum[self.index])
+
+    @property
+    def attributes(self) -> Mapping[str, int]:
+        """Attribute controls, name -> value."""
+        return self.score.attributes[self.index] if self.score.attributes else {}
+
+    @property
+    def masked(self) -> tuple[int, ...]:
+        """Bars that are flagged masked, ascending."""
+        return self.score.masked[self.index] if self.score.masked else ()
+
+    @property
+    def bars(self) -> Sequence[Bar]:
+        bars = self.bar_run
+        return [Bar(self, bar) for bar in range(bars.stop - bars.start)]
+
+    @property
+    def bar_run(self) -> slice:
+        """The track's bars within the bar columns."""
+        columns = self.score.columns
+        if columns.track_bar_end is None:
+            return slice(0, len(columns.bar_length))
+        return _run(columns.track_bar_end, self.index)
+
+    @property
+    def cell_run(self) -> slice:
+        """The track's bars that have notes, within the cell columns."""
+        return _run(self.score.columns.track_cell_end, self.index)
+
+    @property
+    def notes(self) -> Notes:
+        """All notes of the track, bar by bar."""
+        cells = self.cell_run
+        if cells.start == cells.stop:
+            return Notes.of(self.score.columns, slice(0, 0))
+        ends = self.score.columns.cell_note_end
+        return Notes.of(self.score.columns, slice(_run(ends, cells.start).start, int(ends[cells.stop - 1])))
+
+
+@frozen(eq=False)
+class Bar:
+    """One bar of a track."""
+
+    track: Track
+    index: int
+
+    @property
+    def numerator(self) -> int:
+        return int(self.track.score.columns.bar_numerator[self._position])
+
+    @property
+    def denominator(self) -> int:
+        return int(self.track.score.columns.bar_denominator[self._position])
+
+    @property
+    def length(self) -> float:
+        """Nominal length in quarter notes."""
+        return float(self.track.score.columns.bar_length[self._position])
+
+    @property
+    def is_masked(self) -> bool:
+        return self.index in self.track.masked
+
+    @property
+    def notes(self) -> Notes:
+        """The notes that start in this bar."""
+        columns = self.track.score.columns
+        cells = self.track.cell_run
+        cell = cells.start + int(np.searchsorted(columns.cell_bar[cells], self.index))
+        if cell == cells.stop or columns.cell_bar[cell] != self.index:
+            return Notes.of(columns, slice(0, 0))
+        return Notes.of(columns, _run(columns.cell_note_end, cell))
+
+    @property
+    def _position(self) -> int:
+        return int(self.track.bar_run.start) + self.index
+
+
+@frozen(eq=False)
+class Notes:
+    """A run of notes as array slices of equal length n, in the order in which the file started them."""
+
+    #: int32[n], ticks from the start of each note's bar.
+    onset: Int32Array
+    #: int32[n], ticks.
+    duration: Int32Array
+    pitch: UInt8Array
+    velocity: UInt8Array
+    #: int32[n], residual of the onset in 1/resolution of a tick.
+    microtiming: Int32Array
+
+    @classmethod
+    def of(cls, columns: ScoreColumns, run: slice) -> Notes:
+        """The notes of a run of the note columns."""
+        return cls(
+            columns.note_onset[run],
+            columns.note_duration[run],
+            columns.note_pitch[run],
+            columns.note_velocity[run],
+            columns.note_microtiming[run],
+        )
+
+    def __len__(self) -> int:
+        return len(self.onset)
+
+    def rows(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """(onset, duration, pitch, velocity, microtiming) one by one, for export and display."""
+        columns = (self.onset, self.duration, self.pitch, self.velocity, self.microtiming)
+        return zip(*(column.tolist() for column in columns), strict=True)
