@@ -1,0 +1,137 @@
+"""The components that a configuration chooses, and the short spellings of their options.
+
+``mask_mode``, ``encoder_config_path`` and the GPT-2 sizes are older than component blocks and stay valid. What two
+spellings say is one thing: of different strength (default < file < flag, keyword, assignment) the stronger holds; of
+equal strength they must agree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from midigpt_core.config.structure import spell
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from midigpt_core.config.train import TrainConfig
+
+MASK_OF_MODE = ("random", "structured", "mixed")
+
+_GPT2_SIZES = {"n_embd": "n_embd", "n_layer": "n_layer", "n_head": "n_head"}
+_BAR_FRACTION = {"bar_fraction": "mask_bar_fraction"}
+_MAX_LOOKAHEAD = {"max_lookahead": "mask_max_lookahead"}
+
+#: Kind -> component -> option -> the field that is its short spelling.
+_SHORT_OPTIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "mask": {"random": _BAR_FRACTION, "structured": _MAX_LOOKAHEAD, "mixed": _BAR_FRACTION | _MAX_LOOKAHEAD},
+    "encoder": {"midigpt": {"config": "encoder_config_path"}},
+    "architecture": {"gpt2": _GPT2_SIZES},
+}
+
+#: What is meant where a block names no component; the mask's is told by ``mask_mode``.
+_DEFAULT_NAMES: Mapping[str, str] = {
+    "source": "gigamidi",
+    "encoder": "midigpt",
+    "architecture": "gpt2",
+    "logger": "none",
+    "checkpoint format": "pt",
+}
+
+#: Plugins whose components have short spellings: ``masking/random`` is ``random``.
+_BUNDLED = ("masking", "encoder", "gpt2")
+
+#: Kind -> the field that chooses it.
+KINDS: Mapping[str, str] = {
+    "source": "source",
+    "encoder": "encoder",
+    "mask": "mask",
+    "architecture": "architecture",
+    "logger": "logger",
+    "checkpoint format": "checkpoint_format",
+}
+
+
+def strength(origin: str) -> int:
+    """0 default, 1 file, 2 flag, keyword or assignment."""
+    if origin == "default":
+        return 0
+    return 2 if origin.startswith("--") or origin in ("keyword", "assignment") else 1
+
+
+def block(choice: str | Mapping[str, Any]) -> dict[str, Any]:
+    """``"swing"`` and ``{"name": "swing"}`` as the latter, a copy."""
+    return {"name": choice} if isinstance(choice, str) else dict(choice)
+
+
+def resolve(config: TrainConfig, kind: str) -> dict[str, Any]:
+    """See :meth:`TrainConfig.choice`."""
+    field = KINDS[kind]
+    chosen = getattr(config, field)
+    choice = {} if chosen is None else block(chosen)
+    if "name" not in choice:
+        choice = {"name": _default_name(config, kind), **choice}
+    elif kind == "mask":
+        choice = _agree_with_mode(config, choice)
+    name = choice["name"]
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"{field}.name: expected the name of a component, got {spell(name)}")
+    short = _SHORT_OPTIONS.get(kind, {})
+    named = short.get(name.rpartition("/")[2], {}) if _is_bundled(name) else {}
+    if short and not named:
+        _refuse_orphans(config, kind, name)
+    for option, spelling in named.items():
+        _merge(config, field, choice, option, spelling)
+    return choice
+
+
+def _default_name(config: TrainConfig, kind: str) -> str:
+    return MASK_OF_MODE[config.mask_mode] if kind == "mask" else _DEFAULT_NAMES[kind]
+
+
+def _is_bundled(name: str) -> bool:
+    return "/" not in name or name.partition("/")[0] in _BUNDLED
+
+
+def _agree_with_mode(config: TrainConfig, choice: dict[str, Any]) -> dict[str, Any]:
+    """``mask_mode`` and ``mask`` name one strategy, unless one of them is stronger."""
+    mode = MASK_OF_MODE[config.mask_mode]
+    by_mode, by_name = config.origins["mask_mode"], config.origins["mask"]
+    if strength(by_mode) < strength(by_name) or choice["name"] in (mode, f"masking/{mode}"):
+        return choice
+    if strength(by_mode) > strength(by_name):
+        return {"name": mode}
+    raise ConfigError(
+        f"mask_mode = {config.mask_mode} ({mode}; {by_mode}) and mask = {spell(choice['name'])} ({by_name}) choose "
+        "different masks. Keep one of them"
+    )
+
+
+def _refuse_orphans(config: TrainConfig, kind: str, name: str) -> None:
+    """A short spelling that was set on purpose must not be ignored because another component was chosen."""
+    field, origins = KINDS[kind], config.origins
+    for spelling in {spelling: None for options in _SHORT_OPTIONS[kind].values() for spelling in options.values()}:
+        # A setting that the component's choice overrides is a left-over of the file, an empty one says nothing.
+        if strength(origins[spelling]) < max(1, strength(origins[field])) or getattr(config, spelling) == "":
+            continue
+        raise ConfigError(
+            f"{spelling} ({origins[spelling]}) and {field} = {spell(name)} ({origins[field]}) do not go together: this "
+            f"{kind} takes its options in the {field} block. Keep one of them"
+        )
+
+
+def _merge(config: TrainConfig, field: str, choice: dict[str, Any], option: str, spelling: str) -> None:
+    """Write the short spelling's value into the block, or check that the block's own agrees."""
+    value, origins = getattr(config, spelling), config.origins
+    here = origins.get(f"{field}.{option}", origins[field])
+    if option not in choice:
+        if value != "":
+            choice[option] = value
+    elif strength(origins[spelling]) > strength(here):
+        choice[option] = value
+    elif strength(origins[spelling]) == strength(here) and choice[option] != value:
+        raise ConfigError(
+            f"{spelling} = {spell(value)} ({origins[spelling]}) and {field}.{option} = {spell(choice[option])} "
+            f"({here}) differ. Keep one of them"
+        )

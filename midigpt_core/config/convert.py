@@ -1,0 +1,75 @@
+"""Configuration files written for midigpt 0.4.2, under today's names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import Factory, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Old name -> ours, where the value means the same.
+_RENAMED: Mapping[str, str] = {
+    "per_device_batch_size": "batch_size",
+    "per_device_train_batch_size": "batch_size",
+    "lr": "learning_rate",
+    "lr_scheduler_type": "scheduler",
+    "gradient_accumulation_steps": "accumulation",
+    "max_grad_norm": "gradient_clip",
+    "gradient_clip_val": "gradient_clip",
+    "logging_steps": "log_steps",
+    "save_total_limit": "keep_checkpoints",
+    "dataloader_num_workers": "num_workers",
+    "torch_compile": "compile",
+    "num_devices": "devices",
+}
+
+#: Old names without a counterpart, and what to do instead.
+_WITHOUT_COUNTERPART: Mapping[str, str] = {
+    "num_epochs": "training ends after max_steps optimiser steps; 'midigpt train --dry-run' prints the steps of a pass",
+    "num_train_epochs": "training ends after max_steps optimiser steps",
+    "warmup_ratio": "set warmup_steps to this share of max_steps",
+    "per_device_eval_batch_size": "evaluation uses batch_size; eval_rows says how many rows",
+    "adam_epsilon": "the optimiser's own 1e-8 is used",
+    "wandb_project": "kept only with logger wandb, as its option project",
+}
+
+
+@frozen
+class Conversion:
+    """The outcome: today's values, what was renamed, and what was left out and why."""
+
+    values: dict[str, Any]
+    renamed: dict[str, str] = Factory(dict)
+    left_out: dict[str, str] = Factory(dict)
+
+
+def current_name(old: str) -> str | None:
+    """Today's name of a midigpt 0.4.2 setting, or None."""
+    return _RENAMED.get(old)
+
+
+def convert(old: Mapping[str, Any], names: frozenset[str]) -> Conversion:
+    """Convert plain values; ``names`` are the settings of today, which pass as they are."""
+    values: dict[str, Any] = {name: value for name, value in old.items() if name in names}
+    renamed: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    for name, value in old.items():
+        if name in names:
+            continue
+        if name in _RENAMED and _RENAMED[name] not in values:
+            values[_RENAMED[name]] = value
+            renamed[name] = _RENAMED[name]
+        elif name in ("fp16", "bf16") and isinstance(value, bool):
+            if value:
+                values["precision"] = name
+            renamed[name] = "precision"
+        elif name == "wandb_project" and values.get("logger") == "wandb" and isinstance(value, str):
+            values["logger"] = {"name": "wandb", "project": value}
+            renamed[name] = "logger.project"
+        elif name in _RENAMED:
+            left_out[name] = f"{_RENAMED[name]} stands in the file too and was kept"
+        else:
+            left_out[name] = _WITHOUT_COUNTERPART.get(name, "no setting of this meaning")
+    return Conversion(values, renamed, left_out)

@@ -1,0 +1,60 @@
+"""``--set a.b=c``: one value of a configuration from the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from midigpt_core.config import choices
+from midigpt_core.config.train import setting_names, setting_type
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from midigpt_core.config.train import TrainConfig
+
+
+def apply_overrides(config: TrainConfig, assignments: Iterable[str], origin: str = "--set") -> None:
+    """Apply ``key=value`` and ``component.option=value`` texts, later ones over earlier ones.
+
+    Values are JSON (``0.5``, ``true``, ``[4, 8]``, ``null``); what is not JSON is a string, and for a field that holds
+    a string the text is taken as it stands. Raises :class:`ConfigError`.
+    """
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        path = path.strip()
+        if not equals or not path:
+            raise ConfigError(f"{origin} {assignment!r}: is not of the form key=value. Write e.g. {origin} seed=7.")
+        name, dot, option = path.partition(".")
+        if dot and name in setting_names():
+            _set_option(config, name, option, _value(text), origin)
+        else:
+            is_text = name in setting_names() and setting_type(name) is str
+            config.update({path: text if is_text else _value(text)}, origin)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _set_option(config: TrainConfig, field: str, option: str, value: Any, origin: str) -> None:
+    if field not in choices.KINDS.values():
+        raise ConfigError(f"{origin}: {field}.{option}: {field} has no options. Set {field} itself.")
+    if not option:
+        raise ConfigError(f"{origin}: {field}.: names no option. Write {field}.OPTION=value.")
+    current = getattr(config, field)
+    block = {} if current is None else choices.block(current)
+    *outer, last = option.split(".")
+    inner = block
+    for part in outer:
+        nested = inner.get(part, {})
+        if not isinstance(nested, dict):
+            raise ConfigError(f"{origin}: {field}.{option}: {part} is a value, not a mapping. Set it as a whole.")
+        inner[part] = dict(nested)
+        inner = inner[part]
+    inner[last] = value
+    config.set_option(field, block, option, origin)

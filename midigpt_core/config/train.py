@@ -1,0 +1,246 @@
+"""Every setting of a training run, what it means, and where its value came from."""
+
+# ruff: noqa: RUF009 (`setting` returns an attrs field, not a default value)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from midigpt_core.config import choices
+from midigpt_core.config.convert import current_name
+from midigpt_core.config.fields import check, setting
+from midigpt_core.config.reading import read_mapping
+from midigpt_core.config.structure import Mismatch, listed
+from midigpt_core.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+#: A component by name, or ``{"name": …, option: value, …}``.
+Choice = str | dict[str, Any]
+
+Scheduler = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+]
+
+
+def _record_assignment(config: Any, attribute: attrs.Attribute[Any], value: object) -> Any:
+    if attribute.name.startswith("_"):
+        return value
+    try:
+        structured = check(attribute, value)
+    except Mismatch as mismatch:
+        raise ConfigError(listed(mismatch.problems)) from mismatch
+    config.note_origin(attribute.name, "assignment")
+    return structured
+
+
+@attrs.define(kw_only=True, on_setattr=_record_assignment)
+class TrainConfig:
+    """The configuration of a training run.
+
+    Values are checked when they are set, wherever they come from: a wrong type, a number out of range or an unknown
+    name raises :class:`~midigpt_core.errors.ConfigError`. :meth:`validate` checks what fields say together. The first
+    block is documented and keeps its names and defaults; the second adds to it without changing its meaning.
+    """
+
+    # Architecture
+    encoder_config_path: str = setting("", "encoder JSON, preset name, or a bundle to take the encoder from")
+    n_embd: int = setting(512, "GPT-2 width, a multiple of n_head", low=1)
+    n_layer: int = setting(6, "GPT-2 blocks", low=1)
+    n_head: int = setting(8, "GPT-2 attention heads", low=1)
+    n_positions: int = setting(2048, "longest sequence the model can take, in tokens", low=2)
+    # Data
+    max_seq_len: int = setting(2048, "longest training sequence, in tokens; at most n_positions", low=2)
+    num_bars_choices: list[int] = setting([4, 8], "window sizes in bars", low=1, length=(1, None))
+    min_tracks: int = setting(1, "least tracks of a sample", low=1)
+    max_tracks: int = setting(4, "most tracks of a sample", low=1)
+    min_fill_ratio: float = setting(0.75, "least share of a track's window bars that hold notes", low=0, high=1)
+    # Objective
+    infill_probability: float = setting(0.75, "share of samples with bars to fill in", low=0, high=1)
+    infill_bar_fraction: float = setting(0.5, "highest share of bars to fill in; drawn from 0 to this", low=0, high=1)
+    mask_apply_probability: float = setting(0.5, "share of samples with hidden bars", low=0, high=1)
+    mask_mode: int = setting(2, "0 random, 1 structured, 2 mixed; the short spelling of mask", low=0, high=2)
+    # Optimisation
+    learning_rate: float = setting(1e-4, "peak learning rate", low=0, above=True)
+    batch_size: int = setting(16, "sequences per device and micro-batch; packed, a sequence is a full row", low=1)
+    max_steps: int = setting(100_000, "optimiser steps", low=1)
+    warmup_steps: int = setting(1000, "optimiser steps of linear warm-up", low=0)
+    precision: Literal["fp16", "bf16", "fp32"] = setting("fp16", "arithmetic; fp16 without a GPU becomes fp32")
+    # Infrastructure
+    num_workers: int = setting(0, "data worker processes; any number gives the same tokens", low=0)
+    save_steps: int = setting(5000, "optimiser steps between checkpoints", low=1)
+    eval_steps: int = setting(1000, "optimiser steps between evaluations", low=1)
+    logger: Choice = setting("none", "logger component: none, tensorboard, wandb, …")
+    output_dir: str = setting("checkpoints", "folder of the run")
+
+    # Components
+    source: Choice = setting("gigamidi", "data source component")
+    encoder: Choice | None = setting(None, "encoder component; null: the one encoder_config_path says")
+    mask: Choice | None = setting(None, "mask component; null: the one mask_mode says")
+    architecture: Choice = setting("gpt2", "architecture component")
+    checkpoint_format: Choice = setting("pt", "format of the bundles written")
+    mask_bar_fraction: float = setting(0.25, "share of bars that the random mask hides", low=0, high=1)
+    mask_max_lookahead: int = setting(4, "most bars that the structured mask leaves visible ahead", low=0)
+    # Augmentation
+    transpose_range: list[int] = setting(
+        [-6, 6], "semitones, least and most", low=-127, high=127, length=(2, 2), ascending=True
+    )
+    velocity_scale: list[float] = setting(
+        [0.8, 1.2], "factor on velocities, least and most", low=0, above=True, length=(2, 2), ascending=True
+    )
+    genre_probability: float = setting(1.0, "share of samples that say their genre", low=0, high=1)
+    velocity_off_probability: float = setting(0.0, "share of samples written without velocity", low=0, high=1)
+    microtiming_off_probability: float = setting(0.0, "share of samples written without microtiming", low=0, high=1)
+    # The rest of the optimisation
+    seed: int = setting(1, "seed of everything random", low=0, high=2**63 - 1)
+    weight_decay: float = setting(0.01, "AdamW weight decay", low=0)
+    adam_beta1: float = setting(0.9, "AdamW beta 1", low=0, high=1, below=True)
+    adam_beta2: float = setting(0.999, "AdamW beta 2", low=0, high=1, below=True)
+    gradient_clip: float = setting(1.0, "largest gradient norm; 0: no clipping", low=0)
+    accumulation: int = setting(1, "micro-batches per optimiser step", low=1)
+    scheduler: Scheduler = setting("cosine", "learning rate after the warm-up, as transformers' get_scheduler names it")
+    packing: bool = setting(True, "several documents a row, isolated from one another")
+    compile: bool = setting(False, "torch.compile the model")
+    # The rest of the infrastructure
+    devices: int = setting(1, "devices per node", low=1)
+    num_nodes: int = setting(1, "nodes", low=1)
+    strategy: str = setting("auto", "Lightning strategy, e.g. ddp")
+    init_from: str = setting("", "bundle to start from: weights and encoder")
+    keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
+    log_steps: int = setting(10, "optimiser steps between log lines", low=1)
+    eval_rows: int = setting(64, "rows per evaluation", low=1)
+    workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1)
+    run_name: str = setting("", "name shown by loggers; empty: the output folder's")
+
+    _origins: dict[str, str] = attrs.field(init=False, factory=dict, repr=False, eq=False)
+
+    if not TYPE_CHECKING:  # type checkers read the signature that attrs derives
+
+        def __init__(self, **values: object) -> None:
+            self.__attrs_init__()
+            self.update(values, "keyword")
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> TrainConfig:
+        """A configuration from a ``.json``, ``.yaml`` or ``.toml`` file; everything wrong with it in one error."""
+        return cls.from_mapping(read_mapping(path), str(path))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], origin: str) -> TrainConfig:
+        """A configuration from plain values; ``origin`` (a file name) stands in errors and in :attr:`origins`."""
+        config = cls()
+        config.update(values, origin)
+        return config
+
+    def update(self, values: Mapping[str, Any], origin: str) -> None:
+        """Set several fields; raises one :class:`ConfigError` with every problem, and then sets none."""
+        checked: dict[str, Any] = {}
+        problems: list[tuple[str, str]] = []
+        for name, value in values.items():
+            if name not in _SETTINGS:
+                problems.append((str(name), _unknown_setting(str(name))))
+                continue
+            try:
+                checked[name] = check(_SETTINGS[name], value)
+            except Mismatch as mismatch:
+                problems.extend(mismatch.problems)
+        if problems:
+            raise ConfigError(listed(problems, origin))
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+            self.note_origin(name, origin)
+
+    def set_option(self, field: str, block: dict[str, Any], option: str, origin: str) -> None:
+        """Set a component's block in which one option (``"max_lookahead"``, dotted if nested) is new."""
+        object.__setattr__(self, field, block)
+        self.note_origin(f"{field}.{option}", origin)
+
+    def note_origin(self, path: str, origin: str) -> None:
+        """Remember whence the value at ``path`` (``mask``, ``mask.max_lookahead``) came."""
+        for below in [known for known in self._origins if known.startswith(f"{path}.")]:
+            del self._origins[below]
+        self._origins[path] = origin
+
+    @property
+    def set_fields(self) -> frozenset[str]:
+        """Fields that a file, flag, keyword or assignment has set."""
+        return frozenset(path.split(".", 1)[0] for path in self._origins)
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each value came from: ``default``, a file's name, a flag, ``keyword`` or ``assignment``."""
+        return {**dict.fromkeys(_SETTINGS, "default"), **self._origins}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain values; :meth:`from_mapping` takes it back."""
+        return {name: _plain(getattr(self, name)) for name in _SETTINGS}
+
+    def choice(self, kind: str) -> dict[str, Any]:
+        """The chosen component of a kind (``"mask"``, ``"encoder"``, …) as ``{"name": …, options…}``.
+
+        Short spellings (``mask_mode``, ``encoder_config_path``, ``n_embd``, …) become the options they stand for.
+        Raises :class:`ConfigError` where two spellings of one thing differ.
+        """
+        return choices.resolve(self, kind)
+
+    def validate(self) -> None:
+        """Check everything that fields say together and that needs neither torch nor the encoder."""
+        problems = list(self._contradictions())
+        chosen: dict[str, dict[str, Any]] = {}
+        for kind in choices.KINDS:
+            try:
+                chosen[kind] = self.choice(kind)
+            except ConfigError as error:
+                problems.append(str(error))
+        sizes = chosen.get("architecture", {})
+        n_embd, n_head = sizes.get("n_embd"), sizes.get("n_head")
+        # Sizes from an architecture block are checked for their type where the block meets the component's options.
+        if isinstance(n_embd, int) and isinstance(n_head, int) and n_head > 0 and n_embd % n_head:
+            problems.append(f"n_embd: {n_embd} is not a multiple of n_head = {n_head}. Change one of them")
+        if problems:
+            raise ConfigError(listed([("", problem) for problem in problems]))
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.max_seq_len > self.n_positions:
+            yield (
+                f"max_seq_len: {self.max_seq_len} is more than n_positions = {self.n_positions}. "
+                "Lower max_seq_len or raise n_positions"
+            )
+        if self.min_tracks > self.max_tracks:
+            yield f"min_tracks: {self.min_tracks} is more than max_tracks = {self.max_tracks}. Lower it"
+        if not self.output_dir:
+            yield "output_dir: is empty. Name a folder"
+
+
+def _unknown_setting(name: str) -> str:
+    renamed = current_name(name)
+    if renamed is not None:
+        return f"unknown key; midigpt 0.4.2 called {renamed!r} so. Run 'midigpt config convert OLD NEW'"
+    return "unknown key." + (nearest(name, _SETTINGS) or " 'midigpt config show' lists all keys")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+attrs.resolve_types(TrainConfig)
+_SETTINGS = {field.name: field for field in attrs.fields(TrainConfig) if field.init}
+
+
+def setting_help(name: str) -> str:
+    """What a field means, in one line."""
+    return str(_SETTINGS[name].metadata["help"])
+
+
+def setting_names() -> tuple[str, ...]:
+    return tuple(_SETTINGS)
+
+
+def setting_type(name: str) -> Any:
+    return _SETTINGS[name].type
