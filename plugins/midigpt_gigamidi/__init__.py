@@ -1,1 +1,1 @@
-"""Bundled plugin: gigamidi."""
+"""Bundled plugin: the data source ``gigamidi`` (:mod:`midigpt_gigamidi.source`)."""

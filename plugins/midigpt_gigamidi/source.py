@@ -1,0 +1,239 @@
+"""Reads GigaMIDI's parquet shards row group by row group, only the columns that the corpus needs.
+
+Columns (data set version 2.0.0; integer widths vary between releases, so kinds are checked, not widths):
+
+=====================  ======================================  ====================================
+``music``              binary, or struct ``{bytes, path}``     required: the MIDI file
+``md5``                string                                  the row's name
+``total_notes``        integer                                 rows with 0 are left out unread
+``NOMML``              list of integers, one per track         expressiveness levels
+``music_style_scraped``  string, URL-encoded, comma-separated  style names
+=====================  ======================================  ====================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from attrs import frozen
+
+from midigpt_core.contracts import RowBatch, Source, SourceContext
+from midigpt_core.errors import DataError
+from midigpt_gigamidi.paths import find_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+MUSIC = "music"
+ID = "md5"
+TOTAL_NOTES = "total_notes"
+NOMML = "NOMML"
+STYLE = "music_style_scraped"
+
+#: Reason under which the report counts rows without notes.
+NO_NOTES = "no_notes"
+
+# Some 5 MB of MIDI at GigaMIDI's mean of 19 kB a file.
+_BATCH_ROWS = 256
+# Read ahead per column; without it pyarrow loads a whole column of a row group, which can be the whole file.
+_BUFFER_BYTES = 1 << 20
+
+
+def build(_options: None, context: SourceContext) -> Source:
+    """The factory of the component ``gigamidi``."""
+    return GigamidiSource(context)
+
+
+class GigamidiSource:
+    """The parquet files that the paths of ``context`` lead to."""
+
+    def __init__(self, context: SourceContext) -> None:
+        self._context = context
+
+    def shards(self) -> Sequence[GigamidiShard]:
+        return [GigamidiShard(path, self._context.hash_file) for path in find_files(self._context.paths)]
+
+
+@frozen(eq=False)
+class GigamidiShard:
+    """One parquet file."""
+
+    path: Path
+    hash_file: Callable[[Path], str]
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def num_rows(self) -> int:
+        with self._open() as file:
+            return int(file.metadata.num_rows)
+
+    def fingerprint(self) -> str:
+        try:
+            return self.hash_file(self.path)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror}). Check the file and the disk.") from error
+
+    def batches(self) -> Iterator[RowBatch]:
+        with self._open() as file:
+            columns = _Columns.of(file.schema_arrow, self.path)
+            first_row = 0
+            for group in range(file.num_row_groups):
+                for table in self._row_group(file, group, columns):
+                    yield _to_rows(table, columns, first_row)
+                    first_row += table.num_rows
+
+    def _open(self) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(self.path, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{self.path}: not a readable parquet file ({_first_line(error)}). "
+                "Download or write the file again, or leave it out."
+            ) from error
+
+    def _row_group(self, file: pq.ParquetFile, group: int, columns: _Columns) -> Iterator[pa.RecordBatch]:
+        batches = file.iter_batches(
+            batch_size=_BATCH_ROWS, row_groups=[group], columns=columns.projection, use_threads=False
+        )
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(
+                    f"{self.path}: row group {group} cannot be read ({_first_line(error)}). "
+                    "Download or write the file again, or leave it out."
+                ) from error
+            if batch is None:
+                return
+            yield batch
+
+
+@frozen
+class _Columns:
+    """Which of the known columns a file has."""
+
+    music_is_struct: bool
+    optional: frozenset[str]
+
+    @property
+    def projection(self) -> list[str]:
+        music = f"{MUSIC}.bytes" if self.music_is_struct else MUSIC
+        return [music, *sorted(self.optional)]
+
+    @classmethod
+    def of(cls, schema: pa.Schema, path: Path) -> _Columns:
+        """Raises :class:`DataError` if ``music`` is missing or a column is of the wrong kind."""
+        if MUSIC not in schema.names:
+            raise DataError(
+                f"{path}: no column {MUSIC!r} (columns: {', '.join(schema.names) or 'none'}). "
+                f"Name GigaMIDI shards, or rename the column with the MIDI bytes to {MUSIC!r}."
+            )
+        music = schema.field(MUSIC).type
+        is_struct = pa.types.is_struct(music)
+        if is_struct:
+            inner = {field.name: field.type for field in music}
+            _require_kind(_is_binary(inner.get("bytes", pa.null())), path, MUSIC, music, _MUSIC_KIND)
+        else:
+            _require_kind(_is_binary(music), path, MUSIC, music, _MUSIC_KIND)
+        present = frozenset(name for name in _OPTIONAL if name in schema.names)
+        for name in present:
+            is_kind, kind = _OPTIONAL[name]
+            kind_of_column = schema.field(name).type
+            _require_kind(is_kind(kind_of_column), path, name, kind_of_column, kind)
+        return cls(is_struct, present)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+
+
+def _is_integer(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_null(kind))
+
+
+def _is_integer_list(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(pa.types.is_null(kind) or (is_list and _is_integer(kind.value_type)))
+
+
+_MUSIC_KIND = "binary or a struct with binary 'bytes'"
+_OPTIONAL: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
+    ID: (_is_string, "string"),
+    TOTAL_NOTES: (_is_integer, "integer"),
+    NOMML: (_is_integer_list, "a list of integers"),
+    STYLE: (_is_string, "string"),
+}
+
+
+def _require_kind(holds: bool, path: Path, column: str, found: pa.DataType, wanted: str) -> None:
+    if not holds:
+        raise DataError(
+            f"{path}: column {column!r} is {found}, expected {wanted}. Write the column in that type, or leave it out."
+        )
+
+
+def _to_rows(table: pa.RecordBatch, columns: _Columns, first_row: int) -> RowBatch:
+    rows = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
+    dropped: dict[str, int] = {}
+    if TOTAL_NOTES in columns.optional:
+        # An unknown count is no reason to leave a row out.
+        has_notes = pc.greater(_cast(table.column(TOTAL_NOTES), pa.float64()), 0.0)
+        keep = pc.fill_null(has_notes, fill_value=True)
+        kept = keep.to_numpy(zero_copy_only=False)
+        if not kept.all():
+            dropped[NO_NOTES] = int(len(kept) - kept.sum())
+            table, rows = table.filter(keep), rows[kept]
+    music = table.column(MUSIC)
+    if columns.music_is_struct:
+        # flatten() carries the struct's own nulls into the field, which field() does not.
+        music = music.flatten()[0]
+    return RowBatch(
+        row=rows,
+        ids=pa.array(_texts(table.column(ID)), pa.string())
+        if ID in columns.optional
+        else pa.nulls(table.num_rows, pa.string()),
+        midi=_cast(music, pa.large_binary()),
+        genre=_decode_styles(table.column(STYLE)) if STYLE in columns.optional else None,
+        nomml=_cast(table.column(NOMML), pa.list_(pa.int64())) if NOMML in columns.optional else None,
+        dropped=dropped,
+    )
+
+
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A cast that never raises over a single value out of range: one odd row must not cost the shard."""
+    return pc.cast(array, options=pc.CastOptions.unsafe(kind))
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    """Python strings; parquet does not promise that they are valid UTF-8."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    values = _cast(column, pa.large_binary()).to_pylist()
+    return [None if value is None else value.decode("utf-8", "replace") for value in values]
+
+
+def _decode_styles(column: pa.Array) -> pa.Array:
+    """``"Rock%2Cdrum%20n%20bass%2C"`` -> ``"Rock,drum n bass"``."""
+    decoded = [
+        text and ",".join(style for part in unquote(text).split(",") if (style := part.strip()))
+        for text in _texts(column)
+    ]
+    return pa.array(decoded, pa.string())
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0].rstrip(".")
