@@ -1,1 +1,1 @@
-"""Bundled plugin: loggers."""
+"""Loggers: none, TensorBoard, Weights & Biases. ``metrics.jsonl`` is written by the core whichever is chosen."""

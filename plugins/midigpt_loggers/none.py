@@ -1,0 +1,12 @@
+"""No logger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from midigpt_core.contracts import LoggerContext
+
+
+def build(options: None, context: LoggerContext) -> None:
+    """Nothing: the run has its metrics file only."""

@@ -1,0 +1,29 @@
+"""The options of the loggers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+from attrs.validators import ge
+
+
+@frozen(kw_only=True)
+class TensorBoardOptions:
+    #: Folder of the event files, relative to the run's folder.
+    folder: str = "tensorboard"
+    #: Seconds between writes to the disk.
+    flush_secs: int = field(default=30, validator=ge(1))
+
+
+@frozen(kw_only=True)
+class WandbOptions:
+    project: str = "midigpt"
+    #: Team or user; None: the account's own.
+    entity: str | None = None
+    #: Runs with one group are shown together.
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    #: ``auto`` is online if this machine has a key and reaches the server, else offline: ``wandb sync`` uploads later.
+    mode: Literal["auto", "online", "offline"] = "auto"

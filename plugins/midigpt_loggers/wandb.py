@@ -1,0 +1,73 @@
+"""Weights & Biases."""
+
+from __future__ import annotations
+
+import netrc
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+
+from midigpt_loggers.requirements import require
+
+require("wandb", "wandb")
+
+import wandb  # noqa: E402 (an extra: the line above says so if it is missing)
+
+if TYPE_CHECKING:
+    from midigpt_core.contracts import LoggerContext
+    from midigpt_loggers.options import WandbOptions
+
+_CONNECT_SECONDS = 3.0
+
+
+class _FinishedLogger(WandbLogger):
+    """Ends the W&B run with the training run, so that one process can train twice."""
+
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+
+
+def build(options: WandbOptions, context: LoggerContext) -> WandbLogger:
+    """Writes to ``<run folder>/wandb`` and, online, to the server."""
+    return _FinishedLogger(
+        name=context.run_name,
+        save_dir=context.run_dir,
+        project=options.project,
+        entity=options.entity,
+        group=options.group,
+        tags=list(options.tags),
+        notes=options.notes,
+        mode=_resolve_mode(options.mode),
+    )
+
+
+def _resolve_mode(mode: str) -> str:
+    """What ``auto`` means here; W&B's own settings (``WANDB_MODE``, ``WANDB_BASE_URL``, the stored key) count."""
+    if mode != "auto":
+        return mode
+    settings = wandb.setup().settings
+    if settings.mode != "online":
+        return str(settings.mode)
+    url = urlsplit(str(settings.base_url))
+    has_key = bool(settings.api_key) or _is_in_netrc(url.hostname or "")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return "online" if has_key and _is_reachable(url.hostname or "", port) else "offline"
+
+
+def _is_in_netrc(host: str) -> bool:
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _is_reachable(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=_CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,66 @@
+"""Each logger writes real files, and says which extra it lacks."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from midigpt_loggers import none, tensorboard, wandb
+from midigpt_loggers.options import TensorBoardOptions, WandbOptions
+from midigpt_loggers.plugin import midigpt_loggers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from midigpt_core.contracts import LoggerContext
+from midigpt_core.errors import PluginError
+
+
+def context(folder: Path) -> LoggerContext:
+    return LoggerContext(run_dir=folder, run_name="trial")
+
+
+def test_the_plugin_lists_three_loggers() -> None:
+    assert [spec.name for spec in midigpt_loggers()] == ["none", "tensorboard", "wandb"]
+
+
+def test_none_is_no_logger(tmp_path: Path) -> None:
+    assert none.build(None, context(tmp_path)) is None
+
+
+def test_tensorboard_files_hold_what_was_logged(tmp_path: Path) -> None:
+    logger = tensorboard.build(TensorBoardOptions(), context(tmp_path))
+    logger.log_metrics({"loss": 2.5}, step=10)
+    logger.log_metrics({"loss": 1.5}, step=20)
+    logger.finalize("success")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(10, 2.5), (20, 1.5)]
+
+
+def test_wandb_writes_offline_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port: nothing listens
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    logger = wandb.build(WandbOptions(project="study", tags=("a",)), context(tmp_path))
+    logger.log_metrics({"loss": 2.5}, step=10)
+    assert logger.experiment.name == "trial"
+    assert logger.experiment.offline
+    logger.finalize("success")
+    (run,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert b"loss" in run.read_bytes()
+
+
+def test_a_missing_tensorboard_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(PluginError, match=r"pip install 'midigpt-core\[tensorboard\]'"):
+        tensorboard.build(TensorBoardOptions(), context(tmp_path))
+
+
+def test_a_missing_wandb_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.delitem(sys.modules, "midigpt_loggers.wandb")
+    with pytest.raises(PluginError, match=r"pip install 'midigpt-core\[wandb\]'"):
+        import_module("midigpt_loggers.wandb")
