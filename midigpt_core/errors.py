@@ -35,6 +35,10 @@ class CheckpointError(MidigptError):
     """A bundle or checkpoint that cannot be read, written or continued from."""
 
 
+class TrainingError(MidigptError):
+    """A run that cannot go on: a loss that is not finite, memory that does not suffice."""
+
+
 class EncodingError(MidigptError):
     """A score or request that an encoder cannot express, or tokens that it cannot decode."""
 

@@ -1,0 +1,1 @@
+"""Training: ``run`` is the table of contents, every other module one idea."""

@@ -1,0 +1,49 @@
+"""Figures for the Lightning loggers of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lightning.pytorch.loggers import Logger
+
+    from midigpt_core.training.losses import EvaluationReport
+    from midigpt_core.training.steps import StepRecord
+
+
+class LoggerSink:
+    """Tells loggers of every ``every``-th step and of every evaluation."""
+
+    def __init__(self, loggers: Sequence[Logger], every: int) -> None:
+        self._loggers = loggers
+        self._every = every
+
+    def begin(self, first_step: int) -> None:
+        return
+
+    def step(self, record: StepRecord) -> None:
+        if record.step % self._every:
+            return
+        self._log(
+            record.step,
+            {
+                "loss": record.loss,
+                "learning_rate": record.learning_rate,
+                "gradient_norm": record.gradient_norm,
+                "tokens_per_second": record.tokens_per_second,
+                "padding": record.padding,
+                "data_wait": record.data_wait / record.seconds if record.seconds else 0.0,
+            },
+        )
+
+    def evaluation(self, step: int, report: EvaluationReport) -> None:
+        self._log(step, report.scalars())
+
+    def end(self) -> None:
+        return
+
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        for logger in self._loggers:
+            logger.log_metrics(values, step=step)

@@ -1,0 +1,114 @@
+"""The loss of a batch, and its break-down by kind of document and type of token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from attrs import asdict, frozen
+from torch.nn.functional import cross_entropy
+
+from midigpt_core.records import IGNORED_LABEL, TokenRole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from midigpt_core.records import Float64Array, Int64Array, Vocabulary
+
+#: What a predicted token belongs to: a document without infill, the prompt of one with infill, or the bars filled in.
+KINDS = ("ar", "infill_context", "infill_target")
+
+
+def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy summed over the labelled tokens, in nats: a scalar.
+
+    ``logits`` [B, L, V]; ``labels`` int64[B, L], already shifted, :data:`IGNORED_LABEL` where there is none.
+    """
+    return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL, reduction="sum")
+
+
+def token_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of every token, in nats: float[B, L], 0 where there is no label."""
+    losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL, reduction="none")
+    return losses.view_as(labels)
+
+
+def document_kinds(role: Tensor, position_ids: Tensor) -> Tensor:
+    """The index into :data:`KINDS` of what each position predicts: int64[B, L].
+
+    A document starts with context exactly if it is an infill document (:class:`midigpt_core.records.TokenBatch`).
+    Position t predicts token t + 1, so that token's role counts.
+    """
+    places = torch.arange(role.shape[1], device=role.device)
+    infill = role.gather(1, places - position_ids) == TokenRole.CONTEXT
+    predicted = role.roll(-1, dims=1)
+    return infill.long() * (1 + (predicted == TokenRole.TARGET).long())
+
+
+@frozen(kw_only=True)
+class EvaluationReport:
+    """Mean validation losses per token, in nats, over a fixed set of rows."""
+
+    loss: float
+    #: Tokens that were predicted.
+    tokens: int
+    #: By :data:`KINDS`; kinds that did not occur are left out, here and below.
+    by_kind: Mapping[str, float]
+    #: By the encoder's token types.
+    by_type: Mapping[str, float]
+    tokens_by_kind: Mapping[str, int]
+    tokens_by_type: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def scalars(self) -> dict[str, float]:
+        """The losses under flat names, for loggers: ``eval_loss``, ``eval_loss/ar``, ``eval_loss/NoteOnset``, …"""
+        parts = {**self.by_kind, **self.by_type}
+        return {"eval_loss": self.loss, **{f"eval_loss/{name}": loss for name, loss in parts.items()}}
+
+
+class LossTally:
+    """Sums of token losses by kind and type, from which an :class:`EvaluationReport` is made.
+
+    Sums run in float64 on the CPU in the order of the rows, so that equal rows give equal reports on any device.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._names = vocabulary.type_names
+        self._type_of = np.asarray(vocabulary.type_of, dtype=np.int64)
+        #: Loss and count, float64[2, kinds x types]: what ranks add up.
+        self.sums: Float64Array = np.zeros((2, len(KINDS) * len(self._names)), dtype=np.float64)
+
+    def add(self, losses: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Count ``losses`` float[B, L] of a batch of :class:`midigpt_core.records.PackedBatch` fields."""
+        labels = batch["labels"]
+        known = labels != IGNORED_LABEL
+        kinds: Int64Array = document_kinds(batch["role"], batch["position_ids"])[known].cpu().numpy()
+        cells = kinds * len(self._names) + self._type_of[labels[known].cpu().numpy()]
+        size = self.sums.shape[1]
+        values = losses[known].double().cpu().numpy()
+        self.sums += np.stack([np.bincount(cells, values, size), np.bincount(cells, minlength=size)])
+
+    def report(self) -> EvaluationReport:
+        loss, count = self.sums.reshape(2, len(KINDS), len(self._names))
+        by_kind, tokens_by_kind = _means(KINDS, loss.sum(axis=1), count.sum(axis=1))
+        by_type, tokens_by_type = _means(self._names, loss.sum(axis=0), count.sum(axis=0))
+        total = int(count.sum())
+        return EvaluationReport(
+            loss=float(loss.sum() / total) if total else float("nan"),
+            tokens=total,
+            by_kind=by_kind,
+            by_type=by_type,
+            tokens_by_kind=tokens_by_kind,
+            tokens_by_type=tokens_by_type,
+        )
+
+
+def _means(names: tuple[str, ...], loss: Float64Array, count: Float64Array) -> tuple[dict[str, float], dict[str, int]]:
+    seen = [index for index in range(len(names)) if count[index]]
+    means = {names[index]: float(loss[index] / count[index]) for index in seen}
+    return means, {names[index]: int(count[index]) for index in seen}

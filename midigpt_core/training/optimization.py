@@ -1,0 +1,65 @@
+"""The optimiser and its schedule, both counted in optimiser steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from attrs import frozen
+from torch import nn
+from transformers import get_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+@frozen(kw_only=True)
+class OptimizationSettings:
+    """How the weights are stepped."""
+
+    learning_rate: float
+    weight_decay: float
+    betas: tuple[float, float]
+    #: A name of :func:`transformers.get_scheduler`.
+    scheduler: str
+    warmup_steps: int
+    max_steps: int
+    #: Largest gradient norm; 0: no limit.
+    gradient_clip: float
+
+
+def decayed(model: nn.Module) -> Iterator[nn.Parameter]:
+    """The parameters that weight decay pulls to zero: matrices other than embeddings.
+
+    Biases and norms are vectors; decaying them, or embeddings of rare tokens, only harms (as in GPT-2 and GPT-3).
+    """
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dim() >= 2 and id(parameter) not in embeddings:
+            yield parameter
+
+
+def build_optimizer(model: nn.Module, settings: OptimizationSettings, *, fused: bool) -> Optimizer:
+    """AdamW in two groups, with and without weight decay."""
+    with_decay = list(decayed(model))
+    chosen = {id(parameter) for parameter in with_decay}
+    without = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in chosen]
+    groups = [
+        {"params": with_decay, "weight_decay": settings.weight_decay},
+        {"params": without, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=fused)
+
+
+def build_schedule(optimizer: Optimizer, settings: OptimizationSettings) -> LRScheduler:
+    """Linear warm-up, then the schedule of that name down to ``max_steps``."""
+    schedule: LRScheduler = get_scheduler(
+        settings.scheduler,
+        optimizer,
+        num_warmup_steps=settings.warmup_steps,
+        num_training_steps=settings.max_steps,
+    )
+    return schedule

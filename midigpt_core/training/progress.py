@@ -1,0 +1,121 @@
+"""How a run looks in a terminal, and in a log file when its output is piped."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from midigpt_core.training.losses import EvaluationReport
+    from midigpt_core.training.steps import StepRecord
+
+
+class _Average:
+    """Loss and speed since the last look."""
+
+    def __init__(self) -> None:
+        self._loss = self._seconds = 0.0
+        self._tokens = 0
+
+    def add(self, record: StepRecord) -> None:
+        self._loss += record.loss * record.tokens
+        self._tokens += record.tokens
+        self._seconds += record.seconds
+
+    def take(self) -> tuple[float, float]:
+        """Mean loss per token and tokens per second; starts anew."""
+        loss, speed = self._loss / max(self._tokens, 1), self._tokens / max(self._seconds, 1e-9)
+        self._loss = self._seconds = 0.0
+        self._tokens = 0
+        return loss, speed
+
+
+class ProgressBar:
+    """A bar with loss, tokens per second and the time that is left."""
+
+    def __init__(self, console: Console, max_steps: int, every: int) -> None:
+        self._max_steps = max_steps
+        self._every = every
+        self._average = _Average()
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task("training", total=max_steps, figures="")
+
+    def begin(self, first_step: int) -> None:
+        # Remaining time is estimated from the steps of this process alone.
+        self._progress.reset(self._task, total=self._max_steps, completed=first_step, figures="")
+        self._progress.start()
+
+    def step(self, record: StepRecord) -> None:
+        self._average.add(record)
+        if record.step % self._every and record.step != self._max_steps:
+            self._progress.update(self._task, completed=record.step)
+            return
+        loss, speed = self._average.take()
+        self._progress.update(self._task, completed=record.step, figures=f"loss {loss:.3f} · {speed:,.0f} tokens/s")
+
+    def evaluation(self, step: int, report: EvaluationReport) -> None:
+        self._progress.console.print(evaluation_line(step, report), markup=False, highlight=False)
+
+    def end(self) -> None:
+        self._progress.stop()
+
+
+class ProgressLines:
+    """One line every ``every`` steps, for output that is no terminal."""
+
+    def __init__(self, console: Console, max_steps: int, every: int) -> None:
+        self._console = console
+        self._max_steps = max_steps
+        self._every = every
+        self._average = _Average()
+        self._seconds = 0.0
+        self._steps = 0
+
+    def begin(self, first_step: int) -> None:
+        if first_step:
+            self._say(f"continuing after step {first_step}")
+
+    def step(self, record: StepRecord) -> None:
+        self._average.add(record)
+        self._seconds += record.seconds
+        self._steps += 1
+        if record.step % self._every and record.step != self._max_steps:
+            return
+        loss, speed = self._average.take()
+        left = timedelta(seconds=round(self._seconds / self._steps * (self._max_steps - record.step)))
+        self._say(
+            f"step {record.step}/{self._max_steps}  loss {loss:.3f}  lr {record.learning_rate:.2e}"
+            f"  {speed:,.0f} tokens/s  eta {left}"
+        )
+
+    def evaluation(self, step: int, report: EvaluationReport) -> None:
+        self._say(evaluation_line(step, report))
+
+    def end(self) -> None:
+        return
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def evaluation_line(step: int, report: EvaluationReport) -> str:
+    kinds = "  ".join(f"{name} {loss:.3f}" for name, loss in report.by_kind.items())
+    return f"step {step}  evaluation loss {report.loss:.3f}  ({kinds})"
+
+
+def progress_sink(console: Console, max_steps: int, every: int) -> ProgressBar | ProgressLines:
+    """The bar in a terminal, lines elsewhere."""
+    kind = ProgressBar if console.is_terminal else ProgressLines
+    return kind(console, max_steps, every)

@@ -1,0 +1,110 @@
+"""What is known of one optimiser step, and who wants to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+from lightning.pytorch.callbacks import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from lightning.pytorch import LightningModule, Trainer
+
+    from midigpt_core.training.clock import StepClock
+    from midigpt_core.training.losses import EvaluationReport
+
+
+@frozen(kw_only=True)
+class StepRecord:
+    """One optimiser step, over all its micro-batches and ranks."""
+
+    #: Counted from 1.
+    step: int
+    #: Mean over the predicted tokens, in nats.
+    loss: float
+    learning_rate: float
+    #: Before clipping.
+    gradient_norm: float
+    #: Tokens that were predicted.
+    tokens: int
+    #: Share of the positions that hold no token.
+    padding: float
+    #: Wall time without validation and saving, and how much of it went into waiting for data.
+    seconds: float
+    data_wait: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+class StepSink(Protocol):
+    """Someone who is told of the run as it goes. Only the first rank tells."""
+
+    def begin(self, first_step: int) -> None:
+        """The run starts, or continues, after ``first_step`` steps."""
+
+    def step(self, record: StepRecord) -> None: ...
+
+    def evaluation(self, step: int, report: EvaluationReport) -> None: ...
+
+    def end(self) -> None:
+        """The run ended, well or not. May be called without :meth:`begin`."""
+
+
+class StepReporter(Callback):
+    """Tells sinks of every optimiser step and every evaluation."""
+
+    def __init__(self, sinks: Sequence[StepSink], clock: StepClock) -> None:
+        self._sinks = sinks
+        self._clock = clock
+        self._seen = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seen = trainer.global_step
+        for sink in self._told(trainer):
+            sink.begin(trainer.global_step)
+        self._clock.restart()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self._seen:
+            return
+        self._seen = trainer.global_step
+        seconds, waited = self._clock.lap()
+        taken = pl_module.last_step
+        record = StepRecord(
+            step=trainer.global_step,
+            loss=taken.loss,
+            learning_rate=taken.learning_rate,
+            gradient_norm=taken.gradient_norm,
+            tokens=taken.tokens,
+            padding=taken.padding / taken.positions,
+            seconds=seconds,
+            data_wait=waited,
+        )
+        for sink in self._told(trainer):
+            sink.step(record)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._clock.pause()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for sink in self._told(trainer):
+            sink.evaluation(trainer.global_step, pl_module.last_evaluation)
+        self._clock.resume()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._end(trainer)
+
+    def _end(self, trainer: Trainer) -> None:
+        for sink in self._told(trainer):
+            sink.end()
+
+    def _told(self, trainer: Trainer) -> Sequence[StepSink]:
+        return self._sinks if trainer.is_global_zero else ()
