@@ -1,0 +1,72 @@
+"""From a resolved reference to a component. Works in a spawned worker: it imports one target and scans for nothing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from midigpt_core.config.structure import structure_class
+from midigpt_core.errors import ComponentError, ConfigError, MidigptError, PluginError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midigpt_core.components import ComponentRef
+
+
+def import_target(target: str, import_paths: Sequence[str] = ()) -> Any:
+    """What an import string ``"package.module:name"`` names."""
+    for path in import_paths:
+        if path not in sys.path:
+            sys.path.append(path)
+    module_name, _, attribute = target.partition(":")
+    module = importlib.import_module(module_name)
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise PluginError(f"{target}: {unknown_name('attribute', attribute, names)}") from error
+
+
+def structure_options(ref: ComponentRef) -> Any:
+    """The options of a reference as an instance of the component's options class (None without one).
+
+    Raises :class:`ConfigError` naming the option, with the nearest name for an unknown one.
+    """
+    if ref.options_class is None:
+        if ref.options:
+            raise ConfigError(f"{ref.kind}.{next(iter(ref.options))}: {ref} takes no options. Remove it.")
+        return None
+    options_class = _imported(ref, ref.options_class)
+    return structure_class(dict(ref.options), options_class, _config_key(ref.kind))
+
+
+def build(ref: ComponentRef, context: Any) -> Any:
+    """The component: ``factory(options, context)``.
+
+    Raises :class:`ConfigError` for options that do not fit and whatever :class:`MidigptError` the factory raises; every
+    other exception of the factory is a bug of the plugin and becomes a :class:`ComponentError`, chained.
+    """
+    options = structure_options(ref)
+    factory = _imported(ref, ref.target)
+    try:
+        return factory(options, context)
+    except MidigptError:
+        raise
+    except Exception as error:
+        raise ComponentError(str(ref), "while it was built", error) from error
+
+
+def _imported(ref: ComponentRef, target: str) -> Any:
+    try:
+        return import_target(target, ref.import_paths)
+    except MidigptError:
+        raise
+    except Exception as error:
+        raise ComponentError(str(ref), f"while {target} was imported", error) from error
+
+
+def _config_key(kind: str) -> str:
+    """The configuration field that holds a kind's options: ``checkpoint_format``."""
+    return kind.replace(" ", "_")

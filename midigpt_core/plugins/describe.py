@@ -1,0 +1,100 @@
+"""What a plugin provides, found by importing that plugin alone, with every failure reported instead of raised."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import frozen
+
+from midigpt_core.config.structure import describe as describe_type
+from midigpt_core.plugins.building import import_target
+from midigpt_core.plugins.loader import Rejected, describe_error, new_manager, register
+from midigpt_core.plugins.registry import RECORD_HOOKS, collect
+
+if TYPE_CHECKING:
+    from midigpt_core.components import ComponentSpec
+    from midigpt_core.plugins.discovery import PluginEntry
+
+
+@frozen
+class OptionReport:
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+@frozen
+class ComponentReport:
+    kind: str
+    name: str
+    summary: str
+    target: str
+    provides: tuple[str, ...]
+    requires: tuple[str, ...]
+    options: tuple[OptionReport, ...]
+    #: Why the options could not be read, else empty.
+    error: str
+
+
+@frozen
+class PluginReport:
+    entry: PluginEntry
+    components: tuple[ComponentReport, ...]
+    #: Seconds that importing the plugin's module took.
+    import_seconds: float
+    #: Why the plugin cannot be used, else empty.
+    error: str
+
+
+def describe(entry: PluginEntry) -> PluginReport:
+    """Import one plugin, whatever its status but a conflict or a foreign API, and list its components."""
+    manager = new_manager()
+    begin = time.perf_counter()
+    try:
+        register(manager, entry)
+        seconds = time.perf_counter() - begin
+        specs = [spec for kind in RECORD_HOOKS for spec in collect(manager, entry, kind)]
+    except Rejected as rejection:
+        return PluginReport(entry, (), time.perf_counter() - begin, str(rejection))
+    folders = (entry.folder,) if entry.folder else ()
+    return PluginReport(entry, tuple(_component(spec, folders) for spec in specs), seconds, "")
+
+
+def _component(spec: ComponentSpec, folders: tuple[str, ...]) -> ComponentReport:
+    try:
+        options, error = _options(spec, folders), ""
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:  # noqa: BLE001 (a plugin's import: reported, not raised)
+        options, error = (), describe_error(failure)
+    return ComponentReport(
+        kind=spec.kind,
+        name=spec.name,
+        summary=spec.summary,
+        target=spec.target,
+        provides=tuple(sorted(spec.provides)),
+        requires=tuple(sorted(spec.requires)),
+        options=options,
+        error=error,
+    )
+
+
+def _options(spec: ComponentSpec, folders: tuple[str, ...]) -> tuple[OptionReport, ...]:
+    if spec.options is None:
+        return ()
+    options_class = import_target(spec.options, folders)
+    attrs.resolve_types(options_class)
+    defaults = options_class()
+    return tuple(
+        OptionReport(
+            name=field.alias or field.name,
+            type=describe_type(field.type),
+            default=getattr(defaults, field.name),
+            help=str(field.metadata.get("help", "")),
+        )
+        for field in attrs.fields(options_class)
+        if field.init
+    )

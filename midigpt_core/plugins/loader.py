@@ -1,0 +1,126 @@
+"""Imports plugins one by one. A broken one is set aside with one warning line, unless it was asked for.
+
+pluggy's own ``load_setuptools_entrypoints`` skips a second plugin of a name silently and lets any import error end the
+program, even the command that would have told which plugin to remove.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from midigpt_core import hookspecs
+from midigpt_core.errors import PluginError, nearest
+from midigpt_core.hookspecs import API_VERSION
+from midigpt_core.plugins.discovery import wrong_api
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+
+    from midigpt_core.plugins.discovery import PluginEntry
+
+_log = logging.getLogger("midigpt_core.plugins")
+
+HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("midigpt_"))
+
+
+class Rejected(Exception):
+    """Why a plugin cannot be used; the message reads after ``plugin 'acme' (…) is set aside: ``."""
+
+
+def load(entries: Iterable[PluginEntry]) -> tuple[pluggy.PluginManager, dict[PluginEntry, str]]:
+    """Import and register every active entry; returns the manager and the plugins set aside with the cause.
+
+    Raises :class:`PluginError` if a plugin that was asked for fails.
+    """
+    manager = new_manager()
+    set_aside: dict[PluginEntry, str] = {}
+    for entry in entries:
+        if entry.status == "disabled":
+            continue
+        try:
+            register(manager, entry)
+        except Rejected as rejection:
+            set_aside[entry] = str(rejection)
+            report(entry, rejection)
+    return manager, set_aside
+
+
+def new_manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager("midigpt_core")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def register(manager: pluggy.PluginManager, entry: PluginEntry) -> None:
+    """Import one plugin and register its hooks under the entry's name; raises :class:`Rejected`."""
+    if entry.status in ("conflict", "incompatible"):
+        raise Rejected(entry.reason)
+    module = _import(entry)
+    api = getattr(module, "MIDIGPT_API", API_VERSION)
+    if api != API_VERSION:
+        raise Rejected(wrong_api(api))
+    _check_hooks(manager, module)
+    try:
+        manager.register(module, entry.name)
+    except (pluggy.PluginValidationError, ValueError) as error:
+        raise Rejected(" ".join(str(error).split())) from error
+
+
+def implementations(manager: pluggy.PluginManager, entry: PluginEntry, hook: str) -> list[Callable[..., Any]]:
+    """One plugin's implementations of a hook, to be called apart from the others: a broken one harms only itself."""
+    caller = getattr(manager.hook, hook)
+    return [found.function for found in caller.get_hookimpls() if found.plugin_name == entry.name]
+
+
+def report(entry: PluginEntry, rejection: Rejected) -> None:
+    """Warn that a plugin is set aside; for one that was asked for, raise :class:`PluginError`."""
+    cause = str(rejection).rstrip(".")
+    if entry.requested:
+        raise PluginError(f"{entry} cannot be used: {cause}. Repair it, or run without --plugin {entry.name}.") from (
+            rejection.__cause__ or rejection
+        )
+    if entry.status == "conflict":
+        _log.warning("%s is set aside: %s.", entry, cause)
+    else:
+        _log.warning("%s is set aside: %s. Repair or uninstall it, or pass --no-plugin %s.", entry, cause, entry.name)
+
+
+def _import(entry: PluginEntry) -> ModuleType:
+    if entry.folder is not None and entry.folder not in sys.path:
+        sys.path.append(entry.folder)
+    try:
+        module = importlib.import_module(entry.module)
+    except KeyboardInterrupt:
+        raise
+    except SystemExit as error:
+        raise Rejected(f"it called sys.exit({error.code!r}) while it was imported") from error
+    except BaseException as error:
+        raise Rejected(describe_error(error)) from error
+    if entry.folder is not None and not Path(module.__file__ or "").is_relative_to(entry.folder):
+        raise Rejected(f"its module name {entry.module!r} is taken by {module.__file__}")
+    return module
+
+
+def describe_error(error: BaseException) -> str:
+    """``ImportError: No module named 'acme'``, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+
+
+def _check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
+    """Refuse what pluggy would ignore: a hook that does not exist, a hook without its marker, a wrapper."""
+    for name in sorted(vars(module)):
+        options: Any = manager.parse_hookimpl_opts(module, name)
+        if options is None:
+            if name in HOOKS and callable(vars(module)[name]):
+                raise Rejected(f"{name} is not marked with @hookimpl")
+        elif (options.get("specname") or name) not in HOOKS:
+            raise Rejected(f"unknown hook {name!r}.{nearest(name, HOOKS)}")
+        elif options.get("wrapper") or options.get("hookwrapper"):
+            raise Rejected(f"{name} is a hook wrapper, which is not supported")

@@ -1,0 +1,212 @@
+"""The components that the loaded plugins provide, and what a name means among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from midigpt_core import components
+from midigpt_core.components import ComponentRef, ComponentSpec
+from midigpt_core.errors import ComponentError, ConfigError, PluginError, unknown_name
+from midigpt_core.plugins.discovery import PluginEntry, discover
+from midigpt_core.plugins.loader import Rejected, describe_error, implementations, load, report
+from midigpt_core.plugins.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pluggy
+    from lightning.pytorch.callbacks import Callback
+
+    from midigpt_core.contracts import RunContext
+
+#: Kind -> the hook that collects its records, and their class.
+RECORD_HOOKS: Mapping[str, tuple[str, type[ComponentSpec]]] = {
+    "source": ("midigpt_sources", components.SourceSpec),
+    "encoder": ("midigpt_encoders", components.EncoderSpec),
+    "mask": ("midigpt_masks", components.MaskSpec),
+    "architecture": ("midigpt_architectures", components.ArchitectureSpec),
+    "logger": ("midigpt_loggers", components.LoggerSpec),
+    "checkpoint format": ("midigpt_checkpoint_formats", components.CheckpointFormatSpec),
+}
+
+
+@frozen
+class Provided:
+    """A component and the plugin that provides it."""
+
+    spec: ComponentSpec
+    plugin: PluginEntry
+
+    @property
+    def qualified_name(self) -> str:
+        return f"{self.plugin.name}/{self.spec.name}"
+
+    def ref(self, options: Mapping[str, Any] | None = None) -> ComponentRef:
+        """The reference that :func:`midigpt_core.plugins.build` takes."""
+        return ComponentRef(
+            kind=self.spec.kind,
+            name=self.spec.name,
+            target=self.spec.target,
+            options_class=self.spec.options,
+            options=dict(options or {}),
+            plugin=self.plugin.name,
+            distribution=self.plugin.distribution,
+            version=self.plugin.version,
+            import_paths=(self.plugin.folder,) if self.plugin.folder else (),
+        )
+
+
+class Registry:
+    """Loaded plugins. Record hooks run once, when their kind is first looked up."""
+
+    def __init__(
+        self, entries: Iterable[PluginEntry], manager: pluggy.PluginManager, set_aside: dict[PluginEntry, str]
+    ) -> None:
+        self.entries = tuple(entries)
+        #: Plugins that could not be used, with the cause.
+        self.set_aside = set_aside
+        self._manager = manager
+        self._provided: dict[str, tuple[Provided, ...]] = {}
+
+    def provided(self, kind: str) -> tuple[Provided, ...]:
+        """The components of a kind with their plugins: bundled, third parties by name, local ones."""
+        if kind not in self._provided:
+            found: list[Provided] = []
+            for entry in self._loaded():
+                try:
+                    found.extend(Provided(spec, entry) for spec in collect(self._manager, entry, kind))
+                except Rejected as rejection:
+                    self._drop(entry, rejection)
+            self._provided[kind] = tuple(found)
+        return tuple(item for item in self._provided[kind] if item.plugin not in self.set_aside)
+
+    def specs(self, kind: str) -> tuple[ComponentSpec, ...]:
+        """The records of a kind, in the order of :meth:`provided`."""
+        return tuple(item.spec for item in self.provided(kind))
+
+    def find(self, kind: str, name: str) -> Provided:
+        """The component that ``name`` or ``plugin/name`` means; raises :class:`PluginError`."""
+        plugin, slash, component = name.rpartition("/")
+        provided = self.provided(kind)
+        if slash:
+            matches = [item for item in provided if item.spec.name == component and item.plugin.answers_to(plugin)]
+        else:
+            matches = [item for item in provided if item.spec.name == component]
+            matches = [item for item in matches if item.plugin.is_bundled] or matches
+        if not matches:
+            raise PluginError(self._unknown(kind, name))
+        if len(matches) > 1:
+            raise PluginError(_ambiguous(kind, name, matches))
+        return matches[0]
+
+    def resolve(self, kind: str, choice: str | Mapping[str, Any]) -> ComponentRef:
+        """A name, or ``{"name": …, options…}``, as a reference; raises :class:`PluginError` for an unknown name."""
+        options = {} if isinstance(choice, str) else {key: value for key, value in choice.items() if key != "name"}
+        name = choice if isinstance(choice, str) else choice.get("name")
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"{kind}: the block names no {kind}. Add a name: {{name: …}}.")
+        return self.find(kind, name).ref(options)
+
+    def check_requires(self, ref: ComponentRef, provider: ComponentRef, provides: Iterable[str]) -> None:
+        """Whether ``provider`` as built provides what ``ref`` needs; raises :class:`PluginError`."""
+        spec = self.find(ref.kind, f"{ref.plugin}/{ref.name}").spec
+        missing = sorted(spec.requires - set(provides))
+        if missing:
+            needs = " and ".join(repr(capability) for capability in missing)
+            labels = [value for value in provider.options.values() if isinstance(value, str)]
+            label = f" ({', '.join(labels)})" if labels else ""
+            article = "an" if provider.kind[0] in "aeiou" else "a"
+            raise PluginError(
+                f"{ref.kind} {ref.name!r} needs {article} {provider.kind} with {needs}; "
+                f"{provider.kind} {provider.name!r}{label} does not provide it."
+            )
+
+    def source_of_selection(self) -> str | None:
+        """The one data source of the plugins asked for with ``--plugin``; None if they provide none.
+
+        Raises :class:`PluginError` if they provide several.
+        """
+        sources = [item for item in self.provided("source") if item.plugin.requested]
+        if len(sources) > 1:
+            names = ", ".join(item.qualified_name for item in sources)
+            raise PluginError(f"the plugins asked for provide several data sources: {names}. Choose one with --source.")
+        return sources[0].qualified_name if sources else None
+
+    def callbacks(self, run: RunContext) -> list[Callback]:
+        """The Lightning callbacks of every plugin for a run; a plugin's bug raises :class:`ComponentError`."""
+        callbacks: list[Callback] = []
+        for entry in self._loaded():
+            for implementation in implementations(self._manager, entry, "midigpt_callbacks"):
+                try:
+                    callbacks.extend(implementation(run))
+                except Exception as error:
+                    raise ComponentError(f"callbacks of {entry}", "midigpt_callbacks", error) from error
+        return callbacks
+
+    def _loaded(self) -> list[PluginEntry]:
+        return [entry for entry in self.entries if entry.is_active and entry not in self.set_aside]
+
+    def _drop(self, entry: PluginEntry, rejection: Rejected) -> None:
+        self.set_aside[entry] = str(rejection)
+        report(entry, rejection)
+
+    def _unknown(self, kind: str, name: str) -> str:
+        message = unknown_name(kind, name, {item.spec.name for item in self.provided(kind)})
+        if self.set_aside:
+            message += f" Set aside: {', '.join(sorted(entry.name for entry in self.set_aside))}."
+        return message
+
+
+def collect(manager: pluggy.PluginManager, entry: PluginEntry, kind: str) -> tuple[ComponentSpec, ...]:
+    """The records of one kind that one plugin returns; raises :class:`Rejected`."""
+    hook, record_class = RECORD_HOOKS[kind]
+    records: list[ComponentSpec] = []
+    for implementation in implementations(manager, entry, hook):
+        try:
+            records.extend(implementation())
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise Rejected(f"{hook} failed: {describe_error(error)}") from error
+    for record in records:
+        if not isinstance(record, record_class):
+            raise Rejected(f"{hook} returned {type(record).__name__}, not {record_class.__name__}")
+    names = [record.name for record in records]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Rejected(f"{hook} returned two components named {twice!r}")
+    return tuple(records)
+
+
+def _ambiguous(kind: str, name: str, matches: list[Provided]) -> str:
+    flag = f"--{kind.replace(' ', '-')}"
+    origins = " and ".join(f"{item.plugin.origin} ({item.plugin.name})" for item in matches)
+    ways = " or ".join(f"{flag} {item.qualified_name}" for item in matches)
+    return f"{kind} {name!r} is provided by {origins}. Use {ways}."
+
+
+def load_registry(selection: Selection | None = None) -> Registry:
+    """Find and load plugins as flags (``selection``) and environment variables ask.
+
+    Raises :class:`PluginError` if a plugin that was asked for is missing or broken; others are set aside.
+    """
+    entries = discover((selection or Selection()).with_environment())
+    manager, set_aside = load(entries)
+    return Registry(entries, manager, set_aside)
+
+
+_current: list[Registry] = []
+
+
+def current_registry() -> Registry:
+    """The registry of this process; the first call loads one unless :func:`use_registry` came before."""
+    if not _current:
+        _current.append(load_registry())
+    return _current[0]
+
+
+def use_registry(registry: Registry) -> None:
+    """Make ``registry`` the one of this process."""
+    _current[:] = [registry]

@@ -1,0 +1,41 @@
+"""Which plugins a run wants: flags and environment variables."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from attrs import evolve, frozen
+
+
+def normalise(name: str) -> str:
+    """A plugin's or distribution's name in the form in which names are compared (that of packaging, PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+@frozen
+class Selection:
+    """``--plugin``, ``--no-plugin``, ``--no-plugins`` and ``--plugins-dir``."""
+
+    #: Plugins that must load, by plugin or distribution name.
+    plugins: tuple[str, ...] = ()
+    #: Plugins left out, by plugin or distribution name.
+    disabled: tuple[str, ...] = ()
+    #: Whether plugins of other distributions take part without being asked for.
+    third_parties: bool = True
+    #: Folders whose modules may be plugins; never the current folder unless it is named.
+    plugin_dirs: tuple[str, ...] = ()
+
+    def with_environment(self) -> Selection:
+        """The same, plus what ``MIDIGPT_PLUGINS=a,b`` and ``MIDIGPT_PLUGINS_DIR`` (a search path) ask for."""
+        names = [name.strip() for name in os.environ.get("MIDIGPT_PLUGINS", "").split(",")]
+        folders = os.environ.get("MIDIGPT_PLUGINS_DIR", "").split(os.pathsep)
+        return evolve(
+            self,
+            plugins=_once([*self.plugins, *filter(None, names)]),
+            plugin_dirs=_once([*self.plugin_dirs, *filter(None, folders)]),
+        )
+
+
+def _once(names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
