@@ -8,6 +8,7 @@ these. Everything that is wrong is reported at once, by key path.
 from __future__ import annotations
 
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
@@ -216,9 +217,13 @@ def _record(value: object, kind: type, path: str) -> object:
     try:
         return kind(**dict(zip(given, items, strict=True)))
     except ValueError as error:  # a validator of the class, such as attrs.validators.ge
-        raise Mismatch([(path, _validator_message(error))]) from error
+        raise Mismatch([_validator_problem(error, path, fields)]) from error
 
 
-def _validator_message(error: ValueError) -> str:
-    """attrs raises ``ValueError(message)`` or, from some validators, ``ValueError(message, attribute, …)``."""
-    return str(error.args[0]) if error.args else type(error).__name__
+def _validator_problem(error: ValueError, path: str, fields: Iterable[str]) -> tuple[str, str]:
+    """attrs' validators say ``'max_lookahead' must be >= 1: 0``: the name belongs to the key path."""
+    message = str(error.args[0]) if error.args else type(error).__name__
+    named = re.match(r"'(\w+)' (.+)", message, re.DOTALL)
+    if named and named[1] in fields:
+        return (f"{path}.{named[1]}" if path else named[1]), named[2]
+    return path, message

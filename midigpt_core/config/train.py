@@ -84,7 +84,7 @@ class TrainConfig:
     architecture: Choice = setting("gpt2", "architecture component")
     checkpoint_format: Choice = setting("pt", "format of the bundles written")
     mask_bar_fraction: float = setting(0.25, "share of bars that the random mask hides", low=0, high=1)
-    mask_max_lookahead: int = setting(4, "most bars that the structured mask leaves visible ahead", low=0)
+    mask_max_lookahead: int = setting(4, "most bars that the structured mask hides in a row", low=1)
     # Augmentation
     transpose_range: list[int] = setting(
         [-6, 6], "semitones, least and most", low=-127, high=127, length=(2, 2), ascending=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from attrs import frozen
 
 from midigpt_core.config.structure import describe as describe_type
 from midigpt_core.plugins.building import import_target
-from midigpt_core.plugins.loader import Rejected, describe_error, new_manager, register
+from midigpt_core.plugins.loader import Rejected, new_manager, register, rejecting
 from midigpt_core.plugins.registry import RECORD_HOOKS, collect
 
 if TYPE_CHECKING:
@@ -65,11 +67,10 @@ def describe(entry: PluginEntry) -> PluginReport:
 
 def _component(spec: ComponentSpec, folders: tuple[str, ...]) -> ComponentReport:
     try:
-        options, error = _options(spec, folders), ""
-    except KeyboardInterrupt:
-        raise
-    except BaseException as failure:  # noqa: BLE001 (a plugin's import: reported, not raised)
-        options, error = (), describe_error(failure)
+        with rejecting(f"while {spec.options} was read"):
+            options, error = _options(spec, folders), ""
+    except Rejected as rejection:
+        options, error = (), str(rejection)
     return ComponentReport(
         kind=spec.kind,
         name=spec.name,
@@ -88,13 +89,30 @@ def _options(spec: ComponentSpec, folders: tuple[str, ...]) -> tuple[OptionRepor
     options_class = import_target(spec.options, folders)
     attrs.resolve_types(options_class)
     defaults = options_class()
+    comments = _field_comments(options_class)
     return tuple(
         OptionReport(
             name=field.alias or field.name,
             type=describe_type(field.type),
             default=getattr(defaults, field.name),
-            help=str(field.metadata.get("help", "")),
+            help=str(field.metadata.get("help", comments.get(field.name, ""))),
         )
         for field in attrs.fields(options_class)
         if field.init
     )
+
+
+def _field_comments(options_class: type) -> dict[str, str]:
+    """The ``#:`` comments above an options class's fields, by field."""
+    comments: dict[str, str] = {}
+    lines: list[str] = []
+    for line in inspect.getsource(options_class).splitlines():
+        text = line.strip()
+        field = re.match(r"(\w+)\s*:", text)
+        if text.startswith("#:"):
+            lines.append(text.removeprefix("#:").strip())
+        else:
+            if field and lines:
+                comments[field[1]] = " ".join(lines)
+            lines = []
+    return comments

@@ -6,6 +6,7 @@ program, even the command that would have told which plugin to remove.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import sys
@@ -20,7 +21,7 @@ from midigpt_core.hookspecs import API_VERSION
 from midigpt_core.plugins.discovery import wrong_api
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
     from midigpt_core.plugins.discovery import PluginEntry
@@ -32,6 +33,19 @@ HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("midigpt_"
 
 class Rejected(Exception):
     """Why a plugin cannot be used; the message reads after ``plugin 'acme' (…) is set aside: ``."""
+
+
+@contextlib.contextmanager
+def rejecting(when: str) -> Iterator[None]:
+    """Turn whatever a plugin's code raises, ``SystemExit`` included, into :class:`Rejected`."""
+    try:
+        yield
+    except (KeyboardInterrupt, Rejected):
+        raise
+    except SystemExit as error:
+        raise Rejected(f"it called sys.exit({error.code!r}) {when}") from error
+    except BaseException as error:
+        raise Rejected(f"{_one_line(error)} ({when})") from error
 
 
 def load(entries: Iterable[PluginEntry]) -> tuple[pluggy.PluginManager, dict[PluginEntry, str]]:
@@ -95,21 +109,14 @@ def report(entry: PluginEntry, rejection: Rejected) -> None:
 def _import(entry: PluginEntry) -> ModuleType:
     if entry.folder is not None and entry.folder not in sys.path:
         sys.path.append(entry.folder)
-    try:
+    with rejecting("while it was imported"):
         module = importlib.import_module(entry.module)
-    except KeyboardInterrupt:
-        raise
-    except SystemExit as error:
-        raise Rejected(f"it called sys.exit({error.code!r}) while it was imported") from error
-    except BaseException as error:
-        raise Rejected(describe_error(error)) from error
     if entry.folder is not None and not Path(module.__file__ or "").is_relative_to(entry.folder):
         raise Rejected(f"its module name {entry.module!r} is taken by {module.__file__}")
     return module
 
 
-def describe_error(error: BaseException) -> str:
-    """``ImportError: No module named 'acme'``, on one line."""
+def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 

@@ -10,7 +10,7 @@ from midigpt_core import components
 from midigpt_core.components import ComponentRef, ComponentSpec
 from midigpt_core.errors import ComponentError, ConfigError, PluginError, unknown_name
 from midigpt_core.plugins.discovery import PluginEntry, discover
-from midigpt_core.plugins.loader import Rejected, describe_error, implementations, load, report
+from midigpt_core.plugins.loader import Rejected, implementations, load, rejecting, report
 from midigpt_core.plugins.selection import Selection
 
 if TYPE_CHECKING:
@@ -164,12 +164,8 @@ def collect(manager: pluggy.PluginManager, entry: PluginEntry, kind: str) -> tup
     hook, record_class = RECORD_HOOKS[kind]
     records: list[ComponentSpec] = []
     for implementation in implementations(manager, entry, hook):
-        try:
+        with rejecting(f"in {hook}"):
             records.extend(implementation())
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise Rejected(f"{hook} failed: {describe_error(error)}") from error
     for record in records:
         if not isinstance(record, record_class):
             raise Rejected(f"{hook} returned {type(record).__name__}, not {record_class.__name__}")

@@ -1,0 +1,61 @@
+"""The outermost frame: what a user can put right becomes one line and exit code 2, a bug keeps its traceback."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import midigpt_core
+from midigpt_core.cli.root import root
+from midigpt_core.errors import MidigptError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program ``midigpt``; returns its exit code."""
+    return run(root, "midigpt", arguments)
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run one command as a program called ``name``; returns the exit code.
+
+    2 for wrong usage and every :class:`MidigptError`, 130 after Ctrl-C. ``--traceback`` among the arguments shows where
+    an error came from.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        _require_built()
+        result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        hint = f" '{where.command_path} --help' shows the usage." if where is not None else ""
+        click.echo(f"Error: {error.format_message()}{hint}", err=True)
+        return error.exit_code
+    except MidigptError as error:
+        if "--traceback" in arguments:
+            traceback.print_exception(error)
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def _require_built() -> None:
+    """A source tree that was never built hides an installed wheel when Python starts inside the tree."""
+    if importlib.util.find_spec("midigpt_core._native") is None:
+        folder = Path(midigpt_core.__file__).parent
+        raise MidigptError(
+            f"{folder} is a source tree without its native module. Run 'pip install -e .' in {folder.parent}, "
+            "or start from another folder to use an installed wheel."
+        )

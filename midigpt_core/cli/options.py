@@ -1,0 +1,86 @@
+"""Options that every command takes, and options that take several values at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+
+
+class PluginFlags:
+    """The plugin options of one invocation, before and after the subcommand together."""
+
+    def __init__(self) -> None:
+        self.plugins: list[str] = []
+        self.disabled: list[str] = []
+        self.plugin_dirs: list[str] = []
+        self.third_parties = True
+
+
+def plugin_flags(ctx: click.Context) -> PluginFlags:
+    return ctx.find_root().ensure_object(PluginFlags)
+
+
+def _collect(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    flags = plugin_flags(ctx)
+    if parameter.name == "no_plugins":
+        flags.third_parties &= not value
+    else:
+        collected: list[str] = getattr(flags, str(parameter.name))
+        collected.extend(value)
+
+
+def common_options(command: Command) -> Command:
+    """``--plugin``, ``--no-plugin``, ``--no-plugins``, ``--plugins-dir``, ``--traceback``: valid anywhere."""
+    for option in (
+        click.option("--traceback", is_flag=True, expose_value=False, help="Show where an error came from."),
+        click.option(
+            "--plugins-dir", "plugin_dirs", multiple=True, metavar="DIR", expose_value=False, callback=_collect,
+            help="Also use the plugins in this folder.",
+        ),
+        click.option(
+            "--no-plugins", is_flag=True, expose_value=False, callback=_collect,
+            help="Leave out all plugins but the bundled ones and those asked for.",
+        ),
+        click.option(
+            "--no-plugin", "disabled", multiple=True, metavar="NAME", expose_value=False, callback=_collect,
+            help="Leave out a plugin.",
+        ),
+        click.option(
+            "--plugin", "plugins", multiple=True, metavar="NAME", expose_value=False, callback=_collect,
+            help="Require a plugin; its data source is used if it has just one.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+class Several(click.Option):
+    """An option that takes all values up to the next option: ``--train-data A B C`` as a shell expands ``*``."""
+
+    def __init__(self, declarations: Sequence[str], **settings: Any) -> None:
+        super().__init__(declarations, **{"multiple": True, **settings})
+
+
+class SeveralCommand(click.Command):
+    """A command without positional arguments whose :class:`Several` options take many values."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        flags = {flag for option in self.params if isinstance(option, Several) for flag in option.opts}
+        spread: list[str] = []
+        flag, taken = None, 0
+        for argument in args:
+            if argument.startswith("-") and argument != "-":
+                name, equals, _ = argument.partition("=")
+                flag, taken = (name if name in flags else None), int(bool(equals))
+            elif flag is not None:
+                if taken:
+                    spread.append(flag)
+                taken += 1
+            spread.append(argument)
+        return super().parse_args(ctx, spread)

@@ -1,0 +1,126 @@
+"""``midigpt plugins list`` and ``midigpt plugins show``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import click
+
+from midigpt_core.cli.groups import LazyGroup
+from midigpt_core.cli.options import common_options
+from midigpt_core.cli.selected import selection
+from midigpt_core.cli.tables import table
+from midigpt_core.errors import PluginError, unknown_name
+from midigpt_core.plugins.describe import ComponentReport, PluginReport, describe
+from midigpt_core.plugins.discovery import PluginEntry, discover
+from midigpt_core.plugins.selection import normalise
+
+
+@common_options
+@click.group(
+    cls=LazyGroup,
+    lazy_commands={
+        "list": ("midigpt_core.cli.plugins:list_plugins", "Every plugin, its distribution and status."),
+        "show": ("midigpt_core.cli.plugins:show_plugin", "What one plugin provides, with all options."),
+        "new": ("midigpt_core.cli.new_plugin:new_plugin", "Write a plugin distribution to start from."),
+    },
+)
+def plugins() -> None:
+    """List, show and write plugins."""
+
+
+@common_options
+@click.command("list")
+@click.option("--components", "with_components", is_flag=True, help="Import each plugin and list what it provides.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def list_plugins(ctx: click.Context, with_components: bool, as_json: bool) -> None:
+    """Every plugin, its distribution and status. Reads metadata only; with --components it imports them one by one."""
+    entries = discover(selection(ctx))
+    if with_components:
+        reports = [describe(entry) for entry in entries]
+        if as_json:
+            click.echo(json.dumps([_report_json(report) for report in reports], indent=2, default=str))
+        else:
+            _echo_components(reports)
+    elif as_json:
+        click.echo(json.dumps([_entry_json(entry) for entry in entries], indent=2))
+    else:
+        rows = [(e.name, e.version, e.distribution, e.module, e.status) for e in entries]
+        click.echo(table(("plugin", "version", "distribution", "module", "status"), rows))
+        for entry in entries:
+            if entry.reason and entry.status != "disabled":
+                click.echo(f"{entry}: {entry.reason}", err=True)
+
+
+@common_options
+@click.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def show_plugin(ctx: click.Context, name: str, as_json: bool) -> None:
+    """What one plugin provides: kinds, components, options with type and default, import time, errors."""
+    entries = discover(selection(ctx))
+    reports = [describe(entry) for entry in entries if entry.answers_to(name)]
+    if not reports:
+        raise PluginError(unknown_name("plugin", normalise(name), {entry.name for entry in entries}))
+    if as_json:
+        click.echo(json.dumps([_report_json(report) for report in reports], indent=2, default=str))
+        return
+    for report in reports:
+        _echo_report(report)
+
+
+def _entry_json(entry: PluginEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "version": entry.version,
+        "distribution": entry.distribution,
+        "module": entry.module,
+        "status": entry.status,
+        "reason": entry.reason,
+    }
+
+
+def _report_json(report: PluginReport) -> dict[str, Any]:
+    return {
+        **_entry_json(report.entry),
+        "import_seconds": round(report.import_seconds, 6),
+        "error": report.error,
+        "components": [attrs.asdict(component) for component in report.components],
+    }
+
+
+def _echo_components(reports: list[PluginReport]) -> None:
+    rows = [
+        (component.kind, component.name, report.entry.name, report.entry.origin, component.summary)
+        for report in reports
+        for component in report.components
+    ]
+    click.echo(table(("kind", "name", "plugin", "distribution", "summary"), rows))
+    for report in reports:
+        if report.error:
+            click.echo(f"{report.entry}: {report.error}", err=True)
+
+
+def _echo_report(report: PluginReport) -> None:
+    entry = report.entry
+    click.echo(f"{entry}, {entry.status}, module {entry.module}, imported in {report.import_seconds * 1000:.1f} ms")
+    if report.error:
+        click.echo(f"  error: {report.error}")
+    for component in report.components:
+        _echo_component(component)
+
+
+def _echo_component(component: ComponentReport) -> None:
+    click.echo(f"\n  {component.kind} {component.name}: {component.summary}")
+    for label, names in (("provides", component.provides), ("requires", component.requires)):
+        if names:
+            click.echo(f"    {label} {', '.join(names)}")
+    if component.error:
+        click.echo(f"    error: {component.error}")
+    for option in component.options:
+        text = f"    {option.name} = {json.dumps(option.default, default=str)} ({option.type})"
+        click.echo(f"{text}: {option.help}" if option.help else text)

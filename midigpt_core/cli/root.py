@@ -1,0 +1,50 @@
+"""``midigpt``: the list of commands."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+
+import click
+
+from midigpt_core.cli.groups import THIRD_PARTY_COMMANDS, LazyGroup
+from midigpt_core.cli.options import common_options
+
+PUBLIC_PACKAGE = "midigpt"
+
+
+@common_options
+@click.group(
+    name="midigpt",
+    cls=LazyGroup,
+    entry_point_group=THIRD_PARTY_COMMANDS,
+    lazy_commands={
+        "train": ("midigpt_core.cli.train:train", "Train a model."),
+        "preprocess": ("midigpt_core.cli.preprocess:preprocess", "Build the corpus that training reads."),
+        "evaluate": ("midigpt_core.cli.evaluate:evaluate", "Validation losses of a bundle."),
+        "corpus": ("midigpt_core.cli.corpus:corpus", "Inspect, verify and clean corpora."),
+        "encoders": ("midigpt_core.cli.encoders:encoders", "List encoders and presets."),
+        "config": ("midigpt_core.cli.config:config", "Show or convert a configuration."),
+        "plugins": ("midigpt_core.cli.plugins:plugins", "List, show and write plugins."),
+        "version": ("midigpt_core.cli.version:version", "Versions of this program and what it stands on."),
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+def root() -> None:
+    """Train MIDI-GPT models on tokenised multitrack MIDI; every stage is a plugin."""
+    note_public_package()
+
+
+def note_public_package() -> None:
+    """The public distribution ``midigpt`` installs into the folder of our front door: one of the two is broken."""
+    if "--json" in sys.argv:
+        return
+    try:
+        version = importlib.metadata.version(PUBLIC_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    click.echo(
+        f"Note: the public package {PUBLIC_PACKAGE} {version} is installed beside midigpt-core and overwrites its "
+        f"'midigpt' folder. Uninstall both and install one, or keep each in an environment of its own.",
+        err=True,
+    )
