@@ -63,6 +63,9 @@ class EncoderSpec(ComponentSpec):
 
     kind: ClassVar[str] = "encoder"
 
+    #: Values of the option ``config`` that come with the plugin, for ``midigpt encoders``.
+    presets: tuple[str, ...] = ()
+
 
 @frozen(kw_only=True)
 class MaskSpec(ComponentSpec):

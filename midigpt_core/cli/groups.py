@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from midigpt_core.cli.doors import later
 from midigpt_core.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self._lazy_commands:
-            command: click.Command = _imported(self._lazy_commands[cmd_name][0])
+            command: click.Command = later(self._lazy_commands[cmd_name][0])
             return command
         entry_point = self._third_parties().get(cmd_name)
         return None if entry_point is None else _foreign(entry_point)
@@ -74,7 +74,7 @@ def _origin(point: importlib.metadata.EntryPoint) -> str:
 
 def _foreign(point: importlib.metadata.EntryPoint) -> click.Command:
     try:
-        command = _imported(point.value)
+        command = later(point.value)
     except Exception as error:
         raise PluginError(
             f"command {point.name!r} ({_origin(point)}) cannot be used: {type(error).__name__}: {error}. "
@@ -85,8 +85,3 @@ def _foreign(point: importlib.metadata.EntryPoint) -> click.Command:
             f"command {point.name!r} ({_origin(point)}) is no click command. Uninstall that distribution."
         )
     return command
-
-
-def _imported(target: str) -> Any:
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)

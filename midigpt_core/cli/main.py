@@ -36,9 +36,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         _require_built()
         result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
     except click.ClickException as error:
-        where = getattr(error, "ctx", None)
-        hint = f" '{where.command_path} --help' shows the usage." if where is not None else ""
-        click.echo(f"Error: {error.format_message()}{hint}", err=True)
+        _show(error)
         return error.exit_code
     except MidigptError as error:
         if "--traceback" in arguments:
@@ -49,6 +47,16 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if "\n" in message:  # a group without a command: click raises its help
+        click.echo(message)
+    elif context is not None:
+        click.echo(f"Error: {message} '{context.command_path} --help' shows the usage.", err=True)
+    else:
+        click.echo(f"Error: {message}", err=True)
 
 
 def _require_built() -> None:

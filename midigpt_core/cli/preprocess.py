@@ -1,0 +1,87 @@
+"""``midigpt preprocess``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.options import Several, SeveralCommand, common_options
+from midigpt_core.cli.selected import registry
+from midigpt_core.cli.tables import table
+from midigpt_core.cli.train import configure
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.plugins import Registry
+
+
+@common_options
+@click.command(cls=SeveralCommand)
+@click.option(
+    "--parquet", "--data", "paths", cls=Several, required=True, metavar="PATH...", help="Shards: files, folders, globs."
+)
+@click.option("--checkpoint", metavar="BUNDLE", help="Take the encoder from this bundle.")
+@click.option("--encoder-config", metavar="JSON|PRESET", help="Encoder configuration file, or the name of a preset.")
+@click.option("--min-bars", type=click.IntRange(min=1), default=4, show_default=True, help="Least bars of a piece.")
+@click.option("--min-tracks", type=click.IntRange(min=1), default=1, show_default=True, help="Least tracks of a piece.")
+@click.option(
+    "--config", "config_file", metavar="FILE", help="Take window sizes and fill ratio from this configuration."
+)
+@click.option("--source", metavar="NAME", help="Data source component.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core unless given.")
+@click.pass_context
+def preprocess(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    checkpoint: str | None,
+    encoder_config: str | None,
+    min_bars: int,
+    min_tracks: int,
+    config_file: str | None,
+    source: str | None,
+    workers: int | None,
+) -> None:
+    """Read the shards once into the corpus that training reads, and count which pieces fit the encoder.
+
+    The corpus is kept in ~/.midigpt (MIDIGPT_CACHE names another folder) and does not depend on the encoder: another
+    encoder, --min-bars or --min-tracks reads nothing again.
+    """
+    if (checkpoint is None) == (encoder_config is None):
+        raise ConfigError("give either --checkpoint BUNDLE or --encoder-config JSON.")
+    plugins = registry(ctx)
+    config = configure(config_file, (), {"source": source}, plugins)
+    encoder = later("midigpt_core.plugins:build")(
+        _encoder_ref(checkpoint, encoder_config, plugins), later("midigpt_core.contracts:EncoderContext")()
+    )
+    report = later("midigpt_core.corpus.build:build")(
+        plugins.resolve("source", config.choice("source")), list(paths), workers=workers
+    )
+    click.echo(_counts("rows of the source", report.counts))
+    limits = later("midigpt_core.corpus.select:SelectionLimits")(
+        min_bars=min_bars,
+        min_tracks=min_tracks,
+        window_sizes=tuple(config.num_bars_choices),
+        min_fill_ratio=config.min_fill_ratio,
+    )
+    opened = later("midigpt_core.corpus.store:open_corpus")(report.shards)
+    chosen = later("midigpt_core.corpus.select:select")(opened, encoder, limits)
+    click.echo()
+    click.echo(_counts("pieces of the corpus", chosen.counts))
+
+
+def _encoder_ref(checkpoint: str | None, encoder_config: str | None, plugins: Registry) -> ComponentRef:
+    if checkpoint is None:
+        return plugins.resolve("encoder", {"name": "midigpt", "config": encoder_config})
+    header = later("midigpt_core.checkpoint:read_header")(checkpoint)
+    ref: ComponentRef = later("midigpt_core.checkpoint:encoder_ref")(header)
+    return ref
+
+
+def _counts(heading: str, counts: Mapping[str, int]) -> str:
+    rows = [(reason.replace("_", " "), count) for reason, count in counts.items()]
+    return table((heading, "count"), [*rows, ("total", sum(counts.values()))])

@@ -1,0 +1,105 @@
+"""``midigpt train``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.options import Several, SeveralCommand, common_options
+from midigpt_core.cli.selected import registry
+from midigpt_core.config.overrides import apply_overrides
+from midigpt_core.config.train import TrainConfig, setting_help
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midigpt_core.plugins import Registry
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: Settings that have a flag of their own; ``--set`` reaches every other one.
+FLAGS = (
+    "output_dir",
+    "init_from",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "precision",
+    "seed",
+    "num_workers",
+    "devices",
+    "source",
+    "encoder",
+    "mask",
+    "architecture",
+    "logger",
+    "checkpoint_format",
+)
+
+
+def _setting_flags(function: Function) -> Function:
+    """A text option for every name in FLAGS; the configuration checks what it says."""
+    for name in reversed(FLAGS):
+        flag = f"--{name.replace('_', '-')}"
+        function = click.option(flag, name, metavar="VALUE", help=f"{setting_help(name)}.")(function)
+    return function
+
+
+@common_options
+@click.command(cls=SeveralCommand)
+@click.option("--config", "config_file", metavar="FILE", help="Configuration: .json, .yaml or .toml.")
+@click.option("--train-data", cls=Several, required=True, metavar="PATH...", help="Shards: files, folders, globs.")
+@click.option("--eval-data", cls=Several, metavar="PATH...", help="Shards to evaluate on.")
+@_setting_flags
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. weight_decay=0."
+)
+@click.option("--resume", metavar="FILE|auto", help="Continue from a step*.ckpt file, or from the run's newest.")
+@click.option("--dry-run", is_flag=True, help="Print what the run would be: parameters, tokens, memory.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    config_file: str | None,
+    train_data: tuple[str, ...],
+    eval_data: tuple[str, ...],
+    assignments: tuple[str, ...],
+    resume: str | None,
+    dry_run: bool,
+    **flags: str | None,
+) -> None:
+    """Train a model on parquet shards and write its bundle, model_final.pt, to the output folder.
+
+    Later wins: defaults, --config, --set and flags.
+    """
+    config = configure(config_file, assignments, flags, registry(ctx))
+    # Settles everything that can be wrong before torch is imported, which takes seconds.
+    plan = later("midigpt_core.training.prepare:prepare")(config, list(train_data), list(eval_data), resume=resume)
+    if dry_run:
+        click.echo(later("midigpt_core.training.dry_run:describe")(plan))
+        return
+    result = later("midigpt_core.training.run:fit")(plan)
+    click.echo(f"Trained {result.steps:,} steps. The bundle is {result.bundle}.")
+
+
+def configure(
+    config_file: str | None, assignments: tuple[str, ...], flags: dict[str, str | None], registry: Registry
+) -> TrainConfig:
+    """The configuration of a command line, checked as far as it can be without the data."""
+    config = TrainConfig.from_file(config_file) if config_file else TrainConfig()
+    apply_overrides(config, assignments)
+    for name, value in flags.items():
+        if value is None:
+            continue
+        set_too = [text for text in assignments if text.partition("=")[0].strip() == name]
+        flag = f"--{name.replace('_', '-')}"
+        if set_too:
+            raise ConfigError(f"{flag} {value} and --set {set_too[0]} set the same thing. Keep one of them.")
+        apply_overrides(config, [f"{name}={value}"], origin=flag)
+    source = registry.source_of_selection()
+    if source is not None and "source" not in config.set_fields:
+        config.update({"source": source}, "--plugin")
+    config.validate()
+    return config
