@@ -1,6 +1,6 @@
 """Did the run of ``make run`` learn? Compares the mean loss of the last tenth of its steps with the first tenth's.
 
-    python docs/demo/check.py RUN_DIR
+python docs/demo/check.py RUN_DIR
 """
 
 from __future__ import annotations

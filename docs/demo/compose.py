@@ -11,13 +11,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from midigpt_core.score import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 QUARTER = 480
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
