@@ -1,0 +1,222 @@
+"""A block: 64 rows of tokens as a pure function of (seed, block index).
+
+Documents are drawn one after another until the next would overflow the block's budget of tokens; that one is not
+taken. Packing the whole set at once wastes far less than filling row by row, and leaves every document its chance.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from attrs import field, frozen
+
+from midigpt_core.contracts import status_name
+from midigpt_core.data.packing import LEFT_OVER, best_fit, fill_rows
+from midigpt_core.errors import DataError
+from midigpt_core.keys import Stage, bits, derive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from midigpt_core.data.encoding import CheckedEncoder
+    from midigpt_core.data.settings import StreamSettings
+    from midigpt_core.data.windows import WindowDrawer
+    from midigpt_core.records import Int32Array, Int64Array, PackedBatch, UInt8Array, UInt64Array
+
+ROWS_PER_BLOCK = 64
+#: Share of a block's tokens that documents are drawn for. With less, rows are padded; with more, documents are left
+#: over, the long ones first, and the stream is no longer fair.
+FILL_TARGET = 0.998
+#: A corpus of which so many draws in a row give no token is refused.
+_MOST_USELESS_DRAWS = 4096
+_NO_WINDOW = 255
+
+
+@frozen(kw_only=True)
+class BlockReport:
+    """What became of a block's draws; the counts of ``statuses`` add up to ``draws``."""
+
+    draws: int
+    #: Documents in the rows.
+    documents: int
+    #: Documents that no row had room for.
+    leftovers: int
+    #: Tokens in the rows, and positions without one.
+    tokens: int
+    padding: int
+    #: Draws by what happened: the names of :class:`midigpt_core.records.TokenStatus`, and ``no_window``.
+    statuses: Mapping[str, int]
+
+
+@frozen(eq=False, kw_only=True)
+class BlockDocuments:
+    """The D documents of a block, in the order in which they were drawn and stand within their row."""
+
+    piece: Int64Array
+    start_bar: Int32Array
+    num_bars: Int32Array
+    #: int64[D], tokens.
+    length: Int64Array
+    #: int32[D], row within the block, :data:`midigpt_core.data.packing.LEFT_OVER` without one.
+    row: Int32Array
+
+
+@frozen(eq=False, kw_only=True)
+class Block:
+    index: int
+    batch: PackedBatch
+    documents: BlockDocuments
+    report: BlockReport
+
+
+@frozen(eq=False, kw_only=True)
+class _Draws:
+    """Successive draws and their documents; an unusable draw has length 0."""
+
+    piece: Int64Array
+    start_bar: Int32Array
+    num_bars: Int32Array
+    length: Int64Array
+    status: UInt8Array
+    tokens: list[Int32Array] = field(factory=list)
+    role: list[UInt8Array] = field(factory=list)
+
+
+class BlockMaker:
+    """Draws, encodes and packs blocks."""
+
+    def __init__(
+        self,
+        drawer: WindowDrawer,
+        encoder: CheckedEncoder,
+        settings: StreamSettings,
+        verify: Callable[[Int64Array], None],
+    ) -> None:
+        self._drawer = drawer
+        self._encoder = encoder
+        self._settings = settings
+        self._verify = verify
+        #: Mean tokens per draw so far. Only how many draws are encoded at once depends on it, never their result.
+        self._mean_length = settings.max_seq_len / 6
+
+    def make(self, index: int) -> Block:
+        """Block ``index``. Raises :class:`DataError` if the corpus gives no tokens."""
+        row_length = self._settings.max_seq_len
+        key = derive(self._settings.seed, Stage.PACK, index)
+        draws = self._draw(key)
+        usable = draws.length > 0
+        length = draws.length[usable]
+        if self._settings.packing:
+            rows = best_fit(length, ROWS_PER_BLOCK, row_length)
+        else:
+            rows = np.arange(len(length), dtype=np.int32)
+        # Packing puts the longest documents into the first rows; shuffled, every row is like any other.
+        shuffled = np.argsort(bits(derive(key, Stage.MIX), ROWS_PER_BLOCK)[0], kind="stable").astype(np.int32)
+        rows = np.where(rows == LEFT_OVER, LEFT_OVER, shuffled[rows]).astype(np.int32)
+        batch = fill_rows(
+            tokens=np.concatenate(draws.tokens),
+            role=np.concatenate(draws.role),
+            offsets=np.concatenate([[0], np.cumsum(length)]),
+            rows=rows,
+            row_index=index * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK, dtype=np.int64),
+            row_length=row_length,
+        )
+        documents = BlockDocuments(
+            piece=draws.piece[usable],
+            start_bar=draws.start_bar[usable],
+            num_bars=draws.num_bars[usable],
+            length=length,
+            row=rows,
+        )
+        return Block(index=index, batch=batch, documents=documents, report=self._report(draws, documents))
+
+    def _draw(self, key: UInt64Array) -> _Draws:
+        """The draws of a block, up to the one that would overflow it."""
+        if self._settings.packing:
+            budget = int(ROWS_PER_BLOCK * self._settings.max_seq_len * FILL_TARGET)
+        else:
+            budget = ROWS_PER_BLOCK
+        chunks: list[_Draws] = []
+        drawn = spent = 0
+        while True:
+            chunk = self._encode(key, drawn, self._chunk_size(budget - spent))
+            cost = np.cumsum(chunk.length if self._settings.packing else chunk.length > 0)
+            self._mean_length = max(1.0, 0.8 * self._mean_length + 0.2 * float(chunk.length.mean()))
+            taken = int(np.searchsorted(cost, budget - spent, side="right"))
+            chunks.append(chunk)
+            if taken < len(cost):
+                return _join(chunks, drawn + taken)
+            drawn += len(cost)
+            spent += int(cost[-1])
+            if spent == 0 and drawn >= _MOST_USELESS_DRAWS:
+                raise DataError(self._explain_useless(_join(chunks, drawn)))
+
+    def _chunk_size(self, remaining: int) -> int:
+        draws = remaining / self._mean_length if self._settings.packing else remaining
+        return min(4096, int(draws * 1.05) + 8)
+
+    def _encode(self, block_key: UInt64Array, first: int, count: int) -> _Draws:
+        """Draws ``first`` .. ``first + count - 1`` of a block, encoded."""
+        keys = derive(block_key, Stage.SAMPLE, np.arange(first, first + count))
+        pieces = self._drawer.draw_pieces(keys)
+        self._verify(pieces)
+        drawn = self._drawer.draw(keys, pieces)
+        encoded = self._encoder.encode(drawn.windows)
+        length = np.zeros(count, dtype=np.int64)
+        status = np.full(count, _NO_WINDOW, dtype=np.uint8)
+        start_bar = np.full(count, -1, dtype=np.int32)
+        num_bars = np.zeros(count, dtype=np.int32)
+        length[drawn.draw] = np.diff(encoded.offsets)
+        status[drawn.draw] = encoded.status
+        start_bar[drawn.draw] = drawn.windows.start_bar
+        num_bars[drawn.draw] = drawn.windows.num_bars
+        return _Draws(
+            piece=pieces,
+            start_bar=start_bar,
+            num_bars=num_bars,
+            length=length,
+            status=status,
+            tokens=[encoded.tokens],
+            role=[encoded.role],
+        )
+
+    def _report(self, draws: _Draws, documents: BlockDocuments) -> BlockReport:
+        packed = documents.row != LEFT_OVER
+        tokens = int(documents.length[packed].sum())
+        return BlockReport(
+            draws=len(draws.status),
+            documents=int(packed.sum()),
+            leftovers=int((~packed).sum()),
+            tokens=tokens,
+            padding=ROWS_PER_BLOCK * self._settings.max_seq_len - tokens,
+            statuses=_count_statuses(draws.status),
+        )
+
+    def _explain_useless(self, draws: _Draws) -> str:
+        counts = ", ".join(f"{name} {count}" for name, count in _count_statuses(draws.status).items())
+        return (
+            f"none of {len(draws.status)} windows drawn gave tokens ({counts}). Raise max_seq_len, allow other "
+            "num_bars_choices or an encoder that covers these pieces."
+        )
+
+
+def _count_statuses(status: UInt8Array) -> dict[str, int]:
+    values, counts = np.unique(status, return_counts=True)
+    return {
+        "no_window" if value == _NO_WINDOW else status_name(value): count
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+    }
+
+
+def _join(chunks: list[_Draws], count: int) -> _Draws:
+    """The first ``count`` draws of successive chunks. Tokens of later ones stay behind the last that is used."""
+    return _Draws(
+        piece=np.concatenate([chunk.piece for chunk in chunks])[:count],
+        start_bar=np.concatenate([chunk.start_bar for chunk in chunks])[:count],
+        num_bars=np.concatenate([chunk.num_bars for chunk in chunks])[:count],
+        length=np.concatenate([chunk.length for chunk in chunks])[:count],
+        status=np.concatenate([chunk.status for chunk in chunks])[:count],
+        tokens=[tokens for chunk in chunks for tokens in chunk.tokens],
+        role=[role for chunk in chunks for role in chunk.role],
+    )

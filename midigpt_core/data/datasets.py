@@ -1,0 +1,194 @@
+"""The token stream as batches of tensors, made in this process or in workers.
+
+Workers make whole blocks in turn; this process cuts batches out of them. Any number of workers gives the same batches.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+import torch
+from attrs import frozen
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from midigpt_core.data.blocks import ROWS_PER_BLOCK
+from midigpt_core.errors import ComponentError, DataError, MidigptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from torch import Tensor
+
+    from midigpt_core.data.blocks import Block, BlockReport
+    from midigpt_core.data.stream import StreamSpec
+
+#: Seconds without a block after which workers count as stuck; a block takes well under one.
+WORKER_TIMEOUT_S = 600
+
+
+@frozen(eq=False)
+class _RowPlan:
+    """Which rows of the stream one rank takes: global micro-batch k is ``world_size * batch_size`` rows in one run,
+    and each rank has its share of it in one piece."""
+
+    batch_size: int
+    first_row: int
+    rank: int
+    world_size: int
+
+    def first_row_of(self, micro_batch: int) -> int:
+        return self.first_row + (micro_batch * self.world_size + self.rank) * self.batch_size
+
+    def pieces_of(self, micro_batch: int) -> Iterator[tuple[int, slice]]:
+        """The batch as (block index, rows of the block)."""
+        row = self.first_row_of(micro_batch)
+        end = row + self.batch_size
+        while row < end:
+            block, within = divmod(row, ROWS_PER_BLOCK)
+            stop = min(ROWS_PER_BLOCK, within + end - row)
+            yield block, slice(within, stop)
+            row += stop - within
+
+    def blocks(self) -> Iterator[int]:
+        """The blocks this rank needs, each once, without end."""
+        latest = -1
+        micro_batch = 0
+        while True:
+            for block, _ in self.pieces_of(micro_batch):
+                if block > latest:
+                    yield block
+                    latest = block
+            micro_batch += 1
+
+
+@frozen(eq=False)
+class _TensorBlock:
+    """A block on its way to the batches."""
+
+    index: int
+    tensors: dict[str, Tensor]
+    report: BlockReport
+
+
+@frozen(eq=False)
+class _Failure:
+    """An error on its way out of a worker. A plugin's exception may not survive pickling: its text does."""
+
+    error: MidigptError | None
+    component: str = ""
+    where: str = ""
+    text: str = ""
+
+    def throw(self) -> None:
+        if self.error is not None:
+            raise self.error
+        raise ComponentError(self.component, self.where, RuntimeError(f"in a data worker:\n{self.text}"))
+
+
+class _BlockDataset(IterableDataset[_TensorBlock | _Failure]):
+    """The blocks of a plan; in worker w of W, every W-th from the w-th on."""
+
+    def __init__(self, spec: StreamSpec, plan: _RowPlan) -> None:
+        self._spec = spec
+        self._plan = plan
+
+    def __iter__(self) -> Iterator[_TensorBlock | _Failure]:
+        worker = get_worker_info()
+        turn, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        try:
+            stream = self._spec.open()
+            for number, block in enumerate(self._plan.blocks()):
+                if number % workers == turn:
+                    yield _to_tensors(stream.block(block))
+        except MidigptError as error:
+            yield _Failure(error)
+        except ComponentError as error:
+            yield _Failure(None, error.component, error.where, "".join(traceback.format_exception(error)))
+
+
+def batches(
+    spec: StreamSpec,
+    *,
+    batch_size: int,
+    first_row: int,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    start_method: str | None = None,
+    on_block: Callable[[BlockReport], None] | None = None,
+) -> Iterator[dict[str, Tensor]]:
+    """Batches without end: the fields of :class:`midigpt_core.records.PackedBatch` as tensors of ``batch_size`` rows.
+
+    Batch k of rank r holds the rows from ``first_row + (k * world_size + r) * batch_size`` on. ``num_workers``
+    processes make blocks ahead (0: this one does, on demand), started by ``start_method`` (``"fork"``, ``"spawn"``,
+    ``"forkserver"``; None: the platform's). ``on_block`` is told of every block once, when its first row is used.
+
+    Raises :class:`midigpt_core.errors.ComponentError`, :class:`DataError` and other :class:`MidigptError` as
+    :meth:`TokenStream.block` does, from workers too, and :class:`DataError` if a worker dies. Closing the iterator
+    ends the workers.
+    """
+    plan = _RowPlan(batch_size, first_row, rank, world_size)
+    blocks = _blocks(spec, plan, num_workers, start_method)
+    try:
+        yield from _cut(plan, blocks, on_block)
+    finally:
+        blocks.close()
+
+
+def _cut(
+    plan: _RowPlan, blocks: Iterator[_TensorBlock], on_block: Callable[[BlockReport], None] | None
+) -> Iterator[dict[str, Tensor]]:
+    current: _TensorBlock | None = None
+    micro_batch = 0
+    while True:
+        parts = []
+        for index, rows in plan.pieces_of(micro_batch):
+            if current is None or current.index != index:
+                current = next(blocks)
+                if on_block is not None:
+                    on_block(current.report)
+            parts.append({name: tensor[rows] for name, tensor in current.tensors.items()})
+        yield {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        micro_batch += 1
+
+
+def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: str | None) -> Generator[_TensorBlock]:
+    if num_workers == 0:
+        stream = spec.open()
+        for block in plan.blocks():
+            yield _to_tensors(stream.block(block))
+        return
+    loader = DataLoader(
+        _BlockDataset(spec, plan),
+        batch_size=None,
+        num_workers=num_workers,
+        multiprocessing_context=start_method,
+        timeout=WORKER_TIMEOUT_S,
+    )
+    arriving = iter(loader)
+    while True:
+        try:
+            block = next(arriving)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader"):
+                raise
+            raise DataError(
+                f"a data worker ended ({error}). Look for a full memory or a kill, lower num_workers, and resume."
+            ) from error
+        if isinstance(block, _Failure):
+            block.throw()
+        yield block
+
+
+def _to_tensors(block: Block) -> _TensorBlock:
+    batch = block.batch
+    arrays = {
+        "input_ids": batch.input_ids,
+        "labels": batch.labels,
+        "position_ids": batch.position_ids,
+        "document_ids": batch.document_ids,
+        "role": batch.role,
+        "row": batch.row,
+    }
+    return _TensorBlock(block.index, {name: torch.from_numpy(array) for name, array in arrays.items()}, block.report)

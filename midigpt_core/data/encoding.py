@@ -1,0 +1,92 @@
+"""Encoding a batch of windows with an encoder that is held to its contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from midigpt_core.data.component_calls import call_on_windows
+from midigpt_core.data.pieces import origin
+from midigpt_core.errors import ComponentError
+from midigpt_core.records import TokenBatch, TokenStatus, WindowBatch
+
+if TYPE_CHECKING:
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.records import BoolArray, Corpus
+
+#: Statuses of documents that have tokens, by status number.
+HAS_TOKENS = np.array(
+    [status in (TokenStatus.OK, TokenStatus.CUT, TokenStatus.TRACKS_DROPPED) for status in TokenStatus]
+)
+
+
+class CheckedEncoder:
+    """An encoder over one corpus. Whatever goes wrong in it is a :class:`ComponentError` naming the piece."""
+
+    def __init__(self, encoder: Encoder, component: ComponentRef, corpus: Corpus, max_tokens: int) -> None:
+        self._encoder = encoder
+        self._component = component
+        self._corpus = corpus
+        self._max_tokens = max_tokens
+
+    def encode(self, windows: WindowBatch) -> TokenBatch:
+        limit = np.full(len(windows), self._max_tokens, dtype=np.int32)
+
+        def call(some: slice) -> TokenBatch:
+            return self._encoder.encode_batch(self._corpus, _some(windows, some), limit[some])
+
+        def where(window: int) -> str:
+            return self._where(windows, window)
+
+        batch = call_on_windows(self._component, call, len(windows), where)
+        self._check(batch, windows)
+        return batch
+
+    def _check(self, batch: TokenBatch, windows: WindowBatch) -> None:
+        total = len(batch.tokens)
+        lengths = np.diff(batch.offsets)
+        if (
+            len(lengths) != len(windows)
+            or len(batch.status) != len(windows)
+            or len(batch.role) != total
+            or (lengths < 0).any()
+            or batch.offsets[0] != 0
+            or batch.offsets[-1] != total
+        ):
+            self._refuse("encode_batch returned columns that do not fit together", windows, 0)
+        if (batch.status >= len(HAS_TOKENS)).any():
+            self._refuse("unknown status", windows, int(np.argmax(batch.status >= len(HAS_TOKENS))))
+        self._check_lengths(lengths > self._max_tokens, f"more than {self._max_tokens} tokens", windows)
+        self._check_lengths((lengths > 0) != HAS_TOKENS[batch.status], "tokens that contradict the status", windows)
+        size = self._encoder.vocab_size
+        if total and (int(batch.tokens.min()) < 0 or int(batch.tokens.max()) >= size):
+            at = int(np.argmax((batch.tokens < 0) | (batch.tokens >= size)))
+            window = int(np.searchsorted(batch.offsets, at, side="right")) - 1
+            self._refuse(f"token id {batch.tokens[at]} is outside the vocabulary of {size}", windows, window)
+
+    def _check_lengths(self, wrong: BoolArray, message: str, windows: WindowBatch) -> None:
+        if wrong.any():
+            self._refuse(f"encode_batch returned {message}", windows, int(np.argmax(wrong)))
+
+    def _refuse(self, message: str, windows: WindowBatch, window: int) -> None:
+        raise ComponentError(str(self._component), self._where(windows, window), ValueError(message))
+
+    def _where(self, windows: WindowBatch, window: int) -> str:
+        place = origin(self._corpus, int(windows.piece[window]))
+        first = int(windows.start_bar[window])
+        return f"{place}, bars {first} to {first + int(windows.num_bars[window]) - 1}"
+
+
+def _some(windows: WindowBatch, some: slice) -> WindowBatch:
+    """A run of the windows that :mod:`midigpt_core.data.windows` draws (which bring no attributes of their own)."""
+    if some == slice(0, len(windows)):
+        return windows
+    cut: dict[str, Any] = {}
+    for name in attrs.fields_dict(WindowBatch):
+        column = getattr(windows, name)
+        if isinstance(column, np.ndarray):
+            cut[name] = column[some]
+    return attrs.evolve(windows, **cut)

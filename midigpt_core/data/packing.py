@@ -1,0 +1,65 @@
+"""Documents into rows: best-fit decreasing over the rows of a block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midigpt_core._native import best_fit as best_fit_native
+from midigpt_core._native import fill_rows as fill_rows_native
+from midigpt_core.records import PackedBatch
+
+if TYPE_CHECKING:
+    from midigpt_core.records import Int32Array, Int64Array, UInt8Array
+
+#: Row of a document that found no room.
+LEFT_OVER = -1
+
+
+def best_fit(lengths: Int64Array, num_rows: int, row_length: int) -> Int32Array:
+    """The row of each document, int32[D], :data:`LEFT_OVER` where no row had room.
+
+    From the longest to the shortest, each into the row with the least room that is enough.
+    """
+    rows = np.empty(len(lengths), dtype=np.int32)
+    best_fit_native(lengths, num_rows=num_rows, row_length=row_length, rows=rows)
+    return rows
+
+
+def fill_rows(
+    *,
+    tokens: Int32Array,
+    role: UInt8Array,
+    offsets: Int64Array,
+    rows: Int32Array,
+    row_index: Int64Array,
+    row_length: int,
+) -> PackedBatch:
+    """Rows with the documents of each, in the documents' order, then padding.
+
+    ``rows`` int32[D] counts from 0 to ``len(row_index) - 1`` or is :data:`LEFT_OVER`; ``row_index`` int64[R] becomes
+    :attr:`PackedBatch.row`. Raises ValueError if a row's documents are longer than ``row_length``.
+    """
+    shape = (len(row_index), row_length)
+    packed = PackedBatch(
+        input_ids=np.empty(shape, dtype=np.int64),
+        labels=np.empty(shape, dtype=np.int64),
+        position_ids=np.empty(shape, dtype=np.int64),
+        document_ids=np.empty(shape, dtype=np.int32),
+        role=np.empty(shape, dtype=np.uint8),
+        row=row_index,
+    )
+    fill_rows_native(
+        tokens=tokens,
+        role=role,
+        offsets=offsets,
+        rows=rows,
+        row_length=row_length,
+        input_ids=packed.input_ids.reshape(-1),
+        labels=packed.labels.reshape(-1),
+        position_ids=packed.position_ids.reshape(-1),
+        document_ids=packed.document_ids.reshape(-1),
+        row_role=packed.role.reshape(-1),
+    )
+    return packed

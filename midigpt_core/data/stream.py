@@ -1,0 +1,123 @@
+"""The token stream of a run: an endless sequence of rows, each found by its number.
+
+Row ``r`` is row ``r mod 64`` of block ``r div 64``, and a block is a function of (seed, block index) alone. So the
+stream does not depend on workers, ranks or where a run starts, and needs no state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from attrs import field, frozen
+
+from midigpt_core.contracts import EncoderContext, MaskContext
+from midigpt_core.corpus.store import open_corpus
+from midigpt_core.data.blocks import ROWS_PER_BLOCK, BlockMaker
+from midigpt_core.data.cells import Hider
+from midigpt_core.data.encoding import CheckedEncoder
+from midigpt_core.data.pieces import PieceOrigin, origin
+from midigpt_core.data.windows import WindowDrawer
+from midigpt_core.errors import DataError
+from midigpt_core.plugins import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.contracts import Encoder, MaskStrategy
+    from midigpt_core.data.blocks import Block
+    from midigpt_core.data.settings import StreamSettings
+    from midigpt_core.records import Corpus, Int64Array
+
+
+@frozen
+class RowPiece:
+    """One document of a row."""
+
+    origin: PieceOrigin
+    piece: int
+    start_bar: int
+    num_bars: int
+
+    def __str__(self) -> str:
+        return f"{self.origin}, bars {self.start_bar} to {self.start_bar + self.num_bars - 1}"
+
+
+@frozen(eq=False, kw_only=True)
+class StreamSpec:
+    """All that a worker needs to make the stream; picklable."""
+
+    shards: tuple[Path, ...] = field(converter=tuple)
+    #: int64, ascending: the pieces that windows are drawn from.
+    pieces: Int64Array
+    encoder: ComponentRef
+    #: None: nothing is hidden.
+    mask: ComponentRef | None
+    settings: StreamSettings
+
+    def open(self) -> TokenStream:
+        """Map the corpus and build encoder and mask."""
+        opened = open_corpus(self.shards)
+        encoder: Encoder = build(self.encoder, EncoderContext())
+        mask: MaskStrategy | None = None
+        if self.mask is not None:
+            mask = build(self.mask, MaskContext(window_sizes=encoder.window_sizes))
+        return TokenStream(spec=self, corpus=opened.corpus, encoder=encoder, mask=mask, verify=opened.verify)
+
+
+class TokenStream:
+    """Blocks of token rows from an open corpus."""
+
+    def __init__(
+        self,
+        *,
+        spec: StreamSpec,
+        corpus: Corpus,
+        encoder: Encoder,
+        mask: MaskStrategy | None,
+        verify: Callable[[Int64Array], None] = lambda pieces: None,
+    ) -> None:
+        """``verify`` checks the stored bytes of pieces before they are read.
+
+        Raises :class:`DataError` for an empty set of pieces, :class:`midigpt_core.errors.ConfigError` if the settings
+        ask for what the encoder does not provide.
+        """
+        if len(spec.pieces) == 0:
+            raise DataError("no piece to train on. Lower min_bars or min_tracks, or give more data.")
+        if spec.pieces[0] < 0 or spec.pieces[-1] >= corpus.num_pieces:
+            raise DataError("the valid pieces are of another corpus. Run `midigpt preprocess` again.")
+        settings = spec.settings
+        hider = None
+        if mask is not None and spec.mask is not None:
+            hider = Hider(mask, spec.mask, settings.mask_apply_probability)
+        self.corpus = corpus
+        self.encoder = encoder
+        self._maker = BlockMaker(
+            WindowDrawer(corpus, spec.pieces, encoder, hider, settings),
+            CheckedEncoder(encoder, spec.encoder, corpus, settings.max_seq_len),
+            settings,
+            verify,
+        )
+
+    def block(self, index: int) -> Block:
+        """Rows ``64 * index`` to ``64 * index + 63``.
+
+        Raises :class:`midigpt_core.errors.ComponentError` if encoder or mask fail, :class:`DataError` if no window
+        gives tokens, :class:`midigpt_core.errors.CorpusError` if the corpus is damaged.
+        """
+        return self._maker.make(index)
+
+    def pieces_of_row(self, row: int) -> list[RowPiece]:
+        """What stands in a row, document by document."""
+        documents = self.block(row // ROWS_PER_BLOCK).documents
+        return [
+            RowPiece(
+                origin(self.corpus, int(documents.piece[document])),
+                int(documents.piece[document]),
+                int(documents.start_bar[document]),
+                int(documents.num_bars[document]),
+            )
+            for document in np.flatnonzero(documents.row == row % ROWS_PER_BLOCK).tolist()
+        ]

@@ -1,0 +1,171 @@
+"""Windows drawn by key: piece, bars, tracks, augmentation, cells, genre, switches.
+
+The written definition of the distribution is ``docs/sampling.md``. Every decision reads numbers of its own key, so a
+window is a function of its draw key alone, whatever else is drawn with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from attrs import frozen
+
+from midigpt_core._native import WindowSampler
+from midigpt_core.data.cells import draw_infill, window_cells
+from midigpt_core.data.genres import NO_GENRE, GenreDrawer
+from midigpt_core.data.pieces import origin
+from midigpt_core.errors import ConfigError, CorpusError
+from midigpt_core.keys import Stage, below, derive, uniforms
+from midigpt_core.records import HiddenAs, WindowBatch
+
+if TYPE_CHECKING:
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.data.cells import Hider
+    from midigpt_core.data.settings import StreamSettings
+    from midigpt_core.records import (
+        BoolArray,
+        Corpus,
+        Float64Array,
+        Int8Array,
+        Int32Array,
+        Int64Array,
+        UInt64Array,
+    )
+
+_DAMAGED = 2
+
+
+@frozen(eq=False, kw_only=True)
+class DrawnWindows:
+    """N draws, of which n found a window."""
+
+    #: int64[n], the draw (0 .. N-1) of each window, ascending.
+    draw: Int64Array
+    windows: WindowBatch
+
+
+class WindowDrawer:
+    """Draws windows of the valid pieces of a corpus."""
+
+    def __init__(
+        self, corpus: Corpus, pieces: Int64Array, encoder: Encoder, hider: Hider | None, settings: StreamSettings
+    ) -> None:
+        _check_capabilities(encoder, hider, settings)
+        self._corpus = corpus
+        self._pieces = pieces
+        self._hider = hider
+        self._settings = settings
+        self._genres = GenreDrawer(corpus, encoder) if "genre" in encoder.provides else None
+        self._sampler = WindowSampler(
+            [shard.columns for shard in corpus.shards],
+            sizes=list(settings.num_bars_choices),
+            min_tracks=settings.min_tracks,
+            max_tracks=settings.max_tracks,
+            min_fill_ratio=settings.min_fill_ratio,
+        )
+
+    def draw_pieces(self, keys: UInt64Array) -> Int64Array:
+        """The piece of each draw key uint64[N]: int64[N], uniform over the valid pieces."""
+        return self._pieces[below(uniforms(derive(keys, Stage.PIECE), 1)[:, 0], len(self._pieces))]
+
+    def draw(self, keys: UInt64Array, pieces: Int64Array) -> DrawnWindows:
+        """A window of each piece for each draw key. Pieces without a valid window are left out.
+
+        Raises :class:`CorpusError` for a piece whose columns are damaged, :class:`ComponentError` for a mask strategy
+        that fails.
+        """
+        drawn, start_bar, num_bars, tracks = self._place(keys, pieces)
+        keys, pieces = keys[drawn], pieces[drawn]
+        valid = window_cells((tracks >= 0).sum(axis=1), num_bars)
+        infill = draw_infill(valid, num_bars, keys, self._settings)
+        hidden = np.zeros_like(infill)
+        if self._hider is not None:
+            hidden = self._hider.hide(valid, infill, keys, lambda window: str(origin(self._corpus, pieces[window])))
+        transpose, velocity_scale = self._augment(keys)
+        genre, use_velocity, use_microtiming = self._switch(keys, pieces)
+        count = len(drawn)
+        windows = WindowBatch(
+            piece=pieces,
+            start_bar=start_bar,
+            num_bars=num_bars,
+            tracks=tracks,
+            infill=infill,
+            hidden=hidden,
+            window_bars=np.zeros(count, dtype=np.int32),
+            transpose=transpose,
+            velocity_scale=velocity_scale,
+            genre=genre,
+            use_velocity=use_velocity,
+            use_microtiming=use_microtiming,
+            partial_track=np.full(count, -1, dtype=np.int32),
+            partial_bars=np.full(count, -1, dtype=np.int32),
+            hidden_as=np.full(count, HiddenAs.MASK_TOKEN, dtype=np.uint8),
+        )
+        return DrawnWindows(draw=drawn, windows=windows)
+
+    def _place(self, keys: UInt64Array, pieces: Int64Array) -> tuple[Int64Array, Int32Array, Int32Array, Int32Array]:
+        """Draws that found a window, and its start bar, bar count and tracks."""
+        count = len(pieces)
+        start_bar = np.empty(count, dtype=np.int32)
+        num_bars = np.empty(count, dtype=np.int32)
+        tracks = np.empty((count, self._settings.max_tracks), dtype=np.int32)
+        status = np.empty(count, dtype=np.uint8)
+        self._sampler.draw(
+            pieces,
+            np.ascontiguousarray(derive(keys, Stage.WINDOW)),
+            start_bar=start_bar,
+            num_bars=num_bars,
+            tracks=tracks.reshape(-1),
+            status=status,
+        )
+        if (status == _DAMAGED).any():
+            damaged = origin(self._corpus, int(pieces[np.argmax(status == _DAMAGED)]))
+            raise CorpusError(f"{damaged}: the corpus is damaged here. Run `midigpt preprocess` again.")
+        drawn = np.flatnonzero(status == 0)
+        tracks = tracks[drawn]
+        widest = int((tracks >= 0).sum(axis=1).max(initial=0))
+        return drawn, start_bar[drawn], num_bars[drawn], np.ascontiguousarray(tracks[:, :widest])
+
+    def _augment(self, keys: UInt64Array) -> tuple[Int32Array, Float64Array]:
+        """Transposition in semitones and velocity factor."""
+        draws = uniforms(derive(keys, Stage.AUGMENT), 2)
+        low, high = self._settings.transpose_range
+        transpose = (low + below(draws[:, 0], high - low + 1)).astype(np.int32)
+        softest, loudest = self._settings.velocity_scale
+        if softest == loudest == 1.0:
+            return transpose, np.full(len(keys), np.nan)
+        return transpose, softest + draws[:, 1] * (loudest - softest)
+
+    def _switch(self, keys: UInt64Array, pieces: Int64Array) -> tuple[Int32Array, Int8Array, Int8Array]:
+        """Genre id, and whether velocities and microtiming are written (0 off, -1 as the encoder does)."""
+        settings = self._settings
+        draws = uniforms(derive(keys, Stage.OPTIONS), 4)
+        genre = np.full(len(keys), NO_GENRE, dtype=np.int32)
+        if self._genres is not None:
+            told = np.flatnonzero(draws[:, 0] < settings.genre_probability)
+            genre[told] = self._genres.draw(pieces[told], draws[told, 1])
+        return (
+            genre,
+            _off_or_default(draws[:, 2] < settings.velocity_off_probability),
+            _off_or_default(draws[:, 3] < settings.microtiming_off_probability),
+        )
+
+
+def _off_or_default(off: BoolArray) -> Int8Array:
+    return np.where(off, 0, -1).astype(np.int8)
+
+
+def _check_capabilities(encoder: Encoder, hider: Hider | None, settings: StreamSettings) -> None:
+    needs = {
+        "infill_probability": "infill",
+        "velocity_off_probability": "use_velocity",
+        "microtiming_off_probability": "use_microtiming",
+    }
+    if hider is not None:
+        needs["mask_apply_probability"] = "mask_bar"
+    elif settings.mask_apply_probability > 0:
+        raise ConfigError("mask_apply_probability is above 0 but no mask is chosen. Choose one with `mask`, or set 0.")
+    for name, capability in needs.items():
+        if getattr(settings, name) > 0 and capability not in encoder.provides:
+            raise ConfigError(f"{name} is above 0, but the encoder does not provide {capability!r}. Set {name} to 0.")
