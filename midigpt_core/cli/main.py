@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import sys
 import traceback
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERRUPTED = 130
+PUBLIC_PACKAGE = "midigpt"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +36,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         _require_built()
+        if not {"--json", "--help", "-h"} & set(arguments):
+            _note_public_package()
         result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         _show(error)
@@ -67,3 +71,16 @@ def _require_built() -> None:
             f"{folder} is a source tree without its native module. Run 'pip install -e .' in {folder.parent}, "
             "or start from another folder to use an installed wheel."
         )
+
+
+def _note_public_package() -> None:
+    """The public distribution ``midigpt`` installs into the folder of our front door: one overwrites the other."""
+    try:
+        version = importlib.metadata.version(PUBLIC_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    click.echo(
+        f"Note: the public package {PUBLIC_PACKAGE} {version} is installed beside midigpt-core and shares its folder "
+        "'midigpt'. Uninstall both and install one, or keep each in an environment of its own.",
+        err=True,
+    )

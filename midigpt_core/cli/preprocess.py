@@ -11,12 +11,15 @@ from midigpt_core.cli.options import Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.cli.train import configure
+from midigpt_core.contracts import EncoderContext
 from midigpt_core.errors import ConfigError
+from midigpt_core.plugins.building import build
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from midigpt_core.components import ComponentRef
+    from midigpt_core.config import TrainConfig
     from midigpt_core.plugins import Registry
 
 
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 @click.pass_context
 def preprocess(
     ctx: click.Context,
+    /,
+    *,
     paths: tuple[str, ...],
     checkpoint: str | None,
     encoder_config: str | None,
@@ -51,13 +56,13 @@ def preprocess(
     The corpus is kept in ~/.midigpt (MIDIGPT_CACHE names another folder) and does not depend on the encoder: another
     encoder, --min-bars or --min-tracks reads nothing again.
     """
-    if (checkpoint is None) == (encoder_config is None):
-        raise ConfigError("give either --checkpoint BUNDLE or --encoder-config JSON.")
+    if checkpoint is not None and encoder_config is not None:
+        raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
     plugins = registry(ctx)
-    config = configure(config_file, (), {"source": source}, plugins)
-    encoder = later("midigpt_core.plugins:build")(
-        _encoder_ref(checkpoint, encoder_config, plugins), later("midigpt_core.contracts:EncoderContext")()
-    )
+    config = configure(config_file, (), {"source": source, "encoder_config_path": encoder_config}, plugins)
+    if checkpoint is None and not {"encoder", "encoder_config_path"} & config.set_fields:
+        raise ConfigError("no encoder is named. Give --checkpoint BUNDLE or --encoder-config JSON.")
+    encoder = build(_encoder_ref(checkpoint, config, plugins), EncoderContext())
     report = later("midigpt_core.corpus.build:build")(
         plugins.resolve("source", config.choice("source")), list(paths), workers=workers
     )
@@ -74,11 +79,12 @@ def preprocess(
     click.echo(_counts("pieces of the corpus", chosen.counts))
 
 
-def _encoder_ref(checkpoint: str | None, encoder_config: str | None, plugins: Registry) -> ComponentRef:
+def _encoder_ref(checkpoint: str | None, config: TrainConfig, plugins: Registry) -> ComponentRef:
+    ref: ComponentRef
     if checkpoint is None:
-        return plugins.resolve("encoder", {"name": "midigpt", "config": encoder_config})
-    header = later("midigpt_core.checkpoint:read_header")(checkpoint)
-    ref: ComponentRef = later("midigpt_core.checkpoint:encoder_ref")(header)
+        ref = later("midigpt_core.training.chosen:choose_encoder")(config, plugins)
+    else:
+        ref = later("midigpt_core.checkpoint:encoder_ref")(later("midigpt_core.checkpoint:read_header")(checkpoint))
     return ref
 
 

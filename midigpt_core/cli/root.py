@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import sys
-
 import click
 
 from midigpt_core.cli.groups import THIRD_PARTY_COMMANDS, LazyGroup
 from midigpt_core.cli.options import common_options
-
-PUBLIC_PACKAGE = "midigpt"
 
 
 @common_options
@@ -32,19 +27,3 @@ PUBLIC_PACKAGE = "midigpt"
 )
 def root() -> None:
     """Train MIDI-GPT models on tokenised multitrack MIDI; every stage is a plugin."""
-    note_public_package()
-
-
-def note_public_package() -> None:
-    """The public distribution ``midigpt`` installs into the folder of our front door: one of the two is broken."""
-    if "--json" in sys.argv:
-        return
-    try:
-        version = importlib.metadata.version(PUBLIC_PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        return
-    click.echo(
-        f"Note: the public package {PUBLIC_PACKAGE} {version} is installed beside midigpt-core and overwrites its "
-        f"'midigpt' folder. Uninstall both and install one, or keep each in an environment of its own.",
-        err=True,
-    )

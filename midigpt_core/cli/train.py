@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 #: Settings that have a flag of their own; ``--set`` reaches every other one.
 FLAGS = (
     "output_dir",
+    "encoder_config_path",
     "init_from",
     "max_steps",
     "batch_size",
@@ -40,11 +41,14 @@ FLAGS = (
 )
 
 
+def _flag(name: str) -> str:
+    return "--encoder-config" if name == "encoder_config_path" else f"--{name.replace('_', '-')}"
+
+
 def _setting_flags(function: Function) -> Function:
     """A text option for every name in FLAGS; the configuration checks what it says."""
     for name in reversed(FLAGS):
-        flag = f"--{name.replace('_', '-')}"
-        function = click.option(flag, name, metavar="VALUE", help=f"{setting_help(name)}.")(function)
+        function = click.option(_flag(name), name, metavar="VALUE", help=f"{setting_help(name)}.")(function)
     return function
 
 
@@ -62,6 +66,8 @@ def _setting_flags(function: Function) -> Function:
 @click.pass_context
 def train(
     ctx: click.Context,
+    /,
+    *,
     config_file: str | None,
     train_data: tuple[str, ...],
     eval_data: tuple[str, ...],
@@ -94,7 +100,7 @@ def configure(
         if value is None:
             continue
         set_too = [text for text in assignments if text.partition("=")[0].strip() == name]
-        flag = f"--{name.replace('_', '-')}"
+        flag = _flag(name)
         if set_too:
             raise ConfigError(f"{flag} {value} and --set {set_too[0]} set the same thing. Keep one of them.")
         apply_overrides(config, [f"{name}={value}"], origin=flag)

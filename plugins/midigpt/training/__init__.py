@@ -1,0 +1,1 @@
+"""``python -m midigpt.training.preprocess`` and ``python -m midigpt.training.trainer``."""

@@ -1,0 +1,33 @@
+"""``TrainConfig`` and ``train``; as a program, the command ``midigpt train``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from midigpt_core.config import TrainConfig
+    from midigpt_core.training.run import TrainResult, train
+
+__all__ = ["TrainConfig", "TrainResult", "train"]
+
+# Lazy: as a program, a wrong argument must be told before torch is imported.
+_HOMES = {
+    "TrainConfig": "midigpt_core.config",
+    "TrainResult": "midigpt_core.training.run",
+    "train": "midigpt_core.training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+if __name__ == "__main__":
+    from midigpt_core.cli.main import run
+    from midigpt_core.cli.train import train as command
+
+    sys.exit(run(command, "python -m midigpt.training.trainer"))
