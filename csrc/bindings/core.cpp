@@ -1,8 +1,73 @@
 #include <pybind11/pybind11.h>
 
-void bind_sample(pybind11::module_& module);
+#include <span>
+
+#include "bindings/buffer.h"
+#include "midi/errors.h"
+#include "score/read_batch.h"
+
+namespace py = pybind11;
+using midigpt::bindings::Buffer;
+
+void bind_sample(py::module_& module);
+
+namespace {
+
+void check_offsets(std::span<const std::int64_t> offsets, std::size_t num_bytes) {
+    if (offsets.empty()) throw py::value_error("offsets must hold one value more than there are files");
+    std::int64_t before = 0;
+    for (const std::int64_t offset : offsets) {
+        if (offset < before) throw py::value_error("offsets must not be negative or descend");
+        before = offset;
+    }
+    if (static_cast<std::size_t>(before) > num_bytes) throw py::value_error("offsets point beyond the data");
+}
+
+py::dict to_buffers(midigpt::score::BatchResult&& result) {
+    namespace score = midigpt::score;
+    py::dict buffers;
+    const auto add = [&](const char* name, auto array) { buffers[name] = Buffer::of(std::move(result.columns.*array)); };
+    score::for_each_array(score::kOffsetArrays, add);
+    score::for_each_array(score::kValueArrays, add);
+    score::for_each_array(score::kNoteArrays, add);
+    buffers["status"] = Buffer::of(std::move(result.status));
+    buffers["error_offset"] = Buffer::of(std::move(result.error_offset));
+    return buffers;
+}
+
+py::dict read_batch(const py::buffer& data, const py::buffer& offsets, int threads) {
+    const py::buffer_info data_info = data.request();
+    const py::buffer_info offsets_info = offsets.request();
+    const auto bytes = midigpt::bindings::view<std::uint8_t>(data_info, "data");
+    const auto starts = midigpt::bindings::view<std::int64_t>(offsets_info, "offsets");
+    check_offsets(starts, bytes.size());
+    if (threads < 1) throw py::value_error("threads must be at least 1");
+    midigpt::score::BatchResult result;
+    {
+        const py::gil_scoped_release release;
+        result = midigpt::score::read_batch(bytes, starts, threads);
+    }
+    return to_buffers(std::move(result));
+}
+
+py::list read_errors() {
+    py::list errors;
+    for (const auto& [code, name, meaning] : midigpt::midi::kReadErrors) {
+        errors.append(py::make_tuple(static_cast<int>(code), name, meaning));
+    }
+    return errors;
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_native, module) {
     module.doc() = "Reading MIDI files into columns, and sampling windows from them.";
+    py::class_<Buffer>(module, "Buffer", py::buffer_protocol(), "A read-only array with the buffer protocol.")
+        .def_buffer(&Buffer::info)
+        .def("__len__", &Buffer::size);
+    module.def("read_batch", &read_batch, py::arg("data"), py::arg("offsets"), py::arg("threads") = 1,
+               "Columns of n MIDI files, data[offsets[i]:offsets[i + 1]] each: buffers by column name, and `status` and\n"
+               "`error_offset` per file.");
+    module.def("read_errors", &read_errors, "(code, name, meaning) of every value of `status`.");
     bind_sample(module);
 }

@@ -11,7 +11,7 @@ import numpy as np
 from attrs import Attribute, field, frozen
 
 from midigpt_core.errors import DataError
-from midigpt_core.score import document
+from midigpt_core.score import document, reading
 
 if TYPE_CHECKING:
     import os
@@ -50,6 +50,11 @@ class Score:
             reason = error.strerror or str(error)
             raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
         return cls.from_bytes(content, name=str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str = "<bytes>") -> Score:
+        """Read the content of a standard MIDI file; ``name`` is for messages. Raises DataError."""
+        return cls(reading.read_one(content, name))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], name: str = "<score>") -> Score:

@@ -1,0 +1,19 @@
+// What a file may ask for. Every limit is checked before the memory or the time it bounds is spent.
+//
+// The largest of 537 real files: 0.4 MB, 45 tracks, 60 k notes. docs/limits.md has a row for each known killer.
+#pragma once
+
+#include <cstdint>
+
+namespace midigpt::midi {
+
+inline constexpr std::int64_t kMaxFileBytes = 16 << 20;
+inline constexpr std::int64_t kMaxTracks = 1024;     // tracks with events, after splitting by channel and program
+inline constexpr std::int64_t kMaxNotes = 1'000'000;  // note-ons
+inline constexpr std::int64_t kMaxBars = 20'000;
+// Tempo events need no limit: only the earliest is kept.
+inline constexpr std::int64_t kMaxTimeSignatures = 100'000;
+// Of a file's own ticks, and of ticks at the resolution of the score.
+inline constexpr std::int64_t kMaxTick = INT32_MAX - 1;
+
+}  // namespace midigpt::midi

@@ -1,0 +1,325 @@
+#include "midi/track_reader.h"
+
+#include <algorithm>
+
+#include "midi/limits.h"
+
+namespace midigpt::midi {
+
+namespace {
+
+constexpr std::uint8_t kMeta = 0xFF;
+constexpr std::uint8_t kLyric = 0x05;
+constexpr std::uint8_t kEndOfTrack = 0x2F;
+constexpr std::uint8_t kTempo = 0x51;
+constexpr std::uint8_t kTimeSignature = 0x58;
+constexpr unsigned kLyricChannel = 15;
+
+// A base-128 number of at most four bytes: a fourth byte ends it whatever its top bit says. Null: it crosses `end`.
+const std::uint8_t* read_number(const std::uint8_t* p, const std::uint8_t* end, std::uint32_t& number) {
+    number = 0;
+    for (int i = 0; i < 4; ++i) {
+        if (p == end) return nullptr;
+        const std::uint8_t byte = *p++;
+        number = number << 7 | (byte & 0x7Fu);
+        if (byte < 0x80) break;
+    }
+    return p;
+}
+
+std::size_t key(unsigned channel, std::uint8_t pitch_or_program) { return channel << 7 | pitch_or_program; }
+
+}  // namespace
+
+Outcome TrackReader::read(std::size_t first, std::size_t last) {
+    start();
+    // A note on takes at least three bytes, so notes never outgrow this room.
+    const std::size_t most = std::min((last - first) / 3, static_cast<std::size_t>(kMaxNotes) - first_note_);
+    file_.notes.make_room(most);
+    const Outcome outcome = read_events(begin_ + first, begin_ + last);
+    finish();
+    return outcome;
+}
+
+void TrackReader::start() {
+    first_track_ = file_.tracks.size();
+    first_note_ = file_.notes.size();
+    open_notes_ = 0;
+    last_note_end_ = 0;
+    system_size_ = 0;
+    program_.fill(0);
+    track_.fill(-1);
+    held_controller_.fill(false);
+}
+
+Outcome TrackReader::read_events(Position p, Position end) {
+    std::uint32_t tick = 0;
+    std::uint8_t status = 0;
+    while (p < end) {
+        const Position event = p;
+        const auto failure = [&](ReadError error) { return Outcome{error, event - begin_}; };
+        std::uint32_t delta = *p;
+        if (delta < 0x80) {
+            ++p;
+        } else {
+            p = read_number(p, end, delta);
+            if (p == nullptr) return failure(ReadError::kTruncatedEvent);
+        }
+        tick += delta;
+        if (tick > kMaxTick) return failure(ReadError::kTooManyTicks);
+        if (p == end) return failure(ReadError::kTruncatedEvent);
+
+        if (*p == kMeta) {
+            p = meta_event(p + 1, end, tick);
+        } else {
+            if (*p >= 0x80) {
+                status = *p++;
+                system_size_ = -1;
+            } else if (status == 0) {
+                return failure(ReadError::kNoRunningStatus);
+            }
+            const unsigned channel = status & 0x0Fu;
+            if (status >= 0xA0) {
+                p = status < 0xF0 ? channel_event(p, end, status) : system_event(p, end);
+            } else if (end - p < 2) {
+                p = fail(ReadError::kTruncatedEvent);
+            } else if (((p[0] | p[1]) & 0x80) != 0) {
+                p = fail(ReadError::kDataByte);
+            } else {
+                if (status < 0x90 || p[1] == 0) {
+                    note_off(tick, channel, p[0]);
+                } else if (!note_on(tick, channel, p[0], p[1])) {
+                    return failure(error_);
+                }
+                p += 2;
+            }
+        }
+        if (p == nullptr) return failure(error_);
+    }
+    return {};
+}
+
+bool TrackReader::note_on(std::uint32_t tick, unsigned channel, std::uint8_t pitch, std::uint8_t velocity) {
+    if (track_[channel] < 0 && !create_track(channel)) return false;
+    const std::size_t index = file_.notes.size();
+    if (index == static_cast<std::size_t>(kMaxNotes)) return fail(ReadError::kTooManyNotes) != nullptr;
+    file_.notes.set_size(index + 1);
+    Note& note = file_.notes[index];
+    note = {tick, kUnclosed, -1, static_cast<std::uint16_t>(track_[channel]), pitch, velocity};
+
+    const auto id = static_cast<std::int32_t>(index);
+    std::int32_t& oldest = scratch_.oldest_open[key(channel, pitch)];
+    std::int32_t& newest = scratch_.newest_open[key(channel, pitch)];
+    if (oldest < 0) {
+        oldest = id;
+    } else {
+        file_.notes[static_cast<std::size_t>(newest)].next = id;
+    }
+    newest = id;
+    ++open_notes_;
+    return true;
+}
+
+void TrackReader::note_off(std::uint32_t tick, unsigned channel, std::uint8_t pitch) {
+    std::int32_t& oldest = scratch_.oldest_open[key(channel, pitch)];
+    if (oldest < 0) return;
+    Note& note = file_.notes[static_cast<std::size_t>(oldest)];
+    note.duration = static_cast<std::int32_t>(tick - note.onset);
+    oldest = note.next;
+    last_note_end_ = tick;
+    --open_notes_;
+}
+
+TrackReader::Position TrackReader::channel_event(Position p, Position end, std::uint8_t status) {
+    const unsigned kind = status & 0xF0u;
+    const unsigned channel = status & 0x0Fu;
+    const std::ptrdiff_t size = kind == 0xC0 || kind == 0xD0 ? 1 : 2;
+    if (end - p < size) return fail(ReadError::kTruncatedEvent);
+    switch (kind) {
+        case 0xB0:
+            if (((p[0] | p[1]) & 0x80) != 0) return fail(ReadError::kDataByte);
+            mark_event(channel);
+            break;
+        case 0xC0:
+            if (p[0] >= 0x80) return fail(ReadError::kDataByte);
+            set_program(channel, p[0]);
+            break;
+        case 0xE0:
+            if ((p[0] | p[1] << 7) > 16383) return fail(ReadError::kPitchBend);
+            mark_event(channel);
+            break;
+        default:  // aftertouch: of no consequence, and its bytes are not checked
+            break;
+    }
+    return p + size;
+}
+
+TrackReader::Position TrackReader::system_event(Position p, Position end) {
+    // Under running status the last message repeats with the size it had.
+    if (system_size_ < 0) {
+        switch (p[-1]) {
+            case 0xF0: {
+                std::uint32_t length = 0;
+                const Position data = read_number(p, end, length);
+                if (data == nullptr) return fail(ReadError::kTruncatedEvent);
+                system_size_ = data - p + static_cast<std::ptrdiff_t>(length);
+                break;
+            }
+            case 0xF1:
+            case 0xF3:
+                system_size_ = 1;
+                break;
+            case 0xF2:
+                system_size_ = 2;
+                break;
+            case 0xF4:
+            case 0xF5:
+            case 0xF9:
+            case 0xFD:
+                return fail(ReadError::kUndefinedStatus);
+            default:
+                system_size_ = 0;
+        }
+    }
+    return end - p < system_size_ ? fail(ReadError::kTruncatedEvent) : p + system_size_;
+}
+
+TrackReader::Position TrackReader::meta_event(Position p, Position end, std::uint32_t tick) {
+    if (p == end) return fail(ReadError::kTruncatedEvent);
+    const std::uint8_t type = *p++;
+    std::uint32_t length = 0;
+    p = read_number(p, end, length);
+    if (p == nullptr || end - p < static_cast<std::ptrdiff_t>(length)) return fail(ReadError::kTruncatedEvent);
+    bool good = true;
+    switch (type) {
+        case kEndOfTrack:
+            return end;
+        case kTempo:
+            good = tempo_event(p, tick);
+            break;
+        case kTimeSignature:
+            good = time_signature_event(p, tick);
+            break;
+        case kLyric:
+            good = lyric_event(length > 0);
+            break;
+        default:
+            break;
+    }
+    return good ? p + length : nullptr;
+}
+
+TrackReader::Position TrackReader::fail(ReadError error) {
+    error_ = error;
+    return nullptr;
+}
+
+// Tempo and time signature are taken from the first data bytes whatever the event's length says.
+bool TrackReader::tempo_event(Position data, std::uint32_t tick) {
+    if (file_end_ - data < 3) return fail(ReadError::kTruncatedEvent) != nullptr;
+    if (tick < tempo_tick_) {
+        tempo_tick_ = tick;
+        file_.tempo = data[0] << 16 | data[1] << 8 | data[2];
+    }
+    return true;
+}
+
+bool TrackReader::time_signature_event(Position data, std::uint32_t tick) {
+    if (file_end_ - data < 2) return fail(ReadError::kTruncatedEvent) != nullptr;
+    if (data[1] > 7) return fail(ReadError::kTimeSignatureDenominator) != nullptr;
+    if (file_.time_signatures.size() == static_cast<std::size_t>(kMaxTimeSignatures)) {
+        return fail(ReadError::kTooManyTimeSignatures) != nullptr;
+    }
+    file_.time_signatures.push_back({tick, data[0], data[1]});
+    file_.last_tick = std::max(file_.last_tick, tick);
+    return true;
+}
+
+// Lyrics open a track of their own even in a chunk whose notes are on other channels.
+bool TrackReader::lyric_event(bool has_text) {
+    if (track_[kLyricChannel] < 0 && !create_track(kLyricChannel)) return false;
+    Track& track = file_.tracks[static_cast<std::size_t>(track_[kLyricChannel])];
+    track.has_events = track.has_events || has_text;
+    return true;
+}
+
+void TrackReader::set_program(unsigned channel, std::uint8_t program) {
+    program_[channel] = program;
+    track_[channel] = scratch_.track_of_program[key(channel, program)];
+}
+
+// A controller or pitch bend: it keeps its track from being dropped as empty.
+void TrackReader::mark_event(unsigned channel) {
+    if (track_[channel] < 0) {
+        held_controller_[channel] = true;
+    } else {
+        file_.tracks[static_cast<std::size_t>(track_[channel])].has_events = true;
+    }
+}
+
+bool TrackReader::create_track(unsigned channel) {
+    const std::size_t index = file_.tracks.size();
+    if (index == static_cast<std::size_t>(kMaxTracks)) return fail(ReadError::kTooManyTracks) != nullptr;
+    const std::uint8_t program = program_[channel];
+    file_.tracks.push_back({static_cast<std::uint8_t>(channel), program, held_controller_[channel], 0, 0});
+    held_controller_[channel] = false;
+    track_[channel] = static_cast<std::int32_t>(index);
+    scratch_.track_of_program[key(channel, program)] = track_[channel];
+    return true;
+}
+
+void TrackReader::finish() {
+    file_.last_tick = std::max(file_.last_tick, last_note_end_);
+    if (open_notes_ > 0) scratch_.oldest_open.fill(-1);
+    for (const Track& track : file_.tracks.from(first_track_)) {
+        scratch_.track_of_program[key(track.channel, track.program)] = -1;
+    }
+    group_notes();
+}
+
+// Bring the chunk's tracks into the order of channel and program and their notes together; drop tracks without events.
+void TrackReader::group_notes() {
+    const std::size_t num_tracks = file_.tracks.size() - first_track_;
+    const std::size_t num_notes = file_.notes.size() - first_note_;
+    Track* const tracks = file_.tracks.data() + first_track_;
+    if (num_tracks == 1) {
+        tracks->first_note = static_cast<std::uint32_t>(first_note_);
+        tracks->num_notes = static_cast<std::uint32_t>(num_notes);
+    } else if (num_tracks > 1) {
+        sort_notes(tracks, num_tracks, num_notes);
+    }
+    Track* const kept = std::remove_if(tracks, tracks + num_tracks, [](const Track& track) {
+        return track.num_notes == 0 && !track.has_events;
+    });
+    file_.tracks.set_size(first_track_ + static_cast<std::size_t>(kept - tracks));
+}
+
+// A counting sort: `first_note` holds a track's old index while tracks are sorted, then where its next note goes.
+void TrackReader::sort_notes(Track* tracks, std::size_t num_tracks, std::size_t num_notes) {
+    Note* const notes = file_.notes.data() + first_note_;
+    for (std::size_t i = 0; i < num_notes; ++i) ++tracks[notes[i].track - first_track_].num_notes;
+
+    scratch_.sorted_tracks.resize(num_tracks);
+    Track* const sorted = scratch_.sorted_tracks.data();
+    std::copy_n(tracks, num_tracks, sorted);
+    for (std::size_t i = 0; i < num_tracks; ++i) sorted[i].first_note = static_cast<std::uint32_t>(i);
+    std::sort(sorted, sorted + num_tracks, [](const Track& a, const Track& b) {
+        return key(a.channel, a.program) < key(b.channel, b.program);
+    });
+    auto position = static_cast<std::uint32_t>(first_note_);
+    for (std::size_t i = 0; i < num_tracks; ++i) {
+        tracks[sorted[i].first_note].first_note = position;
+        sorted[i].first_note = position;
+        position += sorted[i].num_notes;
+    }
+
+    scratch_.sorted_notes.resize(num_notes);
+    for (std::size_t i = 0; i < num_notes; ++i) {
+        const std::uint32_t place = tracks[notes[i].track - first_track_].first_note++;
+        scratch_.sorted_notes[place - first_note_] = notes[i];
+    }
+    std::copy_n(scratch_.sorted_notes.data(), num_notes, notes);
+    std::copy_n(sorted, num_tracks, tracks);
+}
+
+}  // namespace midigpt::midi

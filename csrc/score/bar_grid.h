@@ -1,0 +1,43 @@
+// The bars of a file: where they start, in the file's ticks and in the score's.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "midi/reader.h"
+
+namespace midigpt::score {
+
+inline constexpr std::int32_t kResolution = 480;  // ticks per quarter of every score read from a file
+
+struct Bar {
+    std::int64_t first_tick = 0;  // in the file
+    std::int32_t start = 0;       // at kResolution
+    std::int32_t length = 0;      // at kResolution, nominal: a bar cut short by a time signature keeps it
+    double quarters = 0;          // nominal length
+    std::int32_t numerator = 0;
+    std::int32_t denominator = 0;
+};
+
+struct BarGrid {
+    // One more than there are bars: the last only ends the search for a tick's bar.
+    midi::GrowingArray<Bar> bars;
+    midi::GrowingArray<midi::TimeSignature> signatures;  // sorted, one per tick
+
+    [[nodiscard]] std::size_t size() const { return bars.size() - 1; }
+};
+
+// Fails where bars, or ticks at kResolution, are too many, and where no bar has a length.
+midi::Outcome build(const midi::File& file, BarGrid& grid);
+
+// The last bar that starts at or before `tick`, given that it is bar `from` or later.
+std::size_t bar_at(const BarGrid& grid, std::size_t from, std::int64_t tick);
+
+// Nearest integer, halves away from zero, without C's call or a branch. Adding the largest double below one half, not
+// one half itself, keeps 0.49999999999999994 at 0; exact for every value below 2^52.
+inline std::int64_t round_away(double value) {
+    constexpr double kBelowHalf = 0x1.fffffffffffffp-2;
+    return static_cast<std::int64_t>(value + std::copysign(kBelowHalf, value));
+}
+
+}  // namespace midigpt::score

@@ -1,0 +1,60 @@
+#include "score/column_store.h"
+
+#include <algorithm>
+
+namespace midigpt::score {
+
+void ColumnStore::clear() {
+    const auto empty = [this](const char*, auto array) { (this->*array).clear(); };
+    for_each_array(kValueArrays, empty);
+    for_each_array(kNoteArrays, empty);
+    for_each_array(kOffsetArrays, [this](const char*, auto array) {
+        (this->*array).clear();
+        (this->*array).push_back(0);
+    });
+}
+
+void ColumnStore::end_piece(std::int32_t piece_tempo) {
+    tempo.push_back(piece_tempo);
+    track_offsets.push_back(static_cast<std::int64_t>(track_program.size()));
+    bar_offsets.push_back(static_cast<std::int64_t>(bar_length.size()));
+    cell_offsets.push_back(static_cast<std::int64_t>(cell_bar.size()));
+    note_offsets.push_back(static_cast<std::int64_t>(note_pitch.size()));
+}
+
+std::size_t ColumnStore::append_without_notes(const ColumnStore& part) {
+    for_each_array(kValueArrays, [&](const char*, auto array) {
+        const auto& values = part.*array;
+        std::copy_n(values.data(), values.size(), (this->*array).make_room(values.size()));
+        (this->*array).set_size((this->*array).size() + values.size());
+    });
+    for_each_array(kOffsetArrays, [&](const char*, auto array) {
+        const std::int64_t base = (this->*array).back();
+        for (const std::int64_t offset : (part.*array).from(1)) (this->*array).push_back(base + offset);
+    });
+    const std::size_t position = note_pitch.size();
+    for_each_array(kNoteArrays, [&](const char*, auto array) {
+        (this->*array).set_size(position + part.note_pitch.size());
+    });
+    return position;
+}
+
+void ColumnStore::copy_notes(const ColumnStore& part, std::size_t position) {
+    for_each_array(kNoteArrays, [&](const char*, auto array) {
+        const auto& values = part.*array;
+        std::copy_n(values.data(), values.size(), (this->*array).data() + position);
+    });
+}
+
+void ColumnStore::reserve_notes(std::size_t count) {
+    for_each_array(kNoteArrays, [&](const char*, auto array) { (this->*array).reserve(count); });
+}
+
+void ColumnStore::shrink_to_fit() {
+    const auto shrink = [this](const char*, auto array) { (this->*array).shrink_to_fit(); };
+    for_each_array(kOffsetArrays, shrink);
+    for_each_array(kValueArrays, shrink);
+    for_each_array(kNoteArrays, shrink);
+}
+
+}  // namespace midigpt::score

@@ -1,0 +1,55 @@
+from collections.abc import Sequence
+from typing import Any, final
+
+from typing_extensions import Buffer as AnyBuffer
+
+@final
+class Buffer:
+    """A read-only array with the buffer protocol."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
+
+def read_batch(data: AnyBuffer, offsets: AnyBuffer, threads: int = 1) -> dict[str, Buffer]: ...
+def read_errors() -> list[tuple[int, str, str]]: ...
+
+@final
+class WindowSampler:
+    def __init__(
+        self,
+        columns: Sequence[Any],
+        *,
+        sizes: Sequence[int],
+        min_tracks: int,
+        max_tracks: int,
+        min_fill_ratio: float,
+    ) -> None: ...
+    def draw(
+        self,
+        pieces: AnyBuffer,
+        keys: AnyBuffer,
+        *,
+        start_bar: AnyBuffer,
+        num_bars: AnyBuffer,
+        tracks: AnyBuffer,
+        status: AnyBuffer,
+    ) -> None: ...
+
+def valid_windows(
+    columns: Any, piece: int, num_bars: int, min_fill_ratio: float, min_tracks: int
+) -> list[tuple[int, list[int]]]: ...
+def best_fit(lengths: AnyBuffer, *, num_rows: int, row_length: int, rows: AnyBuffer) -> None: ...
+def fill_rows(
+    *,
+    tokens: AnyBuffer,
+    role: AnyBuffer,
+    offsets: AnyBuffer,
+    rows: AnyBuffer,
+    row_length: int,
+    input_ids: AnyBuffer,
+    labels: AnyBuffer,
+    position_ids: AnyBuffer,
+    document_ids: AnyBuffer,
+    row_role: AnyBuffer,
+) -> None: ...
+def uniforms(key: int, count: int) -> Sequence[float]: ...

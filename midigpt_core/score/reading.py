@@ -1,0 +1,85 @@
+"""MIDI files to columns: the native reader with NumPy around it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import frozen
+
+from midigpt_core import _native
+from midigpt_core.errors import DataError
+from midigpt_core.records import CORPUS_RESOLUTION, ScoreColumns
+from midigpt_core.score.columns import COLUMNS, OFFSETS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from typing_extensions import Buffer
+
+    from midigpt_core.records import Int64Array, UInt8Array
+
+
+@frozen
+class ReadErrorInfo:
+    """Why a file was refused."""
+
+    code: int
+    name: str
+    #: One clause for messages, e.g. ``"an event crosses the end of its track"``.
+    meaning: str
+
+
+#: Every value of ``status`` but 0.
+READ_ERRORS: Mapping[int, ReadErrorInfo] = MappingProxyType(
+    {code: ReadErrorInfo(code, name, meaning) for code, name, meaning in _native.read_errors() if code}
+)
+
+
+@frozen(eq=False)
+class ReadResult:
+    """n files, each one piece; a file that could not be read is a piece without tracks, bars and notes."""
+
+    columns: ScoreColumns
+    #: uint8[n], 0 or a key of :data:`READ_ERRORS`.
+    status: UInt8Array
+    #: int64[n], byte of the file at which reading stopped, -1 where there is none to point at.
+    error_offset: Int64Array
+
+
+def read_batch(data: Buffer, offsets: Int64Array, threads: int = 1) -> ReadResult:
+    """Read n MIDI files, ``data[offsets[i]:offsets[i + 1]]`` each (``offsets`` int64[n+1]).
+
+    The result is the same for any number of threads; the GIL is free meanwhile. Raises ValueError for offsets that
+    descend or leave ``data``.
+    """
+    buffers = _native.read_batch(data, offsets, threads)
+    return ReadResult(
+        columns=columns_from_buffers(buffers),
+        status=_array(buffers["status"], np.dtype(np.uint8)),
+        error_offset=_array(buffers["error_offset"], np.dtype(np.int64)),
+    )
+
+
+def columns_from_buffers(buffers: Mapping[str, Buffer], resolution: int = CORPUS_RESOLUTION) -> ScoreColumns:
+    """Columns over raw buffers by field name, as the native reader returns them; nothing is copied."""
+    values: dict[str, Any] = {name: _array(buffers[name], spec.dtype) for name, spec in COLUMNS.items()}
+    offsets: dict[str, Any] = {name: _array(buffers[name], np.dtype(np.int64)) for name in OFFSETS.values()}
+    return ScoreColumns(resolution=resolution, **values, **offsets)
+
+
+def _array(buffer: Buffer, dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.frombuffer(memoryview(buffer), dtype)
+
+
+def read_one(content: bytes, name: str) -> ScoreColumns:
+    """One MIDI file. Raises DataError naming ``name``, the byte and what is wrong there."""
+    result = read_batch(content, np.array([0, len(content)]))
+    if not result.status[0]:
+        return result.columns
+    offset = int(result.error_offset[0])
+    where = f"{name}, byte {offset}" if offset >= 0 else name
+    meaning = READ_ERRORS[int(result.status[0])].meaning
+    raise DataError(f"{where}: {meaning}. Use another file, or export this one again as a standard MIDI file.")
