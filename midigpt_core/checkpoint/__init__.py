@@ -1,0 +1,51 @@
+"""Bundles: weights and encoder in one file, what inference and fine-tuning need.
+
+``bundles`` reads and writes them through the checkpoint formats that plugins provide, ``assemble`` builds the model and
+the encoder that a bundle describes, ``provenance`` records who made it. ``gpt2_layout`` (the tensors of a GPT-2),
+``torch_archive`` and ``pickle_data`` (``torch.save`` files as data) serve the formats.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from midigpt_core.checkpoint.assemble import architecture_ref, build_encoder, build_model, encoder_ref
+    from midigpt_core.checkpoint.bundles import load_checkpoint, read_header, save_bundle
+    from midigpt_core.checkpoint.provenance import printable, provenance
+    from midigpt_core.contracts import Bundle, BundleHeader
+
+__all__ = [
+    "Bundle",
+    "BundleHeader",
+    "architecture_ref",
+    "build_encoder",
+    "build_model",
+    "encoder_ref",
+    "load_checkpoint",
+    "printable",
+    "provenance",
+    "read_header",
+    "save_bundle",
+]
+
+_HOMES = {
+    "Bundle": "midigpt_core.contracts",
+    "BundleHeader": "midigpt_core.contracts",
+    "architecture_ref": "midigpt_core.checkpoint.assemble",
+    "build_encoder": "midigpt_core.checkpoint.assemble",
+    "build_model": "midigpt_core.checkpoint.assemble",
+    "encoder_ref": "midigpt_core.checkpoint.assemble",
+    "load_checkpoint": "midigpt_core.checkpoint.bundles",
+    "printable": "midigpt_core.checkpoint.provenance",
+    "provenance": "midigpt_core.checkpoint.provenance",
+    "read_header": "midigpt_core.checkpoint.bundles",
+    "save_bundle": "midigpt_core.checkpoint.bundles",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

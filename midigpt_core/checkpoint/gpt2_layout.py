@@ -1,0 +1,111 @@
+"""The tensors of a GPT-2 bundle: names, shapes, and what old files do differently.
+
+Every format that stores a GPT-2 stores these tensors, under the names of transformers' ``GPT2LMHeadModel``. Layers
+inside blocks are input-major (y = x W + b); ``c_attn`` gives queries, keys and values in that order.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from attrs import fields, frozen
+
+from midigpt_core.errors import CheckpointError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+HEAD = "lm_head.weight"
+EMBEDDING = "transformer.wte.weight"
+POSITIONS = "transformer.wpe.weight"
+
+#: The causal masks that transformers once kept as buffers.
+_OLD_BUFFER = re.compile(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)")
+
+_LARGEST = 1 << 24
+_NEXT = "The file is not a complete bundle; copy it again or choose another."
+
+
+@frozen(kw_only=True)
+class Gpt2Size:
+    """``config`` of a bundle; the defaults are those of the formats for a field that is absent."""
+
+    vocab_size: int = 647
+    n_positions: int = 2048
+    n_embd: int = 512
+    n_layer: int = 6
+    n_head: int = 8
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], path: Path) -> Gpt2Size:
+        """Checked values; raises :class:`midigpt_core.errors.CheckpointError` naming the field."""
+        names = [attribute.name for attribute in fields(cls)]
+        for key, value in config.items():
+            if key not in names:
+                raise CheckpointError(f"{path}: config has a field {key!r} that no GPT-2 has.{nearest(key, names)}")
+            if type(value) is not int or not 1 <= value <= _LARGEST:
+                raise CheckpointError(
+                    f"{path}: config.{key} is {value!r}, expected a whole number from 1 to {_LARGEST}. {_NEXT}"
+                )
+        size = cls(**config)
+        if size.n_embd % size.n_head:
+            raise CheckpointError(
+                f"{path}: config.n_embd {size.n_embd} is not a multiple of config.n_head {size.n_head}. {_NEXT}"
+            )
+        return size
+
+
+def tensor_shapes(size: Gpt2Size) -> dict[str, tuple[int, ...]]:
+    """Every tensor of the model with its shape, in the order of the module."""
+    width = size.n_embd
+    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (size.vocab_size, width), POSITIONS: (size.n_positions, width)}
+    for layer in range(size.n_layer):
+        block = f"transformer.h.{layer}"
+        shapes |= {
+            f"{block}.ln_1.weight": (width,),
+            f"{block}.ln_1.bias": (width,),
+            f"{block}.attn.c_attn.weight": (width, 3 * width),
+            f"{block}.attn.c_attn.bias": (3 * width,),
+            f"{block}.attn.c_proj.weight": (width, width),
+            f"{block}.attn.c_proj.bias": (width,),
+            f"{block}.ln_2.weight": (width,),
+            f"{block}.ln_2.bias": (width,),
+            f"{block}.mlp.c_fc.weight": (width, 4 * width),
+            f"{block}.mlp.c_fc.bias": (4 * width,),
+            f"{block}.mlp.c_proj.weight": (4 * width, width),
+            f"{block}.mlp.c_proj.bias": (width,),
+        }
+    return shapes | {
+        "transformer.ln_f.weight": (width,),
+        "transformer.ln_f.bias": (width,),
+        HEAD: (size.vocab_size, width),
+    }
+
+
+def is_old_buffer(name: str) -> bool:
+    """Whether ``name`` is a causal mask of an old file: not a weight, to be left out."""
+    return _OLD_BUFFER.fullmatch(name) is not None
+
+
+def check_tensors(found: Mapping[str, tuple[int, ...]], size: Gpt2Size, path: Path) -> None:
+    """Compare names and shapes in a file with those of the model, buffers of old files and a missing head apart.
+
+    Raises :class:`midigpt_core.errors.CheckpointError` naming the first tensor that differs.
+    """
+    if size.n_layer > len(found):  # before a list of a million names is made
+        raise CheckpointError(f"{path}: config.n_layer is {size.n_layer}, but there are {len(found)} tensors. {_NEXT}")
+    expected = tensor_shapes(size)
+    for name, shape in expected.items():
+        if name not in found:
+            if name == HEAD:
+                continue
+            raise CheckpointError(f"{path}: tensor {name!r} is missing. {_NEXT}")
+        if tuple(found[name]) != shape:
+            raise CheckpointError(
+                f"{path}: tensor {name!r} has shape {tuple(found[name])}, its config asks for {shape}. {_NEXT}"
+            )
+    for name in found:
+        if name not in expected and not is_old_buffer(name):
+            raise CheckpointError(f"{path}: there is a tensor {name[:80]!r} that no GPT-2 has. {_NEXT}")

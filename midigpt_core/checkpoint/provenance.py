@@ -1,0 +1,79 @@
+"""Who made a bundle: versions, plugins, options and data, as plain values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from midigpt_core import API_VERSION, __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from midigpt_core.components import ComponentRef
+
+
+def provenance(
+    components: Iterable[ComponentRef],
+    *,
+    corpus: str = "",
+    steps: int = 0,
+    metrics: Mapping[str, float] | None = None,
+    seed: int | None = None,
+) -> dict[str, Any]:
+    """What a bundle records: plain types only, so that every format can store it.
+
+    ``corpus`` is the fingerprint of the corpus, ``steps`` counts optimiser steps, ``metrics`` are the last that were
+    measured. Of each component its plugin, distribution and version are kept, and a hash of its options
+    (:func:`options_hash`), which tells runs apart without carrying paths of the machine along.
+    """
+    record: dict[str, Any] = {
+        "midigpt_core": __version__,
+        "api": API_VERSION,
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+        "components": {
+            ref.kind: {
+                "name": ref.name,
+                "plugin": ref.plugin,
+                "distribution": ref.distribution,
+                "version": ref.version,
+                "options_sha256": options_hash(ref.options),
+            }
+            for ref in components
+        },
+        "corpus": corpus,
+        "steps": steps,
+    }
+    if metrics:
+        # Infinity and NaN are not JSON.
+        record["metrics"] = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    if seed is not None:
+        record["seed"] = seed
+    return record
+
+
+def options_hash(options: Mapping[str, Any]) -> str:
+    """sha256 of the options as JSON with sorted keys, hexadecimal."""
+    text = json.dumps(options, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def printable(text: object, limit: int = 200) -> str:
+    """``text`` for a terminal: at most ``limit`` characters, none of which moves the cursor or changes colours.
+
+    Everything that comes from a file goes through here before it is shown.
+    """
+    line = "".join(character if character.isprintable() else " " for character in str(text)[: 2 * limit])
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

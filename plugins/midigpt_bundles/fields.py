@@ -1,0 +1,116 @@
+"""The fields that both formats share, from a file into a header and back.
+
+``arch``, ``config`` and ``encoder_config`` are what midigpt 0.4.2 knows. What it does not (the encoder's component name
+and the provenance) stands under one more key, which it ignores.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, Gpt2Size, check_tensors, is_old_buffer
+from midigpt_core.checkpoint.plain import parse_json, plain_mapping
+from midigpt_core.contracts import Bundle, BundleHeader
+from midigpt_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+#: The key of what only midigpt-core reads.
+OURS = "midigpt_core"
+
+_GPT2 = "gpt2"
+_ENCODER = "midigpt"
+_COMPONENT_NAME = re.compile(r"([a-z0-9][a-z0-9_-]{0,79}/)?[a-z0-9][a-z0-9_-]{0,79}")
+_NEXT = "The file is not a bundle that midigpt can read; choose another."
+
+
+def header_of(path: Path, *, arch: object, config: object, encoder_config: object, ours: object) -> BundleHeader:
+    """Checked fields of a file; raises :class:`midigpt_core.errors.CheckpointError` naming the first that is wrong."""
+    architecture = _component_name(path, "arch", _GPT2 if arch is None else arch)
+    architecture_config = plain_mapping(path, "config", config)
+    if architecture == _GPT2:
+        size = Gpt2Size.from_config(architecture_config, path)
+        architecture_config = {name: getattr(size, name) for name in Gpt2Size.__annotations__}
+    if isinstance(encoder_config, str):
+        encoder_config = parse_json(path, "encoder_config", encoder_config)
+    if encoder_config is None:
+        raise CheckpointError(f"{path}: there is no encoder_config, so nothing can be tokenised for it. {_NEXT}")
+    extra = {} if ours is None else plain_mapping(path, OURS, ours)
+    return BundleHeader(
+        architecture=architecture,
+        architecture_config=architecture_config,
+        encoder=_component_name(path, f"{OURS}.encoder", extra.get("encoder", _ENCODER)),
+        encoder_config=plain_mapping(path, "encoder_config", encoder_config),
+        provenance=plain_mapping(path, f"{OURS}.provenance", extra.get("provenance", {})),
+    )
+
+
+def fields_of(bundle: Bundle, path: Path) -> dict[str, dict[str, Any]]:
+    """``config``, ``encoder_config`` and :data:`OURS` of a bundle, as plain copies."""
+    written = {
+        "config": dict(bundle.architecture_config),
+        "encoder_config": dict(bundle.encoder_config),
+        OURS: {"encoder": bundle.encoder, "provenance": dict(bundle.provenance)},
+    }
+    return {key: plain_mapping(path, key, value) for key, value in written.items()}
+
+
+def check_shapes(path: Path, header: BundleHeader, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare tensors with the architecture, where its layout is part of the format."""
+    if header.architecture == _GPT2:
+        check_tensors(found, Gpt2Size.from_config(header.architecture_config, path), path)
+
+
+def state_dict(
+    path: Path,
+    header: BundleHeader,
+    names: Iterable[str],
+    *,
+    tensor: Callable[[str], Tensor],
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+) -> dict[str, Tensor]:
+    """The weights under ``names``, with what old GPT-2 files do differently put right, and a notice of it."""
+    names = list(names)
+    old = {name for name in names if header.architecture == _GPT2 and is_old_buffer(name)}
+    if old:
+        logger.warning("%s: left out %d causal masks of an old transformers version", path, len(old))
+    state = {}
+    for name in names:
+        if name in old:
+            continue
+        value = tensor(name)
+        if value.is_floating_point():
+            state[name] = value.to(device=device, dtype=dtype or value.dtype)
+        else:
+            state[name] = value.to(device)
+    if header.architecture == _GPT2 and HEAD not in state:
+        logger.warning("%s: there is no %s, took the token embedding's weights for it", path, HEAD)
+        state[HEAD] = state[EMBEDDING].clone()
+    return state
+
+
+def bundle_of(header: BundleHeader, state: Mapping[str, Tensor]) -> Bundle:
+    return Bundle(
+        architecture=header.architecture,
+        architecture_config=header.architecture_config,
+        encoder=header.encoder,
+        encoder_config=header.encoder_config,
+        provenance=header.provenance,
+        state_dict=state,
+    )
+
+
+def _component_name(path: Path, field: str, value: object) -> str:
+    if not isinstance(value, str) or not _COMPONENT_NAME.fullmatch(value):
+        raise CheckpointError(f"{path}: {field} is {str(value)[:80]!r}, expected the name of a component. {_NEXT}")
+    return value

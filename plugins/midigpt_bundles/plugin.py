@@ -1,0 +1,26 @@
+"""What this plugin provides; imports nothing heavy."""
+
+from __future__ import annotations
+
+from midigpt_core import hookimpl
+from midigpt_core.components import CheckpointFormatSpec
+
+MIDIGPT_API = 1
+
+
+@hookimpl
+def midigpt_checkpoint_formats() -> list[CheckpointFormatSpec]:
+    return [
+        CheckpointFormatSpec(
+            name="pt",
+            summary="format 1: a file of torch.save with tensors and plain values",
+            target="midigpt_bundles.pt:build",
+            suffixes=(".pt", ".pth"),
+        ),
+        CheckpointFormatSpec(
+            name="safetensors",
+            summary="format 2: a safetensors file, same bytes for same weights",
+            target="midigpt_bundles.safetensors:build",
+            suffixes=(".safetensors",),
+        ),
+    ]
