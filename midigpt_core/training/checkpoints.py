@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,23 +12,15 @@ from lightning.pytorch.callbacks import Callback
 
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import atomic_writer, remove_leftovers
+from midigpt_core.training.resume import step_files
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
     from pathlib import Path
 
     from lightning.pytorch import LightningModule, Trainer
 
     from midigpt_core.training.clock import StepClock
-
-_STEP_FILE = re.compile(r"step(\d+)\.ckpt")
-
-
-def step_files(folder: Path) -> dict[int, Path]:
-    """The resumable checkpoints in ``folder`` by step, ascending."""
-    found = ((_STEP_FILE.fullmatch(path.name), path) for path in folder.glob("step*.ckpt"))
-    return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -38,13 +30,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
         with atomic_writer(path) as stream:
-            torch.save(checkpoint, stream)
+            try:
+                torch.save(checkpoint, stream)
+            except RuntimeError as error:
+                # torch's zip writer fails again as it closes and hides why it failed first: a full disk, say.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         try:
-            checkpoint: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only=True)
+            checkpoint: dict[str, Any] = super().load_checkpoint(os.fspath(path), map_location, weights_only=True)
         except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{path}: is damaged or no checkpoint. Resume from another one.") from error
         return checkpoint

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import LightningDataModule
 
 from midigpt_core.data.datasets import batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from lightning.pytorch import Trainer
     from torch import Tensor
 
     from midigpt_core.data.stream import StreamSpec
@@ -46,34 +49,50 @@ class RunData(LightningDataModule):
         self._clock = clock
         self._first_step = 0
         self._first_row = 0
+        self._arriving: _Arriving | None = None
 
     def train_dataloader(self) -> Iterable[Batch]:
-        trainer = self.trainer
-        loader = batches(
-            self._training,
-            batch_size=self._batch_size,
-            first_row=self._first_row,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-            num_workers=self._num_workers,
+        trainer = self._attached
+        self._arriving = _Arriving(
+            partial(
+                batches,
+                self._training,
+                batch_size=self._batch_size,
+                first_row=self._first_row,
+                rank=trainer.global_rank,
+                world_size=trainer.world_size,
+                num_workers=self._num_workers,
+            ),
+            self._clock,
         )
-        return _Timed(loader, self._clock)
+        return self._arriving
 
     def val_dataloader(self) -> list[Batch]:
         """Made once and kept: every evaluation sees the same rows, and costs no encoding."""
         if self._evaluation is None:
             return []
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        rank, world_size = self._attached.global_rank, self._attached.world_size
         return list(first_rows(self._evaluation, self._eval_rows, self._batch_size, rank=rank, world_size=world_size))
 
     def state_dict(self) -> dict[str, Any]:
-        steps = self.trainer.global_step - self._first_step
-        rows_per_step = self._batch_size * self._accumulation * self.trainer.world_size
-        return {"step": self.trainer.global_step, "next_row": self._first_row + steps * rows_per_step}
+        trainer = self._attached
+        rows_per_step = self._batch_size * self._accumulation * trainer.world_size
+        next_row = self._first_row + (trainer.global_step - self._first_step) * rows_per_step
+        return {"step": trainer.global_step, "next_row": next_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._first_step = state_dict["step"]
         self._first_row = state_dict["next_row"]
+
+    @property
+    def _attached(self) -> Trainer:
+        """The trainer, which is there whenever Lightning asks for something."""
+        return cast("Trainer", self.trainer)
+
+    def close(self) -> None:
+        """End the data workers, however the run ended."""
+        if self._arriving is not None:
+            self._arriving.close()
 
 
 def first_rows(spec: StreamSpec, rows: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
@@ -88,19 +107,26 @@ def first_rows(spec: StreamSpec, rows: int, batch_size: int, *, rank: int = 0, w
         return
 
 
-class _Timed:
-    """Batches, with the time that their consumer waits for them told to a clock."""
+class _Arriving:
+    """Batches as they come, with the time that their consumer waits for them told to a clock."""
 
-    def __init__(self, loader: Iterable[Batch], clock: StepClock) -> None:
-        self._loader = loader
+    def __init__(self, start: Callable[[], Iterator[Batch]], clock: StepClock) -> None:
+        self._start = start
         self._clock = clock
+        self._batches: Iterator[Batch] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
+        self.close()
+        self._batches = self._start()
+        return self
+
+    def __next__(self) -> Batch:
+        if self._batches is None:
+            raise StopIteration
         with self._clock.waiting():
-            iterator = iter(self._loader)
-        while True:
-            with self._clock.waiting():
-                batch = next(iterator, None)
-            if batch is None:
-                return
-            yield batch
+            return next(self._batches)
+
+    def close(self) -> None:
+        if isinstance(self._batches, Generator):
+            self._batches.close()
+        self._batches = None

@@ -22,16 +22,11 @@ if TYPE_CHECKING:
 KINDS = ("ar", "infill_context", "infill_target")
 
 
-def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy summed over the labelled tokens, in nats: a scalar.
+def token_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of every token, in nats: float[B, L], 0 where there is no label.
 
     ``logits`` [B, L, V]; ``labels`` int64[B, L], already shifted, :data:`IGNORED_LABEL` where there is none.
     """
-    return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL, reduction="sum")
-
-
-def token_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of every token, in nats: float[B, L], 0 where there is no label."""
     losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL, reduction="none")
     return losses.view_as(labels)
 

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 
 from midigpt_core.errors import TrainingError
 from midigpt_core.records import IGNORED_LABEL
-from midigpt_core.training.losses import LossTally, summed_loss, token_losses
+from midigpt_core.training.losses import LossTally, token_losses
 from midigpt_core.training.optimization import build_optimizer, build_schedule
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from midigpt_core.records import Vocabulary
+    from midigpt_core.training.identity import RunIdentity
     from midigpt_core.training.losses import EvaluationReport
     from midigpt_core.training.optimization import OptimizationSettings
 
-_PIECES_NAMED = 4
+_ROWS_NAMED = 2
 
 
 @frozen(kw_only=True)
@@ -42,6 +43,28 @@ class TakenStep:
     positions: int
 
 
+@frozen(eq=False)
+class _MicroBatch:
+    """What a micro-batch adds to its optimiser step."""
+
+    #: int64[B], rows of the token stream.
+    rows: Tensor
+    #: float[B], summed over the row's tokens.
+    losses: Tensor
+    tokens: Tensor
+    padding: Tensor
+    positions: int
+
+    def counts(self) -> Tensor:
+        """Loss, predicted tokens, padding, positions: float32[4]."""
+        loss = self.losses.sum()
+        return torch.stack([loss.float(), self.tokens, self.padding, torch.full_like(self.tokens, self.positions)])
+
+    def non_finite_rows(self) -> list[int]:
+        rows: list[int] = self.rows[~self.losses.isfinite()].tolist()
+        return rows
+
+
 class TrainingModule(LightningModule):
     """Trains ``model``, a :class:`midigpt_core.contracts.Architecture`, on packed rows.
 
@@ -54,6 +77,8 @@ class TrainingModule(LightningModule):
         model: nn.Module,
         settings: OptimizationSettings,
         vocabulary: Vocabulary,
+        *,
+        identity: RunIdentity,
         name_pieces: Callable[[Sequence[int]], Sequence[str]],
     ) -> None:
         """``name_pieces`` gives the pieces that rows of the token stream were made of, for messages."""
@@ -61,10 +86,10 @@ class TrainingModule(LightningModule):
         self.model = model
         self.settings = settings
         self.vocabulary = vocabulary
+        self._identity = identity
         self._name_pieces = name_pieces
-        #: Loss sum, predicted tokens, padding, positions of each micro-batch since the last step; and its rows.
-        self._pending: list[Tensor] = []
-        self._pending_rows: list[Tensor] = []
+        #: Of each micro-batch since the last step.
+        self._pending: list[_MicroBatch] = []
         self._tally = LossTally(vocabulary)
         self.last_step: TakenStep | None = None
         self.last_evaluation: EvaluationReport | None = None
@@ -79,14 +104,12 @@ class TrainingModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         labels = batch["labels"]
-        loss = summed_loss(self(batch), labels)
+        row_losses = token_losses(self(batch), labels).sum(dim=1)
         tokens = (labels != IGNORED_LABEL).sum()
         padding = (batch["document_ids"] < 0).sum()
-        positions = torch.full_like(tokens, labels.numel())
-        self._pending.append(torch.stack([loss.detach().float(), tokens, padding, positions]))
-        self._pending_rows.append(batch["row"])
+        self._pending.append(_MicroBatch(batch["row"], row_losses.detach(), tokens, padding, labels.numel()))
         # Any constant would do: `configure_gradient_clipping` divides by the tokens of the whole step.
-        return loss / labels.numel()
+        return row_losses.sum() / labels.numel()
 
     def configure_gradient_clipping(
         self,
@@ -95,43 +118,42 @@ class TrainingModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Turn the gradients into those of the token mean, refuse what is not finite, clip: one pass over them."""
-        losses = torch.stack(self._pending)
-        total = self.trainer.strategy.reduce(losses.sum(dim=0), reduce_op="sum")
+        pending, self._pending = self._pending, []
+        counts = torch.stack([micro_batch.counts() for micro_batch in pending]).sum(dim=0)
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        raw_norm = torch.nn.utils.get_total_norm(gradients)
-        loss, tokens, padding, positions, norm = torch.stack([*total, raw_norm]).tolist()
+        norm_of_parts = torch.nn.utils.get_total_norm(gradients).float()
+        total = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        loss, tokens, padding, positions, norm = torch.stack([*total, norm_of_parts]).tolist()
+        tokens = max(tokens, 1.0)
         # Lightning averaged the micro-batches' `loss / positions` over micro-batches and ranks.
-        scale = positions / max(tokens, 1.0)
+        scale = positions / tokens
         norm *= scale
-        self._refuse_non_finite(loss, norm, losses[:, 0])
+        self._refuse_non_finite(loss, norm, pending)
         clip = self.settings.gradient_clip
         factor = scale * min(1.0, clip / (norm + 1e-6)) if clip > 0 else scale
         for gradient in gradients:
             gradient.mul_(factor)
         self.last_step = TakenStep(
-            loss=loss / max(tokens, 1.0),
+            loss=loss / tokens,
             gradient_norm=norm,
             learning_rate=optimizer.param_groups[0]["lr"],
             tokens=int(tokens),
             padding=int(padding),
             positions=int(positions),
         )
-        self._pending.clear()
-        self._pending_rows.clear()
 
-    def _refuse_non_finite(self, loss: float, norm: float, losses: Tensor) -> None:
+    def _refuse_non_finite(self, loss: float, norm: float, pending: Sequence[_MicroBatch]) -> None:
         """Stop before the weights are touched. The gradient scaler of fp16 skips overflowed gradients by itself."""
-        scaled = self.trainer.precision == "16-mixed"
-        if math.isfinite(loss) and (math.isfinite(norm) or scaled):
+        if math.isfinite(loss) and (math.isfinite(norm) or self.trainer.precision == "16-mixed"):
             return
-        what = "gradient" if math.isfinite(loss) else "loss"
-        bad = torch.ones_like(losses, dtype=torch.bool) if what == "gradient" else ~losses.isfinite()
-        rows = [int(row) for rows, hit in zip(self._pending_rows, bad, strict=True) if hit for row in rows]
-        pieces = list(dict.fromkeys(self._name_pieces(rows)))
-        more = f" and {len(pieces) - _PIECES_NAMED} more" if len(pieces) > _PIECES_NAMED else ""
+        if math.isfinite(loss):
+            what, bad = "gradient", [row for micro_batch in pending for row in micro_batch.rows.tolist()]
+        else:
+            what, bad = "loss", [row for micro_batch in pending for row in micro_batch.non_finite_rows()]
+        pieces = self._name_pieces(bad[:_ROWS_NAMED])
         raise TrainingError(
-            f"step {self.trainer.global_step + 1}: the {what} is not finite"
-            f" (pieces {', '.join(pieces[:_PIECES_NAMED])}{more}); the step was not taken."
+            f"step {self.trainer.global_step + 1}: the {what} is not finite in {len(bad)} rows"
+            f" ({'; '.join(pieces)}{'; …' if len(bad) > _ROWS_NAMED else ''}). The step was not taken."
             " Resume from the last checkpoint with a lower learning_rate or gradient_clip, or with precision fp32."
         )
 
@@ -141,6 +163,14 @@ class TrainingModule(LightningModule):
         optimizer = build_optimizer(self.model, self.settings, fused=fused)
         schedule = build_schedule(optimizer, self.settings)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # --- checkpoints -------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["midigpt"] = self._identity.to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._identity.check(checkpoint.get("midigpt", {}))
 
     # --- validation --------------------------------------------------------------------------------------------------
 

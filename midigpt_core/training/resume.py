@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.errors import CheckpointError
-from midigpt_core.training.checkpoints import step_files
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+_STEP_FILE = re.compile(r"step(\d+)\.ckpt")
 _MISSING = "nothing"
+
+
+def step_files(folder: Path) -> dict[int, Path]:
+    """The resumable checkpoints in ``folder`` by step, ascending."""
+    found = ((_STEP_FILE.fullmatch(path.name), path) for path in folder.glob("step*.ckpt"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
 def find_checkpoint(resume: str | os.PathLike[str] | None, folder: Path) -> Path | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.training.clock import StepClock
     from midigpt_core.training.losses import EvaluationReport
+    from midigpt_core.training.module import TrainingModule
 
 
 @frozen(kw_only=True)
@@ -58,7 +59,8 @@ class StepSink(Protocol):
 class StepReporter(Callback):
     """Tells sinks of every optimiser step and every evaluation."""
 
-    def __init__(self, sinks: Sequence[StepSink], clock: StepClock) -> None:
+    def __init__(self, module: TrainingModule, sinks: Sequence[StepSink], clock: StepClock) -> None:
+        self._module = module
         self._sinks = sinks
         self._clock = clock
         self._seen = 0
@@ -70,11 +72,11 @@ class StepReporter(Callback):
         self._clock.restart()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == self._seen:
+        taken = self._module.last_step
+        if taken is None or trainer.global_step == self._seen:
             return
         self._seen = trainer.global_step
         seconds, waited = self._clock.lap()
-        taken = pl_module.last_step
         record = StepRecord(
             step=trainer.global_step,
             loss=taken.loss,
@@ -92,8 +94,10 @@ class StepReporter(Callback):
         self._clock.pause()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for sink in self._told(trainer):
-            sink.evaluation(trainer.global_step, pl_module.last_evaluation)
+        report = self._module.last_evaluation
+        if report is not None:
+            for sink in self._told(trainer):
+                sink.evaluation(trainer.global_step, report)
         self._clock.resume()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from midigpt_core.errors import CheckpointError
-from midigpt_core.training.checkpoints import AtomicCheckpointIO, step_files
-from midigpt_core.training.resume import find_checkpoint, first_difference, require_same
+from midigpt_core.training.checkpoints import AtomicCheckpointIO
+from midigpt_core.training.resume import find_checkpoint, first_difference, require_same, step_files
 
 if TYPE_CHECKING:
     from pathlib import Path

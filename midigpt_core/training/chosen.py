@@ -1,0 +1,90 @@
+"""Which component plays which part in a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from midigpt_core import checkpoint
+from midigpt_core.components import CheckpointFormatSpec
+from midigpt_core.contracts import EncoderContext
+from midigpt_core.errors import ConfigError
+from midigpt_core.plugins import build, structure_options
+
+if TYPE_CHECKING:
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.config import TrainConfig
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.plugins import Registry
+
+
+@frozen(kw_only=True)
+class Chosen:
+    """The components of a run, resolved but for the encoder not yet built."""
+
+    source: ComponentRef
+    encoder: ComponentRef
+    mask: ComponentRef
+    architecture: ComponentRef
+    logger: ComponentRef
+    checkpoint_format: ComponentRef
+    #: File name ending of the bundles written.
+    bundle_suffix: str
+
+    @property
+    def all(self) -> tuple[ComponentRef, ...]:
+        return (self.source, self.encoder, self.mask, self.architecture, self.logger, self.checkpoint_format)
+
+
+def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | None = None) -> Chosen:
+    """Resolve every component's name and check its options; ``encoder`` stands in for the configuration's.
+
+    Raises :class:`midigpt_core.errors.MidigptError` for a name that cannot be resolved or options that do not fit.
+    """
+    refs = {
+        kind: registry.resolve(kind, config.choice(kind))
+        for kind in ("source", "mask", "architecture", "logger", "checkpoint format")
+    }
+    for ref in refs.values():
+        structure_options(ref)
+    written = registry.find("checkpoint format", _qualified(refs["checkpoint format"])).spec
+    if not isinstance(written, CheckpointFormatSpec) or not written.can_save:
+        raise ConfigError(
+            f"checkpoint_format: {written.name!r} can only be read. Choose one that is written, e.g. 'pt'."
+        )
+    return Chosen(
+        source=refs["source"],
+        encoder=encoder or choose_encoder(config, registry),
+        mask=refs["mask"],
+        architecture=refs["architecture"],
+        logger=refs["logger"],
+        checkpoint_format=refs["checkpoint format"],
+        bundle_suffix=written.suffixes[0] if written.suffixes else "",
+    )
+
+
+def choose_encoder(config: TrainConfig, registry: Registry) -> ComponentRef:
+    """The encoder of the configuration: a component, a preset, a JSON file, or the one inside a bundle."""
+    choice = config.choice("encoder")
+    path = choice.get("config")
+    if isinstance(path, str) and path == config.encoder_config_path and is_bundle(path, registry):
+        return checkpoint.encoder_ref(checkpoint.read_header(path))
+    return registry.resolve("encoder", choice)
+
+
+def build_encoder(ref: ComponentRef) -> Encoder:
+    encoder: Encoder = build(ref, EncoderContext())
+    return encoder
+
+
+def is_bundle(path: str, registry: Registry) -> bool:
+    """Whether ``path`` is spelled like a bundle of a format that is there."""
+    specs = [spec for spec in registry.specs("checkpoint format") if isinstance(spec, CheckpointFormatSpec)]
+    suffixes = tuple(suffix for spec in specs for suffix in spec.suffixes)
+    return path.endswith(suffixes) or (any(spec.is_dir for spec in specs) and Path(path).is_dir())
+
+
+def _qualified(ref: ComponentRef) -> str:
+    return f"{ref.plugin}/{ref.name}"

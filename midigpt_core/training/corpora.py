@@ -1,0 +1,86 @@
+"""From the paths of a run to pieces that can be trained on."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import frozen
+
+from midigpt_core.corpus.build import build
+from midigpt_core.corpus.select import SelectionLimits, select
+from midigpt_core.corpus.store import open_corpus
+from midigpt_core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.data.settings import StreamSettings
+    from midigpt_core.records import Int64Array
+
+    #: One path, several, or a glob, as the documented commands take them.
+    Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@frozen(eq=False, kw_only=True)
+class Pieces:
+    """The pieces of a corpus that fit an encoder and its limits."""
+
+    shards: tuple[Path, ...]
+    #: Piece indices, ascending.
+    valid: Int64Array
+    fingerprint: str
+    #: Rows of the source by outcome, and pieces of the corpus by outcome of the selection.
+    rows: Mapping[str, int]
+    selection: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "shards": [str(shard) for shard in self.shards],
+            "fingerprint": self.fingerprint,
+            "rows": dict(self.rows),
+            "selection": dict(self.selection),
+            "pieces": len(self.valid),
+        }
+
+
+def listed(paths: Paths) -> tuple[str, ...]:
+    """The paths as the source takes them; it expands globs and folders itself."""
+    several = [paths] if isinstance(paths, str | os.PathLike) else paths
+    return tuple(os.fspath(path) for path in several)
+
+
+def gather(
+    paths: Paths, source: ComponentRef, encoder: Encoder, settings: StreamSettings, workers: int | None
+) -> Pieces:
+    """Build the corpus of ``paths`` if it is not there yet, and select what fits.
+
+    Raises :class:`DataError` naming the paths and the reasons if nothing is left.
+    """
+    names = listed(paths)
+    report = build(source, names, workers=workers)
+    opened = open_corpus(report.shards)
+    limits = SelectionLimits(
+        min_bars=min(settings.num_bars_choices),
+        min_tracks=settings.min_tracks,
+        window_sizes=settings.num_bars_choices,
+        min_fill_ratio=settings.min_fill_ratio,
+    )
+    chosen = select(opened, encoder, limits)
+    if not len(chosen.pieces):
+        counts = {**report.counts, **chosen.counts}
+        reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count)
+        raise DataError(
+            f"{', '.join(names)}: no piece can be used ({reasons or 'no rows'})."
+            " Lower min_tracks, min_fill_ratio or num_bars_choices, or give other data."
+        )
+    return Pieces(
+        shards=tuple(opened.shard_paths),
+        valid=chosen.pieces,
+        fingerprint=opened.fingerprint,
+        rows=report.counts,
+        selection=chosen.counts,
+    )

@@ -1,0 +1,102 @@
+"""What a run would cost, without running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import asdict, frozen
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from midigpt_core.training.initial import fresh_model
+from midigpt_core.training.losses import token_losses
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from midigpt_core.training.prepare import Plan
+
+#: A weight, its gradient, and AdamW's two moments, in float32.
+_BYTES_PER_PARAMETER = 16
+
+
+@frozen(kw_only=True)
+class Estimate:
+    """A dry run's findings; bytes are for one device, without the framework's own."""
+
+    parameters: int
+    pieces: int
+    #: Positions of an optimiser step over all devices, and how many of them hold tokens in the first rows.
+    positions_per_step: int
+    tokens_per_step: int
+    #: Rows in which each piece has stood once on average, and the optimiser steps that takes.
+    rows_per_pass: int
+    steps_per_pass: float
+    #: Weights, gradients and optimiser state.
+    state_bytes: int
+    #: What one micro-batch keeps for its backward pass.
+    activation_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Sizes from a model of fake tensors, which have shapes and no memory, and the stream's first block."""
+    config = plan.config
+    with FakeTensorMode():
+        model = fresh_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
+        activations = _saved_bytes(model, config.batch_size, config.max_seq_len)
+    report = plan.training.open().block(0).report
+    positions = report.tokens + report.padding
+    rows_per_step = config.batch_size * config.accumulation * config.devices * config.num_nodes
+    rows = positions // config.max_seq_len
+    rows_per_pass = max(1, round(len(plan.training.pieces) * rows / max(report.documents, 1)))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Estimate(
+        parameters=parameters,
+        pieces=len(plan.training.pieces),
+        positions_per_step=rows_per_step * config.max_seq_len,
+        tokens_per_step=round(rows_per_step * config.max_seq_len * report.tokens / positions),
+        rows_per_pass=rows_per_pass,
+        steps_per_pass=rows_per_pass / rows_per_step,
+        state_bytes=parameters * _BYTES_PER_PARAMETER,
+        activation_bytes=activations if config.precision == "fp32" else activations // 2,
+    )
+
+
+def describe(plan: Plan) -> str:
+    """:func:`estimate` as lines for a terminal."""
+    found = estimate(plan)
+    rows = {
+        "parameters": f"{found.parameters:,}",
+        "pieces": f"{found.pieces:,}",
+        "tokens per step": f"{found.tokens_per_step:,} of {found.positions_per_step:,} positions",
+        "rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",
+        "memory": f"{_gib(found.state_bytes + found.activation_bytes)} per device"
+        f" ({_gib(found.state_bytes)} weights and optimiser, {_gib(found.activation_bytes)} activations)",
+    }
+    return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+def _saved_bytes(model: nn.Module, batch_size: int, length: int) -> int:
+    """The bytes that autograd keeps between forward and backward of one micro-batch, weights left out."""
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    saved: dict[int, int] = {}
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept.append(tensor)  # so that no later storage takes its address
+            saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    tokens = torch.zeros(batch_size, length, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        token_losses(model(tokens), tokens).sum()
+    return sum(saved.values())

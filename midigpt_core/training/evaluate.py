@@ -1,0 +1,78 @@
+"""The validation losses of a bundle: the figures that the run which made it reported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from attrs import evolve
+
+from midigpt_core.checkpoint import build_encoder, build_model, encoder_ref, load_checkpoint
+from midigpt_core.config import TrainConfig
+from midigpt_core.config.structure import structure_class
+from midigpt_core.data.settings import StreamSettings
+from midigpt_core.data.stream import StreamSpec
+from midigpt_core.plugins import current_registry
+from midigpt_core.training.corpora import gather
+from midigpt_core.training.data_module import first_rows
+from midigpt_core.training.losses import LossTally, token_losses
+from midigpt_core.training.objective import stream_settings
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from typing import Any
+
+    from midigpt_core.contracts import BundleHeader, Encoder
+    from midigpt_core.training.corpora import Paths
+    from midigpt_core.training.losses import EvaluationReport
+
+
+def evaluate(
+    checkpoint: str | os.PathLike[str],
+    data: Paths,
+    *,
+    source: str | Mapping[str, Any] = "gigamidi",
+    rows: int | None = None,
+    batch_size: int = 16,
+    device: str | None = None,
+    workers: int | None = None,
+) -> EvaluationReport:
+    """Mean losses of a bundle on the shards of ``data``, in float32.
+
+    Windows are drawn as in the bundle's training (by the defaults for a bundle that does not say), always the same
+    ones, without augmentation or hidden bars. ``rows``: how many packed rows, None as many as the bundle's training
+    evaluated, or 64. ``device`` None: the GPU if there is one. Raises :class:`midigpt_core.errors.MidigptError`.
+    """
+    bundle = load_checkpoint(checkpoint, dtype=torch.float32)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = build_model(bundle, device=place)
+    encoder = build_encoder(bundle)
+    settings = _settings(bundle, encoder, str(checkpoint))
+    pieces = gather(data, current_registry().resolve("source", source), encoder, settings, workers=workers)
+    spec = StreamSpec(
+        shards=pieces.shards,
+        pieces=pieces.valid,
+        encoder=encoder_ref(bundle),
+        mask=None,
+        settings=settings.evaluation(infill=True),
+    )
+    stored = bundle.provenance.get("eval_rows")
+    wanted = rows or (stored if isinstance(stored, int) and stored > 0 else TrainConfig().eval_rows)
+    tally = LossTally(encoder.vocabulary)
+    with torch.inference_mode():
+        for batch in first_rows(spec, wanted, batch_size):
+            moved = {name: values.to(place) for name, values in batch.items()}
+            logits = model(moved["input_ids"], position_ids=moved["position_ids"], document_ids=moved["document_ids"])
+            tally.add(token_losses(logits, moved["labels"]), moved)
+    return tally.report()
+
+
+def _settings(bundle: BundleHeader, encoder: Encoder, path: str) -> StreamSettings:
+    """How the bundle's run drew its data; the file is not trusted further than the strict structure goes."""
+    stored = bundle.provenance.get("stream")
+    if stored is not None:
+        return structure_class(stored, StreamSettings, f"{path}: stream")
+    longest = int(bundle.architecture_config.get("n_positions", TrainConfig().max_seq_len))
+    settings = stream_settings(TrainConfig(), encoder)
+    return evolve(settings, max_seq_len=min(settings.max_seq_len, longest))

@@ -1,0 +1,34 @@
+"""The model at the start of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from midigpt_core.checkpoint import build_model, load_checkpoint
+from midigpt_core.contracts import ArchitectureContext
+from midigpt_core.keys import Stage, derive
+from midigpt_core.plugins import build
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.config import TrainConfig
+
+
+def initial_model(config: TrainConfig, architecture: ComponentRef, vocab_size: int) -> nn.Module:
+    """The weights of ``init_from``, or fresh ones drawn by a key of the seed; torch's generator stays as it was."""
+    if config.init_from:
+        bundle = load_checkpoint(config.init_from, dtype=torch.float32)
+        return build_model(bundle).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(derive(config.seed, Stage.INIT)[0]))
+        return fresh_model(config, architecture, vocab_size)
+
+
+def fresh_model(config: TrainConfig, architecture: ComponentRef, vocab_size: int) -> nn.Module:
+    """A model with weights from torch's default generator, on the default device."""
+    model: nn.Module = build(architecture, ArchitectureContext(vocab_size=vocab_size, max_seq_len=config.n_positions))
+    return model

@@ -1,0 +1,77 @@
+"""What the encoder allows of what the configuration asks for: a wish is an error, a default gives way with a notice."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from midigpt_core.data.settings import StreamSettings
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.config import TrainConfig
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.plugins import Registry
+    from midigpt_core.training.chosen import Chosen
+
+_log = logging.getLogger("midigpt_core.training")
+
+#: Probability -> the capability without which it must be 0.
+_SWITCHES = {
+    "infill_probability": "infill",
+    "velocity_off_probability": "use_velocity",
+    "microtiming_off_probability": "use_microtiming",
+}
+
+
+def stream_settings(config: TrainConfig, encoder: Encoder) -> StreamSettings:
+    """The settings of the token stream; raises :class:`ConfigError` for a wish that the encoder cannot fulfil."""
+    changes: dict[str, Any] = {"num_bars_choices": _window_sizes(config, encoder)}
+    for name, capability in _SWITCHES.items():
+        if getattr(config, name) > 0 and capability not in encoder.provides:
+            _give_way(config, name, f"the encoder does not provide {capability!r}")
+            changes[name] = 0.0
+    return evolve(StreamSettings.from_config(config), **changes)
+
+
+def usable_mask(config: TrainConfig, chosen: Chosen, encoder: Encoder, registry: Registry) -> ComponentRef | None:
+    """The mask, or None if nothing is hidden.
+
+    Raises :class:`ConfigError` for a probability, :class:`midigpt_core.errors.PluginError` for a mask that was set
+    although the encoder does not provide what the mask needs.
+    """
+    if config.mask_apply_probability == 0:
+        return None
+    spec = registry.find("mask", f"{chosen.mask.plugin}/{chosen.mask.name}").spec
+    if spec.requires <= encoder.provides:
+        return chosen.mask
+    if "mask" in config.set_fields:
+        registry.check_requires(chosen.mask, chosen.encoder, encoder.provides)
+    _give_way(config, "mask_apply_probability", "the encoder has no MaskBar token (capability 'mask_bar')")
+    return None
+
+
+def _window_sizes(config: TrainConfig, encoder: Encoder) -> tuple[int, ...]:
+    wanted, allowed = config.num_bars_choices, encoder.window_sizes
+    foreign = [size for size in wanted if allowed and size not in allowed]
+    if not foreign:
+        return tuple(wanted)
+    sizes = ", ".join(map(str, allowed))
+    if "num_bars_choices" in config.set_fields:
+        raise ConfigError(
+            f"num_bars_choices: {foreign[0]} is not a window size of the encoder (num_bars_map: {sizes})."
+            f" Choose among {sizes}."
+        )
+    kept = tuple(size for size in wanted if size in allowed) or tuple(allowed)
+    _log.warning("num_bars_choices is %s: the encoder's window sizes are %s.", list(kept), sizes)
+    return kept
+
+
+def _give_way(config: TrainConfig, name: str, reason: str) -> None:
+    value = getattr(config, name)
+    if name in config.set_fields:
+        raise ConfigError(f"{name}: is {value:g}, but {reason}. Set it to 0 or choose another encoder.")
+    _log.warning("%s is 0 instead of %g: %s.", name, value, reason)

@@ -1,0 +1,101 @@
+"""Everything that can be settled, and can go wrong, before torch is needed: configuration, components, data."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from midigpt_core.data.stream import StreamSpec
+from midigpt_core.plugins import current_registry
+from midigpt_core.training.chosen import build_encoder, choose
+from midigpt_core.training.corpora import gather
+from midigpt_core.training.objective import stream_settings, usable_mask
+from midigpt_core.training.resume import find_checkpoint
+from midigpt_core.training.start_from import adopt
+
+if TYPE_CHECKING:
+    import os
+
+    from midigpt_core.config import TrainConfig
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.training.chosen import Chosen
+    from midigpt_core.training.corpora import Paths, Pieces
+
+
+@frozen(eq=False, kw_only=True)
+class Plan:
+    """A run that is ready to start."""
+
+    #: A copy of the caller's, filled in.
+    config: TrainConfig
+    chosen: Chosen
+    encoder: Encoder
+    train_pieces: Pieces
+    eval_pieces: Pieces | None
+    training: StreamSpec
+    evaluation: StreamSpec | None
+    #: Where the run continues; None: at the beginning.
+    checkpoint: Path | None
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.config.output_dir)
+
+    @property
+    def run_name(self) -> str:
+        return self.config.run_name or self.run_dir.resolve().name
+
+
+def prepare(
+    config: TrainConfig,
+    train_path: Paths,
+    eval_path: Paths | None = None,
+    *,
+    resume: str | os.PathLike[str] | None = None,
+) -> Plan:
+    """Check the configuration, resolve the components, build and select the corpora.
+
+    Raises :class:`midigpt_core.errors.MidigptError` for everything that a user can put right.
+    """
+    config = copy.deepcopy(config)
+    config.validate()
+    registry = current_registry()
+    adopted = adopt(config, registry) if config.init_from else None
+    chosen = choose(config, registry, encoder=adopted)
+    encoder = build_encoder(chosen.encoder)
+    settings = stream_settings(config, encoder)
+    mask = usable_mask(config, chosen, encoder, registry)
+    if mask is None:
+        settings = evolve(settings, mask_apply_probability=0.0)
+    checkpoint = find_checkpoint(resume, Path(config.output_dir) / "checkpoints")
+    train_pieces = gather(train_path, chosen.source, encoder, settings, workers=config.workers)
+    eval_pieces = gather(eval_path, chosen.source, encoder, settings, workers=config.workers) if eval_path else None
+    training = StreamSpec(
+        shards=train_pieces.shards,
+        pieces=train_pieces.valid,
+        encoder=chosen.encoder,
+        mask=mask,
+        settings=settings,
+    )
+    evaluation = None
+    if eval_pieces is not None:
+        evaluation = StreamSpec(
+            shards=eval_pieces.shards,
+            pieces=eval_pieces.valid,
+            encoder=chosen.encoder,
+            mask=None,
+            settings=settings.evaluation(infill=True),
+        )
+    return Plan(
+        config=config,
+        chosen=chosen,
+        encoder=encoder,
+        train_pieces=train_pieces,
+        eval_pieces=eval_pieces,
+        training=training,
+        evaluation=evaluation,
+        checkpoint=checkpoint,
+    )

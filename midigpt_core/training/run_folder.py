@@ -1,0 +1,70 @@
+"""What a run's folder says about the run, beside weights and metrics."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import asdict
+
+from midigpt_core.checkpoint import provenance
+from midigpt_core.files import write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from midigpt_core.training.prepare import Plan
+
+_PACKAGES = ("midigpt-core", "torch", "lightning", "transformers", "numpy", "pyarrow", "safetensors")
+
+
+def describe_run(plan: Plan) -> None:
+    """Write ``config.json`` (a valid configuration), ``provenance.json``, ``corpus.json`` and ``environment.json``."""
+    folder = plan.run_dir
+    _write(folder / "config.json", plan.config.to_dict())
+    _write(folder / "provenance.json", {**run_provenance(plan, steps=0), "origins": plan.config.origins})
+    evaluation = plan.eval_pieces.to_dict() if plan.eval_pieces else None
+    _write(folder / "corpus.json", {"train": plan.train_pieces.to_dict(), "eval": evaluation})
+    _write(folder / "environment.json", environment())
+
+
+def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None = None) -> dict[str, Any]:
+    """What the bundles of a run record: components, corpus, steps, and how the data was drawn."""
+    record = provenance(
+        plan.chosen.all,
+        corpus=plan.train_pieces.fingerprint,
+        steps=steps,
+        metrics=metrics,
+        seed=plan.config.seed,
+    )
+    # Plain lists, not tuples: a bundle stores what JSON can say.
+    settings = json.loads(json.dumps(asdict(plan.training.settings)))
+    return {**record, "stream": settings, "eval_rows": plan.config.eval_rows}
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions, as far as they bear on the result."""
+    cuda = torch.cuda.is_available()
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],
+        "cuda": torch.version.cuda,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2, default=str) + "\n")

@@ -1,0 +1,62 @@
+"""Fine-tuning: a run that starts from a bundle takes its encoder and its sizes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from midigpt_core import checkpoint
+from midigpt_core.errors import ConfigError
+from midigpt_core.training.chosen import build_encoder, choose_encoder
+from midigpt_core.training.resume import require_same
+
+if TYPE_CHECKING:
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.config import TrainConfig
+    from midigpt_core.contracts import BundleHeader
+    from midigpt_core.plugins import Registry
+
+_log = logging.getLogger("midigpt_core.training")
+
+
+def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
+    """Write the sizes of the bundle ``init_from`` into ``config``; returns the bundle's encoder.
+
+    Raises :class:`ConfigError` where a size, or :class:`CheckpointError` where a field of the encoder, was set to
+    something else.
+    """
+    header = checkpoint.read_header(config.init_from)
+    _adopt_sizes(config, header)
+    bundled = checkpoint.encoder_ref(header)
+    if config.set_fields & {"encoder", "encoder_config_path"}:
+        wanted = build_encoder(choose_encoder(config, registry)).to_config()
+        require_same(
+            wanted,
+            dict(build_encoder(bundled).to_config()),
+            f"{config.init_from}: its encoder differs",
+            "Leave encoder and encoder_config_path out to take the bundle's.",
+        )
+    return bundled
+
+
+def _adopt_sizes(config: TrainConfig, header: BundleHeader) -> None:
+    origin = f"init_from {config.init_from}"
+    chosen = config.choice("architecture")["name"]
+    if chosen.rpartition("/")[2] != header.architecture:
+        if "architecture" in config.set_fields:
+            raise ConfigError(
+                f"architecture: is {chosen!r}, but {config.init_from} holds a {header.architecture!r} model."
+                " Leave architecture out, or start from another bundle."
+            )
+        config.update({"architecture": header.architecture}, origin)
+    known = config.to_dict()
+    sizes = {name: value for name, value in header.architecture_config.items() if name in known}
+    for name, value in sizes.items():
+        if name in config.set_fields and known[name] != value:
+            raise ConfigError(
+                f"{name}: is {known[name]}, but {value} in {config.init_from}. Leave it out to take the bundle's."
+            )
+    config.update(sizes, origin)
+    if config.max_seq_len > config.n_positions and "max_seq_len" not in config.set_fields:
+        _log.warning("max_seq_len is %d, as long as the model of init_from can take.", config.n_positions)
+        config.update({"max_seq_len": config.n_positions}, origin)
