@@ -1,0 +1,57 @@
+"""``--set``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from midigpt_core.config import TrainConfig, apply_overrides
+from midigpt_core.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("seed=7", "seed", 7),
+        ("learning_rate=3e-4", "learning_rate", 3e-4),
+        ("packing=false", "packing", False),
+        ("num_bars_choices=[4, 8, 16]", "num_bars_choices", [4, 8, 16]),
+        ("precision=bf16", "precision", "bf16"),
+        ("output_dir=007", "output_dir", "007"),
+        ("output_dir=a=b", "output_dir", "a=b"),
+        ("workers=null", "workers", None),
+        ("mask=structured", "mask", "structured"),
+        ('mask={"name": "swing", "depth": 2}', "mask", {"name": "swing", "depth": 2}),
+        ("mask.max_lookahead=8", "mask", {"max_lookahead": 8}),
+        ("logger.tags.first=x", "logger", {"name": "none", "tags": {"first": "x"}}),
+    ],
+)
+def test_values(text: str, field: str, value: Any) -> None:
+    config = TrainConfig()
+    apply_overrides(config, [text])
+    assert getattr(config, field) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed", r"--set 'seed': is not of the form key=value"),
+        ("=3", r"is not of the form key=value"),
+        ("sead=3", r"--set: sead: unknown key. Did you mean 'seed'\?"),
+        ("packing=False", r"--set: packing: expected true or false, got 'False'"),
+        ("seed.low=3", r"--set: seed.low: seed has no options"),
+        ("mask.=3", r"names no option"),
+    ],
+)
+def test_refusals(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        apply_overrides(TrainConfig(), [text])
+
+
+def test_an_option_joins_the_block_of_the_file_without_changing_it() -> None:
+    values = {"mask": {"name": "mixed", "bar_fraction": 0.5}}
+    config = TrainConfig.from_mapping(values, "c.json")
+    apply_overrides(config, ["mask.max_lookahead=8", "mask.max_lookahead=9"])
+    assert config.mask == {"name": "mixed", "bar_fraction": 0.5, "max_lookahead": 9}
+    assert values == {"mask": {"name": "mixed", "bar_fraction": 0.5}}
