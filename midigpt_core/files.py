@@ -33,6 +33,15 @@ def _explain(path: Path, error: OSError) -> WriteError:
     return WriteError(f"{path}: cannot be written ({reason}). Choose a folder that you can write to.")
 
 
+@contextlib.contextmanager
+def explained(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the system's errors over writing ``path`` into :class:`WriteError`."""
+    try:
+        yield
+    except OSError as error:
+        raise _explain(Path(path), error) from error
+
+
 def _fsync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -1,0 +1,268 @@
+"""From a source's shards to corpora on disk: what is there is used, what is missing is made, each shard on its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from attrs import Factory, frozen
+
+from midigpt_core import files
+from midigpt_core.contracts import SourceContext
+from midigpt_core.corpus.cache import FileHashes, cache_root, owned, shard_folder
+from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, read_sidecar
+from midigpt_core.corpus.ingest import midi_buffers, to_pieces
+from midigpt_core.corpus.isolation import (
+    DEFAULT_MEMORY_BYTES,
+    DEFAULT_PARSER,
+    DEFAULT_TIMEOUT_S,
+    IsolatedParser,
+    ParserLimits,
+)
+from midigpt_core.corpus.tally import MAX_EXAMPLES, Tally
+from midigpt_core.corpus.writer import ShardWriter
+from midigpt_core.errors import ComponentError, CorpusError, DataError, MidigptError
+from midigpt_core.plugins import build as build_component
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.contracts import RowBatch, Source, SourceShard
+    from midigpt_core.corpus.format import Sidecar
+
+
+@frozen
+class BuildProgress:
+    """How far a build is. Shards that were there already count as done."""
+
+    rows: int
+    #: None where a source cannot tell without reading.
+    total_rows: int | None
+    shards: int
+    total_shards: int
+    #: Of the rows parsed by this build, since its start.
+    rows_per_second: float
+
+
+@frozen(kw_only=True)
+class BuildReport:
+    """What a build found or made, over all shards."""
+
+    #: The data file of each source shard's corpus, in the source's order.
+    shards: list[Path]
+    #: Rows by reason; ``"kept"`` are those with music. They add up to all rows of the source.
+    counts: dict[str, int]
+    #: A few rows for each reason but ``"kept"``, each with its file.
+    examples: dict[str, list[str]]
+    #: How many of the shards were parsed now.
+    built: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return sum(self.counts.values())
+
+
+def build(
+    source: ComponentRef,
+    paths: Sequence[str],
+    *,
+    cache: Path | None = None,
+    workers: int | None = None,
+    parser: str = DEFAULT_PARSER,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    verify: bool = False,
+    progress: Callable[[BuildProgress], None] | None = None,
+) -> BuildReport:
+    """The corpora of all shards of a source; those that are there already are not made again.
+
+    ``workers`` shards are read at a time (default: one per available processor). ``verify`` hashes source files again
+    even if path, size and time are as remembered. ``progress`` is called from several threads, one call at a time.
+    ``timeout_s`` and ``memory_bytes`` bound the parsing of a file (:class:`ParserLimits`). ``parser`` is a seam for
+    tests.
+
+    Raises :class:`DataError` if a shard cannot be read, :class:`midigpt_core.files.WriteError` if the cache cannot be
+    written, :class:`ComponentError` for a bug of the source. Shards that are done by then stay.
+    """
+    started = time.monotonic()
+    cache = cache or cache_root()
+    shards = _open_source(source, paths, FileHashes(cache, verify=verify))
+    cores = available_cores()
+    active = max(1, min(workers or cores, len(shards)))
+    limits = ParserLimits(timeout_s, memory_bytes)
+    run = _Run(source, cache, parser, limits, max(1, cores // active), _Meter(shards, progress))
+    with ThreadPoolExecutor(active, thread_name_prefix="corpus") as pool:
+        tasks = [pool.submit(run.shard, shard) for shard in shards]
+        try:
+            finished, _ = wait(tasks, return_when=FIRST_EXCEPTION)
+        finally:
+            run.stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    # One shard's failure stops the others; it, and not their stopping, is what the user hears of.
+    results = [task.result() for task in sorted(finished, key=tasks.index)]
+    return _report(results, time.monotonic() - started)
+
+
+def locate(source: ComponentRef, paths: Sequence[str], *, cache: Path | None = None) -> list[Path]:
+    """The data files that :func:`build` would return, without making any.
+
+    Raises :class:`CorpusError` naming the first shard that has no corpus.
+    """
+    cache = cache or cache_root()
+    found = []
+    for shard in _open_source(source, paths, FileHashes(cache)):
+        folder = shard_folder(cache, source, shard.fingerprint(), DEFAULT_PARSER)
+        if _present(folder) is None:
+            raise CorpusError(f"{shard.name}: not preprocessed. Run `midigpt preprocess` first.")
+        found.append(folder / DATA_NAME)
+    return found
+
+
+def available_cores() -> int:
+    """Processors that this process may use: what a batch system or container allots, not what the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@frozen
+class _Result:
+    data_path: Path
+    sidecar: Sidecar
+    source: str
+    is_new: bool
+
+
+class _Stopped(Exception):
+    """Another shard failed, or the user interrupted the build."""
+
+
+class _Meter:
+    """Counts rows from several threads and tells whoever wants to know."""
+
+    def __init__(self, shards: Sequence[SourceShard], progress: Callable[[BuildProgress], None] | None) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._parsed = 0
+        self._rows = 0
+        self._shards = 0
+        self._total_shards = len(shards)
+        counts = [shard.num_rows() for shard in shards] if progress is not None else []
+        self._total_rows = None if None in counts else sum(count for count in counts if count is not None)
+
+    def add(self, *, rows: int, shards: int = 0, parsed: bool = True) -> None:
+        if self._progress is None:
+            return
+        with self._lock:
+            self._rows += rows
+            self._parsed += rows if parsed else 0
+            self._shards += shards
+            rate = self._parsed / max(time.monotonic() - self._started, 1e-9)
+            self._progress(BuildProgress(self._rows, self._total_rows, self._shards, self._total_shards, rate))
+
+
+@frozen
+class _Run:
+    """One build: what its threads share."""
+
+    source: ComponentRef
+    cache: Path
+    parser: str
+    limits: ParserLimits
+    threads: int
+    meter: _Meter
+    stop: threading.Event = Factory(threading.Event)
+
+    def shard(self, shard: SourceShard) -> _Result:
+        """The corpus of one shard, made if it is not there and no other process makes it."""
+        self._check()
+        fingerprint = shard.fingerprint()
+        folder = shard_folder(self.cache, self.source, fingerprint, self.parser)
+        sidecar = _present(folder)
+        if sidecar is None:
+            with owned(folder, waiting=self._check):
+                sidecar = _present(folder)
+                if sidecar is None:
+                    made = self._make(shard, folder, fingerprint)
+                    self.meter.add(rows=0, shards=1)
+                    return _Result(folder / DATA_NAME, made, shard.name, is_new=True)
+        self.meter.add(rows=sidecar.rows, shards=1, parsed=False)
+        return _Result(folder / DATA_NAME, sidecar, shard.name, is_new=False)
+
+    def _check(self) -> None:
+        if self.stop.is_set():
+            raise _Stopped
+
+    def _make(self, shard: SourceShard, folder: Path, fingerprint: str) -> Sidecar:
+        # What a killed owner left; and a sidecar must never stand beside data that it does not describe.
+        files.remove_leftovers(folder)
+        (folder / SIDECAR_NAME).unlink(missing_ok=True)
+        tally = Tally()
+        with (
+            IsolatedParser(self.parser, threads=self.threads, limits=self.limits) as parser,
+            ShardWriter(folder) as writer,
+        ):
+            for rows in self._rows(shard):
+                self._check()
+                parsed = parser.parse(*midi_buffers(rows))
+                columns, pieces = to_pieces(rows, parsed)
+                writer.add(columns, pieces)
+                tally.add(columns, pieces, parsed.error_offset)
+                tally.add_dropped(rows.dropped)
+                self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
+            self._check_count(shard, tally)
+            return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
+
+    def _rows(self, shard: SourceShard) -> Iterator[RowBatch]:
+        try:
+            yield from shard.batches()
+        except MidigptError:
+            raise
+        except Exception as error:
+            raise ComponentError(str(self.source), shard.name, error) from error
+
+    def _check_count(self, shard: SourceShard, tally: Tally) -> None:
+        expected, found = shard.num_rows(), tally.counts.total()
+        if expected is not None and expected != found:
+            problem = ValueError(f"it announced {expected} rows, and gave or dropped {found}")
+            raise ComponentError(str(self.source), shard.name, problem)
+
+
+def _open_source(ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes) -> Sequence[SourceShard]:
+    source: Source = build_component(ref, SourceContext(paths=tuple(paths), hash_file=hash_file))
+    shards = source.shards()
+    if not shards:
+        raise DataError(f"{ref} found no shard in {', '.join(paths)}. Name at least one that holds data.")
+    return shards
+
+
+def _present(folder: Path) -> Sidecar | None:
+    try:
+        return read_sidecar(folder / SIDECAR_NAME)
+    except CorpusError:
+        return None
+
+
+def _report(results: Sequence[_Result], seconds: float) -> BuildReport:
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    for result in results:
+        counts.update(result.sidecar.counts)
+        for reason, rows in result.sidecar.examples.items():
+            listed = examples.setdefault(reason, [])
+            listed += [f"{result.source}: {row}" for row in rows[: MAX_EXAMPLES - len(listed)]]
+    return BuildReport(
+        shards=[result.data_path for result in results],
+        counts=dict(counts),
+        examples=examples,
+        built=sum(result.is_new for result in results),
+        seconds=seconds,
+    )

@@ -1,0 +1,106 @@
+"""Where corpora are kept, what they are called, and who may write one.
+
+``<cache>/corpus/<key>/`` holds the corpus of one shard of a source, ``<cache>/locks/`` its lock, ``<cache>/hashes/``
+the sha256 of source files by path, size, time and tail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midigpt_core import files
+from midigpt_core.corpus.format import FORMAT_VERSION, READER_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from midigpt_core.components import ComponentRef
+
+# Ends with a parquet file's footer, which changes with any column of any row group.
+_TAIL_BYTES = 64 << 10
+_LOCK_POLL_S = 0.05
+
+
+def cache_root() -> Path:
+    """``MIDIGPT_CACHE``, else ``~/.midigpt``."""
+    chosen = os.environ.get("MIDIGPT_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".midigpt"
+
+
+def corpora_folder(cache: Path) -> Path:
+    return cache / "corpus"
+
+
+def shard_folder(cache: Path, source: ComponentRef, fingerprint: str, parser: str) -> Path:
+    """The folder of a source shard's corpus: a name for the bytes and for everything that interprets them."""
+    identity = [fingerprint, source.target, dict(source.options), parser, FORMAT_VERSION, READER_VERSION]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return corpora_folder(cache) / key[:32]
+
+
+@contextlib.contextmanager
+def owned(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Be the one process and thread that writes in a shard's folder; ``waiting`` is called while another does.
+
+    The lock is the kernel's: when its owner dies, however it dies, it is free.
+    """
+    lock = folder.parent.parent / "locks" / folder.name
+    with files.explained(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waiting()
+                time.sleep(_LOCK_POLL_S)
+        yield
+    finally:
+        # The file stays: removing it would let two owners lock two files of one name.
+        os.close(handle)
+
+
+class FileHashes:
+    """sha256 of files, remembered in the cache. ``verify``: hash again whatever is remembered."""
+
+    def __init__(self, cache: Path, *, verify: bool = False) -> None:
+        self._folder = cache / "hashes"
+        self._verify = verify
+
+    def __call__(self, path: Path) -> str:
+        identity = _identity(path)
+        memory = self._folder / f"{hashlib.sha256(str(identity['path']).encode()).hexdigest()[:32]}.json"
+        known = None if self._verify else _recall(memory, identity)
+        if known is not None:
+            return known
+        content_hash = files.sha256_of(path)
+        # Remembering saves time only; a cache that cannot be written is reported where the corpus is.
+        with contextlib.suppress(files.WriteError):
+            files.write_text(memory, json.dumps({"file": identity, "sha256": content_hash}))
+        return content_hash
+
+
+def _identity(path: Path) -> dict[str, str | int]:
+    """What must be as it was for a remembered hash to hold."""
+    status = path.stat()
+    with path.open("rb") as stream:
+        stream.seek(max(0, status.st_size - _TAIL_BYTES))
+        tail = hashlib.sha256(stream.read()).hexdigest()
+    return {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "tail": tail}
+
+
+def _recall(memory: Path, identity: dict[str, str | int]) -> str | None:
+    try:
+        remembered = json.loads(memory.read_text(encoding="utf-8"))
+        return str(remembered["sha256"]) if remembered["file"] == identity else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

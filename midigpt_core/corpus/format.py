@@ -1,0 +1,156 @@
+"""The file of a corpus shard: which columns, in which order, and the sidecar that vouches for them.
+
+``pieces.arrow`` is an uncompressed Arrow IPC file with one record batch, one row per piece: scalars first, then one
+list column per level (tracks, bars, cells, notes). Anything that reads Arrow reads it. ``pieces.json``, the *sidecar*,
+is written last: it is the commit mark, and it holds where each buffer lies, a crc32 for every block of every byte, the
+sha256 of the file, and the report. Reading needs the sidecar and the mapped bytes, and no Arrow library.
+
+Blocks are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import Factory, asdict, frozen
+
+from midigpt_core.errors import CorpusError
+from midigpt_core.score.columns import COLUMNS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Raise with every change of the layout.
+FORMAT_VERSION = 1
+#: Raise with every change in what the MIDI reader makes of a file.
+READER_VERSION = 1
+
+#: What every message about a damaged corpus ends with.
+NEXT_ACTION = "Run `midigpt corpus clean`, then `midigpt preprocess` again."
+
+DATA_NAME = "pieces.arrow"
+SIDECAR_NAME = "pieces.json"
+BLOCK_BYTES = 1 << 20
+
+#: Column of the file, its values' level, and the level's name in the file.
+LEVELS = {"track": "tracks", "bar": "bars", "cell": "cells", "note": "notes"}
+CONTENT_HASH_BYTES = 16
+
+#: One value per piece, in file order: (name, dtype, values per piece).
+PIECE_COLUMNS: tuple[tuple[str, np.dtype[Any], int], ...] = (
+    ("row", np.dtype(np.int64), 1),
+    ("status", np.dtype(np.uint8), 1),
+    ("tempo", COLUMNS["tempo"].dtype, 1),
+    ("content_hash", np.dtype(np.uint8), CONTENT_HASH_BYTES),
+)
+#: One UTF-8 text per piece.
+TEXT_COLUMNS = ("id", "genre")
+
+
+def level_columns(level: str) -> dict[str, np.dtype[Any]]:
+    """Field of :class:`~midigpt_core.records.ScoreColumns` -> dtype, of one level, in file order."""
+    return {name: spec.dtype for name, spec in COLUMNS.items() if spec.level == level}
+
+
+def buffer_dtypes() -> dict[str, np.dtype[Any]]:
+    """Every buffer of the file by name, in file order. ``<level>_offsets`` are int64[P + 1]."""
+    dtypes: dict[str, np.dtype[Any]] = {name: dtype for name, dtype, _ in PIECE_COLUMNS}
+    for name in TEXT_COLUMNS:
+        dtypes |= {f"{name}_offsets": np.dtype(np.int64), f"{name}_bytes": np.dtype(np.uint8)}
+    for level in LEVELS:
+        dtypes |= {f"{level}_offsets": np.dtype(np.int64), **level_columns(level)}
+    return dtypes
+
+
+@frozen
+class Buffer:
+    """Where a buffer lies in the file."""
+
+    name: str
+    #: First byte in the file.
+    offset: int
+    #: Number of values.
+    count: int
+    #: Bytes up to the next buffer; blocks of these are checksummed.
+    span: int
+
+
+@frozen(kw_only=True)
+class Totals:
+    """How much music there is."""
+
+    pieces: int = 0
+    tracks: int = 0
+    bars: int = 0
+    notes: int = 0
+    #: Melodic tracks by MIDI program, ``"0"`` to ``"127"``, and ``"drums"``.
+    programs: dict[str, int] = Factory(dict)
+    #: Bars by time signature, e.g. ``"4/4"``.
+    signatures: dict[str, int] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class Sidecar:
+    """What stands beside the data of a shard and vouches for it."""
+
+    #: The source file's name, for messages.
+    source: str
+    #: Of the source shard.
+    fingerprint: str
+    resolution: int
+    #: Of ``pieces.arrow``, hexadecimal.
+    sha256: str
+    #: Of ``pieces.arrow``, bytes.
+    size: int
+    #: Ascending; the first, without a name, is the file's head.
+    buffers: tuple[Buffer, ...]
+    #: Of every block, buffer after buffer.
+    crc32: tuple[int, ...]
+    #: Rows of the source shard by reason; ``"kept"`` are those with music.
+    counts: dict[str, int]
+    #: A few rows for each reason but ``"kept"``.
+    examples: dict[str, list[str]]
+    totals: Totals
+    #: Of midigpt-core, for people.
+    core_version: str
+
+    @property
+    def rows(self) -> int:
+        return sum(self.counts.values())
+
+
+def render_sidecar(sidecar: Sidecar) -> bytes:
+    """One line of JSON and one with the sha256 of the first."""
+    content = {"format": "midigpt corpus", "version": FORMAT_VERSION, **asdict(sidecar)}
+    body = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    return body + b"\n" + _checksum_line(body)
+
+
+def _checksum_line(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode() + b"\n"
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Raises :class:`CorpusError` unless the sidecar is whole, of this version, and fits the size of its data."""
+    folder = path.parent
+    try:
+        body, _, checksum = path.read_bytes().partition(b"\n")
+        size = (folder / DATA_NAME).stat().st_size
+    except OSError as error:
+        raise CorpusError(f"{folder}: no corpus here ({error.strerror}). {NEXT_ACTION}") from error
+    if checksum != _checksum_line(body):
+        raise CorpusError(f"{path}: damaged. {NEXT_ACTION}")
+    content = json.loads(body)
+    if content.pop("version") != FORMAT_VERSION:
+        raise CorpusError(f"{path}: written by another version of midigpt-core. {NEXT_ACTION}")
+    del content["format"]
+    content["buffers"] = tuple(Buffer(**buffer) for buffer in content["buffers"])
+    content["crc32"] = tuple(content["crc32"])
+    content["totals"] = Totals(**content["totals"])
+    sidecar = Sidecar(**content)
+    if size != sidecar.size:
+        raise CorpusError(f"{folder / DATA_NAME}: {size} bytes instead of {sidecar.size}. {NEXT_ACTION}")
+    return sidecar

@@ -1,0 +1,272 @@
+"""Parses MIDI in a process of its own, so that no file can take the run down.
+
+Rows go to the process in chunks. When it dies, or overruns its time or memory, only the chunk it worked on is tried
+again, row by row in one request: the first row without an answer is the guilty one. It gets the reason as its status
+and no music, and everything else goes on. A hanging row thus costs two time-outs, a crashing one a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+from attrs import frozen
+
+from midigpt_core.corpus import parse_worker, status
+from midigpt_core.score.columns import concatenate, empty
+from midigpt_core.score.reading import ReadResult, columns_from_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import NoReturn, Self
+
+    from midigpt_core.records import Int64Array, UInt8Array
+
+#: The reader of MIDI files, an import string to ``function(data, offsets, threads) -> mapping of buffers``.
+DEFAULT_PARSER = "midigpt_core._native:read_batch"
+
+# Small enough that trying a chunk again row by row is cheap, large enough that a chunk's own cost does not show.
+_CHUNK_ROWS = 64
+_CHUNK_BYTES = 2 << 20
+_SOCKET_BYTES = 1 << 20
+
+_DEFAULT_TEMPO = 500_000
+
+
+# Twice the bounds that the reader keeps to (docs/limits.md): 1 s per MB and 40 bytes per byte.
+SECONDS_PER_MIB = 2.0
+BYTES_PER_BYTE = 80
+
+
+DEFAULT_TIMEOUT_S = 10.0
+DEFAULT_MEMORY_BYTES = 1 << 30
+
+
+@frozen
+class ParserLimits:
+    """What a chunk of rows may take, beside what its size allows it."""
+
+    #: Seconds; :data:`SECONDS_PER_MIB` more for each MiB of MIDI.
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    #: Bytes beyond those of the idle process; :data:`BYTES_PER_BYTE` more for each byte of MIDI. Held on Linux only.
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+
+    def timeout(self, size: int) -> float:
+        return self.timeout_s + SECONDS_PER_MIB * size / (1 << 20)
+
+    def memory(self, size: int) -> int:
+        return self.memory_bytes + BYTES_PER_BYTE * size
+
+
+_Buffers = dict[str, "UInt8Array"]
+
+
+@frozen(eq=False)
+class _Rows:
+    data: UInt8Array
+    offsets: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+class IsolatedParser:
+    """One parser process, started on entering the context.
+
+    ``parser`` is an import string; anything but the default is a seam for tests.
+    """
+
+    def __init__(self, parser: str = DEFAULT_PARSER, *, threads: int = 1, limits: ParserLimits | None = None) -> None:
+        self._parser = _locate(parser)
+        self._threads = threads
+        self._limits = limits or ParserLimits()
+        self._connection: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            # -I -S: no environment, no site-packages hooks; a start costs what the parser's module costs.
+            command = [sys.executable, "-I", "-S", parse_worker.__file__, str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                [*command, json.dumps(self._parser)], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hang_up()
+        self._control.close()
+        # Its child may be in the middle of a chunk that nobody waits for any more; both end by themselves at the
+        # latest when the chunk's time is up.
+        if kind is None:
+            self._process.wait()
+        else:
+            self._process.terminate()
+            self._process.wait()
+
+    def parse(self, data: UInt8Array, offsets: Int64Array) -> ReadResult:
+        """Parse n rows, MIDI files ``data[offsets[i] : offsets[i + 1]]``; offsets int64[n + 1], from 0.
+
+        A row that kills the parser has a status of :mod:`midigpt_core.corpus.status` and no music.
+        """
+        rows = _Rows(data, offsets)
+        results: list[ReadResult] = []
+        done = 0
+        while done < len(rows):
+            ends = _chunk_ends(offsets, done)
+            done, failure = self._attempt(rows, done, ends, results, self._threads)
+            if failure is not None:
+                end = ends[bisect.bisect_right(ends, done)]
+                self._row_by_row(rows, done, end, results)
+                done = end
+        return _join(results)
+
+    def _row_by_row(self, rows: _Rows, first: int, end: int, results: list[ReadResult]) -> None:
+        while first < end:
+            # One thread: so that a lack of memory is one row's own.
+            first, failure = self._attempt(rows, first, range(first + 1, end + 1), results, 1)
+            if failure is not None:
+                results.append(_no_music(failure))
+                first += 1
+
+    def _attempt(
+        self, rows: _Rows, first: int, ends: Sequence[int], results: list[ReadResult], threads: int
+    ) -> tuple[int, int | None]:
+        """Parse the chunks that start at row ``first`` and end at ``ends`` into ``results``.
+
+        Returns the first row that was not parsed, and the status that says why, or None if all were.
+        """
+        connection = self._connection or self._connect()
+        try:
+            self._send(connection, rows, first, ends, threads)
+            for end in ends:
+                results.append(_to_result(self._receive(connection)))
+                first = end
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            self._hang_up()
+            return first, self._failure()
+        return first, None
+
+    def _send(self, connection: socket.socket, rows: _Rows, first: int, ends: Sequence[int], threads: int) -> None:
+        end = ends[-1]
+        offsets = rows.offsets[first : end + 1] - rows.offsets[first]
+        chunks = np.asarray(ends, np.int64) - first
+        largest = int(np.diff(offsets[np.concatenate([[0], chunks])]).max())
+        timeout_s, memory_bytes = self._limits.timeout(largest), self._limits.memory(largest)
+        header = parse_worker.REQUEST.pack(end - first, len(chunks), int(offsets[-1]), threads, timeout_s, memory_bytes)
+        connection.sendall(header + chunks.tobytes() + offsets.tobytes())
+        connection.sendall(rows.data[rows.offsets[first] : rows.offsets[end]])
+
+    def _receive(self, connection: socket.socket) -> _Buffers:
+        (size,) = parse_worker.REPLY.unpack(_exactly(connection, parse_worker.REPLY.size))
+        sizes: dict[str, int] = json.loads(_exactly(connection, size).tobytes())
+        padded = {name: length + -length % parse_worker.ALIGNMENT for name, length in sizes.items()}
+        content = _exactly(connection, sum(padded.values()))
+        buffers = {}
+        start = 0
+        for name, length in sizes.items():
+            buffers[name] = content[start : start + length]
+            start += padded[name]
+        if parse_worker.RAISED in buffers:
+            raise RuntimeError(f"the parser raised:\n{buffers[parse_worker.RAISED].tobytes().decode()}")
+        return buffers
+
+    def _connect(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BYTES)
+        with theirs:
+            try:
+                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            except (BrokenPipeError, ConnectionResetError):
+                self._raise_ended()
+        self._connection = ours
+        return ours
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _failure(self) -> int:
+        """The status that says how the child that did not answer ended."""
+        try:
+            (ended,) = parse_worker.ENDED.unpack(_exactly(self._control, parse_worker.ENDED.size))
+        except (EOFError, ConnectionResetError):
+            self._raise_ended()
+        if os.WIFSIGNALED(ended):
+            number = os.WTERMSIG(ended)
+            return status.TIMEOUT if number == signal.SIGALRM else status.crashed(number)
+        return status.MEMORY if os.WEXITSTATUS(ended) == parse_worker.MEMORY_EXIT else status.EXITED
+
+    def _raise_ended(self) -> NoReturn:
+        code = self._process.wait()
+        raise RuntimeError(f"the parser process ended with code {code}; its own message stands above")
+
+
+def _locate(parser: str) -> dict[str, object]:
+    """What :func:`parse_worker.load` needs to import the parser without the packages around it."""
+    module, _, function = parser.partition(":")
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"no module {module!r} for the parser {parser!r}")
+    return {"module": module, "file": spec.origin, "function": function, "sys_path": sys.path}
+
+
+def _chunk_ends(offsets: Int64Array, first: int) -> list[int]:
+    """Where the chunks of the rows from ``first`` on end; a chunk holds at least one row."""
+    rows = len(offsets) - 1
+    ends = []
+    while first < rows:
+        fitting = int(np.searchsorted(offsets, offsets[first] + _CHUNK_BYTES, side="right")) - 1
+        first = min(max(fitting, first + 1), first + _CHUNK_ROWS, rows)
+        ends.append(first)
+    return ends
+
+
+def _exactly(connection: socket.socket, size: int) -> UInt8Array:
+    buffer = np.empty(size, np.uint8)
+    view = memoryview(buffer)
+    while len(view) > 0:
+        count = connection.recv_into(view)
+        if count == 0:
+            raise EOFError
+        view = view[count:]
+    return buffer
+
+
+def _to_result(buffers: Mapping[str, UInt8Array]) -> ReadResult:
+    return ReadResult(columns_from_buffers(buffers), buffers["status"], buffers["error_offset"].view(np.int64))
+
+
+def _no_music(reason: int) -> ReadResult:
+    nothing = np.zeros(2, np.int64)
+    columns = attrs.evolve(
+        empty(),
+        tempo=np.array([_DEFAULT_TEMPO], np.int32),
+        track_offsets=nothing,
+        bar_offsets=nothing,
+        cell_offsets=nothing,
+        note_offsets=nothing,
+    )
+    return ReadResult(columns, np.array([reason], np.uint8), np.array([-1], np.int64))
+
+
+def _join(results: list[ReadResult]) -> ReadResult:
+    return ReadResult(
+        concatenate([result.columns for result in results]),
+        np.concatenate([np.zeros(0, np.uint8), *(result.status for result in results)]),
+        np.concatenate([np.zeros(0, np.int64), *(result.error_offset for result in results)]),
+    )

@@ -1,0 +1,148 @@
+"""The process that parses MIDI. Run as a script: it imports the parser's module and nothing else of the package.
+
+It is a small server that forks: for each connection that it receives it forks a child that parses batches until the
+other side hangs up or the child dies, and then reports how the child ended. A fork of this small process takes about
+a millisecond, so a file that kills the parser costs little more than itself.
+
+A request is a header (:data:`REQUEST`), the ends of the chunks in rows (int64), the offsets of the rows in the data
+(int64, one more than rows) and the data. Each chunk is answered as soon as it is parsed: the length of a JSON object
+(:data:`REPLY`), the object, that says which buffers follow with how many bytes, and the buffers, each padded to
+:data:`ALIGNMENT`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Rows, chunks, bytes of data, threads, seconds that a chunk may take, bytes of memory beyond the process's own.
+REQUEST = struct.Struct("<QQQQdQ")
+REPLY = struct.Struct("<Q")
+#: How a child ended, as ``os.waitpid`` says it.
+ENDED = struct.Struct("<i")
+ALIGNMENT = 8
+#: Exit code of a child whose parser ran out of memory.
+MEMORY_EXIT = 77
+#: Key of a reply that holds, instead of buffers, the traceback of an exception that the parser raised.
+RAISED = "raised"
+
+
+def main(control_fd: int, parser: dict[str, Any]) -> None:
+    """Serve connections that arrive over the socket ``control_fd`` until it is closed."""
+    # An interrupt goes to the whole process group; whoever started this process decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    parse = load(**parser)
+    with socket.socket(fileno=control_fd) as control, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        while True:
+            _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            if not descriptors:
+                return
+            child = os.fork()
+            if child == 0:
+                control.close()
+                _serve_and_exit(socket.socket(fileno=descriptors[0]), parse)
+            os.close(descriptors[0])
+            _, status = os.waitpid(child, 0)
+            control.sendall(ENDED.pack(status))
+
+
+def load(module: str, file: str, function: str, sys_path: list[str]) -> Any:
+    """Import one function ``(data, offsets, threads) -> mapping of buffers``, without the packages around it."""
+    sys.path[:] = sys_path
+    spec = importlib.util.spec_from_file_location(module, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python module")
+    loaded = sys.modules[module] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return getattr(loaded, function)
+
+
+def _serve_and_exit(connection: socket.socket, parse: Any) -> NoReturn:
+    """Answer until the other side hangs up. Leaves the process: a child must not run on into its parent's loop."""
+    code = 1
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while _answer(connection, parse):
+                pass
+        code = 0
+    except MemoryError:
+        code = MEMORY_EXIT
+    finally:
+        os._exit(code)
+
+
+def _answer(connection: socket.socket, parse: Any) -> bool:
+    header = _receive(connection, REQUEST.size)
+    if not header:
+        return False
+    rows, chunks, size, threads, timeout_s, memory_bytes = REQUEST.unpack(header)
+    ends = _receive(connection, 8 * chunks).cast("q")
+    offsets = _receive(connection, 8 * (rows + 1)).cast("q")
+    data = _receive(connection, size)
+    start = 0
+    for end in ends:
+        with _limits(timeout_s, memory_bytes):
+            reply = _parse(parse, data, offsets[start : end + 1], threads)
+        _send(connection, reply)
+        start = end
+    return True
+
+
+def _parse(parse: Any, data: memoryview, offsets: memoryview, threads: int) -> dict[str, memoryview]:
+    try:
+        return {name: memoryview(buffer).cast("B") for name, buffer in parse(data, offsets, threads).items()}
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - a parser that raises is a bug, and its traceback goes to whoever asked
+        return {RAISED: memoryview(traceback.format_exc().encode())}
+
+
+@contextlib.contextmanager
+def _limits(timeout_s: float, memory_bytes: int) -> Iterator[None]:
+    """Die by SIGALRM after ``timeout_s``, whatever native code is doing, and fail to allocate beyond the limit."""
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split(maxsplit=1)[0])
+        limit = pages * resource.getpagesize() + memory_bytes
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _receive(connection: socket.socket, size: int) -> memoryview:
+    """Exactly ``size`` bytes; none at all if the other side hung up."""
+    buffer = memoryview(bytearray(size))
+    done = 0
+    while done < size:
+        count = connection.recv_into(buffer[done:])
+        if count == 0:
+            return memoryview(b"")
+        done += count
+    return buffer
+
+
+def _send(connection: socket.socket, reply: dict[str, memoryview]) -> None:
+    header = json.dumps({name: len(buffer) for name, buffer in reply.items()}).encode()
+    connection.sendall(REPLY.pack(len(header)) + header)
+    for buffer in reply.values():
+        connection.sendall(buffer)
+        connection.sendall(bytes(-len(buffer) % ALIGNMENT))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), json.loads(sys.argv[2]))

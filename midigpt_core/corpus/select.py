@@ -1,0 +1,229 @@
+"""Which pieces an encoder can be trained on, by one vectorised pass over the index: the *valid set*."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zlib
+from collections import Counter
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from attrs import asdict, field, frozen
+
+from midigpt_core import files
+from midigpt_core.corpus.format import level_columns
+from midigpt_core.corpus.status import KEPT
+from midigpt_core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.corpus.store import OpenCorpus, ShardFile
+    from midigpt_core.records import BoolArray, Int64Array, ScoreColumns, UInt8Array
+
+# Raise with every change in what is selected.
+_RULES_VERSION = 1
+# Cells looked at together; bounds memory to some 100 MB whatever the shard.
+_SLAB_CELLS = 1 << 21
+
+
+class Verdict(IntEnum):
+    """Why a piece is left out, in the order in which reasons are looked for."""
+
+    VALID = 0
+    NOT_PARSED = 1  #: the row has no music, for a reason that the corpus report names
+    TOO_FEW_TRACKS = 2
+    TOO_FEW_BARS = 3
+    UNSUPPORTED_SIGNATURE = 4  #: a bar whose time signature the encoder cannot write
+    NO_WINDOW = 5  #: no window in which enough tracks have notes in enough bars
+
+
+@frozen(kw_only=True)
+class SelectionLimits:
+    """What a piece must offer.
+
+    A window of n bars is usable if at least ``min_tracks`` tracks have notes in at least
+    ``max(1, ceil(min_fill_ratio * n))`` of its bars; one usable window of any of the sizes will do.
+    """
+
+    min_bars: int
+    min_tracks: int
+    #: Window sizes in bars.
+    window_sizes: tuple[int, ...] = field(converter=lambda sizes: tuple(sorted(set(sizes))))
+    min_fill_ratio: float
+
+
+@frozen(eq=False)
+class ValidSet:
+    """The pieces of a corpus that can be trained on."""
+
+    #: int64, ascending.
+    pieces: Int64Array
+    #: All pieces by verdict, ``"valid"`` included.
+    counts: Mapping[str, int]
+
+
+def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> ValidSet:
+    """The valid set, remembered beside each shard for this encoder configuration and these limits.
+
+    Raises :class:`midigpt_core.errors.CorpusError` if a shard is damaged.
+    """
+    kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+    rules = [_RULES_VERSION, asdict(limits), kind, encoder.to_config()]
+    key = hashlib.sha256(json.dumps(rules, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    pieces = []
+    counts: Counter[str] = Counter()
+    for file, first in zip(opened.files, opened.corpus.piece_offsets, strict=False):
+        verdicts = _remembered(file, key, encoder, limits)
+        pieces.append(np.flatnonzero(verdicts == Verdict.VALID) + first)
+        for verdict, count in zip(Verdict, np.bincount(verdicts, minlength=len(Verdict)).tolist(), strict=True):
+            if count:
+                counts[verdict.name.lower()] += count
+    return ValidSet(np.concatenate(pieces), dict(counts))
+
+
+def require_nonempty(valid: ValidSet, opened: OpenCorpus, limits: SelectionLimits) -> None:
+    """Raises :class:`DataError` with the counts if there is nothing to train on."""
+    if len(valid.pieces):
+        return
+    files_named = ", ".join(dict.fromkeys(file.sidecar.source for file in opened.files))
+    counts = ", ".join(f"{reason} {count}" for reason, count in valid.counts.items()) or "no rows"
+    raise DataError(
+        f"{files_named}: no piece can be used with this encoder and min_bars {limits.min_bars}, "
+        f"min_tracks {limits.min_tracks}, num_bars_choices {list(limits.window_sizes)}, "
+        f"min_fill_ratio {limits.min_fill_ratio} ({counts}). Lower these limits, or name other data."
+    )
+
+
+def judge(columns: ScoreColumns, status: UInt8Array, encoder: Encoder, limits: SelectionLimits) -> UInt8Array:
+    """uint8[P], the :class:`Verdict` on each piece. The pieces' tracks share their bars, as in every corpus."""
+    tracks, bars = np.diff(columns.track_offsets), np.diff(columns.bar_offsets)
+    tests = {
+        Verdict.NO_WINDOW: ~_has_window(columns, limits),
+        Verdict.UNSUPPORTED_SIGNATURE: _has_unsupported_signature(columns, encoder),
+        Verdict.TOO_FEW_BARS: bars < limits.min_bars,
+        Verdict.TOO_FEW_TRACKS: tracks < limits.min_tracks,
+        Verdict.NOT_PARSED: status != KEPT,
+    }
+    verdicts = np.full(columns.num_pieces, Verdict.VALID, np.uint8)
+    for verdict, applies in tests.items():
+        verdicts[applies] = verdict
+    return verdicts
+
+
+def _has_unsupported_signature(columns: ScoreColumns, encoder: Encoder) -> BoolArray:
+    packed = columns.bar_numerator.astype(np.int64) << 32 | columns.bar_denominator
+    starts = np.zeros(len(packed), np.bool_)
+    # Signatures seldom change: look at the first bar of each run, and of each piece.
+    starts[1:] = packed[1:] != packed[:-1]
+    firsts = columns.bar_offsets[:-1]
+    starts[firsts[firsts < len(packed)]] = True
+    runs = np.flatnonzero(starts)
+    signatures, which = np.unique(packed[runs], return_inverse=True)
+    numerators, denominators = (signatures >> 32).astype(np.int32), (signatures & 0xFFFFFFFF).astype(np.int32)
+    accepted = encoder.accepts_signatures(numerators, denominators)
+    result = np.zeros(columns.num_pieces, np.bool_)
+    if accepted is not None:
+        refused = runs[~np.asarray(accepted)[which]]
+        result[np.searchsorted(columns.bar_offsets, refused, side="right") - 1] = True
+    return result
+
+
+def _has_window(columns: ScoreColumns, limits: SelectionLimits) -> BoolArray:
+    result = np.zeros(columns.num_pieces, np.bool_)
+    for first, end in _slabs(columns.cell_offsets):
+        cells = _Cells(columns, first, end)
+        for size in limits.window_sizes:
+            need = max(1, math.ceil(limits.min_fill_ratio * size))
+            result[first:end] |= cells.have_window(size, need, limits.min_tracks)
+    return result
+
+
+def _slabs(cell_offsets: Int64Array) -> Iterator[tuple[int, int]]:
+    """Runs of pieces with a bounded number of cells (more only for a single piece)."""
+    first, pieces = 0, len(cell_offsets) - 1
+    while first < pieces:
+        fitting = int(np.searchsorted(cell_offsets, cell_offsets[first] + _SLAB_CELLS, side="right")) - 1
+        end = min(max(fitting, first + 1), pieces)
+        yield first, end
+        first = end
+
+
+class _Cells:
+    """The non-empty (track, bar) cells of some pieces, one entry per cell."""
+
+    def __init__(self, columns: ScoreColumns, first: int, end: int) -> None:
+        cells = slice(columns.cell_offsets[first], columns.cell_offsets[end])
+        tracks = slice(columns.track_offsets[first], columns.track_offsets[end])
+        piece_of_track = np.repeat(np.arange(end - first), np.diff(columns.track_offsets[first : end + 1]))
+        cells_before = columns.cell_offsets[first:end] - columns.cell_offsets[first]
+        track_ends = columns.track_cell_end[tracks] + cells_before[piece_of_track]
+        per_track = np.diff(track_ends, prepend=0)
+        self.bar = columns.cell_bar[cells].astype(np.int64)
+        self.track = np.repeat(np.arange(len(per_track)), per_track)
+        self.piece = piece_of_track[self.track]
+        self.bars = np.diff(columns.bar_offsets[first : end + 1])
+        self.end = track_ends[self.track]
+
+    def have_window(self, size: int, need: int, min_tracks: int) -> BoolArray:
+        """bool per piece: whether from some bar on ``min_tracks`` tracks have notes in ``need`` of the next ``size``.
+
+        ``need`` consecutive cells of a track, from bar a to bar b, fit into windows that start at b - size + 1 .. a.
+        A track's runs, cut where they overlap the run before, are its good starts, each once; so adding 1 at the first
+        start of every run and -1 after its last makes the running sum count good tracks at each start.
+        """
+        cells = np.arange(len(self.bar))
+        runs = np.flatnonzero(cells + need <= self.end)
+        piece = self.piece[runs]
+        first = np.maximum(self.bar[runs + need - 1] - size + 1, 0)
+        last = np.minimum(self.bar[runs], self.bars[piece] - size)
+        same_track = np.zeros(len(runs), np.bool_)
+        same_track[1:] = self.track[runs[1:]] == self.track[runs[:-1]]
+        first[1:] = np.where(same_track[1:], np.maximum(first[1:], last[:-1] + 1), first[1:])
+        real = first <= last
+        # One slot per start and one more, so that a run that ends at the last start closes within its piece.
+        slots = np.cumsum(self.bars + 1)
+        base = slots - (self.bars + 1)
+        total = int(slots[-1]) + 1
+        opened = np.bincount(base[piece[real]] + first[real], minlength=total)
+        closed = np.bincount(base[piece[real]] + last[real] + 1, minlength=total)
+        enough = np.flatnonzero(np.cumsum(opened - closed) >= min_tracks)
+        result = np.zeros(len(self.bars), np.bool_)
+        result[np.searchsorted(slots, enough, side="right")] = True
+        return result
+
+
+def _remembered(file: ShardFile, key: str, encoder: Encoder, limits: SelectionLimits) -> UInt8Array:
+    """A shard's verdicts, from the file beside it if there is one for ``key``."""
+    path = file.path.with_name(f"valid-{key}.bin")
+    pieces = file.shard.columns.num_pieces
+    verdicts = _read(path, pieces)
+    if verdicts is None:
+        file.verify_columns([*level_columns("track"), *level_columns("bar"), *level_columns("cell")])
+        verdicts = judge(file.shard.columns, file.shard.pieces.status, encoder, limits)
+        _remember(path, verdicts)
+    return verdicts
+
+
+def _remember(path: Path, verdicts: UInt8Array) -> None:
+    content = verdicts.tobytes()
+    try:
+        files.write_bytes(path, zlib.crc32(content).to_bytes(4, "little") + content)
+    except files.WriteError:
+        # A corpus in a folder that cannot be written (shared, read-only) is still good to train on.
+        return
+
+
+def _read(path: Path, pieces: int) -> UInt8Array | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if len(content) != 4 + pieces or zlib.crc32(content[4:]).to_bytes(4, "little") != content[:4]:
+        return None
+    return np.frombuffer(content, np.uint8, offset=4)

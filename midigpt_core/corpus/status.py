@@ -1,0 +1,45 @@
+"""Why a row has no music: one byte per piece, one name per reason in every report.
+
+Codes below 100 are the MIDI reader's own errors (:data:`midigpt_core.score.reading.READ_ERRORS`), those below are what
+happened around it.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from midigpt_core.score.reading import READ_ERRORS
+
+#: The row became a piece.
+KEPT = 0
+#: The source has no bytes for the row.
+NULL_MUSIC = 100
+#: Parsing overran its time.
+TIMEOUT = 101
+#: Parsing ran out of the memory it may use.
+MEMORY = 102
+#: The parser's process ended by itself.
+EXITED = 103
+# As a shell reports it: 128 + signal.
+_SIGNALLED = 128
+
+_NAMES = {KEPT: "kept", NULL_MUSIC: "null_music", TIMEOUT: "timeout", MEMORY: "memory", EXITED: "parser_exited"}
+
+
+def crashed(signal_number: int) -> int:
+    """The status of a row on which the parser died by a signal."""
+    return _SIGNALLED + signal_number
+
+
+def status_name(status: int) -> str:
+    """``"kept"``, ``"crashed_sigsegv"``, ``"timeout"`` or the name of a reader's error."""
+    if status in _NAMES:
+        return _NAMES[status]
+    if status in READ_ERRORS:
+        return READ_ERRORS[status].name
+    if status > _SIGNALLED:
+        try:
+            return f"crashed_{signal.Signals(status - _SIGNALLED).name.lower()}"
+        except ValueError:
+            return f"crashed_signal_{status - _SIGNALLED}"
+    return f"status_{status}"

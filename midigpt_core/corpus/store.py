@@ -1,0 +1,223 @@
+"""Opens corpora: maps their files and hands out columns over the mapped bytes, checked before they are used.
+
+At open a shard's sidecar and its index (scalars and offsets) are checked; the music of a piece is checked the first
+time it is asked for. Bytes that were never checked are never interpreted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import frozen
+
+from midigpt_core.corpus.format import (
+    BLOCK_BYTES,
+    CONTENT_HASH_BYTES,
+    LEVELS,
+    NEXT_ACTION,
+    PIECE_COLUMNS,
+    SIDECAR_NAME,
+    TEXT_COLUMNS,
+    Sidecar,
+    buffer_dtypes,
+    level_columns,
+    read_sidecar,
+)
+from midigpt_core.errors import CorpusError
+from midigpt_core.records import Corpus, CorpusShard, PieceTable, ScoreColumns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from midigpt_core.corpus.format import Buffer
+    from midigpt_core.records import BoolArray, Int64Array
+
+_OFFSETS = tuple(name for name in buffer_dtypes() if name.endswith("_offsets"))
+_INDEX = (*(name for name, _, _ in PIECE_COLUMNS), *_OFFSETS)
+
+
+def open_corpus(shards: Sequence[Path]) -> OpenCorpus:
+    """Map the corpora whose data files (``BuildReport.shards``) are given.
+
+    Raises :class:`CorpusError` naming the shard that is missing, damaged or of another version.
+    """
+    if not shards:
+        raise CorpusError("no corpus to open. Run `midigpt preprocess` on some data first.")
+    opened = tuple(ShardFile(path) for path in shards)
+    offsets = np.cumsum([0, *(file.shard.columns.num_pieces for file in opened)], dtype=np.int64)
+    return OpenCorpus(Corpus([file.shard for file in opened], offsets), opened)
+
+
+@frozen(eq=False)
+class OpenCorpus:
+    """Shards of a corpus, memory-mapped. Safe to use from several threads; open again in another process."""
+
+    corpus: Corpus
+    files: Sequence[ShardFile]
+
+    @property
+    def shard_paths(self) -> list[Path]:
+        return [file.path for file in self.files]
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the content: sha256 over the sha256 of all shards, hexadecimal."""
+        return hashlib.sha256("".join(file.sidecar.sha256 for file in self.files).encode()).hexdigest()
+
+    def verify(self, pieces: Int64Array) -> None:
+        """Check the bytes of ``pieces`` (int64, any order) that were not checked before.
+
+        Call it before reading their music. Raises :class:`CorpusError` if the file was damaged since it was written.
+        """
+        for file, local in self._by_shard(np.asarray(pieces, np.int64)):
+            file.verify_pieces(local)
+
+    def describe(self, piece: int) -> str:
+        """``"train/00000.parquet row 17 (d41d8c…)"``, for messages."""
+        ((file, local),) = self._by_shard(np.array([piece], np.int64))
+        file.verify_pieces(local)
+        table, index = file.shard.pieces, int(local[0])
+        start, end = table.id_offsets[index : index + 2].tolist()
+        identity = table.id_bytes[start:end].tobytes().decode("utf-8", "replace")
+        return f"{file.shard.source} row {table.row[index]}{f' ({identity})' if identity else ''}"
+
+    def _by_shard(self, pieces: Int64Array) -> Iterator[tuple[ShardFile, Int64Array]]:
+        offsets = self.corpus.piece_offsets
+        shard_of = np.searchsorted(offsets, pieces, side="right") - 1
+        for shard in np.unique(shard_of).tolist():
+            yield self.files[shard], pieces[shard_of == shard] - offsets[shard]
+
+
+class ShardFile:
+    """One mapped shard and what is known about the state of its bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sidecar: Sidecar = read_sidecar(path.with_name(SIDECAR_NAME))
+        with path.open("rb") as stream:
+            self._bytes = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        self._blocks = _Blocks(self._bytes, self.sidecar, path)
+        self._blocks.verify_buffers(_INDEX)
+        self.shard = self._interpret()
+        self._checked: BoolArray = np.zeros(self.shard.columns.num_pieces, np.bool_)
+
+    def verify_pieces(self, pieces: Int64Array) -> None:
+        """Check the bytes of pieces, by their index in this shard."""
+        # Flags only ever turn from False to True, and only once the bytes are known to be good: threads that race
+        # check a block twice at worst.
+        todo = pieces[~self._checked[pieces]]
+        if len(todo) == 0:
+            return
+        for names, offsets in self._runs():
+            for name in names:
+                self._blocks.verify_values(name, offsets[todo], offsets[todo + 1])
+        self._checked[todo] = True
+
+    def verify_columns(self, names: Iterable[str]) -> None:
+        """Check whole columns, by field name of :class:`~midigpt_core.records.ScoreColumns`."""
+        self._blocks.verify_buffers(names)
+
+    def verify_all(self) -> None:
+        """Check every byte of the file."""
+        self._blocks.verify_buffers(buffer.name for buffer in self.sidecar.buffers)
+
+    def _runs(self) -> Iterator[tuple[Iterable[str], Int64Array]]:
+        """The columns of variable length with their offsets."""
+        for name in TEXT_COLUMNS:
+            yield [f"{name}_bytes"], getattr(self.shard.pieces, f"{name}_offsets")
+        for level in LEVELS:
+            yield level_columns(level), getattr(self.shard.columns, f"{level}_offsets")
+
+    def _interpret(self) -> CorpusShard:
+        where = {buffer.name: buffer for buffer in self.sidecar.buffers}
+        dtypes = buffer_dtypes()
+
+        def values(name: str) -> NDArray[Any]:
+            buffer = where.get(name)
+            if buffer is None:
+                # Arrow stores no buffer for no values, not even the one offset of an empty list column.
+                return np.zeros(1 if name in _OFFSETS else 0, dtypes[name])
+            return np.frombuffer(self._bytes, dtypes[name], buffer.count, buffer.offset)
+
+        arrays = {name: values(name) for name in dtypes}
+        self._check_offsets(arrays)
+        table = PieceTable(
+            **{name: arrays[name] for name in ("row", "status")},
+            content_hash=arrays["content_hash"].reshape(-1, CONTENT_HASH_BYTES),
+            **{f"{name}_{part}": arrays[f"{name}_{part}"] for name in TEXT_COLUMNS for part in ("offsets", "bytes")},
+        )
+        level_names = [name for level in LEVELS for name in (f"{level}_offsets", *level_columns(level))]
+        columns = ScoreColumns(
+            resolution=self.sidecar.resolution, tempo=arrays["tempo"], **{name: arrays[name] for name in level_names}
+        )
+        return CorpusShard(source=self.sidecar.source, columns=columns, pieces=table)
+
+    def _check_offsets(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Native code follows offsets without looking: they must stay inside their columns."""
+        num_pieces = len(arrays["status"])
+        last = {f"{name}_offsets": [f"{name}_bytes"] for name in TEXT_COLUMNS}
+        last |= {f"{level}_offsets": list(level_columns(level)) for level in LEVELS}
+        for name, columns in last.items():
+            offsets = arrays[name]
+            is_whole = len(offsets) == num_pieces + 1 and offsets[0] == 0 and bool((offsets[1:] >= offsets[:-1]).all())
+            if not is_whole or any(len(arrays[column]) != offsets[-1] for column in columns):
+                raise CorpusError(f"{self.path}: {name} do not fit their columns. {NEXT_ACTION}")
+
+
+class _Blocks:
+    """The checksummed blocks of a mapped file and which of them were checked."""
+
+    def __init__(self, content: memoryview, sidecar: Sidecar, path: Path) -> None:
+        self._content = content
+        self._path = path
+        self._source = sidecar.source
+        self._crc32 = sidecar.crc32
+        self._buffers = {buffer.name: buffer for buffer in sidecar.buffers}
+        counts = [_num_blocks(buffer) for buffer in sidecar.buffers]
+        firsts = np.cumsum([0, *counts])
+        self._first = dict(zip(self._buffers, firsts.tolist(), strict=False))
+        self._itemsizes = {name: dtype.itemsize for name, dtype in buffer_dtypes().items()}
+        if firsts[-1] != len(sidecar.crc32):
+            raise CorpusError(f"{path}: checksums do not cover the file. {NEXT_ACTION}")
+        self._checked: BoolArray = np.zeros(len(sidecar.crc32), np.bool_)
+
+    def verify_buffers(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self._buffers:
+                self._verify(name, np.arange(_num_blocks(self._buffers[name])))
+
+    def verify_values(self, name: str, starts: Int64Array, ends: Int64Array) -> None:
+        """Check the blocks that hold the values ``starts[i] .. ends[i]`` (exclusive) of a buffer."""
+        if name not in self._buffers:
+            return
+        filled = ends > starts
+        width = self._itemsizes[name]
+        first = starts[filled] * width // BLOCK_BYTES
+        last = (ends[filled] * width - 1) // BLOCK_BYTES
+        steps = np.zeros(_num_blocks(self._buffers[name]) + 1, np.int64)
+        np.add.at(steps, first, 1)
+        np.subtract.at(steps, last + 1, 1)
+        self._verify(name, np.flatnonzero(np.cumsum(steps[:-1])))
+
+    def _verify(self, name: str, blocks: Int64Array) -> None:
+        buffer, base = self._buffers[name], self._first[name]
+        for block in blocks[~self._checked[base + blocks]].tolist():
+            start = buffer.offset + block * BLOCK_BYTES
+            end = min(start + BLOCK_BYTES, buffer.offset + buffer.span)
+            if zlib.crc32(self._content[start:end]) != self._crc32[base + block]:
+                raise CorpusError(
+                    f"{self._path}: damaged between bytes {start} and {end} ({name or 'head'}), "
+                    f"corpus of {self._source}. {NEXT_ACTION}"
+                )
+            self._checked[base + block] = True
+
+
+def _num_blocks(buffer: Buffer) -> int:
+    return -(-buffer.span // BLOCK_BYTES)

@@ -1,0 +1,85 @@
+"""Counts what a build keeps and why it leaves the rest out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from attrs import Factory, define
+
+from midigpt_core.corpus.format import Totals
+from midigpt_core.corpus.status import KEPT, status_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from midigpt_core.records import Int64Array, PieceTable, ScoreColumns
+
+#: How many rows a report names for each reason.
+MAX_EXAMPLES = 3
+
+
+@define
+class Tally:
+    """Rows by reason, examples, and totals of the music, over the batches of a shard."""
+
+    counts: Counter[str] = Factory(Counter)
+    examples: dict[str, list[str]] = Factory(dict)
+    _sizes: Counter[str] = Factory(Counter)
+    _programs: Counter[str] = Factory(Counter)
+    _signatures: Counter[str] = Factory(Counter)
+
+    def add(self, columns: ScoreColumns, pieces: PieceTable, error_offset: Int64Array) -> None:
+        """``error_offset`` int64[P]: byte at which the reader gave a file up, -1 where it did not."""
+        codes, numbers = np.unique(pieces.status, return_counts=True)
+        for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
+            name = status_name(code)
+            self.counts[name] += number
+            if code != KEPT:
+                self._add_examples(name, np.flatnonzero(pieces.status == code), pieces, error_offset)
+        self._sizes.update(
+            pieces=len(pieces.status),
+            tracks=len(columns.track_program),
+            bars=len(columns.bar_length),
+            notes=len(columns.note_onset),
+        )
+        self._programs.update(_count_programs(columns))
+        self._signatures.update(_count_signatures(columns))
+
+    def add_dropped(self, dropped: Mapping[str, int]) -> None:
+        """Rows that the source left out."""
+        self.counts.update(dropped)
+
+    def totals(self) -> Totals:
+        return Totals(**self._sizes, programs=dict(self._programs), signatures=dict(self._signatures))
+
+    def _add_examples(self, name: str, indices: Int64Array, pieces: PieceTable, error_offset: Int64Array) -> None:
+        examples = self.examples.setdefault(name, [])
+        for index in indices[: MAX_EXAMPLES - len(examples)].tolist():
+            start, end = pieces.id_offsets[index : index + 2].tolist()
+            identity = pieces.id_bytes[start:end].tobytes().decode("utf-8", "replace")
+            at = f", byte {error_offset[index]}" if error_offset[index] >= 0 else ""
+            examples.append(f"row {pieces.row[index]}{f' ({identity})' if identity else ''}{at}")
+
+
+def _count_programs(columns: ScoreColumns) -> dict[str, int]:
+    is_drum = columns.track_drum != 0
+    melodic = np.bincount(columns.track_program[~is_drum])
+    counts = {str(program): int(melodic[program]) for program in np.flatnonzero(melodic)}
+    return {**counts, "drums": int(is_drum.sum())} if is_drum.any() else counts
+
+
+def _count_signatures(columns: ScoreColumns) -> dict[str, int]:
+    """Bars by signature. Signatures seldom change, so runs are counted, not bars."""
+    packed = columns.bar_numerator.astype(np.int64) << 32 | columns.bar_denominator.astype(np.int64)
+    if len(packed) == 0:
+        return {}
+    starts = np.flatnonzero(np.diff(packed, prepend=packed[0] - 1))
+    lengths = np.diff(starts, append=len(packed))
+    values, inverse = np.unique(packed[starts], return_inverse=True)
+    bars = np.bincount(inverse, weights=lengths).astype(np.int64)
+    return {
+        f"{value >> 32}/{value & 0xFFFFFFFF}": count
+        for value, count in zip(values.tolist(), bars.tolist(), strict=True)
+    }
