@@ -1,2 +1,390 @@
+// The encoder plugin's native module: codebooks, encoding in batches, decoding. Whatever Python passes is checked here
+// before native code follows it.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
-PYBIND11_MODULE(_encoder, m) { m.doc() = "encoder"; }
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "bindings/encoder_arrays.h"
+#include "decode/decoder.h"
+#include "encode/encoder.h"
+#include "vocab/codebook.h"
+
+namespace {
+
+namespace py = pybind11;
+using midigpt::bindings::Fields;
+using midigpt::vocab::Codebook;
+namespace decode = midigpt::decode;
+namespace encode = midigpt::encode;
+namespace vocab = midigpt::vocab;
+
+constexpr int kMaxThreads = 256;
+constexpr std::int64_t kMaxDocument = std::int64_t{1} << 28;
+
+// --- configuration ---
+
+template <class T>
+T setting(const py::dict& settings, const char* name) {
+  if (!settings.contains(name)) throw py::value_error(std::string(name) + " is missing");
+  try {
+    return settings[name].cast<T>();
+  } catch (const py::cast_error&) {
+    throw py::type_error(std::string(name) + " has the wrong type");
+  }
+}
+
+template <class Enum>
+Enum choice(const std::string& value, std::initializer_list<std::pair<const char*, Enum>> choices) {
+  for (const auto& [name, result] : choices) {
+    if (value == name) return result;
+  }
+  throw py::value_error("attribute_controls: unknown parameter value " + value);
+}
+
+vocab::AttributeControl control_from(const py::tuple& row) {
+  const auto name = row[0].cast<std::string>();
+  const auto found = std::find_if(vocab::kControls.begin(), vocab::kControls.end(),
+                                  [&name](const vocab::ControlInfo& info) { return info.name == name; });
+  if (found == vocab::kControls.end()) throw py::value_error("attribute_controls: unknown control " + name);
+  using vocab::Level;
+  using vocab::Mode;
+  using vocab::TrackKind;
+  return {found->control, choice<Level>(row[1].cast<std::string>(), {{"track", Level::Track}, {"bar", Level::Bar}}),
+          choice<TrackKind>(
+              row[2].cast<std::string>(),
+              {{"melodic", TrackKind::Melodic}, {"drum", TrackKind::Drum}, {"both", TrackKind::Both}}),
+          choice<Mode>(row[3].cast<std::string>(), {{"", Mode::None}, {"min", Mode::Min}, {"max", Mode::Max}})};
+}
+
+vocab::Domain domain_from(const std::pair<std::string, std::int32_t>& row) {
+  const auto type = vocab::token_type(row.first);
+  if (!type) throw py::value_error("token_domains: unknown token type " + row.first);
+  return {*type, row.second};
+}
+
+vocab::Settings settings_from(const py::dict& d) {
+  vocab::Settings out;
+  out.resolution = setting<std::int32_t>(d, "resolution");
+  out.decode_resolution = setting<std::int32_t>(d, "decode_resolution");
+  out.emit_delta_tokens = setting<bool>(d, "emit_delta_tokens");
+  out.supports_infill = setting<bool>(d, "supports_infill");
+  out.supports_mask_bar_token = setting<bool>(d, "supports_mask_bar_token");
+  out.velocity_sticky = setting<bool>(d, "velocity_sticky");
+  out.switchable_velocity = setting<bool>(d, "switchable_velocity");
+  out.switchable_microtiming = setting<bool>(d, "switchable_microtiming");
+  std::tie(out.pitch_min, out.pitch_max) = setting<std::pair<std::int32_t, std::int32_t>>(d, "pitch_range");
+  out.velocity_levels = setting<std::int32_t>(d, "velocity_levels");
+  out.note_duration_max_beats = setting<std::int32_t>(d, "note_duration_max_beats");
+  out.num_genres = setting<std::int32_t>(d, "num_genres");
+  for (const auto& [numerator, denominator] : setting<std::vector<std::pair<std::int32_t, std::int32_t>>>(d, "time_signatures")) {
+    out.time_signatures.push_back({numerator, denominator});
+  }
+  out.instrument_merge_groups = setting<std::vector<std::vector<std::int32_t>>>(d, "instrument_merge_groups");
+  out.num_bars_map = setting<std::vector<std::int32_t>>(d, "num_bars_map");
+  for (const auto& row : setting<std::vector<py::tuple>>(d, "attribute_controls")) {
+    if (row.size() != 4) throw py::value_error("attribute_controls: rows are (name, level, track_type, mode)");
+    out.attribute_controls.push_back(control_from(row));
+  }
+  for (const auto& row : setting<std::vector<std::pair<std::string, std::int32_t>>>(d, "token_domains")) {
+    out.token_domains.push_back(domain_from(row));
+  }
+  const auto edges = setting<std::vector<std::vector<std::int32_t>>>(d, "density_edges");
+  if (edges.size() != out.density_edges.size()) throw py::value_error("density_edges must have 129 rows");
+  for (std::size_t row = 0; row < edges.size(); ++row) {
+    if (edges[row].size() != 10) throw py::value_error("density_edges must have rows of 10");
+    std::copy(edges[row].begin(), edges[row].end(), out.density_edges[row].begin());
+  }
+  return out;
+}
+
+std::shared_ptr<Codebook> make_codebook(const py::dict& settings) {
+  std::string error;
+  auto book = Codebook::build(settings_from(settings), error);
+  if (!book) throw py::value_error(error);
+  return book;
+}
+
+py::list token_types() {
+  py::list out;
+  for (const vocab::TokenTypeInfo& row : vocab::kTokenTypes) {
+    out.append(py::make_tuple(vocab::index_of(row.type), row.name, row.legacy_name, row.alias));
+  }
+  return out;
+}
+
+const char* level_name(vocab::Level level) { return level == vocab::Level::Track ? "track" : "bar"; }
+
+const char* kind_name(vocab::TrackKind kind) {
+  switch (kind) {
+    case vocab::TrackKind::Melodic: return "melodic";
+    case vocab::TrackKind::Drum: return "drum";
+    case vocab::TrackKind::Both: break;
+  }
+  return "both";
+}
+
+py::list attribute_controls() {
+  py::list out;
+  for (const vocab::ControlInfo& row : vocab::kControls) {
+    py::list levels;  // those that have a token type
+    for (const vocab::Level level : {vocab::Level::Track, vocab::Level::Bar}) {
+      const vocab::AttributeControl control{row.control, level, row.default_kind,
+                                            row.needs_mode ? vocab::Mode::Min : vocab::Mode::None};
+      if (!vocab::token_spelling(control).empty()) levels.append(level_name(level));
+    }
+    out.append(py::dict(py::arg("name") = row.name, py::arg("level") = level_name(row.default_level),
+                        py::arg("levels") = levels, py::arg("track_type") = kind_name(row.default_kind),
+                        py::arg("needs_mode") = row.needs_mode, py::arg("takes_parameters") = row.takes_parameters,
+                        py::arg("size") = row.size));
+  }
+  return out;
+}
+
+py::list domains(const Codebook& book) {
+  py::list out;
+  for (const vocab::Domain& domain : book.domains()) {
+    out.append(py::make_tuple(vocab::canonical_name(domain.type), domain.size));
+  }
+  return out;
+}
+
+py::list attribute_names(const Codebook& book) {
+  py::list out;
+  for (const vocab::AttributeControl& control : book.controls()) out.append(vocab::attribute_name(control));
+  return out;
+}
+
+// --- corpus and windows ---
+
+// A corpus that native code can read; keeps its arrays alive.
+class NativeCorpus {
+ public:
+  NativeCorpus(const py::sequence& shards, const py::array& piece_offsets) {
+    for (const py::handle shard : shards) add(py::reinterpret_borrow<py::object>(shard.attr("columns")));
+    std::int64_t pieces = 0;
+    piece_offsets_.push_back(0);
+    for (const encode::Shard& shard : shards_) {
+      pieces += shard.columns.num_pieces;
+      piece_offsets_.push_back(pieces);
+    }
+    const auto given = piece_offsets.cast<std::vector<std::int64_t>>();
+    if (given != piece_offsets_) throw py::value_error("piece_offsets do not fit the shards");
+  }
+
+  [[nodiscard]] encode::Corpus view() const { return {shards_, piece_offsets_.data()}; }
+
+ private:
+  void add(py::object record) {
+    Fields& f = fields_.emplace_back(std::move(record));
+    encode::Shard shard;
+    auto& c = shard.columns;
+    c.resolution = f.get("resolution").cast<std::int32_t>();
+    if (c.resolution < 1) throw py::value_error("resolution must be at least 1");
+    c.tempo = f.array<std::int32_t>("tempo", {-1}, &c.num_pieces);
+    c.track_offsets = f.array<std::int64_t>("track_offsets", {c.num_pieces + 1});
+    c.bar_offsets = f.array<std::int64_t>("bar_offsets", {c.num_pieces + 1});
+    c.cell_offsets = f.array<std::int64_t>("cell_offsets", {c.num_pieces + 1});
+    c.note_offsets = f.array<std::int64_t>("note_offsets", {c.num_pieces + 1});
+    c.track_program = f.array<std::uint8_t>("track_program", {-1}, &shard.num_tracks);
+    c.track_drum = f.array<std::uint8_t>("track_drum", {shard.num_tracks});
+    c.track_nomml = f.array<std::int8_t>("track_nomml", {shard.num_tracks});
+    c.track_cell_end = f.array<std::int32_t>("track_cell_end", {shard.num_tracks});
+    c.track_bar_end = f.optional_array<std::int32_t>("track_bar_end", {shard.num_tracks});
+    c.bar_numerator = f.array<std::int32_t>("bar_numerator", {-1}, &shard.num_bars);
+    c.bar_denominator = f.array<std::int32_t>("bar_denominator", {shard.num_bars});
+    c.bar_length = f.array<double>("bar_length", {shard.num_bars});
+    c.cell_bar = f.array<std::int32_t>("cell_bar", {-1}, &shard.num_cells);
+    c.cell_note_end = f.array<std::int32_t>("cell_note_end", {shard.num_cells});
+    c.note_onset = f.array<std::int32_t>("note_onset", {-1}, &shard.num_notes);
+    c.note_duration = f.array<std::int32_t>("note_duration", {shard.num_notes});
+    c.note_pitch = f.array<std::uint8_t>("note_pitch", {shard.num_notes});
+    c.note_velocity = f.array<std::uint8_t>("note_velocity", {shard.num_notes});
+    c.note_microtiming = f.array<std::int32_t>("note_microtiming", {shard.num_notes});
+    shards_.push_back(shard);
+  }
+
+  std::vector<Fields> fields_;
+  std::vector<encode::Shard> shards_;
+  std::vector<std::int64_t> piece_offsets_;
+};
+
+encode::Windows windows_from(Fields& f, const Codebook& book) {
+  encode::Windows w;
+  w.piece = f.array<std::int64_t>("piece", {-1}, &w.count);
+  const std::int64_t n = w.count;
+  w.tracks = f.array<std::int32_t>("tracks", {n, -1}, &w.max_tracks);
+  const std::int64_t t = w.max_tracks;
+  w.infill = reinterpret_cast<const std::uint8_t*>(f.array<bool>("infill", {n, t, -1}, &w.max_bars));
+  const std::int64_t b = w.max_bars;
+  const auto k = static_cast<std::int64_t>(book.controls().size());
+  w.hidden = f.flags("hidden", {n, t, b});
+  w.start_bar = f.array<std::int32_t>("start_bar", {n});
+  w.num_bars = f.array<std::int32_t>("num_bars", {n});
+  w.window_bars = f.array<std::int32_t>("window_bars", {n});
+  w.transpose = f.array<std::int32_t>("transpose", {n});
+  w.velocity_scale = f.array<double>("velocity_scale", {n});
+  w.genre = f.array<std::int32_t>("genre", {n});
+  w.use_velocity = f.array<std::int8_t>("use_velocity", {n});
+  w.use_microtiming = f.array<std::int8_t>("use_microtiming", {n});
+  w.partial_track = f.array<std::int32_t>("partial_track", {n});
+  w.partial_bars = f.array<std::int32_t>("partial_bars", {n});
+  w.hidden_as = f.array<std::uint8_t>("hidden_as", {n});
+  w.attributes_kept = f.optional_flags("attributes_kept", {n, k});
+  w.attribute_values = f.optional_array<std::int16_t>("attribute_values", {n, t, 1 + b, k});
+  w.compute_attributes = f.get("compute_attributes").cast<bool>();
+  return w;
+}
+
+// --- encoding ---
+
+// Token, offset, role, status and hidden span arrays of consecutive Documents (records.TokenBatch).
+py::tuple token_arrays(const std::vector<encode::Documents>& parts) {
+  std::size_t tokens = 0;
+  std::size_t documents = 0;
+  std::size_t spans = 0;
+  for (const encode::Documents& part : parts) {
+    tokens += part.tokens.size();
+    documents += part.status.size();
+    spans += part.hidden_spans.size();
+  }
+  py::array_t<std::int32_t> token_array(static_cast<py::ssize_t>(tokens));
+  py::array_t<std::int64_t> offset_array(static_cast<py::ssize_t>(documents + 1));
+  py::array_t<std::uint8_t> role_array(static_cast<py::ssize_t>(tokens));
+  py::array_t<std::uint8_t> status_array(static_cast<py::ssize_t>(documents));
+  py::array_t<std::int64_t> span_array({static_cast<py::ssize_t>(spans), py::ssize_t{3}});
+  std::int32_t* token = token_array.mutable_data();
+  std::int64_t* offset = offset_array.mutable_data();
+  std::uint8_t* role = role_array.mutable_data();
+  std::uint8_t* status = status_array.mutable_data();
+  std::int64_t* span = span_array.mutable_data();
+
+  std::int64_t base = 0;
+  *offset++ = 0;
+  for (const encode::Documents& part : parts) {
+    token = std::copy_n(part.tokens.data(), part.tokens.size(), token);
+    std::int64_t begin = 0;
+    for (std::size_t i = 0; i < part.ends.size(); ++i) {
+      const std::int64_t context = part.first_target[i];
+      role = std::fill_n(role, context, std::uint8_t{0});
+      role = std::fill_n(role, part.ends[i] - begin - context, std::uint8_t{1});
+      begin = part.ends[i];
+      *offset++ = base + begin;
+      *status++ = static_cast<std::uint8_t>(part.status[i]);
+    }
+    base += begin;
+    for (const encode::HiddenSpan& hidden : part.hidden_spans) {
+      *span++ = hidden.document;
+      *span++ = hidden.begin;
+      *span++ = hidden.end;
+    }
+  }
+  return py::make_tuple(token_array, offset_array, role_array, status_array, span_array);
+}
+
+py::tuple encode_batch(const Codebook& book, const NativeCorpus& corpus, const py::object& windows,
+                       const py::object& max_tokens, int threads) {
+  Fields fields(windows);
+  const encode::Windows view = windows_from(fields, book);
+  const std::int32_t* limits = fields.check<std::int32_t>("max_tokens", max_tokens, {view.count});
+  std::vector<encode::Documents> parts;
+  encode::RequestError error;
+  {
+    const py::gil_scoped_release released;
+    error = encode::encode_batch(book, corpus.view(), view, limits, std::clamp(threads, 1, kMaxThreads), parts);
+  }
+  if (error) throw py::value_error(error.message);
+  return token_arrays(parts);
+}
+
+py::array_t<std::int16_t> compute_attributes(const Codebook& book, const NativeCorpus& corpus,
+                                             const py::object& windows) {
+  Fields fields(windows);
+  const encode::Windows view = windows_from(fields, book);
+  py::array_t<std::int16_t> out(std::vector<py::ssize_t>{view.count, view.max_tracks, 1 + view.max_bars,
+                                                         static_cast<py::ssize_t>(book.controls().size())});
+  encode::RequestError error;
+  {
+    std::int16_t* data = out.mutable_data();
+    const py::gil_scoped_release released;
+    error = encode::compute_attributes(book, corpus.view(), view, data);
+  }
+  if (error) throw py::value_error(error.message);
+  return out;
+}
+
+// --- decoding ---
+
+template <class T>
+py::array_t<T> to_array(const std::vector<T>& values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+py::tuple decode_tokens(const Codebook& book, const py::array_t<std::int32_t, py::array::c_style>& tokens,
+                        bool resample) {
+  if (tokens.ndim() != 1 || tokens.size() > kMaxDocument) {
+    throw py::value_error("tokens must be one sequence of at most " + std::to_string(kMaxDocument));
+  }
+  decode::DecodeResult result;
+  {
+    const std::span<const std::int32_t> view(tokens.data(), static_cast<std::size_t>(tokens.size()));
+    const py::gil_scoped_release released;
+    result = decode::decode(book, view, resample);
+  }
+  if (!result.error.empty()) throw py::value_error(result.error);
+  const decode::DecodedScore& score = result.score;
+  py::dict columns;
+  columns["resolution"] = score.resolution;
+  columns["track_program"] = to_array(score.track_program);
+  columns["track_drum"] = to_array(score.track_drum);
+  columns["track_cell_end"] = to_array(score.track_cell_end);
+  columns["track_bar_end"] = to_array(score.track_bar_end);
+  columns["bar_numerator"] = to_array(score.bar_numerator);
+  columns["bar_denominator"] = to_array(score.bar_denominator);
+  columns["bar_length"] = to_array(score.bar_length);
+  columns["cell_bar"] = to_array(score.cell_bar);
+  columns["cell_note_end"] = to_array(score.cell_note_end);
+  columns["note_onset"] = to_array(score.note_onset);
+  columns["note_duration"] = to_array(score.note_duration);
+  columns["note_pitch"] = to_array(score.note_pitch);
+  columns["note_velocity"] = to_array(score.note_velocity);
+  columns["note_microtiming"] = to_array(score.note_microtiming);
+  py::list attributes;
+  for (const auto& track : score.track_attributes) {
+    py::dict values;
+    for (const auto& [name, value] : track) values[py::str(name)] = value;
+    attributes.append(values);
+  }
+  return py::make_tuple(columns, attributes);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_encoder, m) {
+  m.doc() = "Tokens from columns and back.";
+  m.def("token_types", &token_types, "(number, canonical name, upper-case name or '', alias or '') of every type.");
+  m.def("attribute_controls", &attribute_controls, "What each attribute control is called and takes.");
+  py::class_<Codebook, std::shared_ptr<Codebook>>(m, "Codebook")
+      .def(py::init(&make_codebook), py::arg("settings"))
+      .def_property_readonly("vocab_size", &Codebook::vocab_size)
+      .def_property_readonly("domains", &domains)
+      .def_property_readonly("attribute_names", &attribute_names);
+  py::class_<NativeCorpus>(m, "Corpus")
+      .def(py::init<const py::sequence&, const py::array&>(), py::arg("shards"), py::arg("piece_offsets"));
+  m.def("encode_batch", &encode_batch, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
+        py::arg("max_tokens"), py::arg("threads"),
+        "Tokens int32, offsets int64, role uint8, status uint8 and hidden spans int64[S, 3] of a WindowBatch.");
+  m.def("compute_attributes", &compute_attributes, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
+        "Attribute values int16[N, T, 1 + B, K] of a WindowBatch, -1 where a control says nothing.");
+  m.def("decode", &decode_tokens, py::arg("codebook"), py::arg("tokens"), py::arg("resample"),
+        "Columns of one piece and the attributes of each track.");
+}

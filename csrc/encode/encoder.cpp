@@ -1,0 +1,226 @@
+#include "encode/encoder.h"
+
+#include <algorithm>
+#include <new>
+#include <string>
+#include <thread>
+
+#include "encode/attributes.h"
+#include "encode/window.h"
+#include "encode/writer.h"
+
+namespace midigpt::encode {
+
+namespace {
+
+// Encodes one window after another; buffers are kept from window to window.
+class WindowEncoder {
+ public:
+  WindowEncoder(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows, Documents& out)
+      : book_(book),
+        windows_(windows),
+        out_(out),
+        loader_(book, corpus, windows),
+        computer_(book),
+        writer_(book, out.tokens, out.hidden_spans) {}
+
+  // False if the columns of the window's piece contradict themselves.
+  bool encode(std::int64_t window, std::int64_t document, std::int64_t limit);
+
+ private:
+  bool write(std::int64_t window, std::int64_t document, std::int64_t limit);
+  void discard(std::size_t first_token, std::size_t first_span);
+  [[nodiscard]] DocumentRequest request(std::int64_t window) const;
+  bool drop_tracks(const DocumentRequest& request, std::int64_t excess);
+  [[nodiscard]] bool has_infill(const DocumentRequest& request, std::size_t index) const;
+
+  const vocab::Codebook& book_;
+  const Windows& windows_;
+  Documents& out_;
+  WindowLoader loader_;
+  AttributeComputer computer_;
+  DocumentWriter writer_;
+  LoadedWindow loaded_;
+  AttributeValues values_;
+  std::vector<std::int64_t> slots_;
+  WrittenDocument written_;
+};
+
+void collect_slots(const Windows& windows, std::int64_t window, std::vector<std::int64_t>& slots) {
+  slots.clear();
+  for (std::int64_t t = 0; t < windows.max_tracks && windows.tracks[window * windows.max_tracks + t] >= 0; ++t) {
+    slots.push_back(t);
+  }
+}
+
+RequestError damaged(std::int64_t window) {
+  return {"window " + std::to_string(window) + ": the columns of its piece contradict themselves"};
+}
+
+bool WindowEncoder::encode(std::int64_t window, std::int64_t document, std::int64_t limit) {
+  const std::size_t first_token = out_.tokens.size();
+  const std::size_t first_span = out_.hidden_spans.size();
+  collect_slots(windows_, window, slots_);
+  if (!write(window, document, limit)) return false;
+  if (written_.status == Status::Ok && limit > 0 && written_.length > limit) {
+    const bool fits = drop_tracks(request(window), written_.length - limit);
+    discard(first_token, first_span);
+    if (!fits) {
+      written_.status = Status::TooLong;
+    } else {
+      if (!write(window, document, limit)) return false;
+      written_.status = written_.length <= limit ? Status::TracksDropped : Status::TooLong;
+    }
+  }
+  if (written_.status > Status::TracksDropped) {
+    discard(first_token, first_span);
+    written_.first_target = 0;
+  }
+  out_.ends.push_back(static_cast<std::int64_t>(out_.tokens.size()));
+  out_.first_target.push_back(written_.first_target);
+  out_.status.push_back(written_.status);
+  return true;
+}
+
+bool WindowEncoder::write(std::int64_t window, std::int64_t document, std::int64_t limit) {
+  if (!loader_.load(window, slots_, loaded_)) return false;
+  values_.reset(loaded_.tracks().size(), loaded_.num_bars(), book_.controls().size());
+  if (windows_.compute_attributes) computer_.compute(loaded_, values_);
+  written_ = writer_.write(loaded_, values_, request(window), document, limit);
+  return true;
+}
+
+void WindowEncoder::discard(std::size_t first_token, std::size_t first_span) {
+  out_.tokens.truncate(first_token);
+  out_.hidden_spans.resize(first_span);
+}
+
+DocumentRequest WindowEncoder::request(std::int64_t window) const {
+  const Windows& w = windows_;
+  const std::int64_t cells = w.max_tracks * w.max_bars;
+  const auto controls = static_cast<std::int64_t>(book_.controls().size());
+  DocumentRequest out;
+  out.infill = w.infill + window * cells;
+  out.hidden = w.hidden + window * cells;
+  out.max_bars = w.max_bars;
+  if (w.attributes_kept != nullptr) out.attributes_kept = w.attributes_kept + window * controls;
+  if (w.attribute_values != nullptr) {
+    out.attribute_values = w.attribute_values + window * w.max_tracks * (1 + w.max_bars) * controls;
+  }
+  out.window_bars = w.window_bars[window];
+  out.genre = w.genre[window];
+  out.use_velocity = w.use_velocity[window] != 0;
+  out.use_microtiming = w.use_microtiming[window] != 0;
+  out.partial_track = w.partial_track[window];
+  out.partial_bars = w.partial_bars[window];
+  out.hidden_as = static_cast<HiddenAs>(w.hidden_as[window]);
+  return out;
+}
+
+bool WindowEncoder::has_infill(const DocumentRequest& request, std::size_t index) const {
+  const Track& track = loaded_.tracks()[index];
+  for (std::size_t bar = 0; bar < track.num_bars; ++bar) {
+    if (request.infilled(track.slot, bar)) return true;
+  }
+  return false;
+}
+
+// Takes tracks out of slots_, from the last on, first those without infill cells, then all but one of those with them,
+// until `excess` tokens are saved. False if that is not enough.
+bool WindowEncoder::drop_tracks(const DocumentRequest& request, std::int64_t excess) {
+  std::size_t infill_tracks = 0;
+  for (std::size_t index = 0; index < slots_.size(); ++index) infill_tracks += has_infill(request, index);
+  std::vector<bool> dropped(slots_.size(), false);
+  for (const bool with_infill : {false, true}) {
+    for (std::size_t index = slots_.size(); index-- > 0 && excess > 0;) {
+      if (has_infill(request, index) != with_infill || (with_infill && infill_tracks == 1)) continue;
+      infill_tracks -= with_infill;
+      dropped[index] = true;
+      excess -= written_.track_lengths[index];
+    }
+  }
+  std::size_t kept = 0;
+  for (std::size_t index = 0; index < slots_.size(); ++index) {
+    if (!dropped[index]) slots_[kept++] = slots_[index];
+  }
+  slots_.resize(kept);
+  return excess <= 0;
+}
+
+// A consecutive range of the windows, encoded into one Documents.
+struct Part {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  RequestError error;
+};
+
+void encode_part(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows,
+                 const std::int32_t* max_tokens, Part& part, Documents& out) {
+  try {
+    WindowEncoder encoder(book, corpus, windows, out);
+    for (std::int64_t n = part.begin; n < part.end; ++n) {
+      if (encoder.encode(n, n, max_tokens[n])) continue;
+      part.error = damaged(n);
+      return;
+    }
+  } catch (const std::bad_alloc&) {  // must not leave the thread
+    part.error = {"not enough memory for windows " + std::to_string(part.begin) + ".." + std::to_string(part.end)};
+  }
+}
+
+}  // namespace
+
+RequestError encode_batch(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows,
+                          const std::int32_t* max_tokens, int threads, std::vector<Documents>& out) {
+  if (RequestError error = check_windows(corpus, windows)) return error;
+  const std::int64_t count = std::clamp<std::int64_t>(threads, 1, std::max<std::int64_t>(windows.count, 1));
+  std::vector<Part> parts(static_cast<std::size_t>(count));
+  out.clear();
+  out.resize(parts.size());
+  std::vector<std::thread> pool;
+  for (std::size_t i = parts.size(); i-- > 0;) {
+    const auto index = static_cast<std::int64_t>(i);
+    parts[i] = {windows.count * index / count, windows.count * (index + 1) / count, {}};
+    const auto work = [&, i] { encode_part(book, corpus, windows, max_tokens, parts[i], out[i]); };
+    if (i > 0) {
+      pool.emplace_back(work);
+    } else {
+      work();  // the calling thread takes a part as well
+    }
+  }
+  for (std::thread& thread : pool) thread.join();
+  for (const Part& part : parts) {
+    if (part.error) return part.error;
+  }
+  return {};
+}
+
+RequestError compute_attributes(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows,
+                                std::int16_t* out) {
+  if (RequestError error = check_windows(corpus, windows)) return error;
+  WindowLoader loader(book, corpus, windows);
+  AttributeComputer computer(book);
+  LoadedWindow loaded;
+  AttributeValues values;
+  std::vector<std::int64_t> slots;
+  const auto rows = static_cast<std::size_t>(1 + windows.max_bars);
+  const std::size_t controls = book.controls().size();
+  const std::size_t per_window = static_cast<std::size_t>(windows.max_tracks) * rows * controls;
+  std::fill(out, out + static_cast<std::size_t>(windows.count) * per_window, std::int16_t{-1});
+  for (std::int64_t n = 0; n < windows.count; ++n) {
+    collect_slots(windows, n, slots);
+    if (!loader.load(n, slots, loaded)) return damaged(n);
+    values.reset(loaded.tracks().size(), loaded.num_bars(), controls);
+    computer.compute(loaded, values);
+    std::int16_t* window_out = out + static_cast<std::size_t>(n) * per_window;
+    for (std::size_t t = 0; t < slots.size(); ++t) {
+      for (std::size_t row = 0; row <= loaded.num_bars(); ++row) {
+        std::int16_t* to = window_out + (static_cast<std::size_t>(slots[t]) * rows + row) * controls;
+        for (std::size_t k = 0; k < controls; ++k) to[k] = values.at(t, row, k);
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace midigpt::encode

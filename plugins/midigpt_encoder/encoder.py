@@ -1,0 +1,129 @@
+"""The encoder component: whole batches of windows to tokens, tokens to scores."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from midigpt_core.contracts import Encoder
+from midigpt_core.errors import EncodingError
+from midigpt_core.records import ScoreColumns, TokenBatch, Vocabulary
+from midigpt_core.score import Score
+from midigpt_encoder import _encoder
+from midigpt_encoder.config import EncoderConfig, genre_key
+
+if TYPE_CHECKING:
+    from midigpt_core.records import BoolArray, Corpus, Int16Array, Int32Array, WindowBatch
+
+#: Microseconds per quarter note of decoded scores: tempo has no token.
+_DECODED_TEMPO = 500_000
+
+
+class MidigptEncoder(Encoder):
+    """Tokens of one :class:`EncoderConfig`. Unchanging and safe to use from several threads at once."""
+
+    def __init__(self, config: EncoderConfig, threads: int = 1) -> None:
+        self.config = config
+        #: Native threads of one :meth:`encode_batch`; the tokens do not depend on it.
+        self.threads = threads
+        self._corpora: WeakKeyDictionary[Corpus, _encoder.Corpus] = WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[type[MidigptEncoder], tuple[EncoderConfig, int]]:
+        return type(self), (self.config, self.threads)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:  # type: ignore[override]
+        """The token ids by type."""
+        codebook = self.config.codebook
+        numbers = {name: number for number, name, _, _ in _encoder.token_types()}
+        names = [""] * (max(numbers.values()) + 1)
+        for name, number in numbers.items():
+            names[number] = name
+        sizes = [size for _, size in codebook.domains]
+        return Vocabulary(
+            size=codebook.vocab_size,
+            type_names=tuple(names),
+            type_of=np.repeat(np.array([numbers[name] for name, _ in codebook.domains], np.uint8), sizes),
+            value_of=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
+            attributes=tuple(codebook.attribute_names),
+        )
+
+    @cached_property
+    def provides(self) -> frozenset[str]:  # type: ignore[override]
+        """``infill``, ``mask_bar``, ``genre``, ``use_velocity``, ``use_microtiming`` and ``nomml`` as configured."""
+        types = {name for name, _ in self.config.codebook.domains}
+        capabilities = {
+            "infill": self.config.supports_infill and {"FillInPlaceholder", "FillInStart", "FillInEnd"} <= types,
+            "mask_bar": "MaskBar" in types,
+            "genre": bool(self.config.genre_groups) and "Genre" in types,
+            "use_velocity": self.config.switchable_velocity and "UseVelocity" in types,
+            "use_microtiming": self.config.switchable_microtiming and "UseMicrotiming" in types,
+            "nomml": "nomml" in self.config.codebook.attribute_names,
+        }
+        return frozenset(name for name, present in capabilities.items() if present)
+
+    @property
+    def window_sizes(self) -> tuple[int, ...]:
+        return tuple(sorted({size for size in self.config.num_bars_map if size > 0}))
+
+    def to_config(self) -> dict[str, Any]:
+        return self.config.to_dict()
+
+    def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray | None:
+        if not self.config.time_signatures:
+            return None
+        listed = np.array(self.config.time_signatures, np.int64)
+        given = np.asarray(numerators, np.int64) << 32 | np.asarray(denominators, np.int64)
+        accepted: BoolArray = np.isin(given, listed[:, 0] << 32 | listed[:, 1])
+        return accepted
+
+    def genre_id(self, name: str) -> int:
+        return self.config.genre_ids.get(genre_key(name), -1)
+
+    def encode_batch(self, corpus: Corpus, windows: WindowBatch, max_tokens: Int32Array) -> TokenBatch:
+        """See :class:`~midigpt_core.contracts.Encoder`. Releases the GIL.
+
+        Raises TypeError or ValueError, naming field and window, if an array has the wrong dtype or shape or a window
+        names a piece, bar or track that does not exist.
+        """
+        tokens, offsets, role, status, spans = _encoder.encode_batch(
+            self.config.codebook, self._native(corpus), windows, max_tokens, self.threads
+        )
+        return TokenBatch(tokens=tokens, offsets=offsets, role=role, status=status, hidden_spans=spans)
+
+    def compute_attributes(self, corpus: Corpus, windows: WindowBatch) -> Int16Array:
+        """Attribute values int16[N, T, 1+B, K] of windows (as ``WindowBatch.attribute_values``), -1 where a control
+        says nothing. Errors as :meth:`encode_batch`."""
+        values: Int16Array = _encoder.compute_attributes(self.config.codebook, self._native(corpus), windows)
+        return values
+
+    def decode(self, tokens: Int32Array, *, resample: bool = True) -> Score:
+        """The score that tokens say, at ``decode_resolution`` ticks per quarter.
+
+        Without ``resample``, onsets and durations stay in ticks of the encoder's own resolution. Any sequence of known
+        ids decodes. Raises EncodingError on a foreign id.
+        """
+        try:
+            arrays, attributes = _encoder.decode(self.config.codebook, tokens, resample)
+        except ValueError as error:
+            raise EncodingError(f"{error}. Decode with the encoder that made the tokens.") from error
+        columns = ScoreColumns(
+            **arrays,
+            tempo=np.array([_DECODED_TEMPO], np.int32),
+            track_nomml=np.full(len(arrays["track_program"]), -1, np.int8),
+            track_offsets=np.array([0, len(arrays["track_program"])]),
+            bar_offsets=np.array([0, len(arrays["bar_length"])]),
+            cell_offsets=np.array([0, len(arrays["cell_bar"])]),
+            note_offsets=np.array([0, len(arrays["note_onset"])]),
+        )
+        return Score(columns, tuple(attributes))
+
+    def _native(self, corpus: Corpus) -> _encoder.Corpus:
+        """The corpus as native code reads it: checked once, then kept as long as the corpus is."""
+        native = self._corpora.get(corpus)
+        if native is None:
+            native = self._corpora[corpus] = _encoder.Corpus(corpus.shards, corpus.piece_offsets)
+        return native

@@ -1,0 +1,45 @@
+"""Builds the ``midigpt`` encoder from its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen, validators
+
+from midigpt_core.errors import ConfigError
+from midigpt_encoder.config import EncoderConfig
+from midigpt_encoder.encoder import MidigptEncoder
+from midigpt_encoder.data_files import preset_names
+
+if TYPE_CHECKING:
+    from midigpt_core.contracts import EncoderContext
+
+
+@frozen(kw_only=True)
+class EncoderOptions:
+    """Options of the ``midigpt`` encoder."""
+
+    #: A preset's name, the path of a JSON file, or the configuration itself.
+    config: str | dict[str, Any] = "yellow"
+    #: Native threads of one batch.
+    threads: int = field(default=1, validator=[validators.ge(1), validators.le(256)])
+
+
+def build(options: EncoderOptions, context: EncoderContext) -> MidigptEncoder:
+    """The encoder that ``options`` say. Raises ConfigError naming preset, file and field."""
+    return MidigptEncoder(_read(options.config), options.threads)
+
+
+def _read(config: str | dict[str, Any]) -> EncoderConfig:
+    if not isinstance(config, str):
+        return EncoderConfig.from_mapping(config)
+    if config in preset_names():
+        return EncoderConfig.from_preset(config)
+    path = Path(config)
+    if path.suffix != ".json" and not path.exists():
+        raise ConfigError(
+            f"encoder configuration {config!r} is neither a preset nor a file. "
+            f"Presets: {', '.join(preset_names())}; a file is given by its path."
+        )
+    return EncoderConfig.from_file(path)

@@ -1,0 +1,27 @@
+"""What this plugin provides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midigpt_core import hookimpl
+from midigpt_core.components import EncoderSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MIDIGPT_API = 1
+
+
+@hookimpl
+def midigpt_encoders() -> Iterable[EncoderSpec]:
+    return [
+        EncoderSpec(
+            name="midigpt",
+            summary="MIDI-GPT tokens: presets yellow, expressive, prism, ghost, or a configuration of your own",
+            target="midigpt_encoder.factory:build",
+            options="midigpt_encoder.factory:EncoderOptions",
+            # With the default preset; an encoder says of itself what its configuration adds.
+            provides=frozenset({"infill"}),
+        )
+    ]

@@ -1,0 +1,66 @@
+"""Values out of parsed JSON, strictly: every complaint names the configuration and the key's path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from midigpt_core.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_T = TypeVar("_T")
+_INT32 = range(-(2**31), 2**31)
+
+
+class Reader:
+    """Reads the values of one configuration, ``origin`` in messages, and notes the keys that it leaves out."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.ignored: list[str] = []
+
+    def error(self, path: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self.origin}: {path}: {problem}")
+
+    def integer(self, value: Any, path: str) -> int:
+        """Reals are cut to whole numbers, as this format has always done; truth values are no numbers."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self.error(path, f"{value!r} is no whole number. Write one without quotes.")
+        if int(value) not in _INT32:
+            raise self.error(path, f"{value!r} is out of range. Write a number of at most 31 bits.")
+        return int(value)
+
+    def boolean(self, value: Any, path: str) -> bool:
+        if not isinstance(value, bool):
+            raise self.error(path, f"{value!r} is no truth value. Write true or false.")
+        return value
+
+    def string(self, value: Any, path: str) -> str:
+        if not isinstance(value, str):
+            raise self.error(path, f"{value!r} is no text. Write it in quotes.")
+        return value
+
+    def name(self, value: Any, path: str, kind: str, names: Iterable[str]) -> str:
+        """One of ``names``."""
+        text, known = self.string(value, path), sorted(names)
+        if text not in known:
+            hint = nearest(text, known) or f" Known: {', '.join(known)}."
+            raise self.error(path, f"no {kind} named {text!r}.{hint}")
+        return text
+
+    def items(self, value: Any, path: str, read: Callable[[Any, str], _T]) -> tuple[_T, ...]:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            raise self.error(path, f"{value!r} is no list. Write one in brackets.")
+        return tuple(read(item, f"{path}[{index}]") for index, item in enumerate(value))
+
+    def mapping(self, value: Any, path: str, known: Iterable[str] | None = None) -> Mapping[str, Any]:
+        """An object; keys beside ``known`` are left out and noted."""
+        if not isinstance(value, Mapping):
+            raise self.error(path, f"{value!r} is no object. Write one in braces.")
+        if known is not None:
+            prefix = f"{path}." if path else ""
+            self.ignored += [f"{prefix}{key}" for key in value if key not in known]
+        return value
