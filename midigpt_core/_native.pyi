@@ -1,7 +1,13 @@
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
-from typing_extensions import Buffer as AnyBuffer
+from numpy.typing import NDArray
+from typing_extensions import Buffer as HasBuffer
+
+from midigpt_core.records import ScoreColumns
+
+# NumPy's own stubs say so only from Python 3.12 on.
+AnyBuffer: TypeAlias = HasBuffer | NDArray[Any]
 
 @final
 class Buffer:
@@ -12,6 +18,7 @@ class Buffer:
 
 def read_batch(data: AnyBuffer, offsets: AnyBuffer, threads: int = 1) -> dict[str, Buffer]: ...
 def read_errors() -> list[tuple[int, str, str]]: ...
+def write_midi(columns: ScoreColumns) -> bytes: ...
 
 @final
 class WindowSampler:

@@ -1,10 +1,13 @@
 #include <pybind11/pybind11.h>
 
 #include <span>
+#include <vector>
 
 #include "bindings/buffer.h"
+#include "bindings/score_argument.h"
 #include "midi/errors.h"
 #include "score/read_batch.h"
+#include "score/write_midi.h"
 
 namespace py = pybind11;
 using midigpt::bindings::Buffer;
@@ -50,6 +53,18 @@ py::dict read_batch(const py::buffer& data, const py::buffer& offsets, int threa
     return to_buffers(std::move(result));
 }
 
+py::bytes write_midi(const py::object& columns) {
+    const midigpt::bindings::ScoreArgument score(columns);
+    std::vector<std::uint8_t> bytes;
+    const char* problem = nullptr;
+    {
+        const py::gil_scoped_release release;
+        problem = midigpt::score::write_midi(score.columns(), bytes);
+    }
+    if (problem != nullptr) throw py::value_error(problem);
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 py::list read_errors() {
     py::list errors;
     for (const auto& [code, name, meaning] : midigpt::midi::kReadErrors) {
@@ -69,5 +84,7 @@ PYBIND11_MODULE(_native, module) {
                "Columns of n MIDI files, data[offsets[i]:offsets[i + 1]] each: buffers by column name, and `status` and\n"
                "`error_offset` per file.");
     module.def("read_errors", &read_errors, "(code, name, meaning) of every value of `status`.");
+    module.def("write_midi", &write_midi, py::arg("columns"),
+               "The standard MIDI file of one piece. Raises ValueError saying what it cannot express.");
     bind_sample(module);
 }

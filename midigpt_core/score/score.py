@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import Attribute, field, frozen
 
+from midigpt_core import _native, files
 from midigpt_core.errors import DataError
 from midigpt_core.score import document, reading
 
@@ -64,6 +65,22 @@ class Score:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: resolution, tempo, bars and tracks with notes bar by bar (docs/formats.md)."""
         return document.write(self)
+
+    def to_bytes(self) -> bytes:
+        """A standard MIDI file (format 1, one chunk per track) in the score's resolution, microtiming left out.
+
+        Raises DataError for a score that MIDI cannot express, e.g. a denominator that is no power of two.
+        """
+        try:
+            return _native.write_midi(self.columns)
+        except ValueError as error:
+            raise DataError(
+                f"the score cannot be written as MIDI: {error}. Change that, or keep it as JSON."
+            ) from error
+
+    def to_midi(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_bytes` to ``path``, atomically."""
+        files.write_bytes(path, self.to_bytes())
 
     def digest(self) -> str:
         """SHA-256 of :meth:`to_dict` as compact JSON with sorted keys: equal for equal scores."""
