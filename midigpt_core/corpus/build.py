@@ -23,7 +23,7 @@ from midigpt_core.corpus.isolation import (
     IsolatedParser,
     ParserLimits,
 )
-from midigpt_core.corpus.tally import MAX_EXAMPLES, Tally
+from midigpt_core.corpus.tally import Tally, merge_examples
 from midigpt_core.corpus.writer import ShardWriter
 from midigpt_core.errors import ComponentError, CorpusError, DataError, MidigptError
 from midigpt_core.plugins import build as build_component
@@ -253,16 +253,12 @@ def _present(folder: Path) -> Sidecar | None:
 
 def _report(results: Sequence[_Result], seconds: float) -> BuildReport:
     counts: Counter[str] = Counter()
-    examples: dict[str, list[str]] = {}
     for result in results:
         counts.update(result.sidecar.counts)
-        for reason, rows in result.sidecar.examples.items():
-            listed = examples.setdefault(reason, [])
-            listed += [f"{result.source}: {row}" for row in rows[: MAX_EXAMPLES - len(listed)]]
     return BuildReport(
         shards=[result.data_path for result in results],
         counts=dict(counts),
-        examples=examples,
+        examples=merge_examples((result.source, result.sidecar.examples) for result in results),
         built=sum(result.is_new for result in results),
         seconds=seconds,
     )

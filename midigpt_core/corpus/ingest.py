@@ -14,8 +14,6 @@ from midigpt_core.records import PieceTable
 from midigpt_core.score.columns import content_hashes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from midigpt_core.contracts import RowBatch
     from midigpt_core.records import BoolArray, Int8Array, Int64Array, ScoreColumns, UInt8Array
     from midigpt_core.score.reading import ReadResult
@@ -82,8 +80,8 @@ def _track_nomml(columns: ScoreColumns, levels: pa.Array | None) -> Int8Array:
     piece = np.repeat(np.arange(columns.num_pieces), per_piece)
     index = np.arange(num_tracks) - columns.track_offsets[piece]
     has_notes = _cells_per_track(columns, index) > 0
-    noted_before = np.cumsum(has_notes) - has_notes
-    rank = noted_before - noted_before[np.minimum(columns.track_offsets[piece], num_tracks - 1)]
+    noted_before: Int64Array = np.cumsum(has_notes) - has_notes
+    rank: Int64Array = noted_before - noted_before[np.minimum(columns.track_offsets[piece], num_tracks - 1)]
     noted = np.bincount(piece, weights=has_notes, minlength=columns.num_pieces).astype(np.int64)
     skips = (lengths == noted) & (lengths != per_piece)
     entry = np.where(skips[piece], np.where(has_notes, rank, lengths[piece]), index)
@@ -94,13 +92,13 @@ def _track_nomml(columns: ScoreColumns, levels: pa.Array | None) -> Int8Array:
     return result
 
 
-def _cells_per_track(columns: ScoreColumns, index: NDArray[np.int64]) -> NDArray[np.int64]:
+def _cells_per_track(columns: ScoreColumns, index: Int64Array) -> Int64Array:
     ends = columns.track_cell_end.astype(np.int64)
     starts = np.where(index == 0, 0, np.concatenate([[0], ends[:-1]]))
     return ends - starts
 
 
-def _lists(levels: pa.Array) -> tuple[Int64Array, Int64Array, NDArray[np.int64]]:
+def _lists(levels: pa.Array) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Start and length of each list in the values; nulls are empty lists and level -1."""
     lengths = pc.fill_null(pc.list_value_length(levels), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     values = pc.fill_null(pc.list_flatten(levels), _NO_LEVEL).to_numpy(zero_copy_only=False).astype(np.int64)

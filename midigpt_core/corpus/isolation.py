@@ -68,9 +68,6 @@ class ParserLimits:
         return self.memory_bytes + BYTES_PER_BYTE * size
 
 
-_Buffers = dict[str, "UInt8Array"]
-
-
 @frozen(eq=False)
 class _Rows:
     data: UInt8Array
@@ -168,7 +165,7 @@ class IsolatedParser:
         connection.sendall(header + chunks.tobytes() + offsets.tobytes())
         connection.sendall(rows.data[rows.offsets[first] : rows.offsets[end]])
 
-    def _receive(self, connection: socket.socket) -> _Buffers:
+    def _receive(self, connection: socket.socket) -> dict[str, memoryview]:
         (size,) = parse_worker.REPLY.unpack(_exactly(connection, parse_worker.REPLY.size))
         sizes: dict[str, int] = json.loads(_exactly(connection, size).tobytes())
         padded = {name: length + -length % parse_worker.ALIGNMENT for name, length in sizes.items()}
@@ -236,19 +233,25 @@ def _chunk_ends(offsets: Int64Array, first: int) -> list[int]:
     return ends
 
 
-def _exactly(connection: socket.socket, size: int) -> UInt8Array:
-    buffer = np.empty(size, np.uint8)
-    view = memoryview(buffer)
-    while len(view) > 0:
-        count = connection.recv_into(view)
+def _exactly(connection: socket.socket, size: int) -> memoryview:
+    """``size`` bytes; raises EOFError if the other side hangs up before."""
+    # NumPy's memory is aligned for every dtype, and is not cleared first.
+    content = np.empty(size, np.uint8).data
+    rest = content
+    while len(rest) > 0:
+        count = connection.recv_into(rest)
         if count == 0:
             raise EOFError
-        view = view[count:]
-    return buffer
+        rest = rest[count:]
+    return content
 
 
-def _to_result(buffers: Mapping[str, UInt8Array]) -> ReadResult:
-    return ReadResult(columns_from_buffers(buffers), buffers["status"], buffers["error_offset"].view(np.int64))
+def _to_result(buffers: Mapping[str, memoryview]) -> ReadResult:
+    return ReadResult(
+        columns_from_buffers(buffers),
+        np.frombuffer(buffers["status"], np.uint8),
+        np.frombuffer(buffers["error_offset"], np.int64),
+    )
 
 
 def _no_music(reason: int) -> ReadResult:

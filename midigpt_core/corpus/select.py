@@ -19,7 +19,7 @@ from midigpt_core.corpus.status import KEPT
 from midigpt_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from midigpt_core.contracts import Encoder
@@ -43,6 +43,10 @@ class Verdict(IntEnum):
     NO_WINDOW = 5  #: no window in which enough tracks have notes in enough bars
 
 
+def _distinct(sizes: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(sizes)))
+
+
 @frozen(kw_only=True)
 class SelectionLimits:
     """What a piece must offer.
@@ -54,7 +58,7 @@ class SelectionLimits:
     min_bars: int
     min_tracks: int
     #: Window sizes in bars.
-    window_sizes: tuple[int, ...] = field(converter=lambda sizes: tuple(sorted(set(sizes))))
+    window_sizes: tuple[int, ...] = field(converter=_distinct)
     min_fill_ratio: float
 
 

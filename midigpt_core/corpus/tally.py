@@ -12,7 +12,7 @@ from midigpt_core.corpus.format import Totals
 from midigpt_core.corpus.status import KEPT, status_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from midigpt_core.records import Int64Array, PieceTable, ScoreColumns
 
@@ -61,6 +61,16 @@ class Tally:
             identity = pieces.id_bytes[start:end].tobytes().decode("utf-8", "replace")
             at = f", byte {error_offset[index]}" if error_offset[index] >= 0 else ""
             examples.append(f"row {pieces.row[index]}{f' ({identity})' if identity else ''}{at}")
+
+
+def merge_examples(shards: Iterable[tuple[str, Mapping[str, list[str]]]]) -> dict[str, list[str]]:
+    """The first few examples for each reason over several shards (source, examples), each with its file."""
+    merged: dict[str, list[str]] = {}
+    for source, examples in shards:
+        for reason, rows in examples.items():
+            listed = merged.setdefault(reason, [])
+            listed += [f"{source}: {row}" for row in rows[: MAX_EXAMPLES - len(listed)]]
+    return merged
 
 
 def _count_programs(columns: ScoreColumns) -> dict[str, int]:

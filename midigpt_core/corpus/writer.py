@@ -172,7 +172,7 @@ def _find_buffers(file: memoryview) -> tuple[Buffer, ...]:
     whole = pa.py_buffer(file)
     batch = pa.ipc.open_file(whole).get_batch(0)
     # Arrow puts a validity buffer (here always absent) before each array's own buffers, and a list's before its items'.
-    found = []
+    found: list[pa.Buffer | None] = []
     for array in batch.columns:
         buffers = array.buffers()
         is_list = pa.types.is_large_list(array.type)
