@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.config.structure import structure_class
-from midigpt_core.errors import ComponentError, ConfigError, MidigptError, PluginError, unknown_name
+from midigpt_core.errors import ComponentError, ConfigError, MidigptError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +21,7 @@ def import_target(target: str, import_paths: Sequence[str] = ()) -> Any:
         if path not in sys.path:
             sys.path.append(path)
     module_name, _, attribute = target.partition(":")
-    module = importlib.import_module(module_name)
-    try:
-        return getattr(module, attribute)
-    except AttributeError as error:
-        names = [name for name in vars(module) if not name.startswith("_")]
-        raise PluginError(f"{target}: {unknown_name('attribute', attribute, names)}") from error
+    return getattr(importlib.import_module(module_name), attribute)
 
 
 def structure_options(ref: ComponentRef) -> Any:

@@ -149,7 +149,7 @@ def _conflict(entries: Sequence[PluginEntry]) -> str:
     ways = " or ".join(
         f"--no-plugin {entry.name}" if entry.folder else f"--plugin {entry.distribution}" for entry in entries
     )
-    return f"plugin name {entries[0].name!r} is claimed by {origins}. Use {ways}."
+    return f"plugin name {entries[0].name!r} is claimed by {origins}, so none of them is used. Use {ways}."
 
 
 def _mark_conflicts(entries: list[PluginEntry]) -> Iterator[PluginEntry]:
@@ -162,7 +162,7 @@ def _mark_conflicts(entries: list[PluginEntry]) -> Iterator[PluginEntry]:
         if not entry.is_active or len(rivals) == 1 or entry.is_bundled:
             yield entry
         elif any(rival.is_bundled for rival in rivals):
-            reason = f"plugin name {entry.name!r} is reserved for the bundled plugin. Rename it in {entry.origin}."
+            reason = f"plugin name {entry.name!r} of {entry.origin} is reserved for a bundled plugin. Rename it."
             if entry.requested:
                 raise PluginError(reason)
             yield evolve(entry, status="conflict", reason=reason)

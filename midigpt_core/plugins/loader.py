@@ -61,8 +61,10 @@ def load(entries: Iterable[PluginEntry]) -> tuple[pluggy.PluginManager, dict[Plu
         try:
             register(manager, entry)
         except Rejected as rejection:
+            told = entry.status == "conflict" and str(rejection) in set_aside.values()
             set_aside[entry] = str(rejection)
-            report(entry, rejection)
+            if not told:
+                report(entry, rejection)
     return manager, set_aside
 
 
@@ -95,15 +97,16 @@ def implementations(manager: pluggy.PluginManager, entry: PluginEntry, hook: str
 
 def report(entry: PluginEntry, rejection: Rejected) -> None:
     """Warn that a plugin is set aside; for one that was asked for, raise :class:`PluginError`."""
-    cause = str(rejection).rstrip(".")
+    cause = str(rejection)
+    cause = cause if cause.endswith((".", "?")) else f"{cause}."
     if entry.requested:
-        raise PluginError(f"{entry} cannot be used: {cause}. Repair it, or run without --plugin {entry.name}.") from (
+        raise PluginError(f"{entry} cannot be used: {cause} Repair it, or run without --plugin {entry.name}.") from (
             rejection.__cause__ or rejection
         )
     if entry.status == "conflict":
-        _log.warning("%s is set aside: %s.", entry, cause)
+        _log.warning("%s", cause)
     else:
-        _log.warning("%s is set aside: %s. Repair or uninstall it, or pass --no-plugin %s.", entry, cause, entry.name)
+        _log.warning("%s is set aside: %s Repair or uninstall it, or pass --no-plugin %s.", entry, cause, entry.name)
 
 
 def _import(entry: PluginEntry) -> ModuleType:
