@@ -1,7 +1,7 @@
 """A block: 64 rows of tokens as a pure function of (seed, block index).
 
-Documents are drawn one after another until the next would overflow the block's budget of tokens; that one is not
-taken. Packing the whole set at once wastes far less than filling row by row, and leaves every document its chance.
+A block holds the first documents of its sequence of draws, as many as its rows can take together. Packing 64 rows at
+once wastes far less than filling row by row; and since the documents are a prefix, none is passed over for its length.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from attrs import field, frozen
 
 from midigpt_core.contracts import status_name
-from midigpt_core.data.packing import LEFT_OVER, best_fit, fill_rows
+from midigpt_core.data.packing import fill_rows, fit_longest_prefix
 from midigpt_core.errors import DataError
 from midigpt_core.keys import Stage, bits, derive
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from midigpt_core.records import Int32Array, Int64Array, PackedBatch, UInt8Array, UInt64Array
 
 ROWS_PER_BLOCK = 64
-#: Share of a block's tokens that documents are drawn for. With less, rows are padded; with more, documents are left
-#: over, the long ones first, and the stream is no longer fair.
-FILL_TARGET = 0.998
 #: A corpus of which so many draws in a row give no token is refused.
 _MOST_USELESS_DRAWS = 4096
 _NO_WINDOW = 255
@@ -38,10 +35,8 @@ class BlockReport:
     """What became of a block's draws; the counts of ``statuses`` add up to ``draws``."""
 
     draws: int
-    #: Documents in the rows.
+    #: Documents, all of them in the rows.
     documents: int
-    #: Documents that no row had room for.
-    leftovers: int
     #: Tokens in the rows, and positions without one.
     tokens: int
     padding: int
@@ -51,14 +46,14 @@ class BlockReport:
 
 @frozen(eq=False, kw_only=True)
 class BlockDocuments:
-    """The D documents of a block, in the order in which they were drawn and stand within their row."""
+    """The D documents of a block, in the order in which they were drawn; within a row they keep it."""
 
     piece: Int64Array
     start_bar: Int32Array
     num_bars: Int32Array
     #: int64[D], tokens.
     length: Int64Array
-    #: int32[D], row within the block, :data:`midigpt_core.data.packing.LEFT_OVER` without one.
+    #: int32[D], row within the block.
     row: Int32Array
 
 
@@ -102,55 +97,49 @@ class BlockMaker:
 
     def make(self, index: int) -> Block:
         """Block ``index``. Raises :class:`DataError` if the corpus gives no tokens."""
-        row_length = self._settings.max_seq_len
         key = derive(self._settings.seed, Stage.PACK, index)
-        draws = self._draw(key)
+        draws, rows = self._draw(key)
         usable = draws.length > 0
-        length = draws.length[usable]
-        if self._settings.packing:
-            rows = best_fit(length, ROWS_PER_BLOCK, row_length)
-        else:
-            rows = np.arange(len(length), dtype=np.int32)
         # Packing puts the longest documents into the first rows; shuffled, every row is like any other.
         shuffled = np.argsort(bits(derive(key, Stage.MIX), ROWS_PER_BLOCK)[0], kind="stable").astype(np.int32)
-        rows = np.where(rows == LEFT_OVER, LEFT_OVER, shuffled[rows]).astype(np.int32)
-        batch = fill_rows(
-            tokens=np.concatenate(draws.tokens),
-            role=np.concatenate(draws.role),
-            offsets=np.concatenate([[0], np.cumsum(length)]),
-            rows=rows,
-            row_index=index * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK, dtype=np.int64),
-            row_length=row_length,
-        )
         documents = BlockDocuments(
             piece=draws.piece[usable],
             start_bar=draws.start_bar[usable],
             num_bars=draws.num_bars[usable],
-            length=length,
-            row=rows,
+            length=draws.length[usable],
+            row=shuffled[rows],
+        )
+        batch = fill_rows(
+            tokens=np.concatenate(draws.tokens),
+            role=np.concatenate(draws.role),
+            offsets=np.concatenate([[0], np.cumsum(documents.length)]),
+            rows=documents.row,
+            row_index=index * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK, dtype=np.int64),
+            row_length=self._settings.max_seq_len,
         )
         return Block(index=index, batch=batch, documents=documents, report=self._report(draws, documents))
 
-    def _draw(self, key: UInt64Array) -> _Draws:
-        """The draws of a block, up to the one that would overflow it."""
-        if self._settings.packing:
-            budget = int(ROWS_PER_BLOCK * self._settings.max_seq_len * FILL_TARGET)
-        else:
-            budget = ROWS_PER_BLOCK
+    def _draw(self, key: UInt64Array) -> tuple[_Draws, Int32Array]:
+        """The draws of a block and the rows of their documents."""
+        capacity = ROWS_PER_BLOCK * self._settings.max_seq_len if self._settings.packing else ROWS_PER_BLOCK
         chunks: list[_Draws] = []
         drawn = spent = 0
-        while True:
-            chunk = self._encode(key, drawn, self._chunk_size(budget - spent))
-            cost = np.cumsum(chunk.length if self._settings.packing else chunk.length > 0)
-            self._mean_length = max(1.0, 0.8 * self._mean_length + 0.2 * float(chunk.length.mean()))
-            taken = int(np.searchsorted(cost, budget - spent, side="right"))
+        while spent <= capacity:
+            chunk = self._encode(key, drawn, self._chunk_size(capacity - spent))
             chunks.append(chunk)
-            if taken < len(cost):
-                return _join(chunks, drawn + taken)
-            drawn += len(cost)
-            spent += int(cost[-1])
+            drawn += len(chunk.length)
+            spent += int(chunk.length.sum() if self._settings.packing else (chunk.length > 0).sum())
+            self._mean_length = max(1.0, 0.8 * self._mean_length + 0.2 * float(chunk.length.mean()))
             if spent == 0 and drawn >= _MOST_USELESS_DRAWS:
                 raise DataError(self._explain_useless(_join(chunks, drawn)))
+        draws = _join(chunks, drawn)
+        usable = np.flatnonzero(draws.length > 0)
+        if self._settings.packing:
+            rows = fit_longest_prefix(draws.length[usable], ROWS_PER_BLOCK, self._settings.max_seq_len)
+        else:
+            rows = np.arange(ROWS_PER_BLOCK, dtype=np.int32)
+        # More than the capacity was drawn, so there is a document after the last that fits; the block ends before it.
+        return _join(chunks, int(usable[len(rows)])), rows
 
     def _chunk_size(self, remaining: int) -> int:
         draws = remaining / self._mean_length if self._settings.packing else remaining
@@ -182,12 +171,10 @@ class BlockMaker:
         )
 
     def _report(self, draws: _Draws, documents: BlockDocuments) -> BlockReport:
-        packed = documents.row != LEFT_OVER
-        tokens = int(documents.length[packed].sum())
+        tokens = int(documents.length.sum())
         return BlockReport(
             draws=len(draws.status),
-            documents=int(packed.sum()),
-            leftovers=int((~packed).sum()),
+            documents=len(documents.length),
             tokens=tokens,
             padding=ROWS_PER_BLOCK * self._settings.max_seq_len - tokens,
             statuses=_count_statuses(draws.status),

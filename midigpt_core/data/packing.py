@@ -1,4 +1,4 @@
-"""Documents into rows: best-fit decreasing over the rows of a block."""
+"""Documents into rows: as many of a sequence as best-fit decreasing packs without leaving one over."""
 
 from __future__ import annotations
 
@@ -24,6 +24,25 @@ def best_fit(lengths: Int64Array, num_rows: int, row_length: int) -> Int32Array:
     """
     rows = np.empty(len(lengths), dtype=np.int32)
     best_fit_native(lengths, num_rows=num_rows, row_length=row_length, rows=rows)
+    return rows
+
+
+def fit_longest_prefix(lengths: Int64Array, num_rows: int, row_length: int) -> Int32Array:
+    """The rows of the first K documents, int32[K], for the largest K that bisection finds to leave none over.
+
+    A longer prefix could fill the rows better only by leaving documents out, the short ones first.
+    """
+    # The search starts from what the rows' tokens allow, so documents far behind do not change its steps.
+    count = int(np.searchsorted(np.cumsum(lengths), num_rows * row_length, side="right"))
+    fitting, too_many = 0, count + 1
+    rows = np.zeros(0, dtype=np.int32)
+    while fitting + 1 < too_many:
+        attempt = best_fit(lengths[:count], num_rows, row_length)
+        if (attempt == LEFT_OVER).any():
+            too_many = count
+        else:
+            fitting, rows = count, attempt
+        count = (fitting + too_many) // 2
     return rows
 
 

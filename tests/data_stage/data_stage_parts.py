@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 
 from midigpt_core.components import ComponentRef
-from midigpt_core.contracts import Encoder, EncoderContext
+from midigpt_core.contracts import Encoder, EncoderContext, MaskContext
+from midigpt_core.corpus.format import DATA_NAME
+from midigpt_core.corpus.tally import Tally
+from midigpt_core.corpus.writer import ShardWriter
+from midigpt_core.data.stream import StreamSpec, TokenStream
+from midigpt_core.plugins import build
 from midigpt_core.records import (
     Corpus,
     CorpusShard,
@@ -21,6 +29,9 @@ from midigpt_core.records import (
     Vocabulary,
     WindowBatch,
 )
+
+if TYPE_CHECKING:
+    from midigpt_core.data.settings import StreamSettings
 
 #: A piece as the bars that hold notes, per track, and its number of bars.
 Piece = tuple[int, Sequence[Sequence[int]]]
@@ -106,6 +117,8 @@ class EchoOptions:
     foreign_on: int = -1
     #: Kill the process at this piece.
     die_on: int = -1
+    #: Raise if one of these modules is imported in this process.
+    forbidden_modules: list[str] = field(factory=list)
 
 
 class EchoEncoder(Encoder):
@@ -138,10 +151,9 @@ class EchoEncoder(Encoder):
         if (windows.piece == options.raise_on).any():
             raise ArithmeticError("this piece is too difficult")
         if (windows.piece == options.die_on).any():
-            import os
-            import signal
-
             os.kill(os.getpid(), signal.SIGKILL)
+        if imported := sorted(set(options.forbidden_modules) & set(sys.modules)):
+            raise RuntimeError(f"imported here: {imported}")
         tracks = (windows.tracks >= 0).sum(axis=1)
         mixed = fingerprint(windows)
         normal = np.sin(mixed * 12.9898) + np.sin(mixed * 78.233) + np.sin(mixed * 37.719)
@@ -152,7 +164,7 @@ class EchoEncoder(Encoder):
         start = np.repeat(mixed - offsets[:-1], length)
         tokens = ((start + np.arange(offsets[-1])) % VOCABULARY).astype(np.int32)
         if (windows.piece == options.foreign_on).any():
-            tokens[offsets[:-1][windows.piece == options.foreign_on]] = VOCABULARY
+            tokens[offsets[:-1][(windows.piece == options.foreign_on) & (length > 0)]] = VOCABULARY
         return TokenBatch(
             tokens=tokens,
             offsets=offsets,
@@ -172,16 +184,16 @@ def fingerprint(windows: WindowBatch) -> np.ndarray:
     weight = places[:, None] * 31 + bars * 7
     parts = (
         windows.piece * 1009
-        + windows.start_bar * 917
-        + windows.num_bars * 53
+        + windows.start_bar.astype(np.int64) * 917
+        + windows.num_bars.astype(np.int64) * 53
         + ((windows.tracks + 1) * places * 13).sum(axis=1)
         + (windows.infill * weight).sum(axis=(1, 2)) * 3
         + (windows.hidden * weight).sum(axis=(1, 2)) * 5
-        + windows.transpose * 211
+        + windows.transpose.astype(np.int64) * 211
         + np.nan_to_num(windows.velocity_scale * 10_007).astype(np.int64)
-        + windows.genre * 1301
-        + windows.use_velocity * 1511
-        + windows.use_microtiming * 1777
+        + windows.genre.astype(np.int64) * 1301
+        + windows.use_velocity.astype(np.int64) * 1511
+        + windows.use_microtiming.astype(np.int64) * 1777
     )
     return np.asarray(parts, dtype=np.int64) % 1_000_003
 
@@ -213,3 +225,34 @@ def mask_ref(name: str = "mixed") -> ComponentRef:
         target=f"midigpt_masking.{module}:build",
         options_class=f"midigpt_masking.{module}:{name.capitalize()}Options",
     )
+
+
+def spec_of(
+    num_pieces: int, settings: StreamSettings, shards: Sequence[Path] = (), mask: str | None = "mixed", **options: Any
+) -> StreamSpec:
+    """A stream over the first ``num_pieces`` pieces with the echo encoder."""
+    return StreamSpec(
+        shards=tuple(shards),
+        pieces=np.arange(num_pieces, dtype=np.int64),
+        encoder=encoder_ref(**options),
+        mask=None if mask is None else mask_ref(mask),
+        settings=settings,
+    )
+
+
+def open_in_memory(corpus: Corpus, spec: StreamSpec, mask: Any = None) -> TokenStream:
+    """The stream of ``spec`` over a corpus without files; ``mask`` stands in for the strategy that it names."""
+    if mask is None and spec.mask is not None:
+        mask = build(spec.mask, MaskContext())
+    return TokenStream(spec=spec, corpus=corpus, encoder=build(spec.encoder, EncoderContext()), mask=mask)
+
+
+def write_corpus(folder: Path, corpus: Corpus) -> list[Path]:
+    """The corpus as files; returns the shards' data files."""
+    paths = []
+    for number, shard in enumerate(corpus.shards):
+        with ShardWriter(folder / str(number)) as writer:
+            writer.add(shard.columns, shard.pieces)
+            writer.commit(source=shard.source, fingerprint=str(number), tally=Tally())
+        paths.append(folder / str(number) / DATA_NAME)
+    return paths
