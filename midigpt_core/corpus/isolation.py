@@ -163,7 +163,7 @@ class IsolatedParser:
         timeout_s, memory_bytes = self._limits.timeout(largest), self._limits.memory(largest)
         header = parse_worker.REQUEST.pack(end - first, len(chunks), int(offsets[-1]), threads, timeout_s, memory_bytes)
         connection.sendall(header + chunks.tobytes() + offsets.tobytes())
-        connection.sendall(rows.data[rows.offsets[first] : rows.offsets[end]])
+        connection.sendall(rows.data[rows.offsets[first] : rows.offsets[end]].data)
 
     def _receive(self, connection: socket.socket) -> dict[str, memoryview]:
         (size,) = parse_worker.REPLY.unpack(_exactly(connection, parse_worker.REPLY.size))
@@ -175,8 +175,6 @@ class IsolatedParser:
         for name, length in sizes.items():
             buffers[name] = content[start : start + length]
             start += padded[name]
-        if parse_worker.RAISED in buffers:
-            raise RuntimeError(f"the parser raised:\n{buffers[parse_worker.RAISED].tobytes().decode()}")
         return buffers
 
     def _connect(self) -> socket.socket:
@@ -206,7 +204,12 @@ class IsolatedParser:
         if os.WIFSIGNALED(ended):
             number = os.WTERMSIG(ended)
             return status.TIMEOUT if number == signal.SIGALRM else status.crashed(number)
-        return status.MEMORY if os.WEXITSTATUS(ended) == parse_worker.MEMORY_EXIT else status.EXITED
+        code = os.WEXITSTATUS(ended)
+        if code == parse_worker.RAISED_EXIT:
+            raise RuntimeError(
+                "the parser raised an exception, which is a bug of the parser; its traceback stands above"
+            )
+        return status.MEMORY if code == parse_worker.MEMORY_EXIT else status.EXITED
 
     def _raise_ended(self) -> NoReturn:
         code = self._process.wait()

@@ -21,9 +21,8 @@ import signal
 import socket
 import struct
 import sys
-import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +35,8 @@ ENDED = struct.Struct("<i")
 ALIGNMENT = 8
 #: Exit code of a child whose parser ran out of memory.
 MEMORY_EXIT = 77
-#: Key of a reply that holds, instead of buffers, the traceback of an exception that the parser raised.
-RAISED = "raised"
+#: Exit code of a child whose parser raised an exception; the interpreter has printed it.
+RAISED_EXIT = 1
 
 
 def main(control_fd: int, parser: dict[str, Any]) -> None:
@@ -54,7 +53,8 @@ def main(control_fd: int, parser: dict[str, Any]) -> None:
             child = os.fork()
             if child == 0:
                 control.close()
-                _serve_and_exit(socket.socket(fileno=descriptors[0]), parse)
+                _serve(socket.socket(fileno=descriptors[0]), parse)
+                os._exit(0)
             os.close(descriptors[0])
             _, status = os.waitpid(child, 0)
             control.sendall(ENDED.pack(status))
@@ -71,24 +71,18 @@ def load(module: str, file: str, function: str, sys_path: list[str]) -> Any:
     return getattr(loaded, function)
 
 
-def _serve_and_exit(connection: socket.socket, parse: Any) -> NoReturn:
-    """Answer until the other side hangs up. Leaves the process: a child must not run on into its parent's loop."""
-    code = 1
-    try:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while _answer(connection, parse):
-                pass
-        code = 0
-    except MemoryError:
-        code = MEMORY_EXIT
-    finally:
-        os._exit(code)
+def _serve(connection: socket.socket, parse: Any) -> None:
+    """Answer until the other side hangs up."""
+    with contextlib.suppress(EOFError):
+        try:
+            while True:
+                _answer(connection, parse)
+        except MemoryError:
+            os._exit(MEMORY_EXIT)
 
 
-def _answer(connection: socket.socket, parse: Any) -> bool:
+def _answer(connection: socket.socket, parse: Any) -> None:
     header = _receive(connection, REQUEST.size)
-    if not header:
-        return False
     rows, chunks, size, threads, timeout_s, memory_bytes = REQUEST.unpack(header)
     ends = _receive(connection, 8 * chunks).cast("q")
     offsets = _receive(connection, 8 * (rows + 1)).cast("q")
@@ -96,19 +90,9 @@ def _answer(connection: socket.socket, parse: Any) -> bool:
     start = 0
     for end in ends:
         with _limits(timeout_s, memory_bytes):
-            reply = _parse(parse, data, offsets[start : end + 1], threads)
-        _send(connection, reply)
+            buffers = parse(data, offsets[start : end + 1], threads)
+        _send(connection, {name: memoryview(buffer).cast("B") for name, buffer in buffers.items()})
         start = end
-    return True
-
-
-def _parse(parse: Any, data: memoryview, offsets: memoryview, threads: int) -> dict[str, memoryview]:
-    try:
-        return {name: memoryview(buffer).cast("B") for name, buffer in parse(data, offsets, threads).items()}
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - a parser that raises is a bug, and its traceback goes to whoever asked
-        return {RAISED: memoryview(traceback.format_exc().encode())}
 
 
 @contextlib.contextmanager
@@ -125,13 +109,13 @@ def _limits(timeout_s: float, memory_bytes: int) -> Iterator[None]:
 
 
 def _receive(connection: socket.socket, size: int) -> memoryview:
-    """Exactly ``size`` bytes; none at all if the other side hung up."""
+    """Exactly ``size`` bytes; raises EOFError if the other side hangs up."""
     buffer = memoryview(bytearray(size))
     done = 0
     while done < size:
         count = connection.recv_into(buffer[done:])
         if count == 0:
-            return memoryview(b"")
+            raise EOFError
         done += count
     return buffer
 
