@@ -158,9 +158,11 @@ py::list domains(const Codebook& book) {
   return out;
 }
 
-py::list attribute_names(const Codebook& book) {
+py::list attributes(const Codebook& book) {
   py::list out;
-  for (const vocab::AttributeControl& control : book.controls()) out.append(vocab::attribute_name(control));
+  for (const vocab::AttributeControl& control : book.controls()) {
+    out.append(py::make_tuple(vocab::attribute_name(control), vocab::token_spelling(control)));
+  }
   return out;
 }
 
@@ -376,8 +378,8 @@ PYBIND11_MODULE(_encoder, m) {
   py::class_<Codebook, std::shared_ptr<Codebook>>(m, "Codebook")
       .def(py::init(&make_codebook), py::arg("settings"))
       .def_property_readonly("vocab_size", &Codebook::vocab_size)
-      .def_property_readonly("domains", &domains)
-      .def_property_readonly("attribute_names", &attribute_names);
+      .def_property_readonly("domains", &domains, "(canonical type, size), in the order of their ids.")
+      .def_property_readonly("attributes", &attributes, "(name, token type as its control spells it), the K axis.");
   py::class_<NativeCorpus>(m, "Corpus")
       .def(py::init<const py::sequence&, const py::array&>(), py::arg("shards"), py::arg("piece_offsets"));
   m.def("encode_batch", &encode_batch, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),

@@ -95,37 +95,35 @@ DocumentWriter::Progress DocumentWriter::write_track(std::size_t index) {
 
 DocumentWriter::Progress DocumentWriter::write_bar(std::size_t index, std::size_t bar) {
   const Track& track = window_->tracks()[index];
-  const auto begin = static_cast<std::size_t>(position());
+  const std::int64_t begin = position();
+  const BodyKind body = body_kind(track, bar);
   write_clamped(TokenType::Bar, 0);
-  const bool removed = request_->is_hidden(track.slot, bar) && request_->hidden_as == HiddenAs::Removed;
-  if (!removed) write_attributes(book_.bar_attributes(), index, 1 + bar);
+  if (body != BodyKind::Removed) write_attributes(book_.bar_attributes(), index, 1 + bar);
   if (book_.has(TokenType::TimeSig) && !book_.settings().time_signatures.empty()) {
-    std::int32_t value = 0;
-    const Progress progress = time_signature(window_->bars(track)[bar].signature, value);
-    if (progress != Progress::Ok) return progress;
+    const std::int32_t value = time_signature(window_->bars(track)[bar].signature);
+    if (value < 0) return Progress::UnsupportedSignature;
     write_clamped(TokenType::TimeSig, value);
   }
-  if (!removed) {
-    if (const Progress progress = write_body(index, bar, begin); progress != Progress::Ok) return progress;
+  if (body == BodyKind::Placeholder) write_clamped(TokenType::FillInPlaceholder, 0);
+  if (body == BodyKind::MaskToken) write_clamped(TokenType::MaskBar, 0);
+  if (body == BodyKind::Notes) {
+    if (const Progress progress = write_notes(window_->notes(track, bar), track.drum); progress != Progress::Ok) {
+      return progress;
+    }
   }
   write_clamped(TokenType::BarEnd, 0);
+  if (body == BodyKind::Span) spans_.push_back({document_, begin, position()});
   return end_of_unit();
 }
 
 // The first rule that applies decides (C.4).
-DocumentWriter::Progress DocumentWriter::write_body(std::size_t index, std::size_t bar, std::size_t bar_start) {
-  const Track& track = window_->tracks()[index];
+DocumentWriter::BodyKind DocumentWriter::body_kind(const Track& track, std::size_t bar) const {
   const bool hidden = request_->is_hidden(track.slot, bar);
-  if (request_->infilled(track.slot, bar)) {
-    write_clamped(TokenType::FillInPlaceholder, 0);
-  } else if (hidden && request_->hidden_as == HiddenAs::Span) {
-    spans_.push_back({document_, static_cast<std::int64_t>(bar_start), position()});
-  } else if (hidden && book_.has(TokenType::MaskBar)) {
-    write_clamped(TokenType::MaskBar, 0);
-  } else {
-    return write_notes(window_->notes(track, bar), track.drum);
-  }
-  return Progress::Ok;
+  if (hidden && request_->hidden_as == HiddenAs::Removed) return BodyKind::Removed;
+  if (request_->infilled(track.slot, bar)) return BodyKind::Placeholder;
+  if (hidden && request_->hidden_as == HiddenAs::Span) return BodyKind::Span;
+  if (hidden && book_.has(TokenType::MaskBar)) return BodyKind::MaskToken;
+  return BodyKind::Notes;
 }
 
 DocumentWriter::Progress DocumentWriter::write_fills() {
@@ -229,17 +227,14 @@ DocumentWriter::Progress DocumentWriter::write_switch(TokenType type, bool on) {
   return Progress::Ok;
 }
 
-DocumentWriter::Progress DocumentWriter::time_signature(const vocab::TimeSignature& signature, std::int32_t& value) {
+std::int32_t DocumentWriter::time_signature(const vocab::TimeSignature& signature) {
   // Neighbouring bars mostly share their signature.
   if (last_signature_value_ < 0 || signature.numerator != last_signature_.numerator ||
       signature.denominator != last_signature_.denominator) {
-    const auto found = book_.time_signature(signature);
-    if (!found) return Progress::UnsupportedSignature;
     last_signature_ = signature;
-    last_signature_value_ = *found;
+    last_signature_value_ = book_.time_signature(signature).value_or(-1);
   }
-  value = last_signature_value_;
-  return Progress::Ok;
+  return last_signature_value_;
 }
 
 DocumentWriter::Progress DocumentWriter::end_of_unit() {

@@ -59,18 +59,20 @@ class DocumentWriter {
 
  private:
   enum class Progress : std::uint8_t { Ok, Full, UnsupportedSignature, UnsupportedValue };
+  enum class BodyKind : std::uint8_t { Removed, Placeholder, Span, MaskToken, Notes };
 
   Progress write_header();
   Progress write_track(std::size_t index);
   Progress write_bar(std::size_t index, std::size_t bar);
-  Progress write_body(std::size_t index, std::size_t bar, std::size_t bar_start);
+  [[nodiscard]] BodyKind body_kind(const Track& track, std::size_t bar) const;
   Progress write_notes(std::span<const Note> notes, bool drum);
   Progress write_fills();
   void write_attributes(std::span<const vocab::WrittenAttribute> attributes, std::size_t index, std::size_t row);
   // One token if its type is in the vocabulary, with the value taken into its domain.
   void write_clamped(vocab::TokenType type, std::int64_t value);
   Progress write_switch(vocab::TokenType type, bool on);
-  Progress time_signature(const vocab::TimeSignature& signature, std::int32_t& value);
+  // The value of a signature, -1 if the encoder has none.
+  std::int32_t time_signature(const vocab::TimeSignature& signature);
   [[nodiscard]] std::int64_t position() const { return static_cast<std::int64_t>(tokens_.size() - start_); }
   // Remembers that the document may end here; whether it still may grow.
   Progress end_of_unit();

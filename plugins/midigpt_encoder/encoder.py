@@ -48,7 +48,7 @@ class MidigptEncoder(Encoder):
             type_names=tuple(names),
             type_of=np.repeat(np.array([numbers[name] for name, _ in codebook.domains], np.uint8), sizes),
             value_of=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
-            attributes=tuple(codebook.attribute_names),
+            attributes=tuple(name for name, _ in codebook.attributes),
         )
 
     @cached_property
@@ -61,7 +61,7 @@ class MidigptEncoder(Encoder):
             "genre": bool(self.config.genre_groups) and "Genre" in types,
             "use_velocity": self.config.switchable_velocity and "UseVelocity" in types,
             "use_microtiming": self.config.switchable_microtiming and "UseMicrotiming" in types,
-            "nomml": "nomml" in self.config.codebook.attribute_names,
+            "nomml": "nomml" in self.vocabulary.attributes,
         }
         return frozenset(name for name, present in capabilities.items() if present)
 
