@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import torch
 
-from midigpt_core.contracts import ArchitectureContext, Bundle, EncoderContext
+from midigpt_core.contracts import ArchitectureContext, Bundle, BundleHeader, EncoderContext
 from midigpt_core.errors import CheckpointError, ConfigError, PluginError
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.plugins.building import import_target
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from midigpt_core.components import ComponentRef
-    from midigpt_core.contracts import BundleHeader, Encoder
+    from midigpt_core.contracts import Encoder
 
 
 def encoder_ref(header: BundleHeader) -> ComponentRef:
@@ -72,6 +72,12 @@ def build_model(header: BundleHeader, *, device: torch.device | str = "cpu") -> 
             model.to(dtypes.pop())
         model.load_state_dict(dict(header.state_dict), strict=True)
     return model.to(device).eval()
+
+
+def with_weights(header: BundleHeader, state_dict: Mapping[str, Tensor]) -> Bundle:
+    """The bundle of ``header`` with these weights."""
+    fields = {field.name: getattr(header, field.name) for field in attrs.fields(BundleHeader)}
+    return Bundle(**fields, state_dict=state_dict)
 
 
 def check_encoder(header: BundleHeader, path: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
 
 
-def provenance(
+def provenance_of(
     components: Iterable[ComponentRef],
     *,
     corpus: str = "",

@@ -42,6 +42,8 @@ _STORAGES = {
 _MAX_DIMENSIONS = 8
 #: Of the zip's directory: some 40,000 entries, where a 48-layer GPT-2 has 600 tensors.
 _MAX_DIRECTORY_BYTES = 4 << 20
+#: TorchScript of a 48-layer GPT-2 has some 0.3 MiB of text.
+_MAX_PROGRAM_BYTES = 8 << 20
 _END_RECORD = struct.Struct("<4s4H2LH")
 _END_RECORD_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = struct.Struct("<4sLQL")
@@ -96,6 +98,13 @@ class TorchArchive:
             return read(self._record("data.pkl", MAX_PICKLE_BYTES), call=self._call, persistent=self._storage)
         except RefusedPickleError as error:
             raise CheckpointError(f"{self.path}: refused: {error}. Nothing in it was run. {_AGAIN}") from error
+
+    def program_text(self) -> str:
+        """The source of a TorchScript program, to be looked at, never run; empty if there is none."""
+        names = [name for name in self._sizes if name.startswith("code/") and name.endswith(".py")]
+        if sum(self._sizes[name] for name in names) > _MAX_PROGRAM_BYTES:
+            raise self._refused(f"its program is longer than {_MAX_PROGRAM_BYTES} bytes")
+        return "\n".join(self._record(name, _MAX_PROGRAM_BYTES).decode(errors="replace") for name in names)
 
     def tensor(self, stored: StoredTensor) -> Tensor:
         """The tensor on the CPU; tensors of one storage share memory, as they did when they were saved."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, Gpt2Size, check_tensors, is_old_buffer
 from midigpt_core.checkpoint.plain import parse_json, plain_mapping
-from midigpt_core.contracts import Bundle, BundleHeader
+from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import torch
     from torch import Tensor
+
+    from midigpt_core.contracts import Bundle
 
 logger = logging.getLogger(__name__)
 
@@ -97,17 +99,6 @@ def state_dict(
         logger.warning("%s: there is no %s, took the token embedding's weights for it", path, HEAD)
         state[HEAD] = state[EMBEDDING].clone()
     return state
-
-
-def bundle_of(header: BundleHeader, state: Mapping[str, Tensor]) -> Bundle:
-    return Bundle(
-        architecture=header.architecture,
-        architecture_config=header.architecture_config,
-        encoder=header.encoder,
-        encoder_config=header.encoder_config,
-        provenance=header.provenance,
-        state_dict=state,
-    )
 
 
 def _component_name(path: Path, field: str, value: object) -> str:

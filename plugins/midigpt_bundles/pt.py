@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from midigpt_bundles import fields
+from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.checkpoint.torch_archive import StoredTensor, TorchArchive, open_archive
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import atomic_writer
@@ -50,7 +51,7 @@ class PtFormat:
                 device=device,
                 dtype=dtype,
             )
-        return fields.bundle_of(header, state)
+        return with_weights(header, state)
 
     def save(self, bundle: Bundle, path: Path) -> None:
         content = {

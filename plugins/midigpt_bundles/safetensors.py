@@ -19,6 +19,7 @@ import torch
 from attrs import frozen
 
 from midigpt_bundles import fields
+from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.checkpoint.plain import parse_json
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import atomic_writer
@@ -85,7 +86,7 @@ class SafetensorsFormat:
                 device=device,
                 dtype=dtype,
             )
-        return fields.bundle_of(header, state)
+        return with_weights(header, state)
 
     def save(self, bundle: Bundle, path: Path) -> None:
         metadata = {key: _compact(value) for key, value in fields.fields_of(bundle, path).items()}

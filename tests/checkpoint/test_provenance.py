@@ -1,0 +1,54 @@
+"""What a bundle records of its making, and how that is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from midigpt_core import API_VERSION, __version__
+from midigpt_core.checkpoint import printable, provenance_of
+from midigpt_core.checkpoint.provenance import options_hash
+from midigpt_core.components import ComponentRef
+
+REF = ComponentRef(
+    kind="mask",
+    name="swing",
+    target="acme.swing:build",
+    options={"max_lookahead": 4},
+    plugin="acme",
+    distribution="midigpt-plugin-acme",
+    version="0.3",
+)
+
+
+def test_provenance_is_plain_and_names_every_part() -> None:
+    record = provenance_of([REF], corpus="ab12", steps=5000, metrics={"loss": 2.5, "broken": float("nan")})
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["midigpt_core"] == __version__
+    assert record["api"] == API_VERSION
+    assert re.fullmatch(r"3\.\d+\.\d+.*", record["python"])
+    assert re.match(r"\d+\.\d+", record["torch"])
+    assert record["corpus"] == "ab12"
+    assert record["steps"] == 5000
+    assert record["metrics"] == {"loss": 2.5}
+    assert record["components"]["mask"] == {
+        "name": "swing",
+        "plugin": "acme",
+        "distribution": "midigpt-plugin-acme",
+        "version": "0.3",
+        "options_sha256": options_hash({"max_lookahead": 4}),
+    }
+
+
+def test_the_options_hash_tells_options_apart_whatever_their_order() -> None:
+    assert options_hash({"a": 1, "b": 2}) == options_hash({"b": 2, "a": 1})
+    assert options_hash({"a": 1}) != options_hash({"a": 2})
+
+
+def test_nothing_shown_can_move_the_cursor() -> None:
+    hostile = "a\x1b[2Jb\r\nc\x07\x9bd\u202ee\u2066f\x00"
+    shown = printable(hostile)
+    assert shown.isprintable()
+    assert shown.replace(" ", "") == "a[2Jbcdef"
+    assert len(printable("x" * 10**6)) == 200
+    assert printable("Größe ♪ 音") == "Größe ♪ 音"
