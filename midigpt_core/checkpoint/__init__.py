@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from midigpt_core.checkpoint.assemble import architecture_ref, build_encoder, build_model, encoder_ref
     from midigpt_core.checkpoint.bundles import load_checkpoint, read_header, save_bundle
-    from midigpt_core.checkpoint.provenance import printable, provenance_of
     from midigpt_core.contracts import Bundle, BundleHeader
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "encoder_ref",
     "load_checkpoint",
     "printable",
-    "provenance_of",
     "read_header",
     "save_bundle",
 ]
@@ -39,7 +37,6 @@ _HOMES = {
     "encoder_ref": "midigpt_core.checkpoint.assemble",
     "load_checkpoint": "midigpt_core.checkpoint.bundles",
     "printable": "midigpt_core.checkpoint.provenance",
-    "provenance_of": "midigpt_core.checkpoint.provenance",
     "read_header": "midigpt_core.checkpoint.bundles",
     "save_bundle": "midigpt_core.checkpoint.bundles",
 }

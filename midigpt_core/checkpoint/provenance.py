@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
 
 
-def provenance_of(
+def provenance(
     components: Iterable[ComponentRef],
     *,
     corpus: str = "",

@@ -6,8 +6,7 @@ import json
 import re
 
 from midigpt_core import API_VERSION, __version__
-from midigpt_core.checkpoint import printable, provenance_of
-from midigpt_core.checkpoint.provenance import options_hash
+from midigpt_core.checkpoint.provenance import options_hash, printable, provenance
 from midigpt_core.components import ComponentRef
 
 REF = ComponentRef(
@@ -22,7 +21,7 @@ REF = ComponentRef(
 
 
 def test_provenance_is_plain_and_names_every_part() -> None:
-    record = provenance_of([REF], corpus="ab12", steps=5000, metrics={"loss": 2.5, "broken": float("nan")})
+    record = provenance([REF], corpus="ab12", steps=5000, metrics={"loss": 2.5, "broken": float("nan")})
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["midigpt_core"] == __version__
     assert record["api"] == API_VERSION
