@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from midigpt_core.cli.build_progress import build_progress
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.options import Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
-from midigpt_core.cli.tables import table
+from midigpt_core.cli.tables import counts_table
 from midigpt_core.cli.train import configure
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.errors import ConfigError
 from midigpt_core.plugins.building import build
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
     from midigpt_core.plugins import Registry
@@ -63,20 +62,23 @@ def preprocess(
     if checkpoint is None and not {"encoder", "encoder_config_path"} & config.set_fields:
         raise ConfigError("no encoder is named. Give --checkpoint BUNDLE or --encoder-config JSON.")
     encoder = build(_encoder_ref(checkpoint, config, plugins), EncoderContext())
-    report = later("midigpt_core.corpus.build:build")(
-        plugins.resolve("source", config.choice("source")), list(paths), workers=workers
-    )
-    click.echo(_counts("rows of the source", report.counts))
+    with build_progress() as progress:
+        report = later("midigpt_core.corpus.build:build")(
+            plugins.resolve("source", config.choice("source")), list(paths), workers=workers, progress=progress
+        )
     limits = later("midigpt_core.corpus.select:SelectionLimits")(
         min_bars=min_bars,
         min_tracks=min_tracks,
-        window_sizes=tuple(config.num_bars_choices),
+        window_sizes=config.num_bars_choices,
         min_fill_ratio=config.min_fill_ratio,
     )
     opened = later("midigpt_core.corpus.store:open_corpus")(report.shards)
-    chosen = later("midigpt_core.corpus.select:select")(opened, encoder, limits)
+    valid = later("midigpt_core.corpus.select:select")(opened, encoder, limits)
+    click.echo(counts_table("rows of the source", report.counts, report.examples))
     click.echo()
-    click.echo(_counts("pieces of the corpus", chosen.counts))
+    click.echo(counts_table("pieces of the corpus", valid.counts, {}))
+    later("midigpt_core.corpus.select:require_nonempty")(valid, opened, limits)
+    click.echo(f"\n{len(report.shards)} shards, {report.built} built now, in {report.seconds:.1f} s.")
 
 
 def _encoder_ref(checkpoint: str | None, config: TrainConfig, plugins: Registry) -> ComponentRef:
@@ -86,8 +88,3 @@ def _encoder_ref(checkpoint: str | None, config: TrainConfig, plugins: Registry)
     else:
         ref = later("midigpt_core.checkpoint:encoder_ref")(later("midigpt_core.checkpoint:read_header")(checkpoint))
     return ref
-
-
-def _counts(heading: str, counts: Mapping[str, int]) -> str:
-    rows = [(reason.replace("_", " "), count) for reason, count in counts.items()]
-    return table((heading, "count"), [*rows, ("total", sum(counts.values()))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -22,6 +22,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
+
+
+def counts_table(heading: str, counts: Mapping[str, int], examples: Mapping[str, Sequence[str]]) -> str:
+    """Counts by reason, their sum, and an example of each reason that has one."""
+    rows = [
+        (reason.replace("_", " "), count, f"e.g. {examples[reason][0]}" if examples.get(reason) else "")
+        for reason, count in counts.items()
+    ]
+    return table((heading, "count", ""), [*rows, ("total", sum(counts.values()), "")])
 
 
 def _is_number(cell: object) -> bool:

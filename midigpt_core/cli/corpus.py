@@ -1,0 +1,126 @@
+"""``midigpt corpus info``, ``verify`` and ``clean``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from midigpt_core.cli.groups import LazyGroup
+from midigpt_core.cli.options import Several, SeveralCommand, common_options
+from midigpt_core.cli.selected import registry
+from midigpt_core.cli.tables import counts_table, table
+from midigpt_core.corpus.build import locate
+from midigpt_core.corpus.report import cached_shards, clean, info, leakage, verify
+from midigpt_core.errors import CorpusError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from midigpt_core.corpus.report import CorpusInfo, Leakage
+
+_MOST_COMMON = 8
+_DATA = "Source shards whose corpora are meant; all in the cache unless given."
+
+
+@common_options
+@click.group(
+    cls=LazyGroup,
+    lazy_commands={
+        "info": ("midigpt_core.cli.corpus:show_info", "What corpora hold, and what training and evaluation share."),
+        "verify": ("midigpt_core.cli.corpus:verify_all", "Check every byte."),
+        "clean": ("midigpt_core.cli.corpus:clean_cache", "Remove what is damaged, unfinished or of another version."),
+    },
+)
+def corpus() -> None:
+    """Inspect, verify and clean corpora."""
+
+
+@common_options
+@click.command("info", cls=SeveralCommand)
+@click.option("--data", cls=Several, metavar="PATH...", help=_DATA)
+@click.option("--eval-data", cls=Several, metavar="PATH...", help="Shards whose music is looked for among --data.")
+@click.option("--source", metavar="NAME", help="Data source component.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def show_info(
+    ctx: click.Context,
+    /,
+    *,
+    data: tuple[str, ...],
+    eval_data: tuple[str, ...],
+    source: str | None,
+    as_json: bool,
+) -> None:
+    """What corpora hold: rows by reason with examples, pieces, tracks, bars, notes, programs, signatures, disk.
+
+    With --eval-data also which evaluation pieces have the very music of a training piece.
+    """
+    shards = _shards(ctx, data, source)
+    found = info(shards)
+    shared = leakage(shards, _shards(ctx, eval_data, source)) if eval_data else None
+    if as_json:
+        parts = {**attrs.asdict(found), "leakage": None if shared is None else attrs.asdict(shared)}
+        click.echo(json.dumps(parts, indent=2, default=str))
+    else:
+        _echo_info(found, shared)
+
+
+@common_options
+@click.command("verify", cls=SeveralCommand)
+@click.option("--data", cls=Several, metavar="PATH...", help=_DATA)
+@click.option("--source", metavar="NAME", help="Data source component.")
+@click.pass_context
+def verify_all(ctx: click.Context, /, *, data: tuple[str, ...], source: str | None) -> None:
+    """Check every byte of corpora."""
+    report = verify(_shards(ctx, data, source))
+    click.echo(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
+    if report.damaged:
+        for message in report.damaged:
+            click.echo(message, err=True)
+        raise CorpusError(
+            f"{len(report.damaged)} of {report.shards} shards are damaged. "
+            "Run 'midigpt corpus clean', then preprocess again."
+        )
+
+
+@common_options
+@click.command("clean")
+@click.option("--all", "everything", is_flag=True, help="Remove every corpus in the cache.")
+def clean_cache(everything: bool) -> None:
+    """Remove corpora that are damaged, unfinished or of another version from the cache."""
+    report = clean(everything=everything)
+    for folder in report.removed:
+        click.echo(f"removed {folder}")
+    busy = f", {report.busy} are being written and were left alone" if report.busy else ""
+    click.echo(f"{len(report.removed)} removed ({report.bytes_freed / 2**20:,.1f} MiB), {report.kept} kept{busy}.")
+
+
+def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> list[Path]:
+    plugins = registry(ctx)
+    if not data:
+        return cached_shards()
+    return locate(plugins.resolve("source", source or plugins.source_of_selection() or "gigamidi"), list(data))
+
+
+def _echo_info(found: CorpusInfo, shared: Leakage | None) -> None:
+    totals = found.totals
+    sizes = {
+        "shards": len(found.shards),
+        **{name: getattr(totals, name) for name in ("pieces", "tracks", "bars", "notes")},
+    }
+    click.echo(table(("holds", "count"), [*sizes.items(), ("bytes on disk", found.disk_bytes)]))
+    click.echo()
+    click.echo(counts_table("rows of the source", found.counts, found.examples))
+    for title, counts in (("program", totals.programs), ("time signature", totals.signatures)):
+        common = sorted(counts.items(), key=lambda item: -item[1])[:_MOST_COMMON]
+        click.echo()
+        click.echo(table((f"most common {title}", "count"), common))
+    if shared is not None:
+        click.echo()
+        click.echo(f"{shared.pieces:,} of {shared.eval_pieces:,} evaluation pieces have the music of a training piece.")
+        for example in shared.examples:
+            click.echo(f"  {example}")

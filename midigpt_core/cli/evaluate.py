@@ -1,0 +1,50 @@
+"""``midigpt evaluate``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.options import Several, SeveralCommand, common_options
+from midigpt_core.cli.selected import registry
+from midigpt_core.cli.tables import table
+
+
+@common_options
+@click.command(cls=SeveralCommand)
+@click.option("--checkpoint", required=True, metavar="BUNDLE", help="Bundle to evaluate.")
+@click.option("--data", cls=Several, required=True, metavar="PATH...", help="Shards: files, folders, globs.")
+@click.option("--source", metavar="NAME", help="Data source component.")
+@click.option("--rows", type=click.IntRange(min=1), help="Packed rows; as many as the bundle's training unless given.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Rows at a time.")
+@click.option("--device", metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    /,
+    *,
+    checkpoint: str,
+    data: tuple[str, ...],
+    source: str | None,
+    rows: int | None,
+    batch_size: int,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Validation losses of a bundle, in nats per token: in all, by kind of sample and by group of tokens."""
+    plugins = registry(ctx)
+    chosen = source or plugins.source_of_selection() or "gigamidi"
+    plugins.find("source", chosen)
+    report = later("midigpt_core.training.evaluate:evaluate")(
+        checkpoint, list(data), source=chosen, rows=rows, batch_size=batch_size, device=device
+    )
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+        return
+    losses = [("all", report.loss, report.tokens)]
+    losses += [(name, loss, report.tokens_by_kind[name]) for name, loss in report.by_kind.items()]
+    losses += [(name, loss, report.tokens_by_group[name]) for name, loss in report.by_group.items()]
+    click.echo(table(("tokens", "loss", "count"), [(name, f"{loss:.4f}", count) for name, loss, count in losses]))
