@@ -6,7 +6,7 @@ Workers make whole blocks in turn; this process cuts batches out of them. Any nu
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from attrs import frozen
@@ -80,7 +80,7 @@ class _Failure:
     where: str = ""
     text: str = ""
 
-    def throw(self) -> None:
+    def throw(self) -> NoReturn:
         if self.error is not None:
             raise self.error
         raise ComponentError(self.component, self.where, RuntimeError(f"in a data worker:\n{self.text}"))
@@ -159,26 +159,37 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         for block in plan.blocks():
             yield _to_tensors(stream.block(block))
         return
-    loader = DataLoader(
-        _BlockDataset(spec, plan),
-        batch_size=None,
-        num_workers=num_workers,
-        multiprocessing_context=start_method,
-        timeout=WORKER_TIMEOUT_S,
+    arriving = iter(
+        DataLoader(
+            _BlockDataset(spec, plan),
+            batch_size=None,
+            num_workers=num_workers,
+            multiprocessing_context=start_method,
+            timeout=WORKER_TIMEOUT_S,
+            # The loader draws a seed for its workers: not from the process's own generator, which it would advance.
+            generator=torch.Generator(),
+        )
     )
-    arriving = iter(loader)
-    while True:
-        try:
-            block = next(arriving)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader"):
-                raise
-            raise DataError(
-                f"a data worker ended ({error}). Look for a full memory or a kill, lower num_workers, and resume."
-            ) from error
-        if isinstance(block, _Failure):
-            block.throw()
-        yield block
+    try:
+        while True:
+            arrived = _next_block(arriving)
+            if isinstance(arrived, _Failure):
+                arrived.throw()
+            yield arrived
+    finally:
+        # The traceback of an error keeps this frame alive; the workers must end all the same.
+        del arriving
+
+
+def _next_block(arriving: Iterator[_TensorBlock | _Failure]) -> _TensorBlock | _Failure:
+    try:
+        return next(arriving)
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader"):
+            raise
+        reason = str(error)
+    # Raised out here: as a cause, the loader's own error would keep its workers alive.
+    raise DataError(f"a data worker ended: {reason} Lower num_workers if memory is short, and resume the run.")
 
 
 def _to_tensors(block: Block) -> _TensorBlock:

@@ -1,0 +1,217 @@
+"""Batches: one stream for any number of workers, any start, any number of ranks; failures come out whole."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from data_stage_parts import corpus_of, random_pieces, spec_of, write_corpus
+
+from midigpt_core.config import TrainConfig
+from midigpt_core.data.datasets import batches
+from midigpt_core.data.settings import StreamSettings
+from midigpt_core.errors import ComponentError, CorpusError, DataError
+
+if TYPE_CHECKING:
+    from midigpt_core.data.stream import StreamSpec
+
+PIECES = random_pieces(21, 90)
+SETTINGS = StreamSettings(max_seq_len=256)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), corpus_of(PIECES[:40], PIECES[40:]))
+
+
+@pytest.fixture(scope="module")
+def spec(shards: list[Path]) -> StreamSpec:
+    return spec_of(90, SETTINGS, shards, mean_length=60.0)
+
+
+def take(spec: StreamSpec, count: int, **options) -> list[dict[str, torch.Tensor]]:
+    iterator = batches(spec, **{"batch_size": 16, "first_row": 0, **options})
+    taken = list(islice(iterator, count))
+    iterator.close()
+    return taken
+
+
+def assert_same(left: list[dict[str, torch.Tensor]], right: list[dict[str, torch.Tensor]]) -> None:
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def test_fields_shapes_and_types(spec):
+    (batch,) = take(spec, 1, first_row=70)
+    assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in batch.items()} == {
+        "input_ids": ((16, 256), torch.int64),
+        "labels": ((16, 256), torch.int64),
+        "position_ids": ((16, 256), torch.int64),
+        "document_ids": ((16, 256), torch.int32),
+        "role": ((16, 256), torch.uint8),
+        "row": ((16,), torch.int64),
+    }
+    assert batch["row"].tolist() == list(range(70, 86))
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "start_method"), [(1, "fork"), (2, "fork"), (4, "fork"), (2, "spawn")], ids=str
+)
+def test_any_number_of_workers_gives_the_same_stream(spec, num_workers, start_method):
+    expected = take(spec, 18, batch_size=24, first_row=40)
+    generator = torch.get_rng_state()
+    assert_same(
+        take(spec, 18, batch_size=24, first_row=40, num_workers=num_workers, start_method=start_method), expected
+    )
+    assert multiprocessing.active_children() == []
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+def test_a_stream_can_start_at_any_row(spec):
+    whole = joined(take(spec, 20, batch_size=10))
+    for first_row in (1, 63, 64, 65, 130):
+        part = joined(take(spec, 3, batch_size=10, first_row=first_row, num_workers=first_row % 2))
+        rows = slice(first_row, first_row + 30)
+        assert all(torch.equal(part[name], whole[name][rows]) for name in whole)
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(8, 2), (64, 2), (5, 3), (100, 2)])
+def test_ranks_share_the_global_batches(spec, batch_size, world_size):
+    steps = 3
+    alone = take(spec, steps, batch_size=batch_size * world_size, first_row=30)
+    ranks = [
+        take(spec, steps, batch_size=batch_size, first_row=30, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    assert_same([joined([rank[step] for rank in ranks]) for step in range(steps)], alone)
+
+
+def test_a_rank_makes_only_the_blocks_it_needs(spec):
+    reports = []
+    take(spec, 4, batch_size=64, rank=1, world_size=4, on_block=reports.append)
+    assert len(reports) == 4
+    reports.clear()
+    take(spec, 9, batch_size=16, num_workers=2, on_block=reports.append)
+    stream = spec.open()
+    assert reports == [stream.block(index).report for index in range(3)]
+
+
+def test_without_packing_the_stream_is_the_same_for_workers_too(spec):
+    single = attrs.evolve(spec, settings=attrs.evolve(SETTINGS, packing=False))
+    assert_same(take(single, 6, num_workers=2), take(single, 6))
+
+
+def test_row_names_lead_back_to_the_pieces(spec):
+    (batch,) = take(spec, 1, first_row=200)
+    stream = spec.open()
+    for row, documents in zip(batch["row"].tolist(), batch["document_ids"].max(dim=1).values.tolist(), strict=True):
+        assert len(stream.pieces_of_row(row)) == documents + 1
+
+
+def test_a_spec_is_picklable_and_small(spec):
+    assert len(pickle.dumps(spec)) < 4096
+    copy = pickle.loads(pickle.dumps(spec))
+    np.testing.assert_array_equal(copy.open().block(0).batch.input_ids, spec.open().block(0).batch.input_ids)
+
+
+def test_spawned_workers_load_no_training_libraries(shards):
+    spec = spec_of(90, SETTINGS, shards, forbidden_modules=["lightning", "transformers", "pytorch_lightning"])
+    assert len(take(spec, 1, num_workers=1, start_method="spawn")) == 1
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_component_that_fails_is_named_in_any_process(shards, num_workers):
+    spec = spec_of(90, SETTINGS, shards, mean_length=60.0, raise_on=45)
+    with pytest.raises(ComponentError, match=r"encoder 'echo' of test-parts 1\.0 failed .*row 50,.*") as caught:
+        take(spec, 50, num_workers=num_workers)
+    assert "ArithmeticError: this piece is too difficult" in str(caught.value)
+    assert caught.value.component == "encoder 'echo' of test-parts 1.0"
+    assert multiprocessing.active_children() == []
+
+
+def test_errors_for_the_user_keep_their_type_across_processes(shards):
+    spec = spec_of(90, StreamSettings(max_seq_len=4), shards)
+    with pytest.raises(DataError, match=r"none of \d+ windows drawn gave tokens"):
+        take(spec, 1, num_workers=1)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_damage_after_the_corpus_was_written_is_found(tmp_path, num_workers):
+    (path,) = write_corpus(tmp_path, corpus_of(PIECES[:40]))
+    content = bytearray(path.read_bytes())
+    pitches = content.find(bytes([60]) * 200)
+    content[pitches + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match="preprocess"):
+        take(spec_of(40, SETTINGS, [path]), 10, num_workers=num_workers)
+
+
+def test_a_dead_worker_is_a_clear_error(shards):
+    spec = spec_of(90, SETTINGS, shards, mean_length=60.0, die_on=45)
+    with pytest.raises((DataError, RuntimeError), match=r"worker.*killed|exited unexpectedly"):
+        take(spec, 200, num_workers=2)
+    assert multiprocessing.active_children() == []
+
+
+ORPHAN_SCRIPT = """
+import multiprocessing, pickle, sys
+sys.path.insert(0, {folder!r})
+from midigpt_core.data.datasets import batches
+
+with open({spec!r}, "rb") as stream:
+    spec = pickle.load(stream)
+iterator = batches(spec, batch_size=16, first_row=0, num_workers=2)
+next(iterator)
+print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+while True:
+    next(iterator)
+"""
+
+
+def test_workers_end_with_a_process_that_is_killed(spec, tmp_path):
+    pickled = tmp_path / "spec.pickle"
+    pickled.write_bytes(pickle.dumps(spec))
+    script = ORPHAN_SCRIPT.format(folder=str(Path(__file__).parent), spec=str(pickled))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        process.send_signal(signal.SIGKILL)
+    assert len(workers) == 2
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(is_alive(pid) for pid in workers):
+        time.sleep(0.1)
+    assert [pid for pid in workers if is_alive(pid)] == []
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_settings_come_from_the_configuration():
+    config = TrainConfig(max_seq_len=512, num_bars_choices=[8, 4], seed=9, transpose_range=[-2, 3], packing=False)
+    settings = StreamSettings.from_config(config)
+    assert settings == StreamSettings(
+        max_seq_len=512, num_bars_choices=(4, 8), seed=9, transpose_range=(-2, 3), packing=False
+    )
+    assert StreamSettings.from_config(TrainConfig()) == StreamSettings()
