@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from midigpt_core.corpus.build import build
-from midigpt_core.corpus.select import SelectionLimits, select
+from midigpt_core.corpus.select import SelectionLimits, require_nonempty, select
 from midigpt_core.corpus.store import open_corpus
-from midigpt_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import Encoder
+    from midigpt_core.corpus.build import BuildProgress
     from midigpt_core.data.settings import StreamSettings
     from midigpt_core.records import Int64Array
 
     #: One path, several, or a glob, as the documented commands take them.
     Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+    Progress: TypeAlias = Callable[[BuildProgress], None]
 
 
 @frozen(eq=False, kw_only=True)
@@ -33,8 +34,9 @@ class Pieces:
     #: Piece indices, ascending.
     valid: Int64Array
     fingerprint: str
-    #: Rows of the source by outcome, and pieces of the corpus by outcome of the selection.
+    #: Rows of the source by outcome, some of those left out, and pieces of the corpus by outcome of the selection.
     rows: Mapping[str, int]
+    examples: Mapping[str, Sequence[str]]
     selection: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,6 +44,7 @@ class Pieces:
             "shards": [str(shard) for shard in self.shards],
             "fingerprint": self.fingerprint,
             "rows": dict(self.rows),
+            "examples": {reason: list(rows) for reason, rows in self.examples.items()},
             "selection": dict(self.selection),
             "pieces": len(self.valid),
         }
@@ -54,14 +57,20 @@ def listed(paths: Paths) -> tuple[str, ...]:
 
 
 def gather(
-    paths: Paths, source: ComponentRef, encoder: Encoder, settings: StreamSettings, workers: int | None
+    paths: Paths,
+    source: ComponentRef,
+    encoder: Encoder,
+    settings: StreamSettings,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> Pieces:
     """Build the corpus of ``paths`` if it is not there yet, and select what fits.
 
-    Raises :class:`DataError` naming the paths and the reasons if nothing is left.
+    ``progress`` is told of the build. Raises :class:`midigpt_core.errors.DataError` naming files and reasons if
+    nothing is left.
     """
-    names = listed(paths)
-    report = build(source, names, workers=workers)
+    report = build(source, listed(paths), workers=workers, progress=progress)
     opened = open_corpus(report.shards)
     limits = SelectionLimits(
         min_bars=min(settings.num_bars_choices),
@@ -70,17 +79,12 @@ def gather(
         min_fill_ratio=settings.min_fill_ratio,
     )
     chosen = select(opened, encoder, limits)
-    if not len(chosen.pieces):
-        counts = {**report.counts, **chosen.counts}
-        reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count)
-        raise DataError(
-            f"{', '.join(names)}: no piece can be used ({reasons or 'no rows'})."
-            " Lower min_tracks, min_fill_ratio or num_bars_choices, or give other data."
-        )
+    require_nonempty(chosen, opened, limits)
     return Pieces(
         shards=tuple(opened.shard_paths),
         valid=chosen.pieces,
         fingerprint=opened.fingerprint,
         rows=report.counts,
+        examples=report.examples,
         selection=chosen.counts,
     )

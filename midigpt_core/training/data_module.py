@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 
 from midigpt_core.data.datasets import batches
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import Trainer
     from torch import Tensor
+    from torch.utils.data import Dataset
 
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.training.clock import StepClock
@@ -67,12 +69,20 @@ class RunData(LightningDataModule):
         )
         return self._arriving
 
-    def val_dataloader(self) -> list[Batch]:
+    def val_dataloader(self) -> Iterable[Batch]:
         """Made once and kept: every evaluation sees the same rows, and costs no encoding."""
         if self._evaluation is None:
             return []
-        rank, world_size = self._attached.global_rank, self._attached.world_size
-        return list(first_rows(self._evaluation, self._eval_rows, self._batch_size, rank=rank, world_size=world_size))
+        trainer = self._attached
+        kept = first_rows(
+            self._evaluation,
+            self._eval_rows,
+            self._batch_size,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        # A bare list would be several loaders to Lightning.
+        return DataLoader(cast("Dataset[Batch]", list(kept)), batch_size=None)
 
     def state_dict(self) -> dict[str, Any]:
         trainer = self._attached

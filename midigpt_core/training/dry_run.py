@@ -73,14 +73,14 @@ def describe(plan: Plan) -> str:
         "pieces": f"{found.pieces:,}",
         "tokens per step": f"{found.tokens_per_step:,} of {found.positions_per_step:,} positions",
         "rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",
-        "memory": f"{_gib(found.state_bytes + found.activation_bytes)} per device"
-        f" ({_gib(found.state_bytes)} weights and optimiser, {_gib(found.activation_bytes)} activations)",
+        "memory": f"{_size(found.state_bytes + found.activation_bytes)} per device"
+        f" ({_size(found.state_bytes)} weights and optimiser, {_size(found.activation_bytes)} activations)",
     }
     return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"
+def _size(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def _saved_bytes(model: nn.Module, batch_size: int, length: int) -> int:

@@ -71,8 +71,9 @@ def evaluate(
 def _settings(bundle: BundleHeader, encoder: Encoder, path: str) -> StreamSettings:
     """How the bundle's run drew its data; the file is not trusted further than the strict structure goes."""
     stored = bundle.provenance.get("stream")
-    if stored is not None:
-        return structure_class(stored, StreamSettings, f"{path}: stream")
     longest = int(bundle.architecture_config.get("n_positions", TrainConfig().max_seq_len))
-    settings = stream_settings(TrainConfig(), encoder)
+    if stored is not None:
+        settings = structure_class(stored, StreamSettings, f"{path}: stream")
+    else:
+        settings = stream_settings(TrainConfig(), encoder)
     return evolve(settings, max_seq_len=min(settings.max_seq_len, longest))

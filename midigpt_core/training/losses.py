@@ -10,10 +10,12 @@ from attrs import asdict, frozen
 from torch.nn.functional import cross_entropy
 
 from midigpt_core.records import IGNORED_LABEL, TokenRole
+from midigpt_core.training.token_groups import GROUPS, group_of_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from midigpt_core.records import Float64Array, Int64Array, Vocabulary
@@ -50,19 +52,22 @@ class EvaluationReport:
     loss: float
     #: Tokens that were predicted.
     tokens: int
-    #: By :data:`KINDS`; kinds that did not occur are left out, here and below.
+    #: By :data:`KINDS`; what did not occur is left out, here and below.
     by_kind: Mapping[str, float]
+    #: By :data:`midigpt_core.training.token_groups.GROUPS`.
+    by_group: Mapping[str, float]
     #: By the encoder's token types.
     by_type: Mapping[str, float]
     tokens_by_kind: Mapping[str, int]
+    tokens_by_group: Mapping[str, int]
     tokens_by_type: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def scalars(self) -> dict[str, float]:
-        """The losses under flat names, for loggers: ``eval_loss``, ``eval_loss/ar``, ``eval_loss/NoteOnset``, …"""
-        parts = {**self.by_kind, **self.by_type}
+        """The losses under flat names, for loggers: ``eval_loss``, ``eval_loss/ar``, ``eval_loss/pitch``, …"""
+        parts = {**self.by_kind, **self.by_group}
         return {"eval_loss": self.loss, **{f"eval_loss/{name}": loss for name, loss in parts.items()}}
 
 
@@ -74,6 +79,7 @@ class LossTally:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._names = vocabulary.type_names
+        self._group_of = np.array(group_of_types(vocabulary))
         self._type_of = np.asarray(vocabulary.type_of, dtype=np.int64)
         #: Loss and count, float64[2, kinds x types]: what ranks add up.
         self.sums: Float64Array = np.zeros((2, len(KINDS) * len(self._names)), dtype=np.float64)
@@ -91,19 +97,27 @@ class LossTally:
     def report(self) -> EvaluationReport:
         loss, count = self.sums.reshape(2, len(KINDS), len(self._names))
         by_kind, tokens_by_kind = _means(KINDS, loss.sum(axis=1), count.sum(axis=1))
-        by_type, tokens_by_type = _means(self._names, loss.sum(axis=0), count.sum(axis=0))
+        type_loss, type_count = loss.sum(axis=0), count.sum(axis=0)
+        by_type, tokens_by_type = _means(self._names, type_loss, type_count)
+        by_group, tokens_by_group = _means(
+            GROUPS,
+            np.bincount(self._group_of, type_loss, len(GROUPS)),
+            np.bincount(self._group_of, type_count, len(GROUPS)),
+        )
         total = int(count.sum())
         return EvaluationReport(
             loss=float(loss.sum() / total) if total else float("nan"),
             tokens=total,
             by_kind=by_kind,
+            by_group=by_group,
             by_type=by_type,
             tokens_by_kind=tokens_by_kind,
+            tokens_by_group=tokens_by_group,
             tokens_by_type=tokens_by_type,
         )
 
 
-def _means(names: tuple[str, ...], loss: Float64Array, count: Float64Array) -> tuple[dict[str, float], dict[str, int]]:
+def _means(names: tuple[str, ...], loss: NDArray[Any], count: NDArray[Any]) -> tuple[dict[str, float], dict[str, int]]:
     seen = [index for index in range(len(names)) if count[index]]
     means = {names[index]: float(loss[index] / count[index]) for index in seen}
     return means, {names[index]: int(count[index]) for index in seen}

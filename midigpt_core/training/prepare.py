@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from midigpt_core.config import TrainConfig
     from midigpt_core.contracts import Encoder
     from midigpt_core.training.chosen import Chosen
-    from midigpt_core.training.corpora import Paths, Pieces
+    from midigpt_core.training.corpora import Paths, Pieces, Progress
 
 
 @frozen(eq=False, kw_only=True)
@@ -55,10 +56,12 @@ def prepare(
     eval_path: Paths | None = None,
     *,
     resume: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
     """Check the configuration, resolve the components, build and select the corpora.
 
-    Raises :class:`midigpt_core.errors.MidigptError` for everything that a user can put right.
+    ``progress`` is told of the building. Raises :class:`midigpt_core.errors.MidigptError` for everything that a user
+    can put right.
     """
     config = copy.deepcopy(config)
     config.validate()
@@ -71,8 +74,11 @@ def prepare(
     if mask is None:
         settings = evolve(settings, mask_apply_probability=0.0)
     checkpoint = find_checkpoint(resume, Path(config.output_dir) / "checkpoints")
-    train_pieces = gather(train_path, chosen.source, encoder, settings, workers=config.workers)
-    eval_pieces = gather(eval_path, chosen.source, encoder, settings, workers=config.workers) if eval_path else None
+    collect = partial(
+        gather, source=chosen.source, encoder=encoder, settings=settings, workers=config.workers, progress=progress
+    )
+    train_pieces = collect(train_path)
+    eval_pieces = collect(eval_path) if eval_path else None
     training = StreamSpec(
         shards=train_pieces.shards,
         pieces=train_pieces.valid,

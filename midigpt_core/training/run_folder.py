@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import asdict
 
-from midigpt_core.checkpoint import provenance
+from midigpt_core.checkpoint.provenance import provenance
 from midigpt_core.files import write_text
 
 if TYPE_CHECKING:

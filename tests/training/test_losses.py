@@ -12,10 +12,10 @@ from midigpt_core.training.losses import LossTally, document_kinds, token_losses
 
 CONTEXT, TARGET = int(TokenRole.CONTEXT), int(TokenRole.TARGET)
 
-#: Ids 0..2 are of type Bar, 3..5 of type Note.
+#: Ids 0..2 are of type Bar, 3..5 of type NoteOnset.
 VOCABULARY = Vocabulary(
     size=6,
-    type_names=("Bar", "Note"),
+    type_names=("Bar", "NoteOnset"),
     type_of=np.array([0, 0, 0, 1, 1, 1], dtype=np.uint8),
     value_of=np.array([0, 1, 2, 0, 1, 2], dtype=np.int32),
 )
@@ -54,8 +54,9 @@ def test_the_report_adds_up() -> None:
     assert report.tokens == 5
     assert report.loss == pytest.approx(31 / 5)
     assert report.by_kind == {"ar": 1.5, "infill_context": 4.0, "infill_target": 12.0}
-    assert report.tokens_by_type == {"Bar": 1, "Note": 4}
-    assert report.by_type == {"Bar": 8.0, "Note": 23 / 4}
+    assert report.tokens_by_type == {"Bar": 1, "NoteOnset": 4}
+    assert report.by_type == {"Bar": 8.0, "NoteOnset": 23 / 4}
+    assert report.by_group == {"structure": 8.0, "pitch": 23 / 4}
     assert report.scalars()["eval_loss/infill_target"] == 12.0
 
 

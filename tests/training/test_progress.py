@@ -35,8 +35,10 @@ REPORT = EvaluationReport(
     loss=3.0,
     tokens=10,
     by_kind={"ar": 3.0},
+    by_group={"structure": 3.0},
     by_type={"Bar": 3.0},
     tokens_by_kind={"ar": 10},
+    tokens_by_group={"structure": 10},
     tokens_by_type={"Bar": 10},
 )
 
@@ -76,7 +78,7 @@ def test_metrics_are_there_as_soon_as_they_are_told(tmp_path: Path) -> None:
     step, evaluation = lines(path)
     assert step["loss"] is None
     assert (step["tokens_per_second"], step["data_wait"]) == (2000.0, 0.1)
-    assert evaluation == {"step": 1, "eval_loss": 3.0, "eval_loss/ar": 3.0, "eval_loss/Bar": 3.0}
+    assert evaluation == {"step": 1, "eval_loss": 3.0, "eval_loss/ar": 3.0, "eval_loss/structure": 3.0}
     metrics.end()
 
 

@@ -1,0 +1,100 @@
+"""What cannot be trained is refused in one line that names it, before anything is written."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from training_parts import metrics
+
+from midigpt_core.errors import MidigptError, TrainingError
+from midigpt_core.training.module import TrainingModule
+from midigpt_core.training.prepare import prepare
+from midigpt_core.training.run import train
+
+if TYPE_CHECKING:
+    from training_parts import Configure
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"max_seq_len": 512}, "max_seq_len: 512"),
+        ({"n_embd": 30, "n_head": 4}, "n_embd: 30"),
+        ({"num_bars_choices": [4, 5]}, r"num_bars_choices: 5 is not a window size .*4, 8"),
+        ({"mask_apply_probability": 0.5}, "mask_apply_probability: is 0.5, but the encoder has no MaskBar"),
+        ({"mask_apply_probability": 0.5, "mask": "structured"}, "mask 'structured' needs an encoder with 'mask_bar'"),
+        ({"velocity_off_probability": 0.5}, "velocity_off_probability: is 0.5"),
+        ({"logger": "tensorbord"}, "no logger named 'tensorbord'. Did you mean 'tensorboard'"),
+        ({"mask": {"name": "random", "bar_fracton": 0.5}}, "bar_fraction"),
+        ({"encoder_config_path": "yelow"}, "yelow"),
+        ({"encoder_config_path": "missing.json"}, r"missing\.json"),
+        ({"encoder_config_path": "missing.pt"}, r"missing\.pt"),
+        ({"init_from": "missing.pt"}, r"missing\.pt"),
+        ({"checkpoint_format": "legacy-directory"}, "legacy-directory"),
+        ({"min_tracks": 40, "max_tracks": 50}, "min_tracks 40"),
+    ],
+)
+def test_settings_that_do_not_go_together(
+    configure: Configure, shard: Path, changes: dict[str, Any], named: str
+) -> None:
+    config = configure(**changes)
+    with pytest.raises(MidigptError, match=named) as caught:
+        prepare(config, shard)
+    assert "\n" not in str(caught.value)
+    assert not Path(config.output_dir).exists()
+
+
+def test_defaults_give_way_with_one_notice(configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = configure()
+    default = type(config)()
+    for name in ("n_positions", "max_seq_len", "max_tracks"):
+        setattr(default, name, getattr(config, name))
+    with caplog.at_level(logging.WARNING):
+        plan = prepare(default, shard)
+    assert [record.message for record in caplog.records] == [
+        "mask_apply_probability is 0 instead of 0.5: the encoder has no MaskBar token (capability 'mask_bar')."
+    ]
+    assert plan.training.mask is None
+    assert plan.training.settings.mask_apply_probability == 0
+
+
+def test_data_that_is_not_there_or_not_music(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(MidigptError, match=r"nowhere\.parquet"):
+        prepare(configure(), tmp_path / "nowhere.parquet")
+    pq.write_table(pa.table({"title": ["a"]}), tmp_path / "titles.parquet")
+    with pytest.raises(MidigptError, match=r"titles\.parquet.*music"):
+        prepare(configure(), tmp_path / "titles.parquet")
+    pq.write_table(pa.table({"music": [b"not MIDI"]}), tmp_path / "noise.parquet")
+    with pytest.raises(MidigptError, match=r"noise\.parquet: no piece can be used"):
+        prepare(configure(), tmp_path / "noise.parquet")
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(configure: Configure, shard: Path) -> None:
+    heads: list[tuple[torch.Tensor, torch.Tensor]] = []
+    original = TrainingModule.training_step
+
+    def training_step(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.trainer.global_step == 3:
+            head = self.model.lm_head.weight
+            heads.append((head, head.detach().clone()))
+            with torch.no_grad():
+                self.model.transformer.wpe.weight[0] = float("nan")
+        return original(self, batch, batch_idx)
+
+    config = configure(save_steps=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingModule, "training_step", training_step)
+        with pytest.raises(TrainingError, match=r"step 4: the loss is not finite in 2 rows \(.*train\.parquet, row"):
+            train(config, shard)
+    ((after, before),) = heads
+    assert torch.equal(after, before)
+    run_dir = Path(config.output_dir)
+    assert [line["step"] for line in metrics(run_dir)] == [1, 2, 3]
+    assert (run_dir / "checkpoints" / "step2.ckpt").exists()
+    assert not (run_dir / "model_final.pt").exists()
