@@ -14,6 +14,7 @@ using vocab::Codebook;
 using vocab::TokenType;
 
 constexpr std::uint8_t kDefaultVelocity = 100;
+constexpr std::size_t kMaxGrowth = 16;
 
 // Attribute types that decoding knows beside those that encoding writes.
 constexpr auto kDecodedTrackAttributes = std::to_array<vocab::AttributeToken>({
@@ -221,7 +222,7 @@ void Reader::move_to(std::int64_t time) {
 
 }  // namespace
 
-std::vector<std::int32_t> resolve_infill(const Codebook& book, std::span<const std::int32_t> tokens) {
+std::optional<std::vector<std::int32_t>> resolve_infill(const Codebook& book, std::span<const std::int32_t> tokens) {
   std::vector<std::int32_t> out(tokens.begin(), tokens.end());
   if (!book.can_infill()) return out;
   const auto is = [&book](TokenType type) {
@@ -235,15 +236,21 @@ std::vector<std::int32_t> resolve_infill(const Codebook& book, std::span<const s
       out.push_back(*token);
       continue;
     }
+    // A block whose end is missing runs into the next one, which still counts as a block of its own.
     const auto block_end = std::find_if(block, tokens.end(), is(TokenType::FillInEnd));
+    if (out.size() + static_cast<std::size_t>(block_end - block) > kMaxGrowth * tokens.size()) return std::nullopt;
     out.insert(out.end(), block + 1, block_end);
-    block = std::find_if(block_end, tokens.end(), is(TokenType::FillInStart));
+    block = std::find_if(block + 1, tokens.end(), is(TokenType::FillInStart));
   }
   return out;
 }
 
 DecodeResult decode(const Codebook& book, std::span<const std::int32_t> tokens, bool resample) {
   DecodeResult result;
+  if (book.size(TokenType::VelocityLevel) == 1) {
+    result.error = "the encoder has one velocity level, which stands for no velocity";
+    return result;
+  }
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] >= 0 && tokens[i] < book.vocab_size()) continue;
     result.error = "token " + std::to_string(i) + " is " + std::to_string(tokens[i]) + ", outside the vocabulary of " +
@@ -251,7 +258,12 @@ DecodeResult decode(const Codebook& book, std::span<const std::int32_t> tokens, 
     return result;
   }
   Reader reader(book, resample);
-  for (const std::int32_t token : resolve_infill(book, tokens)) reader.read(token);
+  const auto resolved = resolve_infill(book, tokens);
+  if (!resolved) {
+    result.error = "the infill blocks have no ends";
+    return result;
+  }
+  for (const std::int32_t token : *resolved) reader.read(token);
   result.score = reader.finish();
   return result;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -39,11 +40,12 @@ struct DecodeResult {
 };
 
 // The blocks of an infill document put where their placeholders stand (F.1); other documents come back unchanged.
-// Every id must be in the vocabulary.
-std::vector<std::int32_t> resolve_infill(const vocab::Codebook& book, std::span<const std::int32_t> tokens);
+// Every id must be in the vocabulary. Nothing if blocks without an end would blow up the document.
+std::optional<std::vector<std::int32_t>> resolve_infill(const vocab::Codebook& book,
+                                                        std::span<const std::int32_t> tokens);
 
 // The score that `tokens` say, at decode_resolution; without `resample`, positions and durations stay on the encoder's
-// grid. Any sequence of ids of the vocabulary decodes; a foreign id is an error that names its position.
+// grid. Damaged sequences decode too; a foreign id is an error that names its position.
 DecodeResult decode(const vocab::Codebook& book, std::span<const std::int32_t> tokens, bool resample);
 
 }  // namespace midigpt::decode

@@ -23,7 +23,7 @@ WrittenDocument DocumentWriter::write(const LoadedWindow& window, const Attribut
 
   WrittenDocument out;
   out.infill = infill_;
-  Progress progress = infill_ && !book_.can_infill() ? Progress::UnsupportedValue : write_header();
+  Progress progress = infill_ && !book_.settings().supports_infill ? Progress::UnsupportedValue : write_header();
   for (std::size_t index = 0; index < window.tracks().size() && progress == Progress::Ok; ++index) {
     progress = write_track(index);
   }
@@ -99,7 +99,7 @@ DocumentWriter::Progress DocumentWriter::write_bar(std::size_t index, std::size_
   const BodyKind body = body_kind(track, bar);
   write_clamped(TokenType::Bar, 0);
   if (body != BodyKind::Removed) write_attributes(book_.bar_attributes(), index, 1 + bar);
-  if (book_.has(TokenType::TimeSig) && !book_.settings().time_signatures.empty()) {
+  if (book_.has(TokenType::TimeSig)) {
     const std::int32_t value = time_signature(window_->bars(track)[bar].signature);
     if (value < 0) return Progress::UnsupportedSignature;
     write_clamped(TokenType::TimeSig, value);
@@ -120,10 +120,11 @@ DocumentWriter::Progress DocumentWriter::write_bar(std::size_t index, std::size_
 DocumentWriter::BodyKind DocumentWriter::body_kind(const Track& track, std::size_t bar) const {
   const bool hidden = request_->is_hidden(track.slot, bar);
   if (hidden && request_->hidden_as == HiddenAs::Removed) return BodyKind::Removed;
-  if (request_->infilled(track.slot, bar)) return BodyKind::Placeholder;
+  const bool infilled = request_->infilled(track.slot, bar);
+  if (infilled && book_.has(TokenType::FillInPlaceholder)) return BodyKind::Placeholder;
   if (hidden && request_->hidden_as == HiddenAs::Span) return BodyKind::Span;
   if (hidden && book_.has(TokenType::MaskBar)) return BodyKind::MaskToken;
-  return BodyKind::Notes;
+  return infilled ? BodyKind::Nothing : BodyKind::Notes;
 }
 
 DocumentWriter::Progress DocumentWriter::write_fills() {
@@ -148,9 +149,9 @@ DocumentWriter::Progress DocumentWriter::write_notes(std::span<const Note> notes
   const auto last = [this](TokenType type) { return book_.size(type) - 1; };
   const bool positions = book_.has(TokenType::TimeAbsolutePos);
   const bool velocities = book_.has(TokenType::VelocityLevel) && request_->use_velocity;
-  const bool deltas =
-      book_.settings().emit_delta_tokens && request_->use_microtiming && book_.has(TokenType::Delta);
-  const bool directions = deltas && book_.has(TokenType::DeltaDirection);
+  const bool microtiming = book_.settings().emit_delta_tokens && request_->use_microtiming;
+  const bool deltas = microtiming && book_.has(TokenType::Delta);
+  const bool directions = microtiming && book_.has(TokenType::DeltaDirection);
   const bool durations = !drum && book_.has(TokenType::NoteDuration);
   if (!book_.has(TokenType::NoteOnset) || (velocities && last(TokenType::VelocityLevel) == 0)) {
     return Progress::UnsupportedValue;
@@ -180,13 +181,13 @@ DocumentWriter::Progress DocumentWriter::write_notes(std::span<const Note> notes
         *out++ = first_velocity + level;
       }
     }
-    if (deltas && note.delta != 0) {
+    if (microtiming && note.delta != 0) {
       std::int64_t delta = note.delta;
       if (delta < 0 && directions) {
         *out++ = book_.first_id(TokenType::DeltaDirection);
         delta = -delta;
       }
-      if (delta > 0) {
+      if (delta > 0 && deltas) {
         const std::int64_t largest = last(TokenType::Delta);
         *out++ = book_.first_id(TokenType::Delta) + static_cast<std::int32_t>(std::min(delta, largest));
       }

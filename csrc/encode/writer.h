@@ -59,7 +59,7 @@ class DocumentWriter {
 
  private:
   enum class Progress : std::uint8_t { Ok, Full, UnsupportedSignature, UnsupportedValue };
-  enum class BodyKind : std::uint8_t { Removed, Placeholder, Span, MaskToken, Notes };
+  enum class BodyKind : std::uint8_t { Removed, Placeholder, Span, MaskToken, Notes, Nothing };
 
   Progress write_header();
   Progress write_track(std::size_t index);

@@ -167,6 +167,7 @@ std::int32_t Codebook::representative(std::int32_t instrument) const {
 }
 
 std::optional<std::int32_t> Codebook::time_signature(TimeSignature signature) const {
+  if (settings_.time_signatures.empty()) return 0;
   for (std::size_t i = settings_.time_signatures.size(); i-- > 0;) {
     const TimeSignature& row = settings_.time_signatures[i];
     if (row.numerator == signature.numerator && row.denominator == signature.denominator) {

@@ -51,7 +51,8 @@ class Codebook {
   // Dense instrument id of a program, 0 for a program outside 0..127; and the program that stands for an id.
   [[nodiscard]] std::int32_t instrument(std::int32_t program) const;
   [[nodiscard]] std::int32_t representative(std::int32_t instrument) const;
-  // Value of a time signature (the last, if the list repeats it), or nothing if the list does not have it.
+  // Value of a time signature (the last, if the list repeats it), or nothing if the list does not have it. Without a
+  // list every signature is 0.
   [[nodiscard]] std::optional<std::int32_t> time_signature(TimeSignature signature) const;
   // Value of a window size, or nothing if num_bars_map does not have it.
   [[nodiscard]] std::optional<std::int32_t> num_bars(std::int32_t window_bars) const;
