@@ -1,6 +1,6 @@
 // What a file may ask for. Every limit is checked before the memory or the time it bounds is spent.
 //
-// The largest of 537 real files: 0.4 MB, 45 tracks, 60 k notes. docs/limits.md has a row for each known killer.
+// docs/limits.md sets them beside real files and has a row for each known killer.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Standard MIDI files: bytes to notes, tracks and time signatures in one pass.
 //
-// What is read how, byte for byte, follows docs/formats.md ("Reading MIDI"); what a file may ask for is in limits.h.
+// What is read how, byte for byte, follows docs/reading-midi.md; what a file may ask for is in limits.h.
 #pragma once
 
 #include <array>

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "midi/limits.h"
 #include "midi/reader.h"
 #include "score/bar_grid.h"
 #include "score/place_notes.h"
@@ -23,19 +24,22 @@ constexpr std::int32_t kTempoOfFailed = 500'000;
 constexpr std::int64_t kRunBytes = 128 << 10;
 
 // A note takes at least three bytes to start and three to end.
-constexpr std::size_t kLeastNoteBytes = 6;
+constexpr std::int64_t kLeastNoteBytes = 6;
 
 class BatchReader {
    public:
     BatchReader(std::span<const std::uint8_t> data, std::span<const std::int64_t> offsets, BatchResult& result)
         : data_(data), offsets_(offsets), result_(result) {
+        std::int64_t most_notes = 0;
         for (std::size_t file = 0; file + 1 < offsets.size(); ++file) {
             if (runs_.empty() || offsets[file + 1] - offsets[runs_.back()] > kRunBytes) runs_.push_back(file);
+            const std::int64_t bytes = offsets[file + 1] - offsets[file];
+            if (bytes <= midi::kMaxFileBytes) most_notes += std::min(bytes / kLeastNoteBytes, midi::kMaxNotes);
         }
         runs_.push_back(offsets.size() - 1);
         result.status.resize(offsets.size() - 1);
         result.error_offset.resize(offsets.size() - 1);
-        result.columns.reserve_notes(data.size() / kLeastNoteBytes);
+        result.columns.reserve_notes(static_cast<std::size_t>(most_notes));
     }
 
     void read(int threads) {

@@ -1,0 +1,171 @@
+"""An encoder of a few lines, and what its base class does for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from midigpt_core.errors import EncodingError
+from midigpt_core.records import TokenRole, TokenStatus, Vocabulary, WindowBatch
+from midigpt_core.score import Score
+from midigpt_core.score.columns import concatenate, in_memory_corpus
+from midigpt_core.score.window_encoder import WindowEncoder, window_score
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from midigpt_core.records import BoolArray, Corpus, Int32Array
+
+START = 128
+
+
+class PitchEncoder(WindowEncoder):
+    """The pitches of a window; a second start token, then the pitches of bars to fill in."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        size = START + 1
+        return Vocabulary(size=size, type_names=("Pitch",), type_of=np.zeros(size, np.uint8), value_of=np.arange(size))
+
+    @property
+    def provides(self) -> frozenset[str]:
+        return frozenset({"infill"})
+
+    def to_config(self) -> dict[str, Any]:
+        return {}
+
+    def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray:
+        return numerators != 5
+
+    def encode_window(self, score: Score, window: WindowBatch, index: int) -> tuple[Sequence[int], int]:
+        if any(track.program == 127 for track in score.tracks):
+            raise EncodingError("no token for program 127")
+        context = [START, *score.columns.note_pitch.tolist()]
+        if not window.infill[index].any():
+            return context, 0
+        return [*context, START], len(context)
+
+    def decode(self, tokens: Int32Array) -> Score:
+        raise NotImplementedError
+
+
+def windows(count: int, **fields: Any) -> WindowBatch:
+    zeros = {name: np.zeros(count, np.int32) for name in ("start_bar", "window_bars", "transpose")}
+    minus = {name: np.full(count, -1, np.int32) for name in ("genre", "partial_track", "partial_bars")}
+    values = {
+        "piece": np.zeros(count, np.int64),
+        "num_bars": np.full(count, 2, np.int32),
+        "tracks": np.tile(np.array([0, -1], np.int32), (count, 1)),
+        "infill": np.zeros((count, 2, 2), bool),
+        "hidden": np.zeros((count, 2, 2), bool),
+        "velocity_scale": np.full(count, np.nan),
+        "use_velocity": np.full(count, -1, np.int8),
+        "use_microtiming": np.full(count, -1, np.int8),
+        "hidden_as": np.zeros(count, np.uint8),
+    }
+    return WindowBatch(**(zeros | minus | values | fields))
+
+
+def piece(signature: int = 4, program: int = 0) -> Score:
+    melodic = [[bar, 0, 480, 60 + bar, 100, 0] for bar in range(4)]
+    drums = [[bar, 0, 480, 36 + bar, 100, 0] for bar in range(0, 4, 2)]
+    tracks = [
+        {"program": program, "drum": False, "notes": melodic},
+        {"program": 0, "drum": True, "notes": drums},
+    ]
+    bars = [[4, 4, 4.0], [4, 4, 4.0], [signature, 4, float(signature)], [4, 4, 4.0]]
+    return Score.from_dict({"resolution": 480, "tempo": 500000, "bars": bars, "tracks": tracks})
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return in_memory_corpus([piece(), piece(signature=5), piece(program=127)])
+
+
+def test_windows_become_documents(corpus: Corpus) -> None:
+    infill = np.zeros((3, 2, 2), bool)
+    infill[2, 0, 1] = True
+    batch = windows(3, start_bar=np.array([0, 2, 1], np.int32), infill=infill)
+    encoded = PitchEncoder().encode_batch(corpus, batch, np.zeros(3, np.int32))
+    documents = [encoded.tokens[a:b].tolist() for a, b in zip(encoded.offsets, encoded.offsets[1:], strict=False)]
+    assert documents == [[START, 60, 61], [START, 62, 63], [START, 61, 62, START]]
+    assert encoded.role.tolist() == [TokenRole.TARGET] * 6 + [TokenRole.CONTEXT] * 3 + [TokenRole.TARGET]
+    assert (encoded.status == TokenStatus.OK).all()
+    assert encoded.tokens.dtype == np.int32
+
+
+def test_no_window_raises(corpus: Corpus) -> None:
+    batch = windows(4, piece=np.array([1, 2, 0, 1]), num_bars=np.array([4, 2, 2, 2], np.int32))
+    encoded = PitchEncoder().encode_batch(corpus, batch, np.array([0, 0, 2, 3], np.int32))
+    assert encoded.status.tolist() == [
+        TokenStatus.UNSUPPORTED_SIGNATURE,
+        TokenStatus.UNSUPPORTED_VALUE,
+        TokenStatus.TOO_LONG,
+        TokenStatus.OK,
+    ]
+    assert encoded.offsets.tolist() == [0, 0, 0, 0, 3]
+
+
+def test_empty_batch(corpus: Corpus) -> None:
+    encoded = PitchEncoder().encode_batch(corpus, windows(0), np.zeros(0, np.int32))
+    assert (len(encoded), len(encoded.tokens), encoded.offsets.tolist()) == (0, 0, [0])
+
+
+def test_transposition_and_velocity(corpus: Corpus) -> None:
+    batch = windows(
+        2,
+        tracks=np.array([[1, 0], [0, 1]], np.int32),
+        transpose=np.array([70, -5], np.int32),
+        velocity_scale=np.array([0.505, 2.0]),
+    )
+    high, low = (window_score(corpus, batch, index).columns for index in range(2))
+    assert high.note_pitch.tolist() == [36, 127, 127]  # drums stay, pitches are clamped
+    assert high.note_velocity.tolist() == [50, 50, 50]
+    assert low.note_pitch.tolist() == [55, 56, 36]
+    assert low.note_velocity.tolist() == [127, 127, 127]
+    assert (low.note_pitch.dtype, low.note_velocity.dtype, low.cell_bar.dtype) == (np.uint8, np.uint8, np.int32)
+
+
+def test_golden_windows_of_real_files(golden_rows: Any, midi_folder: Path) -> None:
+    """Cutting by columns equals cutting the score object."""
+    for row in golden_rows("tokens")[::60]:
+        score = Score.from_midi(midi_folder / row["file"])
+        bars, tracks = range(row["start"], row["start"] + row["bars"]), row["tracks"]
+        batch = windows(
+            1,
+            piece=np.array([1]),
+            start_bar=np.array([row["start"]], np.int32),
+            num_bars=np.array([row["bars"]], np.int32),
+            tracks=np.array([[*tracks, -1]], np.int32),
+        )
+        corpus = in_memory_corpus([piece(), score])
+        document = score.to_dict()
+        cut = window_score(corpus, batch, 0).to_dict()
+        assert cut["bars"] == document["bars"][bars.start : bars.stop]
+        for track, window_track in zip(tracks, cut["tracks"], strict=True):
+            expected = [[n[0] - bars.start, *n[1:]] for n in document["tracks"][track]["notes"] if n[0] in bars]
+            assert window_track["notes"] == expected
+
+
+def test_tracks_with_bars_of_their_own() -> None:
+    tracks = [
+        {"program": n, "drum": False, "notes": [[n, 0, 1, n, 1, 0]], "bars": [[4, 4, 4.0]] * (2 + n)} for n in (0, 1)
+    ]
+    ragged = Score.from_dict({"resolution": 480, "tempo": 1, "tracks": tracks})
+    corpus = in_memory_corpus([piece(), ragged])
+    assert corpus.shards[0].columns.track_bar_end is not None
+    both = windows(1, piece=np.array([1]), tracks=np.array([[1, 0]], np.int32), start_bar=np.array([1], np.int32))
+    cut = window_score(corpus, both, 0)
+    assert [len(track.bars) for track in cut.tracks] == [2, 1]
+    assert [track.notes.pitch.tolist() for track in cut.tracks] == [[1], []]
+
+
+def test_pieces_of_later_shards_are_found() -> None:
+    shards = [*in_memory_corpus([piece()]).shards, *in_memory_corpus([piece(), piece(program=9)]).shards]
+    corpus = type(in_memory_corpus([]))(shards, np.array([0, 1, 3]))
+    cut = window_score(corpus, windows(1, piece=np.array([2])), 0)
+    assert cut.tracks[0].program == 9
+    assert concatenate([cut.columns]).num_pieces == 1
