@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from midigpt_loggers import none, tensorboard, wandb
@@ -14,6 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from midigpt_core.contracts import LoggerContext
 from midigpt_core.errors import PluginError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def context(folder: Path) -> LoggerContext:
