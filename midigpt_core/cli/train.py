@@ -78,7 +78,7 @@ def train(
 ) -> None:
     """Train a model on parquet shards and write its bundle, model_final.pt, to the output folder.
 
-    Later wins: defaults, --config, --set and flags.
+    Later wins: defaults, --config, flags and --set.
     """
     config = configure(config_file, assignments, flags, registry(ctx))
     # Settles everything that can be wrong before torch is imported, which takes seconds.
@@ -95,7 +95,6 @@ def configure(
 ) -> TrainConfig:
     """The configuration of a command line, checked as far as it can be without the data."""
     config = TrainConfig.from_file(config_file) if config_file else TrainConfig()
-    apply_overrides(config, assignments)
     for name, value in flags.items():
         if value is None:
             continue
@@ -104,6 +103,8 @@ def configure(
         if set_too:
             raise ConfigError(f"{flag} {value} and --set {set_too[0]} set the same thing. Keep one of them.")
         apply_overrides(config, [f"{name}={value}"], origin=flag)
+    # After the flags: `--set mask.period=3` is an option of what `--mask` names.
+    apply_overrides(config, assignments)
     source = registry.source_of_selection()
     if source is not None and "source" not in config.set_fields:
         config.update({"source": source}, "--plugin")

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 def apply_overrides(config: TrainConfig, assignments: Iterable[str], origin: str = "--set") -> None:
-    """Apply ``key=value`` and ``component.option=value`` texts, later ones over earlier ones.
+    """Apply ``key=value`` and ``component.option=value`` texts, later ones over earlier ones, options last.
 
     Values are JSON (``0.5``, ``true``, ``[4, 8]``, ``null``); what is not JSON is a string, and for a field that holds
     a string the text is taken as it stands. Raises :class:`ConfigError`.
     """
-    for assignment in assignments:
+    # Options last: naming a component replaces its whole block, whatever the order on the command line.
+    for assignment in sorted(assignments, key=lambda text: "." in text.partition("=")[0]):
         path, equals, text = assignment.partition("=")
         path = path.strip()
         if not equals or not path:

@@ -55,3 +55,9 @@ def test_an_option_joins_the_block_of_the_file_without_changing_it() -> None:
     apply_overrides(config, ["mask.max_lookahead=8", "mask.max_lookahead=9"])
     assert config.mask == {"name": "mixed", "bar_fraction": 0.5, "max_lookahead": 9}
     assert values == {"mask": {"name": "mixed", "bar_fraction": 0.5}}
+
+
+def test_an_option_belongs_to_the_component_that_is_named_in_whatever_order() -> None:
+    config = TrainConfig()
+    apply_overrides(config, ["mask.period=3", "mask=swing"])
+    assert config.mask == {"name": "swing", "period": 3}
