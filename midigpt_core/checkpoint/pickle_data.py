@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 #: A 48-layer GPT-2 with its encoder and provenance needs 0.1 MiB.
-MAX_PICKLE_BYTES = 4 << 20
+MAX_PICKLE_BYTES = 1 << 20
 
 _LITERALS = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"})
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}

@@ -39,6 +39,8 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+#: TorchScript marks typed lists by a call.
+_JIT_LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 _MAX_DIMENSIONS = 8
 #: Of the zip's directory: some 40,000 entries, where a 48-layer GPT-2 has 600 tensors.
 _MAX_DIRECTORY_BYTES = 4 << 20
@@ -178,10 +180,11 @@ class TorchArchive:
                 return _checked_tensor(storage, offset, shape, stride)
             case ("torch._utils", "_rebuild_parameter"), (StoredTensor() as tensor, *_):
                 return tensor
-            case ("torch.jit._pickle", _), (value, *_):
-                return value
-        if target.module.split(".")[0] == "__torch__" and self.is_torchscript:
-            return Instance(target)
+        if self.is_torchscript:
+            if target.module == "torch.jit._pickle" and target.name in _JIT_LISTS and len(arguments) == 1:
+                return arguments[0]
+            if target.module.split(".")[0] == "__torch__":
+                return Instance(target)
         raise RefusedPickleError(f"it wants to call {str(target)[:80]!r}, which is not plain data")
 
 

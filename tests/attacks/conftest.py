@@ -1,0 +1,41 @@
+"""A bundle to hide attacks in, and a canary that they try to touch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from midigpt_gpt2.factory import build
+from midigpt_gpt2.options import Gpt2Options
+
+from midigpt_core.contracts import ArchitectureContext
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    """A sound bundle of format 1, as the dict that ``torch.save`` takes."""
+    model = build(Gpt2Options(n_embd=8, n_layer=1, n_head=2), ArchitectureContext(vocab_size=97, max_seq_len=8))
+    return {
+        "format_version": 1,
+        "arch": "gpt2",
+        "config": model.architecture_config(),
+        "encoder_config": {"size": 97},
+        "midigpt_core": {"encoder": "tiny", "provenance": {}},
+        "state_dict": {name: tensor.clone() for name, tensor in model.state_dict().items()},
+    }
+
+
+@pytest.fixture
+def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that must never come to be; relative payloads land beside it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "canary"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)

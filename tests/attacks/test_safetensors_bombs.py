@@ -1,0 +1,169 @@
+"""Safetensors files that lie about themselves are refused at once, in little memory, before a tensor is made."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import time
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from midigpt_core.checkpoint import load_checkpoint, read_header, save_bundle
+from midigpt_core.contracts import Bundle
+from midigpt_core.errors import CheckpointError, MidigptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("tiny_registry")
+
+
+@pytest.fixture
+def sound(content: dict[str, Any], tmp_path: Path) -> bytes:
+    bundle = Bundle(
+        architecture="gpt2",
+        architecture_config=content["config"],
+        encoder="tiny",
+        encoder_config=content["encoder_config"],
+        state_dict=content["state_dict"],
+    )
+    return save_bundle(bundle, tmp_path / "sound.safetensors").read_bytes()
+
+
+def parts(whole: bytes) -> tuple[dict[str, Any], bytes]:
+    (length,) = struct.unpack_from("<Q", whole)
+    return json.loads(whole[8 : 8 + length]), whole[8 + length :]
+
+
+def join(header: dict[str, Any] | bytes, body: bytes) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def refused(path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The message; checks that no tensor is made, that it takes less than 100 ms and less than 32 MiB."""
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError):  # components are built once before time is taken
+        read_header(path)
+    monkeypatch.setattr(torch, "empty", lambda *_a, **_k: pytest.fail("a tensor was made"))
+    elapsed = []
+    for _ in range(3):
+        started = time.process_time()
+        with pytest.raises(CheckpointError, match=str(path)) as caught:
+            load_checkpoint(path)
+        elapsed.append(time.process_time() - started)
+    assert min(elapsed) < 0.1
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    monkeypatch.undo()
+    return str(caught.value)
+
+
+HEAD = "lm_head.weight"
+EDITS: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
+    "offsets beyond the end": ("hole or overlaps", lambda h: h[HEAD].update(data_offsets=[10**9, 10**9 + 3104])),
+    "overlap": ("hole or overlaps", lambda h: h[HEAD].update(data_offsets=[4, 3108])),
+    "same place twice": ("overlaps", lambda h: h.update(copy=h[HEAD])),
+    "hole": ("hole", lambda h: h.pop("transformer.ln_f.bias")),
+    "backwards": ("takes -3104 bytes", lambda h: h[HEAD].update(data_offsets=h[HEAD]["data_offsets"][::-1])),
+    "negative": ("no proper", lambda h: h[HEAD].update(data_offsets=[-8, 3096])),
+    "shape too large": ("takes 3104 bytes", lambda h: h[HEAD].update(shape=[97, 9])),
+    "shape of a petabyte": ("takes 3104 bytes", lambda h: h[HEAD].update(shape=[1 << 40, 1 << 40])),
+    "shape overflows to fit": ("no proper", lambda h: h[HEAD].update(shape=[1 << 62, 1 << 62])),
+    "many dimensions": ("no proper", lambda h: h[HEAD].update(shape=[1] * 100)),
+    "fractional": ("no proper", lambda h: h[HEAD].update(shape=[97.0, 8])),
+    "true": ("no proper", lambda h: h[HEAD].update(shape=[True, 776])),
+    "unknown dtype": ("no proper", lambda h: h[HEAD].update(dtype="F4")),
+    "extra field": ("no proper", lambda h: h[HEAD].update(more=1)),
+    "no shape": ("no proper", lambda h: h[HEAD].pop("shape")),
+    "entry is a list": ("no proper", lambda h: h.update({HEAD: []})),
+    "metadata of numbers": ("text to text", lambda h: h["__metadata__"].update(config=3)),
+    "metadata is a list": ("text to text", lambda h: h.update(__metadata__=[])),
+    "no metadata": ("format_version is 'None'", lambda h: h.pop("__metadata__")),
+    "other version": ("format_version is '3'", lambda h: h["__metadata__"].update(format_version="3")),
+    "encoder null": ("no encoder_config", lambda h: h["__metadata__"].update(encoder_config="null")),
+    "deep JSON": ("not valid JSON", lambda h: h["__metadata__"].update(config="[" * 100_000)),
+    "deep but valid": (
+        "too many values",
+        lambda h: h["__metadata__"].update(config='{"a":' * 500 + "1" + "}" * 500),
+    ),
+    "key twice in config": ("twice", lambda h: h["__metadata__"].update(config='{"n_embd": 8, "n_embd": 8}')),
+    "long number": ("not valid JSON", lambda h: h["__metadata__"].update(config='{"n_embd": ' + "9" * 5000 + "}")),
+    "shape swapped": ("has shape", lambda h: h[HEAD].update(shape=[8, 97])),
+    "config of a giant": (
+        "has shape",
+        lambda h: h["__metadata__"].update(config='{"vocab_size": 97, "n_positions": 8, "n_embd": 16777216}'),
+    ),
+    "a billion layers": ("n_layer is", lambda h: h["__metadata__"].update(config='{"n_layer": 1000000000}')),
+}
+
+
+@pytest.mark.parametrize(("message", "edit"), EDITS.values(), ids=EDITS)
+def test_a_header_that_lies_is_refused(
+    message: str,
+    edit: Callable[[dict[str, Any]], object],
+    sound: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    header, body = parts(sound)
+    edit(header)
+    assert message in refused(tmp_path / "m.safetensors", join(header, body), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ("header claims 18446744073709551615 bytes", b"\xff" * 8 + b"{}"),
+        ("header claims 94371840 bytes", struct.pack("<Q", 90 << 20) + b" " * (90 << 20)),
+        ("cut short", struct.pack("<Q", 1000) + b"{}"),
+        ("not valid JSON", join(b"[" * 900_000, b"")),
+        ("not valid JSON", join(b"\xff\xfe{}", b"")),
+        ("not a mapping", join(b"[]", b"")),
+        ("twice", join(b'{"a": 1, "a": 2}', b"")),
+    ],
+)
+def test_a_header_of_another_kind_is_refused(
+    message: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert message in refused(tmp_path / "m.safetensors", content, monkeypatch)
+
+
+def test_a_million_tensors_are_refused(sound: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header, body = parts(sound)
+    entry = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    many = b"{" + b",".join(entry % number for number in range(1_000_000)) + b"}"
+    assert "header claims" in refused(tmp_path / "m.safetensors", join(many, body), monkeypatch)
+    for count, message in ((15_000, "tensors, the limit is 4096"), (3_000, "a tensor '0' that no GPT-2 has")):
+        some = {str(number): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(count)}
+        content = join(json.dumps(some | header, separators=(",", ":")).encode(), body)
+        assert message in refused(tmp_path / "m.safetensors", content, monkeypatch)
+
+
+def test_flipped_bytes_of_the_header_give_an_error_or_the_same_tensors(sound: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(sound)
+    expected = load_checkpoint(path).state_dict
+    (length,) = struct.unpack_from("<Q", sound)
+    chance = random.Random(7)
+    for _ in range(300):
+        damaged = bytearray(sound)
+        damaged[chance.randrange(8 + length)] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            state = load_checkpoint(path).state_dict
+        except MidigptError:
+            continue
+        assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {
+            name: tuple(tensor.shape) for name, tensor in expected.items()
+        }
