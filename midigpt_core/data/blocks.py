@@ -183,8 +183,8 @@ class BlockMaker:
     def _explain_useless(self, draws: _Draws) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in _count_statuses(draws.status).items())
         return (
-            f"none of {len(draws.status)} windows drawn gave tokens ({counts}). Raise max_seq_len, allow other "
-            "num_bars_choices or an encoder that covers these pieces."
+            f"none of {len(draws.status)} windows drawn gave tokens ({counts}). Raise max_seq_len, or choose other "
+            "num_bars_choices or another encoder."
         )
 
 

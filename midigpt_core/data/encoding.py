@@ -22,6 +22,15 @@ HAS_TOKENS = np.array(
     [status in (TokenStatus.OK, TokenStatus.CUT, TokenStatus.TRACKS_DROPPED) for status in TokenStatus]
 )
 
+_DTYPES = {"tokens": "int32", "offsets": "int64", "role": "uint8", "status": "uint8"}
+_NOTHING = TokenBatch(
+    tokens=np.zeros(0, dtype=np.int32),
+    offsets=np.zeros(1, dtype=np.int64),
+    role=np.zeros(0, dtype=np.uint8),
+    status=np.zeros(0, dtype=np.uint8),
+    hidden_spans=np.zeros((0, 3), dtype=np.int64),
+)
+
 
 class CheckedEncoder:
     """An encoder over one corpus. Whatever goes wrong in it is a :class:`ComponentError` naming the piece."""
@@ -33,6 +42,8 @@ class CheckedEncoder:
         self._max_tokens = max_tokens
 
     def encode(self, windows: WindowBatch) -> TokenBatch:
+        if len(windows) == 0:
+            return _NOTHING
         limit = np.full(len(windows), self._max_tokens, dtype=np.int32)
 
         def call(some: slice) -> TokenBatch:
@@ -46,28 +57,20 @@ class CheckedEncoder:
         return batch
 
     def _check(self, batch: TokenBatch, windows: WindowBatch) -> None:
-        total = len(batch.tokens)
+        problem = _contradiction(batch, len(windows))
+        if problem:
+            self._refuse(f"encode_batch returned {problem}", windows, 0)
         lengths = np.diff(batch.offsets)
-        if (
-            len(lengths) != len(windows)
-            or len(batch.status) != len(windows)
-            or len(batch.role) != total
-            or (lengths < 0).any()
-            or batch.offsets[0] != 0
-            or batch.offsets[-1] != total
-        ):
-            self._refuse("encode_batch returned columns that do not fit together", windows, 0)
-        if (batch.status >= len(HAS_TOKENS)).any():
-            self._refuse("unknown status", windows, int(np.argmax(batch.status >= len(HAS_TOKENS))))
-        self._check_lengths(lengths > self._max_tokens, f"more than {self._max_tokens} tokens", windows)
-        self._check_lengths((lengths > 0) != HAS_TOKENS[batch.status], "tokens that contradict the status", windows)
+        self._refuse_any(batch.status >= len(HAS_TOKENS), "an unknown status", windows)
+        self._refuse_any(lengths > self._max_tokens, f"more than {self._max_tokens} tokens", windows)
+        self._refuse_any((lengths > 0) != HAS_TOKENS[batch.status], "tokens that contradict the status", windows)
         size = self._encoder.vocab_size
-        if total and (int(batch.tokens.min()) < 0 or int(batch.tokens.max()) >= size):
+        if len(batch.tokens) and (int(batch.tokens.min()) < 0 or int(batch.tokens.max()) >= size):
             at = int(np.argmax((batch.tokens < 0) | (batch.tokens >= size)))
             window = int(np.searchsorted(batch.offsets, at, side="right")) - 1
             self._refuse(f"token id {batch.tokens[at]} is outside the vocabulary of {size}", windows, window)
 
-    def _check_lengths(self, wrong: BoolArray, message: str, windows: WindowBatch) -> None:
+    def _refuse_any(self, wrong: BoolArray, message: str, windows: WindowBatch) -> None:
         if wrong.any():
             self._refuse(f"encode_batch returned {message}", windows, int(np.argmax(wrong)))
 
@@ -78,6 +81,22 @@ class CheckedEncoder:
         place = origin(self._corpus, int(windows.piece[window]))
         first = int(windows.start_bar[window])
         return f"{place}, bars {first} to {first + int(windows.num_bars[window]) - 1}"
+
+
+def _contradiction(batch: object, num_windows: int) -> str:
+    """What is wrong with the form of a token batch; empty if nothing is."""
+    if not isinstance(batch, TokenBatch):
+        return f"a {type(batch).__name__}, not a TokenBatch"
+    for name, dtype in _DTYPES.items():
+        column = getattr(batch, name)
+        if not isinstance(column, np.ndarray) or column.dtype != dtype or column.ndim != 1:
+            return f"{name} that are not a one-dimensional array of {dtype}"
+    total = len(batch.tokens)
+    if (len(batch.offsets), len(batch.status), len(batch.role)) != (num_windows + 1, num_windows, total):
+        return "columns whose lengths do not fit together"
+    if batch.offsets[0] != 0 or batch.offsets[-1] != total or (np.diff(batch.offsets) < 0).any():
+        return "offsets that do not run from 0 to the number of tokens"
+    return ""
 
 
 def _some(windows: WindowBatch, some: slice) -> WindowBatch:

@@ -186,21 +186,16 @@ def test_foreign_tokens_are_named_with_the_piece():
         stream_of(foreign_on=63).block(0)
 
 
-def break_offsets(batch):
-    return attrs.evolve(batch, offsets=batch.offsets[:-1])
-
-
-def break_status(batch):
-    return attrs.evolve(batch, status=np.full_like(batch.status, 3))
-
-
-def break_number(batch):
-    return attrs.evolve(batch, status=np.full_like(batch.status, 77))
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
-    [(break_offsets, "do not fit together"), (break_status, "contradict the status"), (break_number, "unknown status")],
+    [
+        (lambda batch: None, "a NoneType, not a TokenBatch"),
+        (lambda batch: attrs.evolve(batch, tokens=batch.tokens.astype(np.int64)), "tokens that are not .* int32"),
+        (lambda batch: attrs.evolve(batch, offsets=batch.offsets[:-1]), "do not fit together"),
+        (lambda batch: attrs.evolve(batch, offsets=batch.offsets[::-1]), "offsets that do not run from 0"),
+        (lambda batch: attrs.evolve(batch, status=np.full_like(batch.status, 3)), "contradict the status"),
+        (lambda batch: attrs.evolve(batch, status=np.full_like(batch.status, 77)), "unknown status"),
+    ],
 )
 def test_token_batches_that_contradict_themselves_are_refused(spoil, message):
     stream = stream_of()
