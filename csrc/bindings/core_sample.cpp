@@ -228,12 +228,13 @@ void fill_rows(const py::object& tokens, const py::object& role, const py::objec
     const sample::Documents documents{token.data(), token_role.data(), offset.data(), row.data(), row.size()};
     const sample::Rows out{ids.writable(),      label.writable(),    position.writable(), document.writable(),
                            out_role.writable(), cells / row_length, row_length};
-    const py::gil_scoped_release unlocked;
-    if (!sample::documents_fit(documents, token.size(), out)) {
-        const py::gil_scoped_acquire locked;
-        throw py::value_error("the documents do not fit in their rows");
+    bool fits = false;
+    {
+        const py::gil_scoped_release unlocked;
+        fits = sample::documents_fit(documents, token.size(), out);
+        if (fits) sample::fill_rows(documents, out);
     }
-    sample::fill_rows(documents, out);
+    if (!fits) throw py::value_error("the documents do not fit in their rows");
 }
 
 }  // namespace
