@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -71,7 +72,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
         raise _explain(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # The folder may itself be what is wrong; that is reported already.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -80,6 +83,32 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     with atomic_path(path) as temporary, temporary.open("xb") as stream:
         yield stream
         stream.flush()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` on a clean exit, and is removed on any exception.
+
+    ``path`` must not exist, or be an empty folder: a full one cannot be replaced in one step. Files inside are written
+    by the other functions of this module, so that they are on the disk when the folder appears.
+    """
+    target = Path(path)
+    temporary = target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        _fsync_folder(temporary)
+        temporary.replace(target)
+        _fsync_folder(target.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise WriteError(f"{target}: exists already. Choose another name, or remove it.") from error
+        if isinstance(error, FileNotFoundError) or error.errno is None:
+            raise
+        raise _explain(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

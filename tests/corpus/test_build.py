@@ -1,0 +1,335 @@
+"""From parquet to corpus: content, counts, caching, isolation."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from corpus_parsers import EXIT, HANG, MEMORY, RAISE, SEGFAULT
+from corpus_parts import GIGAMIDI, MIDI, SMALL, content, digests, small_rows, write_shard, write_shards
+
+from midigpt_core.components import ComponentRef
+from midigpt_core.corpus.build import BuildProgress, available_cores, build, locate
+from midigpt_core.corpus.format import SIDECAR_NAME
+from midigpt_core.corpus.store import open_corpus
+from midigpt_core.errors import ComponentError, CorpusError, DataError
+from midigpt_core.files import WriteError
+from midigpt_core.score import Score
+
+
+def test_golden_files_end_to_end(tmp_path: Path, cache: Path) -> None:
+    """Every real file comes out of the corpus as the reader reads it alone, with its name, row and style."""
+    files = [path.read_bytes() for path in MIDI]
+    path = write_shard(
+        tmp_path / "a.parquet",
+        files,
+        md5=[path.stem for path in MIDI],
+        music_style_scraped=[f"style%20{n}" for n in range(len(MIDI))],
+    )
+    report = build(GIGAMIDI, [str(path)], cache=cache)
+    assert report.counts == {"kept": len(MIDI)}
+    opened = open_corpus(report.shards)
+    opened.verify(np.arange(len(MIDI)))
+    (shard,) = opened.corpus.shards
+    columns, pieces = shard.columns, shard.pieces
+    assert pieces.row.tolist() == list(range(len(MIDI)))
+    for index, file in enumerate(files):
+        alone = content(Score.from_bytes(file).columns, pieces)
+        for name, offsets in (("track", columns.track_offsets), ("bar", columns.bar_offsets)):
+            assert offsets[index + 1] - offsets[index] == alone[f"{name}_offsets"][-1]
+        for name, values in content(columns, pieces).items():
+            level = name.split("_", 1)[0]
+            if level in {"track", "bar", "cell", "note"} and not name.endswith("offsets"):
+                start, end = getattr(columns, f"{level}_offsets")[index : index + 2]
+                np.testing.assert_array_equal(values[start:end], alone[name], err_msg=f"{MIDI[index].name} {name}")
+    names = [
+        bytes(pieces.id_bytes[a:b]).decode() for a, b in zip(pieces.id_offsets, pieces.id_offsets[1:], strict=False)
+    ]
+    assert names == [path.stem for path in MIDI]
+    start, end = pieces.genre_offsets[3:5]
+    assert bytes(pieces.genre_bytes[start:end]) == b"style 3"
+    assert opened.describe(4) == f"{path} row 4 ({MIDI[4].stem})"
+
+
+def test_counts_add_up_and_name_rows(tmp_path: Path, cache: Path) -> None:
+    music = [*small_rows(10), None, b"", b"not MIDI", SMALL[0][:40], SMALL[0]]
+    path = write_shard(
+        tmp_path / "a.parquet", music, total_notes=[0, 0, 0, None, *[5] * 11], md5=list("abcdefghijklmno")
+    )
+    report = build(GIGAMIDI, [str(path)], cache=cache)
+    assert sum(report.counts.values()) == report.rows == len(music)
+    assert report.counts["no_notes"] == 3
+    assert report.counts["kept"] == 8
+    assert report.counts["null_music"] == 1
+    assert sum(len(rows) for rows in report.examples.values()) == 4
+    assert report.examples["null_music"][0].startswith(f"{path}: row 10 (k)")
+    assert not {"kept", "no_notes"} & set(report.examples)
+    shard = open_corpus(report.shards).corpus.shards[0]
+    assert shard.pieces.row.tolist() == list(range(3, 15))
+    assert (shard.pieces.status[7:11] > 0).all()
+    assert not shard.pieces.content_hash[7:11].any()
+
+
+def test_equal_music_has_equal_hashes(tmp_path: Path, cache: Path) -> None:
+    # A trailing byte after the last chunk is no music.
+    path = write_shard(
+        tmp_path / "a.parquet", [SMALL[0], SMALL[1], SMALL[0] + b"\0", SMALL[0]], md5=["a", "b", "c", "d"]
+    )
+    hashes = open_corpus(build(GIGAMIDI, [str(path)], cache=cache).shards).corpus.shards[0].pieces.content_hash
+    np.testing.assert_array_equal(hashes[0], hashes[2])
+    np.testing.assert_array_equal(hashes[0], hashes[3])
+    assert (hashes[0] != hashes[1]).any()
+
+
+def test_a_second_build_parses_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = write_shards(tmp_path, 2, 50)
+    first = build(GIGAMIDI, paths, cache=cache)
+    assert first.built == 2
+    monkeypatch.setattr("midigpt_core.corpus.build.IsolatedParser", None)
+    again = build(GIGAMIDI, paths, cache=cache)
+    assert again.built == 0
+    assert (again.shards, again.counts) == (first.shards, first.counts)
+    assert locate(GIGAMIDI, paths, cache=cache) == first.shards
+
+
+def test_a_moved_shard_keeps_its_corpus_and_a_changed_one_gets_another(tmp_path: Path, cache: Path) -> None:
+    path = write_shard(tmp_path / "a.parquet", small_rows(20))
+    first = build(GIGAMIDI, [str(path)], cache=cache)
+    moved = path.rename(tmp_path / "b.parquet")
+    assert build(GIGAMIDI, [str(moved)], cache=cache).shards == first.shards
+    write_shard(moved, small_rows(21))
+    changed = build(GIGAMIDI, [str(moved)], cache=cache)
+    assert changed.built == 1
+    assert changed.rows == 21
+
+
+def test_verify_hashes_again_what_looks_unchanged(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"music": [SMALL[0], b"\0" * 100_000]})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+    first = build(GIGAMIDI, [str(path)], cache=cache)
+    # One byte far from the footer changes; size and time are put back.
+    times, data = path.stat(), bytearray(path.read_bytes())
+    data[data.index(SMALL[0]) + 4] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert build(GIGAMIDI, [str(path)], cache=cache).shards == first.shards
+    again = build(GIGAMIDI, [str(path)], cache=cache, verify=True)
+    assert again.built == 1
+    assert again.counts != first.counts
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_bytes_do_not_depend_on_workers(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, workers: int) -> None:
+    paths = write_shards(tmp_path, 4, 150)
+    reference = build(GIGAMIDI, paths, cache=tmp_path_factory.mktemp("reference"), workers=1)
+    report = build(GIGAMIDI, paths, cache=tmp_path_factory.mktemp("cache"), workers=workers)
+    assert digests(report) == digests(reference)
+    assert open_corpus(report.shards).fingerprint == open_corpus(reference.shards).fingerprint
+
+
+def test_progress_reaches_all_rows(tmp_path: Path, cache: Path) -> None:
+    paths = write_shards(tmp_path, 2, 300)
+    build(GIGAMIDI, paths[:1], cache=cache)
+    seen: list[BuildProgress] = []
+    build(GIGAMIDI, paths, cache=cache, progress=seen.append)
+    assert [step.rows for step in seen] == sorted(step.rows for step in seen)
+    assert seen[-1].rows == seen[-1].total_rows == 600
+    assert seen[-1].shards == seen[-1].total_shards == 2
+    assert seen[-1].rows_per_second > 0
+
+
+def test_available_cores_is_what_this_process_may_use() -> None:
+    assert available_cores() >= 1
+
+
+def nomml(tmp_path: Path, cache: Path, music: list[bytes], levels: list[list[int] | None]) -> list[list[int]]:
+    path = write_shard(tmp_path / "n.parquet", music, NOMML=pa.array(levels, pa.list_(pa.int64())))
+    opened = open_corpus(build(GIGAMIDI, [str(path)], cache=cache).shards)
+    columns = opened.corpus.shards[0].columns
+    return [
+        columns.track_nomml[a:b].tolist()
+        for a, b in zip(columns.track_offsets, columns.track_offsets[1:], strict=False)
+    ]
+
+
+def smf(*tracks: bytes) -> bytes:
+    chunks = b"".join(b"MTrk" + len(track).to_bytes(4, "big") + track for track in tracks)
+    return b"MThd" + bytes([0, 0, 0, 6, 0, 1, 0, len(tracks), 1, 0xE0]) + chunks
+
+
+def note(channel: int) -> bytes:
+    return bytes([0, 0x90 | channel, 60, 64, 96, 0x80 | channel, 60, 64, 0, 0xFF, 0x2F, 0])
+
+
+def test_nomml_by_track_and_over_tracks_without_notes(tmp_path: Path, cache: Path) -> None:
+    # A lyric makes a track without notes (encoder specification, A.3).
+    lyric = bytes([0, 0xFF, 5, 1, 65]) + note(0)
+    plain, with_empty = smf(note(0), note(1), note(2)), smf(lyric, note(1))
+    assert nomml(
+        tmp_path,
+        cache,
+        [plain, plain, plain, plain, with_empty, with_empty, plain],
+        [[3, 5, 7], [3], None, [1, 2, 3, 4], [4, 6, 8], [4, 6], [-1, 200, 12]],
+    ) == [[3, 5, 7], [3, -1, -1], [-1] * 3, [1, 2, 3], [4, 6, 8], [4, -1, 6], [-1, -1, 12]]
+
+
+class TestIsolation:
+    """Rows that take the parser's process down cost themselves and nothing else."""
+
+    MARKS: ClassVar = {20: SEGFAULT, 70: MEMORY, 71: HANG, 199: EXIT, 130: SEGFAULT}
+
+    def music(self) -> list[bytes]:
+        rows = small_rows(200)
+        for row, mark in self.MARKS.items():
+            rows[row] = mark
+        return rows
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_guilty_rows_are_quarantined_under_their_reason(
+        self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, workers: int
+    ) -> None:
+        path = write_shard(tmp_path / "a.parquet", self.music(), md5=[f"id{n}" for n in range(200)])
+        cache = tmp_path_factory.mktemp("cache")
+        limits: dict[str, Any] = {"timeout_s": 1.0, "memory_bytes": 512 << 20}
+        report = build(GIGAMIDI, [str(path)], cache=cache, workers=workers, parser="corpus_parsers:faulty", **limits)
+        assert report.counts == {"kept": 195, "crashed_sigsegv": 2, "memory": 1, "timeout": 1, "parser_exited": 1}
+        assert report.examples["timeout"] == [f"{path}: row 71 (id71)"]
+        assert report.examples["memory"] == [f"{path}: row 70 (id70)"]
+        innocent = [music if row not in self.MARKS else b"" for row, music in enumerate(self.music())]
+        clean = build(GIGAMIDI, [str(write_shard(tmp_path / "b.parquet", innocent))], cache=cache)
+        marked, unmarked = (open_corpus(r.shards).corpus.shards[0] for r in (report, clean))
+        for name, values in content(marked.columns, marked.pieces).items():
+            if name not in {"status", "id_bytes", "id_offsets"}:
+                np.testing.assert_array_equal(values, content(unmarked.columns, unmarked.pieces)[name], err_msg=name)
+
+    def test_every_row_guilty(self, tmp_path: Path, cache: Path) -> None:
+        path = write_shard(tmp_path / "a.parquet", [SEGFAULT] * 70)
+        report = build(GIGAMIDI, [str(path)], cache=cache, parser="corpus_parsers:faulty")
+        assert report.counts == {"crashed_sigsegv": 70}
+        assert len(report.examples["crashed_sigsegv"]) == 3
+
+    def test_a_parser_that_raises_is_a_bug_and_ends_the_build(self, tmp_path: Path, cache: Path) -> None:
+        path = write_shard(tmp_path / "a.parquet", [*small_rows(5), RAISE])
+        with pytest.raises(RuntimeError, match="a bug of the parser"):
+            build(GIGAMIDI, [str(path)], cache=cache, parser="corpus_parsers:faulty")
+
+    def test_a_parser_that_cannot_be_imported(self, tmp_path: Path, cache: Path) -> None:
+        path = write_shard(tmp_path / "a.parquet", small_rows(5))
+        with pytest.raises(ImportError, match="nowhere"):
+            build(GIGAMIDI, [str(path)], cache=cache, parser="nowhere:parse")
+        with pytest.raises(RuntimeError, match="parser process ended"):
+            build(GIGAMIDI, [str(path)], cache=cache, parser="corpus_parsers:missing")
+
+    def test_the_real_reader_runs_out_of_memory_by_the_row(self, tmp_path: Path, cache: Path) -> None:
+        rows = small_rows(40)
+        rows[7] = smf(bytes([0, 0x90, 60, 64, 1, 60, 0]) * 300_000 + bytes([0, 0xFF, 0x2F, 0]))
+        path = write_shard(tmp_path / "a.parquet", rows)
+        report = build(GIGAMIDI, [str(path)], cache=cache)
+        assert report.counts["kept"] >= 39
+        assert report.rows == 40
+
+
+class TestFaultySources:
+    def test_damage_in_one_shard_ends_the_build_and_keeps_the_others(self, tmp_path: Path, cache: Path) -> None:
+        paths = write_shards(tmp_path, 3, 100)
+        whole = Path(paths[1]).read_bytes()
+        build(GIGAMIDI, paths[:1], cache=cache)
+        Path(paths[1]).write_bytes(whole[:-50])
+        with pytest.raises(DataError, match=r"1\.parquet: not a readable parquet file"):
+            build(GIGAMIDI, paths, cache=cache, workers=1)
+        Path(paths[1]).write_bytes(whole)
+        assert build(GIGAMIDI, paths, cache=cache).built == 2
+
+    @pytest.mark.parametrize(
+        ("shard", "problem"),
+        [("raises", "ZeroDivisionError"), ("miscounts", "announced 5 rows, and gave or dropped 1")],
+    )
+    def test_a_bug_of_a_source_is_named(self, cache: Path, odd_source: ComponentRef, shard: str, problem: str) -> None:
+        with pytest.raises(ComponentError, match=problem) as error:
+            build(odd_source, [shard], cache=cache)
+        assert f"source 'odd' of odd 1 failed ({shard})" in str(error.value)
+
+    def test_a_source_without_shards(self, cache: Path, odd_source: ComponentRef) -> None:
+        with pytest.raises(DataError, match="found no shard"):
+            build(odd_source, [], cache=cache)
+
+    @pytest.fixture
+    def odd_source(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ComponentRef:
+        (tmp_path / "odd_source.py").write_text(ODD_SOURCE)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return ComponentRef(kind="source", name="odd", target="odd_source:build", distribution="odd", version="1")
+
+
+ODD_SOURCE = """
+import numpy as np, pyarrow as pa
+from attrs import frozen
+from midigpt_core.contracts import RowBatch
+
+@frozen
+class Shard:
+    name: str
+    def num_rows(self): return 5
+    def fingerprint(self): return self.name
+    def batches(self):
+        if self.name == "raises":
+            1 / 0
+        yield RowBatch(row=np.arange(1), ids=pa.nulls(1, pa.string()), midi=pa.array([b"x"], pa.binary()))
+
+@frozen
+class Source:
+    names: tuple
+    def shards(self): return [Shard(name) for name in self.names]
+
+def build(options, context): return Source(context.paths)
+"""
+
+
+class TestDisk:
+    def test_a_cache_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        path = write_shard(tmp_path / "a.parquet", small_rows(5))
+        (tmp_path / "file").write_text("no folder")
+        with pytest.raises(WriteError, match=r"cannot be written .* Choose a folder") as error:
+            build(GIGAMIDI, [str(path)], cache=tmp_path / "file" / "cache")
+        assert str(tmp_path / "file") in str(error.value)
+
+    @pytest.mark.parametrize("call", ["midigpt_core.corpus.writer._Spool.append", "os.fsync"])
+    def test_a_full_disk_leaves_nothing_half_written(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        paths = write_shards(tmp_path, 2, 20)
+        before = build(GIGAMIDI, paths[:1], cache=cache)
+        with monkeypatch.context() as patch:
+            patch.setattr(call, _disk_is_full)
+            with pytest.raises(WriteError, match="the disk is full"):
+                build(GIGAMIDI, paths, cache=cache)
+        assert len(list(cache.glob(f"corpus/*/{SIDECAR_NAME}"))) == 1
+        assert not list(cache.rglob(".midigpt-tmp-*"))
+        after = build(GIGAMIDI, paths, cache=cache)
+        assert after.built == 1
+        assert digests(after)[0] == digests(before)[0]
+
+
+def _disk_is_full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_locate_names_what_is_missing(tmp_path: Path, cache: Path) -> None:
+    path = write_shard(tmp_path / "a.parquet", small_rows(5))
+    with pytest.raises(CorpusError, match=r"a\.parquet: not preprocessed\. Run `midigpt preprocess`"):
+        locate(GIGAMIDI, [str(path)], cache=cache)
+
+
+def test_no_rows_at_all(tmp_path: Path, cache: Path) -> None:
+    path = write_shard(tmp_path / "a.parquet", [])
+    report = build(GIGAMIDI, [str(path)], cache=cache)
+    assert report.counts == {}
+    opened = open_corpus(report.shards)
+    assert opened.corpus.num_pieces == 0
+    opened.files[0].verify_all()

@@ -1,0 +1,190 @@
+"""The file of a shard: Arrow reads it, and no damage is ever taken for data."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from corpus_parts import GIGAMIDI, SMALL, content, small_rows, write_shard
+
+from midigpt_core.corpus import format as corpus_format
+from midigpt_core.corpus.build import build
+from midigpt_core.corpus.format import DATA_NAME, LEVELS, SIDECAR_NAME, buffer_dtypes, read_sidecar
+from midigpt_core.corpus.store import ShardFile, open_corpus
+from midigpt_core.corpus.writer import ShardWriter
+from midigpt_core.errors import CorpusError
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    styles = [f"style {n % 3}" for n in range(60)]
+    music = [*small_rows(58), b"not MIDI", SMALL[0]]
+    path = write_shard(folder / "a.parquet", music, md5=[f"id{n}" for n in range(60)], music_style_scraped=styles)
+    return build(GIGAMIDI, [str(path)], cache=folder / "cache").shards[0]
+
+
+def read_all(path: Path) -> dict[str, np.ndarray]:
+    opened = open_corpus([path])
+    opened.verify(np.arange(opened.corpus.num_pieces))
+    (found,) = opened.corpus.shards
+    return {name: values.copy() for name, values in content(found.columns, found.pieces).items()}
+
+
+def test_arrow_reads_the_same(shard: Path) -> None:
+    batch = pa.ipc.open_file(str(shard)).read_all().combine_chunks()
+    batch.validate(full=True)
+    found = open_corpus([shard]).corpus.shards[0]
+    for name in ("row", "status"):
+        np.testing.assert_array_equal(batch[name].to_numpy(), getattr(found.pieces, name))
+    assert b"".join(batch["content_hash"].to_pylist()) == found.pieces.content_hash.tobytes()
+    assert batch["id"].to_pylist() == [f"id{n}" for n in range(60)]
+    assert batch["genre"].to_pylist() == [f"style {n % 3}" for n in range(60)]
+    for level, plural in LEVELS.items():
+        lists = batch[plural].chunk(0)
+        np.testing.assert_array_equal(lists.offsets.to_numpy(), getattr(found.columns, f"{level}_offsets"))
+        for column in lists.values.type:
+            values = lists.values.field(column.name).to_numpy()
+            np.testing.assert_array_equal(values, getattr(found.columns, f"{level}_{column.name}"))
+
+
+def test_nothing_is_copied(shard: Path) -> None:
+    found = open_corpus([shard]).corpus.shards[0]
+    for values in content(found.columns, found.pieces).values():
+        assert not values.flags.owndata
+        assert not values.flags.writeable
+        assert values.ctypes.data % values.dtype.itemsize == 0
+
+
+def test_the_sidecar_covers_every_byte(shard: Path) -> None:
+    sidecar = read_sidecar(shard.with_name(SIDECAR_NAME))
+    covered = 0
+    for buffer in sidecar.buffers:
+        assert buffer.offset == covered
+        covered += buffer.span
+    assert covered == sidecar.size == shard.stat().st_size
+    assert [buffer.name for buffer in sidecar.buffers] == ["", *buffer_dtypes()]
+
+
+def test_totals(shard: Path) -> None:
+    totals = read_sidecar(shard.with_name(SIDECAR_NAME)).totals
+    columns = open_corpus([shard]).corpus.shards[0].columns
+    assert (totals.pieces, totals.tracks) == (60, len(columns.track_program))
+    assert (totals.bars, totals.notes) == (len(columns.bar_length), len(columns.note_onset))
+    assert sum(totals.programs.values()) == totals.tracks
+    assert sum(totals.signatures.values()) == totals.bars
+    assert totals.programs.get("drums", 0) == int(columns.track_drum.sum())
+    four_four = (columns.bar_numerator == 4) & (columns.bar_denominator == 4)
+    assert totals.signatures["4/4"] == int(four_four.sum())
+
+
+def damages() -> list[tuple[str, int, str]]:
+    """400 of them: (file, place as a share of its size in 2**32nds, kind)."""
+    draws = np.random.Generator(np.random.Philox(2)).integers(0, 1 << 32, 400).tolist()
+    kinds = ["flip"] * 300 + ["cut"] * 50
+    return [(DATA_NAME, draw, kind) for draw, kind in zip(draws, kinds, strict=False)] + [
+        (SIDECAR_NAME, draw, kind) for draw, kind in zip(draws[350:], ["flip", "cut"] * 25, strict=True)
+    ]
+
+
+def test_no_damage_is_taken_for_data(shard: Path, tmp_path: Path) -> None:
+    """Flipped bits and truncations anywhere in either file: an error of ours, or the very same data."""
+    expected = read_all(shard)
+    copies = {name: tmp_path / name for name in (DATA_NAME, SIDECAR_NAME)}
+    whole = {name: shard.with_name(name).read_bytes() for name in copies}
+    refused = 0
+    for name, draw, kind in damages():
+        for each, copy in copies.items():
+            copy.write_bytes(whole[each])
+        damaged = bytearray(whole[name])
+        place = draw * len(damaged) >> 32
+        if kind == "cut":
+            del damaged[place:]
+        else:
+            damaged[place] ^= 1 << draw % 8
+        copies[name].write_bytes(damaged)
+        try:
+            found = read_all(copies[DATA_NAME])
+        except CorpusError as error:
+            refused += 1
+            assert str(tmp_path) in str(error)
+            assert "midigpt corpus clean" in str(error)
+        else:
+            assert found.keys() == expected.keys()
+            for column, values in found.items():
+                np.testing.assert_array_equal(values, expected[column], err_msg=f"{name} {place} {kind}")
+            # Bytes that are not data (Arrow's own metadata, padding): the full check sees them.
+            with pytest.raises(CorpusError):
+                ShardFile(copies[DATA_NAME]).verify_all()
+    assert refused > 350
+
+
+def test_pieces_are_checked_when_first_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("store", "writer"):
+        monkeypatch.setattr(f"midigpt_core.corpus.{module}.BLOCK_BYTES", 64)
+    path = write_shard(tmp_path / "a.parquet", [SMALL[-1]] * 20)
+    whole = build(GIGAMIDI, [str(path)], cache=tmp_path / "cache").shards[0]
+    damaged = Path(shutil.copytree(whole.parent, tmp_path / "copy")) / DATA_NAME
+    pitches = next(b for b in read_sidecar(damaged.with_name(SIDECAR_NAME)).buffers if b.name == "note_pitch")
+    content = bytearray(damaged.read_bytes())
+    content[pitches.offset + pitches.count - 1] ^= 1
+    damaged.write_bytes(content)
+    opened = open_corpus([whole, damaged])
+    opened.verify(np.array([0, 19, 20, 21, 0]))
+    opened.verify(np.array([], np.int64))
+    for _ in range(2):
+        with pytest.raises(CorpusError, match=r"copy/pieces\.arrow: damaged between bytes \d+ and \d+ \(note_pitch\)"):
+            opened.verify(np.array([5, 39]))
+    opened.verify(np.array([20]))
+
+
+def test_verify_from_many_threads(shard: Path) -> None:
+    opened = open_corpus([shard])
+    failures: list[BaseException] = []
+
+    def touch(seed: int) -> None:
+        order = np.random.Generator(np.random.Philox(seed)).permutation(opened.corpus.num_pieces)
+        try:
+            for piece in order:
+                opened.verify(np.array([piece]))
+        except CorpusError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=touch, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_offsets_that_leave_their_column_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even under valid checksums: native code follows offsets without looking."""
+    path = write_shard(tmp_path / "a.parquet", small_rows(4))
+    original = ShardWriter._append_run
+
+    def shifted(self: ShardWriter, name: str, offsets: np.ndarray) -> None:
+        # Still within the column's length for Arrow, but descending.
+        original(self, name, offsets if name != "note_offsets" else np.array([0, 9, 3, *offsets[3:]]))
+
+    monkeypatch.setattr(ShardWriter, "_append_run", shifted)
+    shards = build(GIGAMIDI, [str(path)], cache=tmp_path / "cache").shards
+    with pytest.raises(CorpusError, match="note_offsets do not fit"):
+        open_corpus(shards)
+
+
+def test_what_is_no_corpus_is_named(tmp_path: Path, shard: Path) -> None:
+    with pytest.raises(CorpusError, match="no corpus here"):
+        open_corpus([tmp_path / DATA_NAME])
+    with pytest.raises(CorpusError, match="no corpus to open"):
+        open_corpus([])
+    (tmp_path / DATA_NAME).write_bytes(shard.read_bytes())
+    body, _, _ = shard.with_name(SIDECAR_NAME).read_bytes().partition(b"\n")
+    body = body.replace(b'"version":1', b'"version":0')
+    (tmp_path / SIDECAR_NAME).write_bytes(body + b"\n" + corpus_format._checksum_line(body))
+    with pytest.raises(CorpusError, match="another version"):
+        open_corpus([tmp_path / DATA_NAME])
