@@ -31,7 +31,6 @@ namespace vocab = midigpt::vocab;
 constexpr int kMaxThreads = 256;
 constexpr std::int64_t kMaxDocument = std::int64_t{1} << 28;
 
-// --- configuration ---
 
 template <class T>
 T setting(const py::dict& settings, const char* name) {
@@ -166,7 +165,6 @@ py::list attributes(const Codebook& book) {
   return out;
 }
 
-// --- corpus and windows ---
 
 // A corpus that native code can read; keeps its arrays alive.
 class NativeCorpus {
@@ -247,7 +245,6 @@ encode::Windows windows_from(Fields& f, const Codebook& book) {
   return w;
 }
 
-// --- encoding ---
 
 // Token, offset, role, status and hidden span arrays of consecutive Documents (records.TokenBatch).
 py::tuple token_arrays(const std::vector<encode::Documents>& parts) {
@@ -324,7 +321,6 @@ py::array_t<std::int16_t> compute_attributes(const Codebook& book, const NativeC
   return out;
 }
 
-// --- decoding ---
 
 template <class T>
 py::array_t<T> to_array(const std::vector<T>& values) {

@@ -35,7 +35,6 @@ class Codebook {
 
   [[nodiscard]] const Settings& settings() const { return settings_; }
 
-  // --- vocabulary ---
   [[nodiscard]] std::span<const Domain> domains() const { return domains_; }
   [[nodiscard]] std::int32_t vocab_size() const { return vocab_size_; }
   [[nodiscard]] bool has(TokenType type) const { return sizes_[index_of(type)] > 0; }
@@ -47,7 +46,6 @@ class Codebook {
     return has(TokenType::FillInPlaceholder) && has(TokenType::FillInStart) && has(TokenType::FillInEnd);
   }
 
-  // --- tables ---
   // Dense instrument id of a program, 0 for a program outside 0..127; and the program that stands for an id.
   [[nodiscard]] std::int32_t instrument(std::int32_t program) const;
   [[nodiscard]] std::int32_t representative(std::int32_t instrument) const;
@@ -58,7 +56,6 @@ class Codebook {
   [[nodiscard]] std::optional<std::int32_t> num_bars(std::int32_t window_bars) const;
   [[nodiscard]] const VelocityLevels& velocity_levels() const { return velocity_levels_; }
 
-  // --- attributes ---
   [[nodiscard]] std::span<const AttributeControl> controls() const { return controls_; }
   // What a track or a bar header writes, in the order of writing.
   [[nodiscard]] std::span<const WrittenAttribute> track_attributes() const { return track_attributes_; }

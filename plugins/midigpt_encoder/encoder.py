@@ -35,7 +35,7 @@ class MidigptEncoder(Encoder):
         return type(self), (self.config, self.threads)
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:  # type: ignore[override]
+    def vocabulary(self) -> Vocabulary:
         """The token ids by type."""
         codebook = self.config.codebook
         numbers = {name: number for number, name, _, _ in _encoder.token_types()}
@@ -52,7 +52,7 @@ class MidigptEncoder(Encoder):
         )
 
     @cached_property
-    def provides(self) -> frozenset[str]:  # type: ignore[override]
+    def provides(self) -> frozenset[str]:
         """``infill``, ``mask_bar``, ``genre``, ``use_velocity``, ``use_microtiming`` and ``nomml`` as configured."""
         types = {name for name, _ in self.config.codebook.domains}
         capabilities = {

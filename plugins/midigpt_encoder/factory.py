@@ -9,8 +9,8 @@ from attrs import field, frozen, validators
 
 from midigpt_core.errors import ConfigError
 from midigpt_encoder.config import EncoderConfig
-from midigpt_encoder.encoder import MidigptEncoder
 from midigpt_encoder.data_files import preset_names
+from midigpt_encoder.encoder import MidigptEncoder
 
 if TYPE_CHECKING:
     from midigpt_core.contracts import EncoderContext

@@ -18,10 +18,11 @@ def midigpt_encoders() -> Iterable[EncoderSpec]:
     return [
         EncoderSpec(
             name="midigpt",
-            summary="MIDI-GPT tokens: presets yellow, expressive, prism, ghost, or a configuration of your own",
+            summary="MIDI-GPT tokens: tracks of bars, infilling, bar masking, attribute controls",
             target="midigpt_encoder.factory:build",
             options="midigpt_encoder.factory:EncoderOptions",
             # With the default preset; an encoder says of itself what its configuration adds.
             provides=frozenset({"infill"}),
+            presets=("expressive", "ghost", "prism", "yellow"),
         )
     ]

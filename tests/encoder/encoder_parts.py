@@ -13,7 +13,7 @@ import numpy as np
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 
-from midigpt_core.records import HiddenAs, WindowBatch
+from midigpt_core.records import HiddenAs, TokenStatus, WindowBatch
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
 
@@ -140,3 +140,29 @@ def attributes_of(encoder: MidigptEncoder, values: Any, tracks: int, bars: int) 
                     row[name if place == 0 else f"bar_{spelling}_{place - 1}"] = value
         named.append(row)
     return named
+
+
+def piece(tracks: int = 3, bars: int = 8, signature: tuple[int, int] = (4, 4)) -> dict[str, Any]:
+    """Track ``t`` has ``t + 1`` quarter notes in every bar."""
+    length = 4 * signature[0] / signature[1]
+    notes = [[[b, 480 * n, 480, 60 + t, 90, 0] for b in range(bars) for n in range(t + 1)] for t in range(tracks)]
+    rows = [{"program": 8 * t, "drum": False, "notes": notes[t]} for t in range(tracks)]
+    return {"resolution": 480, "tempo": 500000, "bars": [[*signature, length]] * bars, "tracks": rows}
+
+
+def status_of(batch: TokenBatch) -> list[TokenStatus]:
+    return [TokenStatus(int(status)) for status in batch.status]
+
+
+def same(a: TokenBatch, b: TokenBatch) -> bool:
+    names = ("tokens", "offsets", "role", "status", "hidden_spans")
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
+
+
+def golden_batch() -> tuple[Corpus, WindowBatch]:
+    """The golden scores and ghost's ar, fill and span windows over them."""
+    files = [row["file"] for row in goldens("scores")]
+    corpus = corpus_of(*(row["score"] for row in goldens("scores")))
+    rows = [row for row in goldens("tokens") if row["encoder"] == "ghost" and row["mode"] in ("ar", "fill", "span")]
+    requests = [{**row, **row["options"], "piece": files.index(row["file"])} for row in rows]
+    return corpus, windows_of(requests)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from encoder_parts import corpus_of, documents, encode, goldens, spans, windows_of
@@ -12,6 +12,9 @@ from midigpt_encoder.encoder import MidigptEncoder
 
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import TokenStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Statuses with which a document has no tokens.
 REFUSED = (TokenStatus.UNSUPPORTED_SIGNATURE, TokenStatus.UNSUPPORTED_VALUE)
@@ -34,11 +37,11 @@ def request_of(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_domains() -> None:
+def test_domains(record_property: Callable[[str, object], None]) -> None:
     for row, config in configurations():
         assert config.codebook.domains == [tuple(domain) for domain in row["domains"]], row["seed"]
         assert config.codebook.vocab_size == row["vocab_size"], row["seed"]
-    print(f"{len(configurations())} vocabularies agree")
+    record_property("golden rows", f"random configurations: {len(configurations())} vocabularies")
 
 
 def test_serialised_form_reads_back() -> None:
@@ -49,7 +52,7 @@ def test_serialised_form_reads_back() -> None:
         assert again.codebook.domains == config.codebook.domains, row["seed"]
 
 
-def test_tokens_and_spans() -> None:
+def test_tokens_and_spans(record_property: Callable[[str, object], None]) -> None:
     wrong = []
     encoded = refused = 0
     for row, config in configurations():
@@ -68,10 +71,10 @@ def test_tokens_and_spans() -> None:
             if not alike:
                 wrong.append(f"seed {row['seed']} case {index}: {status.name}, expected {case.get('error', 'tokens')}")
     assert wrong == []
-    print(f"{encoded} cases encode alike, {refused} are refused alike")
+    record_property("golden rows", f"random scores: {encoded} tokens, {refused} refused")
 
 
-def test_decoding() -> None:
+def test_decoding(record_property: Callable[[str, object], None]) -> None:
     wrong = []
     counts = {"tokens": 0, "damaged_tokens": 0}
     for row, config in configurations():
@@ -85,7 +88,9 @@ def test_decoding() -> None:
                 if plain(found) != plain(case[expected]):
                     wrong.append(f"seed {row['seed']} case {index} {expected}")
     assert wrong == []
-    print(f"decode alike: {counts}")
+    record_property(
+        "golden rows", f"random scores: {counts['tokens']} decoded, {counts['damaged_tokens']} decoded after damage"
+    )
 
 
 def decoded(encoder: MidigptEncoder, tokens: list[int]) -> dict[str, Any]:

@@ -5,13 +5,27 @@ from __future__ import annotations
 import json
 from collections import Counter
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from encoder_parts import GOLDENS, PRESETS, attributes_of, corpus_of, documents, encode, goldens, preset, spans, windows_of
+from encoder_parts import (
+    GOLDENS,
+    PRESETS,
+    attributes_of,
+    corpus_of,
+    documents,
+    encode,
+    goldens,
+    preset,
+    spans,
+    windows_of,
+)
 
 from midigpt_core.records import TokenStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @cache
@@ -49,7 +63,7 @@ def test_vocabulary(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("compute", [True, False])
-def test_tokens_and_spans(name: str, compute: bool) -> None:
+def test_tokens_and_spans(name: str, compute: bool, record_property: Callable[[str, object], None]) -> None:
     rows = [row for row in rows_of(name) if row["options"].get("compute", True) == compute]
     batch = encode(preset(name), corpus(), windows_of(requests(rows), compute_attributes=compute))
     wrong = [
@@ -58,7 +72,10 @@ def test_tokens_and_spans(name: str, compute: bool) -> None:
         if tokens != row["tokens"] or hidden != row["spans"] or status != TokenStatus.OK
     ]
     assert wrong == []
-    print(f"{name}: {len(rows)} of {len(rows)} rows agree, {dict(Counter(row['mode'] for row in rows))}")
+    modes = ", ".join(f"{mode} {count}" for mode, count in Counter(row["mode"] for row in rows).items())
+    record_property(
+        "golden rows", f"{name}, attributes {'computed' if compute else 'off'}: {len(rows)} tokens ({modes})"
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -76,7 +93,7 @@ def test_roles_start_with_the_first_block(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_attributes(name: str) -> None:
+def test_attributes(name: str, record_property: Callable[[str, object], None]) -> None:
     rows = [row for row in rows_of(name) if "attributes" in row]
     values = preset(name).compute_attributes(corpus(), windows_of(requests(rows)))
     wrong = []
@@ -86,11 +103,11 @@ def test_attributes(name: str) -> None:
         if computed != given:
             wrong.append(name_of(row))
     assert wrong == []
-    print(f"{name}: attributes of {len(rows)} rows agree")
+    record_property("golden rows", f"{name}: {len(rows)} attributes")
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_decoded_scores(name: str) -> None:
+def test_decoded_scores(name: str, record_property: Callable[[str, object], None]) -> None:
     wrong = []
     raw = 0
     for row in rows_of(name):
@@ -102,4 +119,4 @@ def test_decoded_scores(name: str) -> None:
             if preset(name).decode(tokens, resample=False).to_dict() != row["decoded_raw"]:
                 wrong.append(f"{name_of(row)} without resampling")
     assert wrong == []
-    print(f"{name}: {len(rows_of(name))} rows decode alike, {raw} of them also without resampling")
+    record_property("golden rows", f"{name}: {len(rows_of(name))} decoded, {raw} of them also without resampling")
