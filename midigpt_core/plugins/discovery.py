@@ -174,7 +174,7 @@ def _mark_conflicts(entries: list[PluginEntry]) -> Iterator[PluginEntry]:
 
 def _mark_incompatible(entries: Iterable[PluginEntry]) -> Iterator[PluginEntry]:
     for entry in entries:
-        api = None if entry.is_bundled or not entry.is_active else stated_api(_source(entry.module, entry.folder))
+        api = None if entry.is_bundled or not entry.is_active else stated_api(source_file(entry.module, entry.folder))
         if api is None or api == API_VERSION:
             yield entry
         else:
@@ -196,7 +196,7 @@ def stated_api(source: Path | None) -> int | None:
     return int(match[1]) if match else None
 
 
-def _source(module: str, folder: str | None) -> Path | None:
+def source_file(module: str, folder: str | None) -> Path | None:
     """The source file of a module, found without importing its packages."""
     search: Sequence[str] | None = [folder] if folder else None
     spec: ModuleSpec | None = None

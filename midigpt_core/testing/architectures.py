@@ -1,0 +1,90 @@
+"""Checks for architectures, with a small vocabulary on the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from midigpt_core.checkpoint.assemble import build_model
+from midigpt_core.contracts import ArchitectureContext, Bundle
+from midigpt_core.testing.general import process_registry
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from torch import Tensor
+
+    from midigpt_core.testing.general import Subject
+
+VOCAB = 23
+LENGTH = 12
+_BATCH = 2
+
+
+def check_logits_and_loss(subject: Subject) -> None:
+    model, tokens = _model_and_tokens(subject)
+    logits = model(tokens)
+    assert logits.shape == (_BATCH, LENGTH, VOCAB), f"logits of shape {tuple(logits.shape)}"
+    loss = cross_entropy(logits.flatten(0, 1), tokens.flatten())
+    assert torch.isfinite(loss), "the loss is not finite"
+    parameters = dict(model.named_parameters())
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    unused = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+    assert not unused, f"no gradient reaches {', '.join(unused)}"
+
+
+def check_a_token_does_not_see_the_future(subject: Subject) -> None:
+    model, tokens = _model_and_tokens(subject)
+    changed = tokens.clone()
+    changed[:, LENGTH // 2 :] = (changed[:, LENGTH // 2 :] + 1) % VOCAB
+    with torch.no_grad():
+        before, after = model(tokens)[:, : LENGTH // 2], model(changed)[:, : LENGTH // 2]
+    assert torch.equal(before, after), "a later token changes earlier logits"
+
+
+def check_packed_documents_do_not_see_one_another(subject: Subject) -> None:
+    model, tokens = _model_and_tokens(subject)
+    first, padding = LENGTH // 3, 2
+    positions = torch.cat([torch.arange(first), torch.arange(LENGTH - first - padding), torch.zeros(padding)])
+    documents = torch.cat([torch.zeros(first), torch.ones(LENGTH - first - padding), -torch.ones(padding)])
+    packed = {
+        "position_ids": positions.long().expand(_BATCH, -1),
+        "document_ids": documents.int().expand(_BATCH, -1),
+    }
+    changed = tokens.clone()
+    changed[:, :first] = (changed[:, :first] + 1) % VOCAB
+    with torch.no_grad():
+        together, other_neighbour = model(tokens, **packed), model(changed, **packed)
+        alone = model(tokens[:, first : LENGTH - padding])
+    second = slice(first, LENGTH - padding)
+    assert torch.isfinite(together).all(), "padding makes logits that are not finite"
+    assert torch.equal(together[:, second], other_neighbour[:, second]), "a document sees its neighbour in the row"
+    assert torch.allclose(together[:, second], alone, atol=1e-4), "a packed document differs from the document alone"
+
+
+def check_its_configuration_builds_the_same_model(subject: Subject) -> None:
+    """A bundle stores ``architecture_config()`` and the weights; the model is built from them again."""
+    model, tokens = _model_and_tokens(subject)
+    with process_registry(subject.registry):
+        again = build_model(_bundle(subject, model))
+    with torch.no_grad():
+        assert torch.equal(model.eval()(tokens), again(tokens)), "the model built from the bundle gives other logits"
+
+
+def _model_and_tokens(subject: Subject) -> tuple[Any, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = subject.build(ArchitectureContext(vocab_size=VOCAB, max_seq_len=LENGTH))
+        return model, torch.randint(VOCAB, (_BATCH, LENGTH))
+
+
+def _bundle(subject: Subject, model: Any) -> Bundle:
+    return Bundle(
+        architecture=f"{subject.ref.plugin}/{subject.ref.name}",
+        architecture_config=model.architecture_config(),
+        encoder="none",
+        encoder_config={},
+        state_dict=model.state_dict(),
+    )

@@ -1,0 +1,148 @@
+"""Checks for encoders."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midigpt_core.checkpoint.assemble import build_encoder
+from midigpt_core.contracts import BundleHeader, Encoder, EncoderContext
+from midigpt_core.errors import EncodingError
+from midigpt_core.records import TokenRole, TokenStatus
+from midigpt_core.score.columns import in_memory_corpus
+from midigpt_core.testing import samples
+from midigpt_core.testing.general import process_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midigpt_core.records import Corpus, Int32Array, TokenBatch
+    from midigpt_core.score import Score
+    from midigpt_core.testing.general import Subject
+
+
+def check_vocabulary_describes_every_token(subject: Subject) -> None:
+    vocabulary = _build(subject).vocabulary
+    assert vocabulary.size > 0
+    assert vocabulary.type_of.shape == vocabulary.value_of.shape == (vocabulary.size,)
+    assert int(vocabulary.type_of.max()) < len(vocabulary.type_names), "a token has a type without a name"
+    pairs = np.stack([vocabulary.type_of.astype(np.int64), vocabulary.value_of], axis=1)
+    assert len(np.unique(pairs, axis=0)) == vocabulary.size, "two tokens have one type and value"
+
+
+def check_tokens_are_within_the_vocabulary(subject: Subject) -> None:
+    encoder = _build(subject)
+    for infill in _modes(encoder):
+        batch = _encode(encoder, samples.corpus(), infill=infill)
+        assert batch.status.tolist() == [TokenStatus.OK] * len(batch), f"status {batch.status.tolist()}"
+        assert batch.offsets[0] == 0
+        assert batch.offsets[-1] == len(batch.tokens) == len(batch.role)
+        assert (np.diff(batch.offsets) > 0).all(), "a document is empty"
+        assert batch.tokens.min() >= 0
+        assert batch.tokens.max() < encoder.vocab_size, "a token id lies beyond the vocabulary"
+
+
+def check_roles_say_what_is_asked_for(subject: Subject) -> None:
+    encoder = _build(subject)
+    assert (_encode(encoder, samples.corpus()).role == TokenRole.TARGET).all(), "without infill everything is a target"
+    if "infill" in encoder.provides:
+        batch = _encode(encoder, samples.corpus(), infill=True)
+        for document in range(len(batch)):
+            role = batch.role[batch.offsets[document] : batch.offsets[document + 1]]
+            assert role[0] == TokenRole.CONTEXT, "an infill document begins with its context"
+            assert role[-1] == TokenRole.TARGET, "an infill document ends with its target"
+            assert (np.diff(role.astype(np.int8)) >= 0).all(), "context after the target"
+
+
+def check_a_batch_is_its_windows_one_by_one(subject: Subject) -> None:
+    encoder = _build(subject)
+    together = _documents(_encode(encoder, samples.corpus(), pieces=(0, 1, 0)))
+    alone = [_documents(_encode(encoder, samples.corpus(), pieces=(piece,)))[0] for piece in (0, 1, 0)]
+    assert all(map(np.array_equal, together, alone)), "a window's tokens depend on its batch"
+
+
+def check_no_document_is_longer_than_allowed(subject: Subject) -> None:
+    encoder = _build(subject)
+    whole = np.diff(_encode(encoder, samples.corpus()).offsets)
+    for limit in (1, int(whole.min()) // 2, int(whole.min()) - 1):
+        batch = _encode(encoder, samples.corpus(), max_tokens=limit)
+        assert (np.diff(batch.offsets) <= limit).all(), f"a document is longer than max_tokens = {limit}"
+        assert (batch.status != TokenStatus.OK).all(), "a document that does not fit has status OK"
+
+
+def check_decoding_and_encoding_again_settles(subject: Subject) -> None:
+    """What one round loses (resolution, tempo) stays lost, and nothing else goes."""
+    encoder = _build(subject)
+    for first in _documents(_encode(encoder, samples.corpus())):
+        second = _again(encoder, first)
+        assert np.array_equal(second, _again(encoder, second)), "encode(decode(tokens)) does not settle"
+
+
+def check_decoding_refuses_a_foreign_token(subject: Subject) -> None:
+    encoder = _build(subject)
+    for foreign in (encoder.vocab_size, -1):
+        try:
+            encoder.decode(np.array([foreign], np.int32))
+        except EncodingError:
+            continue
+        raise AssertionError(f"token {foreign} was decoded; raise EncodingError")
+
+
+def check_its_configuration_builds_the_same_encoder(subject: Subject) -> None:
+    """Every bundle stores ``to_config()``; the encoder is built from it again."""
+    encoder = _build(subject)
+    header = BundleHeader(
+        architecture="none",
+        architecture_config={},
+        encoder=f"{subject.ref.plugin}/{subject.ref.name}",
+        encoder_config=encoder.to_config(),
+    )
+    with process_registry(subject.registry):
+        again = build_encoder(header)
+    assert again.to_config() == encoder.to_config()
+    _assert_same_tokens(encoder, again)
+
+
+def check_survives_pickling(subject: Subject) -> None:
+    encoder = _build(subject)
+    _assert_same_tokens(encoder, pickle.loads(pickle.dumps(encoder)))
+
+
+def _build(subject: Subject) -> Encoder:
+    encoder: Encoder = subject.build(EncoderContext())
+    return encoder
+
+
+def _modes(encoder: Encoder) -> tuple[bool, ...]:
+    return (False, True) if "infill" in encoder.provides else (False,)
+
+
+def _num_bars(encoder: Encoder) -> int:
+    return max((size for size in encoder.window_sizes if size <= samples.BARS), default=4)
+
+
+def _encode(
+    encoder: Encoder, corpus: Corpus, pieces: Sequence[int] = (0, 1), *, infill: bool = False, max_tokens: int = 0
+) -> TokenBatch:
+    windows = samples.windows(pieces, _num_bars(encoder), infill=infill)
+    return encoder.encode_batch(corpus, windows, np.full(len(pieces), max_tokens, np.int32))
+
+
+def _documents(batch: TokenBatch) -> list[Int32Array]:
+    return np.split(batch.tokens, batch.offsets[1:-1])
+
+
+def _again(encoder: Encoder, tokens: Int32Array) -> Int32Array:
+    score: Score = encoder.decode(tokens)
+    tracks = len(score.tracks)
+    windows = samples.windows((0,), len(score.tracks[0].bars), tracks)
+    return encoder.encode_batch(in_memory_corpus([score]), windows, np.zeros(1, np.int32)).tokens
+
+
+def _assert_same_tokens(one: Encoder, other: Encoder) -> None:
+    assert one.vocab_size == other.vocab_size
+    for infill in _modes(one):
+        ours, theirs = (_encode(encoder, samples.corpus(), infill=infill).tokens for encoder in (one, other))
+        assert np.array_equal(ours, theirs), "the same configuration writes other tokens"

@@ -1,0 +1,92 @@
+"""Collects the checks of a plugin: one per promise, each with an id of its own."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import frozen
+
+from midigpt_core.plugins.discovery import discover
+from midigpt_core.plugins.registry import RECORD_HOOKS, load_registry
+from midigpt_core.plugins.selection import Selection
+from midigpt_core.testing import general
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+
+#: Modules of checks by kind; imported when needed, for a mask's checks have no use for torch.
+_KINDS: Mapping[str, str] = {
+    "source": "sources",
+    "encoder": "encoders",
+    "mask": "masks",
+    "architecture": "architectures",
+    "logger": "loggers",
+    "checkpoint format": "formats",
+}
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@frozen
+class Check:
+    """One promise of a plugin; calling it raises AssertionError, or what the plugin raises, if it is broken."""
+
+    id: str
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.run()
+
+
+def checks_of(
+    plugin: str,
+    *,
+    paths: Mapping[str, Sequence[str]] = _NOTHING,
+    options: Mapping[str, Mapping[str, Any]] = _NOTHING,
+    plugin_dirs: Sequence[str] = (),
+) -> list[Check]:
+    """The checks of a plugin, by plugin or distribution name.
+
+    ``paths``: for a data source, by component name, paths that it can read; a folder of ``.mid`` files unless given.
+    ``options``: by component name, options to check with instead of the defaults.
+    Raises :class:`midigpt_core.errors.PluginError` if the plugin cannot be loaded.
+    """
+    selection = Selection(plugins=(plugin,), third_parties=False, plugin_dirs=tuple(plugin_dirs))
+    entry = next(entry for entry in discover(selection) if entry.requested)
+    registry = load_registry(selection)
+    checks = [
+        Check(f"{entry.name}-{_words(name)}", partial(check, entry)) for name, check in _checks(general, "plugin_")
+    ]
+    provided = [item for kind in RECORD_HOOKS for item in registry.provided(kind) if item.plugin.name == entry.name]
+    refs = [item.ref(options.get(item.spec.name, {})) for item in provided]
+    checks.append(Check(f"{entry.name}-references-survive-spawn", partial(general.references_survive_spawn, refs)))
+    for item, ref in zip(provided, refs, strict=True):
+        subject = general.Subject(item.spec, ref, registry, tuple(paths.get(item.spec.name, ())))
+        prefix = f"{item.spec.kind.replace(' ', '-')}-{item.spec.name}"
+        of_kind = import_module(f"midigpt_core.testing.{_KINDS[item.spec.kind]}")
+        for name, check in [*_checks(general, "component_"), *_checks(of_kind, "check_")]:
+            checks.append(Check(f"{prefix}-{_words(name)}", partial(check, subject)))
+    return checks
+
+
+def parametrize_with_checks(plugin: str, **settings: Any) -> pytest.MarkDecorator:
+    """Parametrise a test that takes ``check`` with every check of a plugin; arguments as :func:`checks_of`."""
+    checks = checks_of(plugin, **settings)
+    return pytest.mark.parametrize("check", [pytest.param(check, id=check.id) for check in checks])
+
+
+def _checks(module: ModuleType, prefix: str) -> list[tuple[str, Callable[[Any], None]]]:
+    """The functions of a module whose names begin with ``prefix``, in the order in which they are written."""
+    functions = inspect.getmembers(module, inspect.isfunction)
+    chosen = [(name, function) for name, function in functions if name.startswith(prefix)]
+    chosen.sort(key=lambda item: item[1].__code__.co_firstlineno)
+    return [(name.removeprefix(prefix), function) for name, function in chosen]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,23 @@
+"""Checks for loggers."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midigpt_core.contracts import LoggerContext
+
+if TYPE_CHECKING:
+    from midigpt_core.testing.general import Subject
+
+
+def check_takes_metrics_and_closes(subject: Subject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        logger = subject.build(LoggerContext(run_dir=Path(folder), run_name="kit"))
+        if logger is None:
+            return
+        logger.log_hyperparams({"seed": 1})
+        for step in range(3):
+            logger.log_metrics({"train_loss": 3.0 - step}, step=step)
+        logger.finalize("success")

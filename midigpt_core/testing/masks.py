@@ -1,0 +1,69 @@
+"""Checks for mask strategies, over random shapes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midigpt_core.contracts import MaskContext
+from midigpt_core.keys import Stage, below, derive, uniforms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midigpt_core.contracts import MaskStrategy
+    from midigpt_core.records import BoolArray, UInt64Array
+    from midigpt_core.testing.general import Subject
+
+_BATCHES = 30
+
+
+def check_hides_only_valid_bars_outside_the_infill(subject: Subject) -> None:
+    for valid, infill, keys in _batches():
+        hidden = _build(subject).hide(valid, infill, keys)
+        assert hidden.dtype == np.bool_, f"hide returned {hidden.dtype}, not bool"
+        assert hidden.shape == valid.shape, f"hide returned shape {hidden.shape} for {valid.shape}"
+        assert not (hidden & ~valid).any(), "a bar that is not valid was hidden"
+        assert not (hidden & infill).any(), "a bar to fill in was hidden"
+
+
+def check_equal_keys_hide_equal_bars(subject: Subject) -> None:
+    """Whatever else stands in the batch: order, other windows, other calls."""
+    mask = _build(subject)
+    for valid, infill, keys in _batches():
+        hidden = mask.hide(valid, infill, keys)
+        assert np.array_equal(hidden, mask.hide(valid, infill, keys)), "a second call hid other bars"
+        backwards = mask.hide(valid[::-1], infill[::-1], keys[::-1])
+        assert np.array_equal(hidden, backwards[::-1]), "the order of the batch matters"
+        alone = [mask.hide(valid[i : i + 1], infill[i : i + 1], keys[i : i + 1]) for i in range(len(keys))]
+        assert np.array_equal(hidden, np.concatenate(alone)), "the other windows of the batch matter"
+
+
+def check_leaves_its_arguments_alone(subject: Subject) -> None:
+    for valid, infill, keys in _batches():
+        before = valid.copy(), infill.copy(), keys.copy()
+        _build(subject).hide(valid, infill, keys)
+        assert all(map(np.array_equal, before, (valid, infill, keys))), "hide changed its arguments"
+
+
+def check_takes_an_empty_batch(subject: Subject) -> None:
+    nothing = np.zeros((0, 2, 4), bool)
+    assert _build(subject).hide(nothing, nothing, np.zeros(0, np.uint64)).shape == nothing.shape
+
+
+def _build(subject: Subject) -> MaskStrategy:
+    mask: MaskStrategy = subject.build(MaskContext(window_sizes=(4, 8)))
+    return mask
+
+
+def _batches() -> Iterator[tuple[BoolArray, BoolArray, UInt64Array]]:
+    """Valid and infill cells bool[N, T, B] with keys, N, T and B from 1 on; windows are shorter than the batch's B."""
+    for number in range(_BATCHES):
+        key = derive(number, Stage.MASK)
+        count, tracks, bars = (1 + below(uniforms(key, 3)[0], np.array([6, 5, 10]))).tolist()
+        cells = uniforms(derive(number, Stage.INFILL), count * tracks * bars).reshape(count, tracks, bars)
+        sizes = 1 + below(uniforms(derive(number, Stage.WINDOW), count)[0], bars)
+        valid = (cells < 0.8) & (np.arange(bars) < sizes[:, None, None])
+        infill = valid & (cells < 0.2)
+        yield valid, infill, derive(number, Stage.MASK, np.arange(count))

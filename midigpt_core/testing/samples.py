@@ -1,0 +1,76 @@
+"""Small pieces of music to check components with."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midigpt_core.records import HiddenAs, WindowBatch
+from midigpt_core.score import Score
+from midigpt_core.score.columns import in_memory_corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midigpt_core.records import Corpus
+
+#: Bars of every piece.
+BARS = 8
+_QUARTER = 480
+
+
+def _track(program: int, drum: bool, bars: int, beats: int, pitches: Sequence[int]) -> dict[str, Any]:
+    notes = [
+        [bar, beat * _QUARTER, _QUARTER // (1 + beat % 2), pitches[(bar + beat) % len(pitches)], 40 + 8 * beat, 0]
+        for bar in range(bars)
+        for beat in range(beats)
+    ]
+    return {"program": program, "drum": drum, "notes": notes}
+
+
+def _piece(beats: int) -> Score:
+    tracks = [
+        _track(0, False, BARS, beats, (60, 64, 67)),
+        _track(33, False, BARS, beats, (36, 43)),
+        _track(0, True, BARS, beats, (36, 42, 38, 42)),
+    ]
+    bars = [[beats, 4, float(beats)]] * BARS
+    return Score.from_dict({"resolution": _QUARTER, "tempo": 500_000, "bars": bars, "tracks": tracks})
+
+
+@cache
+def scores() -> tuple[Score, ...]:
+    """Three tracks of quarter and eighth notes in eight bars: one piece in 4/4, one in 3/4."""
+    return _piece(4), _piece(3)
+
+
+@cache
+def corpus() -> Corpus:
+    return in_memory_corpus(scores())
+
+
+def windows(pieces: Sequence[int], num_bars: int, num_tracks: int = 3, *, infill: bool = False) -> WindowBatch:
+    """The first bars of the first tracks of pieces, without augmentation; ``infill``: the second track's first bar."""
+    count = len(pieces)
+    cells = np.zeros((count, num_tracks, num_bars), bool)
+    filled = cells.copy()
+    filled[:, min(1, num_tracks - 1), 0] = infill
+    return WindowBatch(
+        piece=np.asarray(pieces, np.int64),
+        start_bar=np.zeros(count, np.int32),
+        num_bars=np.full(count, num_bars, np.int32),
+        tracks=np.tile(np.arange(num_tracks, dtype=np.int32), (count, 1)),
+        infill=filled,
+        hidden=cells,
+        window_bars=np.zeros(count, np.int32),
+        transpose=np.zeros(count, np.int32),
+        velocity_scale=np.full(count, np.nan),
+        genre=np.full(count, -1, np.int32),
+        use_velocity=np.full(count, -1, np.int8),
+        use_microtiming=np.full(count, -1, np.int8),
+        partial_track=np.full(count, -1, np.int32),
+        partial_bars=np.full(count, -1, np.int32),
+        hidden_as=np.full(count, HiddenAs.MASK_TOKEN, np.uint8),
+    )
