@@ -138,7 +138,10 @@ class Encoder(ABC):
 
     @abstractmethod
     def to_config(self) -> dict[str, Any]:
-        """Plain values from which the same encoder can be built; stored in every bundle."""
+        """Plain values from which the same encoder can be built; stored in every bundle.
+
+        They are the component's options, or, for an options class with a field ``config``, the value of that field.
+        """
 
     def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray | None:
         """Which time signatures (pairwise) can be written: bool[n]; None: all."""
@@ -217,7 +220,10 @@ class Architecture(Protocol):
         """
 
     def architecture_config(self) -> dict[str, Any]:
-        """Plain values that, with the name, build the same module; stored in every bundle."""
+        """Plain values that, with the name, build the same module; stored in every bundle.
+
+        ``vocab_size`` and ``n_positions`` (the context's ``max_seq_len``), and beside them the component's options.
+        """
 
 
 # --- loggers and callbacks -----------------------------------------------------------------------------------------

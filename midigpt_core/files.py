@@ -129,13 +129,16 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
-    """Remove temporary files in ``folder`` whose writer is gone; returns how many."""
+    """Remove temporary files and folders in ``folder`` whose writer is gone; returns how many."""
     removed = 0
     for leftover in Path(folder).glob(f"{_TEMPORARY_MARK}*"):
         owner = leftover.name.removeprefix(_TEMPORARY_MARK).split("-", 1)[0]
         if owner.isdigit() and _is_alive(int(owner)):
             continue
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
         removed += 1
     return removed
 

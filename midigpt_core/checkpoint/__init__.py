@@ -1,8 +1,9 @@
 """Bundles: weights and encoder in one file, what inference and fine-tuning need.
 
 ``bundles`` reads and writes them through the checkpoint formats that plugins provide, ``assemble`` builds the model and
-the encoder that a bundle describes, ``provenance`` records who made it. ``gpt2_layout`` (the tensors of a GPT-2),
-``torch_archive`` and ``pickle_data`` (``torch.save`` files as data) serve the formats.
+the encoder that a bundle describes, ``report`` says what is in one, ``provenance`` records who made it.
+``gpt2_layout`` (the tensors of a GPT-2), ``torch_archive`` and ``pickle_data`` (``torch.save`` files as data) and
+``plain`` (values from files) serve the formats.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from midigpt_core.checkpoint.assemble import architecture_ref, build_encoder, build_model, encoder_ref
-    from midigpt_core.checkpoint.bundles import load_checkpoint, read_header, save_bundle
+    from midigpt_core.checkpoint.bundles import convert, load_checkpoint, read_header, save_bundle
     from midigpt_core.contracts import Bundle, BundleHeader
 
 __all__ = [
     "Bundle",
     "BundleHeader",
+    "BundleReport",
     "architecture_ref",
     "build_encoder",
     "build_model",
+    "convert",
+    "differences",
     "encoder_ref",
+    "inspect",
     "load_checkpoint",
     "printable",
     "read_header",
@@ -31,10 +36,14 @@ __all__ = [
 _HOMES = {
     "Bundle": "midigpt_core.contracts",
     "BundleHeader": "midigpt_core.contracts",
+    "BundleReport": "midigpt_core.checkpoint.report",
     "architecture_ref": "midigpt_core.checkpoint.assemble",
     "build_encoder": "midigpt_core.checkpoint.assemble",
     "build_model": "midigpt_core.checkpoint.assemble",
+    "convert": "midigpt_core.checkpoint.bundles",
+    "differences": "midigpt_core.checkpoint.report",
     "encoder_ref": "midigpt_core.checkpoint.assemble",
+    "inspect": "midigpt_core.checkpoint.report",
     "load_checkpoint": "midigpt_core.checkpoint.bundles",
     "printable": "midigpt_core.checkpoint.provenance",
     "read_header": "midigpt_core.checkpoint.bundles",

@@ -41,7 +41,7 @@ def load_checkpoint(
     """
     source = Path(path)
     with _os_errors_explained(source):
-        bundle = _format_of(source, allow_unsafe=allow_unsafe).load(source, device, dtype)
+        bundle = _format_of(source, allow_unsafe=allow_unsafe)[1].load(source, device, dtype)
     check_encoder(bundle, source)
     return bundle
 
@@ -50,7 +50,7 @@ def read_header(path: str | os.PathLike[str]) -> BundleHeader:
     """What the bundle at ``path`` is, without loading a tensor or building a component."""
     source = Path(path)
     with _os_errors_explained(source):
-        return _format_of(source).read_header(source)
+        return _format_of(source)[1].read_header(source)
 
 
 def save_bundle(bundle: Bundle, path: str | os.PathLike[str], format_name: str | None = None) -> Path:
@@ -68,6 +68,28 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], format_name: str |
     return target
 
 
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    format_name: str | None = None,
+    dtype: torch.dtype | None = None,
+    allow_unsafe: bool = False,
+) -> Path:
+    """Read the bundle at ``source`` and write it to ``target`` in the format that name means; returns ``target``.
+
+    Weights, encoder and provenance stay as they are, bit for bit unless ``dtype`` asks for another precision.
+    """
+    return save_bundle(load_checkpoint(source, dtype=dtype, allow_unsafe=allow_unsafe), target, format_name)
+
+
+def format_name_of(path: str | os.PathLike[str]) -> str:
+    """The name of the format of an existing bundle."""
+    source = Path(path)
+    with _os_errors_explained(source):
+        return _format_of(source)[0].spec.name
+
+
 @contextmanager
 def _os_errors_explained(path: Path) -> Iterator[None]:
     try:
@@ -77,12 +99,15 @@ def _os_errors_explained(path: Path) -> Iterator[None]:
 
 
 def _writer(path: Path) -> Provided:
+    """The format for a new bundle: that of the suffix; a name without one is a folder."""
     for provided in _formats():
-        if path.suffix in _spec(provided).suffixes:
+        spec = _spec(provided)
+        if path.suffix in spec.suffixes or (not path.suffix and spec.is_dir and spec.can_save):
             return provided
+    suffixes = [suffix for provided in _formats() for suffix in _spec(provided).suffixes]
     raise CheckpointError(
         f"{path}: no format is known for the suffix {path.suffix!r}. Use a name that ends in one of: "
-        f"{', '.join(suffix for provided in _formats() for suffix in _spec(provided).suffixes)}."
+        f"{', '.join(suffixes)}."
     )
 
 
@@ -90,7 +115,7 @@ def _writable() -> list[str]:
     return [provided.spec.name for provided in _formats() if _spec(provided).can_save]
 
 
-def _format_of(path: Path, *, allow_unsafe: bool = False) -> CheckpointFormat:
+def _format_of(path: Path, *, allow_unsafe: bool = False) -> tuple[Provided, CheckpointFormat]:
     """The format of an existing bundle: of those that recognise the path, one that owns the suffix comes first."""
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file or folder. Check the path.")
@@ -103,7 +128,7 @@ def _format_of(path: Path, *, allow_unsafe: bool = False) -> CheckpointFormat:
     for provided in candidates:
         built = _built(provided, allow_unsafe=allow_unsafe)
         if built.matches(path):
-            return built
+            return provided, built
     names = ", ".join(provided.spec.name for provided in candidates) or "none"
     what = "folder" if path.is_dir() else "file"
     raise CheckpointError(f"{path}: not a bundle of any format for a {what} (tried: {names}). Check the path.")

@@ -84,6 +84,12 @@ def tensor_shapes(size: Gpt2Size) -> dict[str, tuple[int, ...]]:
     }
 
 
+def parameter_count(size: Gpt2Size) -> int:
+    """How many numbers the model learns."""
+    block = 12 * size.n_embd * size.n_embd + 13 * size.n_embd
+    return (2 * size.vocab_size + size.n_positions + 2) * size.n_embd + size.n_layer * block
+
+
 def is_old_buffer(name: str) -> bool:
     """Whether ``name`` is a causal mask of an old file: not a weight, to be left out."""
     return _OLD_BUFFER.fullmatch(name) is not None

@@ -1,1 +1,1 @@
-"""Bundled plugin: the checkpoint formats ``pt`` (format 1) and ``safetensors`` (format 2)."""
+"""Bundled plugin: the checkpoint formats ``pt`` (format 1), ``safetensors`` (format 2) and ``huggingface``."""

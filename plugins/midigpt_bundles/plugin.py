@@ -23,4 +23,10 @@ def midigpt_checkpoint_formats() -> list[CheckpointFormatSpec]:
             target="midigpt_bundles.safetensors:build",
             suffixes=(".safetensors",),
         ),
+        CheckpointFormatSpec(
+            name="huggingface",
+            summary="a folder that transformers' GPT2LMHeadModel.from_pretrained reads",
+            target="midigpt_bundles.huggingface:build",
+            is_dir=True,
+        ),
     ]

@@ -58,7 +58,9 @@ _AGAIN = "Copy the file again from where it came, or choose another."
 
 
 @frozen
-class _Entry:
+class Entry:
+    """A tensor in the file."""
+
     dtype: torch.dtype
     shape: tuple[int, ...]
     #: First byte, counted from the start of the file.
@@ -83,14 +85,14 @@ class SafetensorsFormat:
                 path,
                 header,
                 entries,
-                tensor=lambda name: _read_tensor(path, stream, entries[name]),
+                tensor=lambda name: read_tensor(path, stream, entries[name]),
                 device=device,
                 dtype=dtype,
             )
         return with_weights(header, state)
 
     def save(self, bundle: Bundle, path: Path) -> None:
-        metadata = {key: _compact(value) for key, value in fields.fields_of(bundle, path).items()}
+        metadata = {key: compact(value) for key, value in fields.fields_of(bundle, path).items()}
         metadata |= {"format_version": FORMAT_VERSION, "arch": bundle.architecture}
         write(bundle.state_dict, metadata, path)
 
@@ -110,7 +112,7 @@ def write(state: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) 
     for name, tensor in ordered:
         start, end = end, end + tensor.nbytes
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = _compact(header).encode()
+    text = compact(header).encode()
     text += b" " * (-len(text) % 8)
     with atomic_writer(path) as stream:
         stream.write(_LENGTH.pack(len(text)))
@@ -120,20 +122,20 @@ def write(state: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) 
             stream.write(flat.view(torch.uint8).numpy().data)
 
 
-def read_entries(path: Path, stream: BufferedReader) -> tuple[dict[str, str], dict[str, _Entry]]:
+def read_entries(path: Path, stream: BufferedReader) -> tuple[dict[str, str], dict[str, Entry]]:
     """The metadata and every tensor's place, all checked against the file, no tensor read."""
     header, start = _read_json_header(path, stream)
     metadata = header.pop(_METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _refused(path, "its metadata is not a mapping of text to text")
     size = stream.seek(0, 2) - start
-    entries: dict[str, _Entry] = {}
+    entries: dict[str, Entry] = {}
     places: list[tuple[int, int, str]] = []
     for name, value in header.items():
         dtype, shape, (first, end) = _entry_fields(path, name, value)
         if end - first != prod(shape) * dtype.itemsize:
             raise _refused(path, f"tensor {name[:80]!r} of shape {shape} takes {end - first} bytes")
-        entries[name] = _Entry(dtype, shape, start + first)
+        entries[name] = Entry(dtype, shape, start + first)
         places.append((first, end, name))
     reached = 0
     for first, end, name in sorted(places):
@@ -145,7 +147,7 @@ def read_entries(path: Path, stream: BufferedReader) -> tuple[dict[str, str], di
     return metadata, entries
 
 
-def _read(path: Path, stream: BufferedReader) -> tuple[BundleHeader, dict[str, _Entry]]:
+def _read(path: Path, stream: BufferedReader) -> tuple[BundleHeader, dict[str, Entry]]:
     metadata, entries = read_entries(path, stream)
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
@@ -198,7 +200,8 @@ def _entry_fields(path: Path, name: str, value: object) -> tuple[torch.dtype, tu
     raise _refused(path, f"tensor {name[:80]!r} has no proper dtype, shape and data_offsets")
 
 
-def _read_tensor(path: Path, stream: BufferedReader, entry: _Entry) -> Tensor:
+def read_tensor(path: Path, stream: BufferedReader, entry: Entry) -> Tensor:
+    """The tensor on the CPU."""
     tensor = torch.empty(entry.shape, dtype=entry.dtype)
     view = tensor.flatten().view(torch.uint8).numpy().data
     stream.seek(entry.start)
@@ -207,7 +210,8 @@ def _read_tensor(path: Path, stream: BufferedReader, entry: _Entry) -> Tensor:
     return tensor
 
 
-def _compact(value: object) -> str:
+def compact(value: object) -> str:
+    """JSON without a space."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from midigpt_gpt2.factory import build
 from midigpt_gpt2.options import Gpt2Options
 
@@ -34,8 +33,3 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that must never come to be; relative payloads land beside it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / "canary"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)

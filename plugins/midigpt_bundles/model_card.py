@@ -1,0 +1,77 @@
+"""The model card of a Hugging Face folder, written from provenance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
+from midigpt_core.checkpoint.provenance import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midigpt_core.contracts import Bundle
+
+_GIGAMIDI = (
+    "The training data is GigaMIDI, licensed CC BY-NC 4.0 and gated: the weights inherit its restriction to "
+    "non-commercial use, and its terms of access."
+)
+_UNKNOWN = (
+    "The training data is not known to this card. Before sharing the weights, find out its licence and state it here."
+)
+
+
+def model_card(bundle: Bundle) -> str:
+    """Markdown with the front matter that the Hub reads."""
+    return "\n".join(_lines(bundle)) + "\n"
+
+
+def _lines(bundle: Bundle) -> Iterator[str]:
+    components = _mapping(bundle.provenance.get("components"))
+    of_gigamidi = _mapping(components.get("source")).get("name") == "gigamidi"
+    config = bundle.architecture_config
+    parameters = parameter_count(Gpt2Size(**config))
+    yield "---"
+    yield "library_name: transformers"
+    yield "pipeline_tag: text-generation"
+    yield "tags: [midi, music, symbolic-music, gpt2]"
+    if of_gigamidi:
+        yield "license: cc-by-nc-4.0"
+    yield "---"
+    yield ""
+    yield "# A MIDI-GPT model"
+    yield ""
+    yield (
+        f"GPT-2 with {parameters:,} parameters ({config['n_layer']} layers, {config['n_head']} heads, width "
+        f"{config['n_embd']}) over {config['vocab_size']} tokens of multitrack MIDI, {config['n_positions']} tokens at "
+        "most. Its tokens are not text: `encoder.json` says how music becomes tokens."
+    )
+    yield ""
+    yield "## Licence and data"
+    yield ""
+    yield _GIGAMIDI if of_gigamidi else _UNKNOWN
+    yield ""
+    yield "## Provenance"
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| encoder | {_cell(bundle.encoder)} |"
+    for name, value in bundle.provenance.items():
+        if not isinstance(value, dict | list):
+            yield f"| {_cell(name)} | {_cell(value)} |"
+    for kind, component in components.items():
+        made_of = _mapping(component)
+        parts = [made_of.get(part, "") for part in ("name", "distribution", "version")]
+        yield f"| {_cell(kind)} | {_cell(' '.join(str(part) for part in parts if part))} |"
+    for name, value in _mapping(bundle.provenance.get("metrics")).items():
+        yield f"| {_cell(name)} | {_cell(value)} |"
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _cell(value: object) -> str:
+    """Text for a table cell that can neither leave the cell nor become a link, an image or HTML."""
+    text = printable(value)
+    return "".join(f"\\{character}" if character in "\\|[]<>!`*_#&" else character for character in text)
