@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent / "data"
 
 
+@pytest.fixture(scope="session")
+def _tiny() -> Registry:
+    return load_registry(Selection(plugin_dirs=(str(DATA / "plugins"),)))
+
+
 @pytest.fixture
-def tiny_registry() -> Iterator[Registry]:
+def tiny_registry(_tiny: Registry) -> Iterator[Registry]:
     """The bundled plugins and ``tests/data/plugins`` (encoders ``tiny`` and ``whole``) as the process's registry."""
     before = current_registry()
-    registry = load_registry(Selection(plugin_dirs=(str(DATA / "plugins"),)))
-    use_registry(registry)
-    yield registry
+    use_registry(_tiny)
+    yield _tiny
     use_registry(before)

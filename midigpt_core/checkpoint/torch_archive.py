@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -154,7 +155,7 @@ class TorchArchive:
     def _damage_explained(self) -> Iterator[None]:
         try:
             yield
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"{self.path}: damaged ({error}). {_AGAIN}") from error
 
     def _refused(self, what: str) -> CheckpointError:
