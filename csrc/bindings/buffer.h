@@ -4,7 +4,9 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
+#include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace midigpt::bindings {
@@ -20,9 +22,9 @@ class Buffer {
         auto owner = std::make_shared<Owned>(std::move(values));
         using Value = typename Owned::value_type;
         // Python refuses a null pointer even where there is nothing to read.
-        static Value nothing{};
+        static constexpr Value kNothing{};
         Buffer buffer;
-        buffer.data_ = owner->size() == 0 ? &nothing : owner->data();
+        buffer.data_ = owner->size() == 0 ? &kNothing : owner->data();
         buffer.size_ = static_cast<pybind11::ssize_t>(owner->size());
         buffer.item_size_ = static_cast<pybind11::ssize_t>(sizeof(Value));
         buffer.format_ = pybind11::format_descriptor<Value>::format();

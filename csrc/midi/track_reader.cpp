@@ -102,7 +102,7 @@ Outcome TrackReader::read_events(Position p, Position end) {
 bool TrackReader::note_on(std::uint32_t tick, unsigned channel, std::uint8_t pitch, std::uint8_t velocity) {
     if (track_[channel] < 0 && !create_track(channel)) return false;
     const std::size_t index = file_.notes.size();
-    if (index == static_cast<std::size_t>(kMaxNotes)) return fail(ReadError::kTooManyNotes) != nullptr;
+    if (index == static_cast<std::size_t>(kMaxNotes)) return refuse(ReadError::kTooManyNotes);
     file_.notes.set_size(index + 1);
     Note& note = file_.notes[index];
     note = {tick, kUnclosed, -1, static_cast<std::uint16_t>(track_[channel]), pitch, velocity};
@@ -209,14 +209,19 @@ TrackReader::Position TrackReader::meta_event(Position p, Position end, std::uin
     return good ? p + length : nullptr;
 }
 
-TrackReader::Position TrackReader::fail(ReadError error) {
+bool TrackReader::refuse(ReadError error) {
     error_ = error;
+    return false;
+}
+
+TrackReader::Position TrackReader::fail(ReadError error) {
+    refuse(error);
     return nullptr;
 }
 
 // Tempo and time signature are taken from the first data bytes whatever the event's length says.
 bool TrackReader::tempo_event(Position data, std::uint32_t tick) {
-    if (file_end_ - data < 3) return fail(ReadError::kTruncatedEvent) != nullptr;
+    if (file_end_ - data < 3) return refuse(ReadError::kTruncatedEvent);
     if (tick < tempo_tick_) {
         tempo_tick_ = tick;
         file_.tempo = data[0] << 16 | data[1] << 8 | data[2];
@@ -225,10 +230,10 @@ bool TrackReader::tempo_event(Position data, std::uint32_t tick) {
 }
 
 bool TrackReader::time_signature_event(Position data, std::uint32_t tick) {
-    if (file_end_ - data < 2) return fail(ReadError::kTruncatedEvent) != nullptr;
-    if (data[1] > 7) return fail(ReadError::kTimeSignatureDenominator) != nullptr;
+    if (file_end_ - data < 2) return refuse(ReadError::kTruncatedEvent);
+    if (data[1] > 7) return refuse(ReadError::kTimeSignatureDenominator);
     if (file_.time_signatures.size() == static_cast<std::size_t>(kMaxTimeSignatures)) {
-        return fail(ReadError::kTooManyTimeSignatures) != nullptr;
+        return refuse(ReadError::kTooManyTimeSignatures);
     }
     file_.time_signatures.push_back({tick, data[0], data[1]});
     file_.last_tick = std::max(file_.last_tick, tick);
@@ -259,7 +264,7 @@ void TrackReader::mark_event(unsigned channel) {
 
 bool TrackReader::create_track(unsigned channel) {
     const std::size_t index = file_.tracks.size();
-    if (index == static_cast<std::size_t>(kMaxTracks)) return fail(ReadError::kTooManyTracks) != nullptr;
+    if (index == static_cast<std::size_t>(kMaxTracks)) return refuse(ReadError::kTooManyTracks);
     const std::uint8_t program = program_[channel];
     file_.tracks.push_back({static_cast<std::uint8_t>(channel), program, held_controller_[channel], 0, 0});
     held_controller_[channel] = false;

@@ -19,7 +19,7 @@ class TrackReader {
     Outcome read(std::size_t first, std::size_t last);
 
    private:
-    // A position in the file; a null one says that `error_` does.
+    // A position in the file; null, and likewise false from a bool function: refused, `error_` says why.
     using Position = const std::uint8_t*;
 
     void start();
@@ -33,8 +33,9 @@ class TrackReader {
     Position channel_event(Position p, Position end, std::uint8_t status);
     Position system_event(Position p, Position end);
     Position meta_event(Position p, Position end, std::uint32_t tick);
-    Position fail(ReadError error);
 
+    Position fail(ReadError error);
+    bool refuse(ReadError error);
     bool tempo_event(Position data, std::uint32_t tick);
     bool time_signature_event(Position data, std::uint32_t tick);
     bool lyric_event(bool has_text);

@@ -100,7 +100,7 @@ midi::Outcome build(const midi::File& file, BarGrid& grid) {
     return {};
 }
 
-std::size_t bar_at(const BarGrid& grid, std::size_t from, std::int64_t tick) {
+std::size_t later_bar_at(const BarGrid& grid, std::size_t from, std::int64_t tick) {
     constexpr std::size_t kNearby = 4;
     const Bar* const bars = grid.bars.data();
     std::size_t bar = from;

@@ -31,7 +31,11 @@ struct BarGrid {
 midi::Outcome build(const midi::File& file, BarGrid& grid);
 
 // The last bar that starts at or before `tick`, given that it is bar `from` or later.
-std::size_t bar_at(const BarGrid& grid, std::size_t from, std::int64_t tick);
+std::size_t later_bar_at(const BarGrid& grid, std::size_t from, std::int64_t tick);
+
+inline std::size_t bar_at(const BarGrid& grid, std::size_t from, std::int64_t tick) {
+    return tick < grid.bars[from + 1].first_tick ? from : later_bar_at(grid, from + 1, tick);
+}
 
 // Nearest integer, halves away from zero, without C's call or a branch. Adding the largest double below one half, not
 // one half itself, keeps 0.49999999999999994 at 0; exact for every value below 2^52.

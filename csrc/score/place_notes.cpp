@@ -16,10 +16,6 @@ class TrackPlacer {
     void place(std::span<const midi::Note> notes);
 
    private:
-    [[nodiscard]] double scaled(std::int64_t ticks) const {
-        return static_cast<double>(ticks) / ticks_per_quarter_ * kResolution;
-    }
-
     const BarGrid& grid_;
     const double ticks_per_quarter_;
     ColumnStore& store_;
@@ -27,7 +23,12 @@ class TrackPlacer {
 };
 
 void TrackPlacer::place(std::span<const midi::Note> notes) {
+    // Locals: stores to the byte columns could otherwise change any member as far as the compiler knows.
     const Bar* const bars = grid_.bars.data();
+    const double ticks_per_quarter = ticks_per_quarter_;
+    const auto scaled = [ticks_per_quarter](std::int64_t ticks) {
+        return static_cast<double>(ticks) / ticks_per_quarter * kResolution;
+    };
     std::int32_t* const onsets = store_.note_onset.make_room(notes.size());
     std::int32_t* const durations = store_.note_duration.make_room(notes.size());
     std::uint8_t* const pitches = store_.note_pitch.make_room(notes.size());

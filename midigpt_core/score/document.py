@@ -110,8 +110,8 @@ def _parse(
         note_offsets=np.array([0, len(table)]),
         track_bar_end=np.cumsum([len(rows) for rows in track_bars], dtype=np.int32) if own_bars else None,
     )
-    attributes = tuple(dict(track.get("attributes", {})) for track in tracks)
-    masked = tuple(tuple(track.get("masked", ())) for track in tracks)
+    attributes = tuple({n: operator.index(v) for n, v in track.get("attributes", {}).items()} for track in tracks)
+    masked = tuple(tuple(sorted(map(operator.index, track.get("masked", ())))) for track in tracks)
     return columns, attributes if any(attributes) else (), masked if any(masked) else ()
 
 

@@ -63,7 +63,7 @@ class Score:
         return cls(*document.parse(content, name))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: resolution, tempo, bars and tracks with notes bar by bar (:mod:`midigpt_core.score.document`)."""
+        """Plain values for JSON, laid out as :mod:`midigpt_core.score.document` says."""
         return document.write(self)
 
     def to_bytes(self) -> bytes:

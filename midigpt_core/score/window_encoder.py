@@ -11,7 +11,7 @@ from midigpt_core.contracts import Encoder
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import ScoreColumns, TokenBatch, TokenStatus
 from midigpt_core.score.columns import COLUMNS, OFFSETS, select
-from midigpt_core.score.score import Score
+from midigpt_core.score.score import Score, Track
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ def _cut(score: Score, tracks: Int32Array, first_bar: int, end_bar: int) -> dict
     starts = np.concatenate([[0], columns.cell_note_end])
     cells, notes, bars = [], [], []
     for track in tracks:
-        view = score.tracks[track]
+        view = Track(score, int(track))
         run = np.arange(view.cell_run.start, view.cell_run.stop)
         run = run[(columns.cell_bar[run] >= first_bar) & (columns.cell_bar[run] < end_bar)]
         cells.append(run)

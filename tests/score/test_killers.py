@@ -111,6 +111,27 @@ def test_killer(name: str, midi: Any) -> None:
     assert float(seconds) <= PATIENCE * (0.02 + len(content) / 1e6)
 
 
+def test_no_memory_left_is_an_error_and_no_crash(midi: Any) -> None:
+    """2,000 files of 20,000 bars each in one call, with 100 MB to hold them."""
+    program = """
+import array, resource, sys
+from midigpt_core._native import read_batch
+data = sys.stdin.buffer.read() * 2000
+offsets = array.array("q", range(0, len(data) + 1, len(data) // 2000))
+pages = int(open("/proc/self/statm").read().split()[0])
+bound = pages * resource.getpagesize() + (100 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+for threads in 1, 2:
+    try:
+        read_batch(data, offsets, threads)
+    except MemoryError:
+        print("MemoryError")
+"""
+    content = midi.file(midi.note(duration=80_000), division=1)
+    finished = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=True)
+    assert finished.stdout.split() == [b"MemoryError", b"MemoryError"]
+
+
 def test_every_killer_has_a_row_in_the_documentation() -> None:
     rows = re.findall(r"^\| ([^|]+?) \|", LIMITS.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert [name for name in KILLERS if name not in rows] == []

@@ -120,11 +120,13 @@ def test_notes_are_brought_into_bar_order() -> None:
         ({"tracks": [{"program": 0, "drum": 0, "notes": [[0, 0.5, 1, 60, 20, 0]]}]}, "whole numbers"),
         ({"tracks": [{"program": 0, "drum": 0, "notes": [[0, 0]]}]}, r"tracks\[0\]\.notes must be rows of 6"),
         ({"tracks": [{"program": 0, "drum": 0, "notes": [[0, 0, 2**33, 60, 20, 0]]}]}, "note_duration has a value"),
-        ({"tracks": "none"}, "score object"),
+        ({"tracks": [{"program": 0, "drum": 0, "notes": [], "attributes": {"x": 0.5}}]}, "as an integer"),
+        ({"tracks": [{"program": 0, "drum": 0, "notes": [], "masked": ["1"]}]}, "as an integer"),
+        ({"tracks": "none"}, "string indices"),
     ],
 )
 def test_bad_documents_are_named(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=rf"^song\.json: not a score object: .*{message}|^song\.json: .*{message}"):
+    with pytest.raises(DataError, match=rf"^song\.json: not a score object.*{message}.*\. Write one"):
         Score.from_dict(DOCUMENT | change, name="song.json")
 
 
