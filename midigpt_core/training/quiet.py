@@ -12,13 +12,10 @@ if TYPE_CHECKING:
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning")
 _REMARKS = (
+    # The evaluation's batches are kept in memory: workers would have nothing to do.
     r".*does not have many workers.*",
+    # Lightning's own use of PyTorch, once per batch.
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-    r".*You defined a `validation_step` but have no `val_dataloader`.*",
-    r".*Your `IterableDataset` has `__len__` defined.*",
-    r".*Trying to infer the `batch_size`.*",
-    r".*Detected call of `lr_scheduler.step\(\)` before `optimizer.step\(\)`.*",
 )
 
 

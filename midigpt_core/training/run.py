@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import frozen
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from midigpt_core.checkpoint import save_bundle
@@ -98,9 +99,8 @@ def fit(plan: Plan) -> TrainResult:
         clock=clock,
     )
     with quiet_lightning(), contextlib.closing(data):
+        rank_zero_only(describe_run)(plan)
         trainer = _trainer(plan, module, clock)
-        if trainer.is_global_zero:
-            describe_run(plan)
         trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
     bundle = plan.run_dir / f"model_final{plan.chosen.bundle_suffix}"
     if trainer.is_global_zero:
@@ -124,6 +124,8 @@ def _trainer(plan: Plan, module: TrainingModule, clock: StepClock) -> Trainer:
     config = plan.config
     evaluates = plan.evaluation is not None
     logger: Logger | None = build(plan.chosen.logger, LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name))
+    if logger is not None:
+        logger.log_hyperparams(config.to_dict())
     return Trainer(
         max_steps=config.max_steps,
         precision=_PRECISION[_precision(config)],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_parts import curve, evaluations, metrics
 
 from midigpt_core.checkpoint import build_model, load_checkpoint
@@ -144,3 +145,14 @@ def test_other_schedules_optimisers_and_formats_reach_their_places(configure: Co
     assert result.bundle.name == "model_final.safetensors"
     assert load_checkpoint(result.bundle).architecture_config["n_embd"] == 32
     assert [line["learning_rate"] for line in metrics(result.run_dir)] == [0.0, 0.005, *[0.01] * 4]
+
+
+def test_a_logger_gets_the_figures_and_the_configuration(configure: Configure, shard: Path) -> None:
+    result = train(configure(logger="tensorboard", log_steps=2, eval_steps=3), shard, shard)
+    events = EventAccumulator(str(result.run_dir / "tensorboard")).Reload()
+    steps = metrics(result.run_dir)
+    logged = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert logged == [(step, pytest.approx(steps[step - 1]["loss"], rel=1e-6)) for step in (2, 4, 6)]
+    assert [event.step for event in events.Scalars("eval_loss/infill_target")] == [3, 6]
+    assert {"gradient_norm", "tokens_per_second", "padding", "data_wait"} <= set(events.Tags()["scalars"])
+    assert "n_embd: 32" in (result.run_dir / "tensorboard" / "hparams.yaml").read_text(encoding="utf-8")
