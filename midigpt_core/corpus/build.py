@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import Factory, frozen
 
@@ -29,12 +30,15 @@ from midigpt_core.errors import ComponentError, CorpusError, DataError, MidigptE
 from midigpt_core.plugins import build as build_component
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import RowBatch, Source, SourceShard
     from midigpt_core.corpus.format import Sidecar
+    from midigpt_core.score.reading import ReadResult
+
+_T = TypeVar("_T")
 
 
 @frozen
@@ -210,16 +214,20 @@ class _Run:
             IsolatedParser(self.parser, threads=self.threads, limits=self.limits) as parser,
             ShardWriter(folder) as writer,
         ):
-            for rows in self._rows(shard):
-                self._check()
-                parsed = parser.parse(*midi_buffers(rows))
-                columns, pieces = to_pieces(rows, parsed)
-                writer.add(columns, pieces)
-                tally.add(columns, pieces, parsed.error_offset)
-                tally.add_dropped(rows.dropped)
-                self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
+            with contextlib.closing(_one_ahead(self._parsed(shard, parser))) as batches:
+                for rows, parsed in batches:
+                    columns, pieces = to_pieces(rows, parsed)
+                    writer.add(columns, pieces)
+                    tally.add(columns, pieces, parsed.error_offset)
+                    tally.add_dropped(rows.dropped)
+                    self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
             self._check_count(shard, tally)
             return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
+
+    def _parsed(self, shard: SourceShard, parser: IsolatedParser) -> Iterator[tuple[RowBatch, ReadResult]]:
+        for rows in self._rows(shard):
+            self._check()
+            yield rows, parser.parse(*midi_buffers(rows))
 
     def _rows(self, shard: SourceShard) -> Iterator[RowBatch]:
         try:
@@ -234,6 +242,15 @@ class _Run:
         if expected is not None and expected != found:
             problem = ValueError(f"it announced {expected} rows, and gave or dropped {found}")
             raise ComponentError(str(self.source), shard.name, problem)
+
+
+def _one_ahead(items: Iterator[_T]) -> Generator[_T]:
+    """The same items, each taken in another thread while the one before is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, items, None)
+            yield item
 
 
 def _open_source(ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes) -> Sequence[SourceShard]:
