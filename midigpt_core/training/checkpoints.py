@@ -49,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Saves every ``save_steps`` optimiser steps and keeps the last ``keep`` (0: all)."""
+    """Saves every ``save_steps`` optimiser steps and keeps the last ``keep``."""
 
     def __init__(
         self,
@@ -91,7 +91,6 @@ class Checkpoints(Callback):
 
     def _retire(self) -> None:
         steps = step_files(self._folder)
-        retired = list(steps)[: -self._keep] if self._keep else []
-        for step in retired:
+        for step in list(steps)[: -self._keep]:
             steps[step].unlink(missing_ok=True)
             self._bundle(step).unlink(missing_ok=True)

@@ -91,7 +91,7 @@ class LossTally:
         kinds: Int64Array = document_kinds(batch["role"], batch["position_ids"])[known].cpu().numpy()
         cells = kinds * len(self._names) + self._type_of[labels[known].cpu().numpy()]
         size = self.sums.shape[1]
-        values = losses[known].double().cpu().numpy()
+        values = losses[known].cpu().double().numpy()
         self.sums += np.stack([np.bincount(cells, values, size), np.bincount(cells, minlength=size)])
 
     def report(self) -> EvaluationReport:

@@ -181,8 +181,9 @@ class TrainingModule(LightningModule):
         self._tally.add(token_losses(self(batch), batch["labels"]), batch)
 
     def on_validation_epoch_end(self) -> None:
-        sums = torch.from_numpy(self._tally.sums).to(self.device)
-        self._tally.sums = self.trainer.strategy.reduce(sums, reduce_op="sum").cpu().numpy()
+        if self.trainer.world_size > 1:
+            sums = torch.from_numpy(self._tally.sums).to(self.device)
+            self._tally.sums = self.trainer.strategy.reduce(sums, reduce_op="sum").cpu().numpy()
         self.last_evaluation = self._tally.report()
         # For callbacks that watch a metric; the figures themselves travel by StepReporter.
         self.log("eval_loss", self.last_evaluation.loss, logger=False)

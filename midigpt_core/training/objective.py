@@ -45,12 +45,16 @@ def usable_mask(config: TrainConfig, chosen: Chosen, encoder: Encoder, registry:
     """
     if config.mask_apply_probability == 0:
         return None
-    spec = registry.find("mask", f"{chosen.mask.plugin}/{chosen.mask.name}").spec
-    if spec.requires <= encoder.provides:
+    missing = registry.find("mask", f"{chosen.mask.plugin}/{chosen.mask.name}").spec.requires - encoder.provides
+    if not missing:
         return chosen.mask
     if "mask" in config.set_fields:
         registry.check_requires(chosen.mask, chosen.encoder, encoder.provides)
-    _give_way(config, "mask_apply_probability", "the encoder has no MaskBar token (capability 'mask_bar')")
+    if missing == {"mask_bar"}:
+        reason = "the encoder has no MaskBar token (capability 'mask_bar')"
+    else:
+        reason = f"the encoder does not provide {', '.join(map(repr, sorted(missing)))}"
+    _give_way(config, "mask_apply_probability", reason)
     return None
 
 

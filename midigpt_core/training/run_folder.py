@@ -23,9 +23,11 @@ _PACKAGES = ("midigpt-core", "torch", "lightning", "transformers", "numpy", "pya
 
 
 def describe_run(plan: Plan) -> None:
-    """Write ``config.json`` (a valid configuration), ``provenance.json``, ``corpus.json`` and ``environment.json``."""
+    """Write ``config.json`` and ``encoder.json`` (both can be used again as they are), ``provenance.json``,
+    ``corpus.json`` and ``environment.json``."""
     folder = plan.run_dir
     _write(folder / "config.json", plan.config.to_dict())
+    _write(folder / "encoder.json", plan.encoder.to_config())
     _write(folder / "provenance.json", {**run_provenance(plan, steps=0), "origins": plan.config.origins})
     evaluation = plan.eval_pieces.to_dict() if plan.eval_pieces else None
     _write(folder / "corpus.json", {"train": plan.train_pieces.to_dict(), "eval": evaluation})

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from attrs import evolve
 from training_parts import evaluations, metrics
 
-from midigpt_core.checkpoint import load_checkpoint
+from midigpt_core.checkpoint import load_checkpoint, save_bundle
 from midigpt_core.config import TrainConfig
 from midigpt_core.errors import CheckpointError, ConfigError
 from midigpt_core.training.dry_run import describe, estimate
@@ -96,6 +97,16 @@ def test_evaluation_repeats_the_figures_of_the_run(bundle: Path, shard: Path) ->
     assert sum(report.tokens_by_kind.values()) == sum(report.tokens_by_type.values()) == report.tokens
     assert evaluate(bundle, shard, batch_size=3, device="cpu").loss == pytest.approx(report.loss, rel=1e-6)
     assert report.to_dict()["by_group"]["pitch"] == report.by_group["pitch"]
+
+
+def test_a_bundle_without_a_history_is_evaluated_by_the_defaults(bundle: Path, shard: Path, tmp_path: Path) -> None:
+    bare = save_bundle(evolve(load_checkpoint(bundle), provenance={}), tmp_path / "bare.pt")
+    report = evaluate(bare, shard, rows=2, device="cpu")
+    assert 0 < report.tokens <= 2 * 192
+    strange = {"stream": {"max_tracks": "many"}}
+    forged = save_bundle(evolve(load_checkpoint(bundle), provenance=strange), tmp_path / "forged.pt")
+    with pytest.raises(ConfigError, match=r"forged\.pt: stream\.max_tracks: expected an integer"):
+        evaluate(forged, shard, device="cpu")
 
 
 def test_a_dry_run_says_what_a_run_would_be(configure: Configure, shard: Path) -> None:

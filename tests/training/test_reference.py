@@ -62,6 +62,6 @@ def test_packed_loss_and_gradients_are_those_of_the_documents_one_by_one(configu
     gradients = torch.autograd.grad(alone, list(model.parameters()))
 
     assert documents > 8
-    assert float(packed) == pytest.approx(float(alone), rel=1e-6)
+    assert packed.item() == pytest.approx(alone.item(), rel=1e-6)
     for one, other in zip(packed_gradients, gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

@@ -39,6 +39,8 @@ def test_the_loss_falls_and_the_folder_explains_the_run(configure: Configure, sh
         "step7.ckpt",
     ]
     assert TrainConfig.from_file(result.run_dir / "config.json").to_dict() == config.to_dict()
+    again = prepare(configure("again", encoder_config_path=str(result.run_dir / "encoder.json")), shard)
+    assert again.encoder.to_config() == load_checkpoint(result.bundle).encoder_config
     corpus = json.loads((result.run_dir / "corpus.json").read_text(encoding="utf-8"))
     assert sum(corpus["train"]["rows"].values()) == 18
     provenance = json.loads((result.run_dir / "provenance.json").read_text(encoding="utf-8"))
