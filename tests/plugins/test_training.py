@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from midigpt_core.checkpoint import read_header
 from midigpt_core.cli import main
+from midigpt_core.config import TrainConfig
+from midigpt_core.data.datasets import batches
 from midigpt_core.errors import ComponentError
+from midigpt_core.plugins import Selection, load_registry, use_registry
+from midigpt_core.training.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +46,10 @@ def build(options, context):
 
 
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """``midigpt train`` on the folder of test files, through the installed source ``folder``; two tiny steps."""
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Two tiny steps with every sample masked, and a cache of the test's own."""
     monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "cache"))
-    config = {
+    return {
         "encoder_config_path": "ghost",
         "n_embd": 16,
         "n_layer": 1,
@@ -58,6 +64,11 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
         "precision": "fp32",
         "output_dir": str(tmp_path / "run"),
     }
+
+
+@pytest.fixture
+def train(config: dict[str, Any], tmp_path: Path) -> Callable[..., int]:
+    """``midigpt train`` on the folder of test files, through the installed source ``folder``."""
 
     def run(*flags: str, **settings: object) -> int:
         (tmp_path / "config.json").write_text(json.dumps(config | settings))
@@ -103,11 +114,19 @@ def test_an_ambiguous_name_and_a_wrong_option_are_told_before_anything_is_read(
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_data_worker_resolves_a_component_of_a_plugins_dir(train: Callable[..., int], tmp_path: Path) -> None:
-    folder = tmp_path / "local"
-    folder.mkdir()
-    (folder / "localnothing.py").write_text(LOCAL_MASK)
-    assert train("--plugins-dir", str(folder), "--mask", "nothing", "--num-workers", "1") == 0
+def test_a_spawned_data_worker_resolves_a_component_of_a_plugins_dir(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spawned worker begins without this process's modules, plugins and search path."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "localnothing.py").write_text(LOCAL_MASK)
+    use_registry(load_registry(Selection(plugins=("folder",), plugin_dirs=(str(tmp_path / "local"),))))
+    plan = prepare(TrainConfig(**config, source="folder", mask="nothing"), str(MIDI))
+    settings = {"batch_size": 2, "first_row": 0}
+    here = next(iter(batches(plan.training, **settings)))
+    spawned = next(iter(batches(plan.training, **settings, num_workers=1, start_method="spawn")))
+    assert torch.equal(here["input_ids"], spawned["input_ids"])
 
 
 def test_commands_of_other_distributions(capsys: pytest.CaptureFixture[str]) -> None:

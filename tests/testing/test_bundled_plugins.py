@@ -26,9 +26,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = sorted(MIDI.glob("*.mid"))[:5]
-    table = pa.table(
-        {"md5": [f.stem for f in files], "music": [f.read_bytes() for f in files], "total_notes": [0, 9, 9, 9, 9]}
-    )
+    columns = {"md5": [f.stem for f in files], "music": [f.read_bytes() for f in files], "total_notes": [0, 9, 9, 9, 9]}
     path = tmp_path_factory.mktemp("gigamidi") / "00000.parquet"
     pq.write_table(pa.table(columns), path)
     return path
