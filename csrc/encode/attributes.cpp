@@ -14,15 +14,14 @@ namespace {
 using vocab::AttributeControl;
 using vocab::Control;
 using vocab::Level;
+using vocab::MetricalDepth;
 using vocab::Mode;
 
 constexpr double kLowQuantile = 0.15;
 constexpr double kHighQuantile = 0.85;
 constexpr std::int32_t kDrumRow = 128;
 constexpr std::int32_t kNoKey = 24;
-constexpr std::int32_t kDeepest = 12;  // metrical depth of an onset on no grid
 constexpr std::int32_t kLargestValue = std::numeric_limits<std::int16_t>::max();
-constexpr std::size_t kDepthTable = 1024;
 // A bar longer than this many ticks is no music; the limit keeps sums of bar lengths below 2^63.
 constexpr double kLongestBar = 1e12;
 
@@ -53,16 +52,6 @@ double quantile_of(Mode mode) { return mode == Mode::Min ? kLowQuantile : kHighQ
 template <class Counts>
 std::int32_t polyphony_value(const Counts& histogram, Mode mode) {
   return std::max(quantile(histogram, quantile_of(mode)) - 1, 0);
-}
-
-std::int32_t metrical_depth(std::int32_t onset, std::int32_t resolution) {
-  for (std::int32_t i = 0; i < 6; ++i) {
-    if (std::fmod(onset, static_cast<double>(resolution) / (1 << i)) == 0) return 2 * i;
-  }
-  for (std::int32_t i = 0; i < 6; ++i) {
-    if (std::fmod(onset, 2.0 * resolution / (3 * (1 << i))) == 0) return 2 * i + 1;
-  }
-  return kDeepest;
 }
 
 std::int32_t key_signature(const LoadedWindow& window) {
@@ -133,7 +122,7 @@ struct AttributeComputer::TrackFacts {
   std::int32_t onset_polyphony = 0;
   std::int32_t pitch_range = 0;
   std::int32_t silence = 0;
-  std::int32_t nomml = kDeepest;
+  std::int32_t nomml = MetricalDepth::kNone;
 };
 
 AttributeComputer::AttributeComputer(const vocab::Codebook& book) : book_(book) {
@@ -146,24 +135,6 @@ AttributeComputer::AttributeComputer(const vocab::Codebook& book) : book_(book) 
     needs_key_ |= control.control == Control::KeySignature;
     needs_silence_ |= control.control == Control::SilenceProportion;
     needs_nomml_ |= control.control == Control::Nomml;
-  }
-  const std::int32_t resolution = book.settings().resolution;
-  // level = trunc(clamp(log2(duration / resolution) + 3, 0, 5)) grows with the duration, so its steps say it all.
-  const auto reaches = [resolution](std::int32_t duration, double level) {
-    return std::log2(std::max(static_cast<double>(duration) / resolution, 1e-6)) + 3.0 >= level;
-  };
-  for (std::size_t level = 1; level <= duration_edges_.size(); ++level) {
-    std::int32_t low = 0;
-    std::int32_t high = 8 * resolution;
-    while (high - low > 1) {
-      const std::int32_t middle = low + (high - low) / 2;
-      (reaches(middle, static_cast<double>(level)) ? high : low) = middle;
-    }
-    duration_edges_[level - 1] = high;
-  }
-  if (!needs_nomml_) return;
-  for (std::size_t onset = 0; onset < kDepthTable; ++onset) {
-    depth_of_.push_back(static_cast<std::uint8_t>(metrical_depth(static_cast<std::int32_t>(onset), resolution)));
   }
 }
 
@@ -286,9 +257,7 @@ std::int32_t AttributeComputer::density_bin(const Track& track, std::int64_t cou
 
 std::int32_t AttributeComputer::duration_level(const Track& track, std::int32_t duration) const {
   if (track.drum) return 3;  // a drum hit counts as a quarter note
-  std::int32_t level = 0;
-  for (const std::int32_t edge : duration_edges_) level += duration >= edge;
-  return level;
+  return book_.duration_levels().level(duration);
 }
 
 std::int64_t AttributeComputer::bar_ticks(const Bar& bar) const {
@@ -296,18 +265,14 @@ std::int64_t AttributeComputer::bar_ticks(const Bar& bar) const {
 }
 
 std::int32_t AttributeComputer::nomml(const LoadedWindow& window, const Track& track) const {
-  if (track.nomml >= 0) return std::min(track.nomml, kDeepest);
-  std::array<std::int64_t, kDeepest + 1> histogram{};
+  if (track.nomml >= 0) return std::min(track.nomml, MetricalDepth::kNone);
+  std::array<std::int64_t, MetricalDepth::kNone + 1> histogram{};
   std::int64_t total = 0;
   for (const Note& note : window.notes(track)) {
-    const auto onset = static_cast<std::size_t>(note.onset);
-    const auto depth = onset < depth_of_.size()
-                           ? depth_of_[onset]
-                           : static_cast<std::uint8_t>(metrical_depth(note.onset, book_.settings().resolution));
-    ++histogram[depth];
+    ++histogram[static_cast<std::size_t>(book_.metrical_depth().depth(note.onset))];
     ++total;
   }
-  if (total == 0) return kDeepest;
+  if (total == 0) return MetricalDepth::kNone;
   const auto at = [&histogram](std::int64_t index) {
     std::int32_t value = 0;
     for (std::int64_t seen = histogram[0]; seen <= index; seen += histogram[static_cast<std::size_t>(value)]) ++value;

@@ -66,8 +66,6 @@ class AttributeComputer {
   bool needs_key_ = false;
   bool needs_silence_ = false;
   bool needs_nomml_ = false;
-  std::array<std::int32_t, 5> duration_edges_{};  // first duration of levels 1..5
-  std::vector<std::uint8_t> depth_of_;            // metrical depth of small onsets
   std::vector<std::int64_t> starts_;
   std::vector<std::int64_t> ends_;
   std::int32_t key_ = 24;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 
 #include "vocab/quantisers.h"
@@ -130,17 +131,20 @@ WindowLoader::WindowLoader(const vocab::Codebook& book, const Corpus& corpus, co
   }
 }
 
+// Tables instead of arithmetic per note. Pitches and velocities above 127 are no MIDI; they count as 127.
 void WindowLoader::prepare_maps(std::int64_t window) {
-  transpose_ = std::clamp(windows_.transpose[window], -128, 128);
-  velocity_scale_ = windows_.velocity_scale[window];
-  for (std::int32_t value = 0; value < 256; ++value) {
+  const std::int32_t transpose = std::clamp(windows_.transpose[window], -128, 128);
+  const double scale = windows_.velocity_scale[window];
+  for (std::int32_t value = 0; value < 128; ++value) {
+    // In this order a product that is no number (0 times infinity) gives 1.
+    const double scaled = std::max(1.0, std::min(value * scale, 127.0));
     const auto index = static_cast<std::size_t>(value);
-    melodic_pitch_[index] = static_cast<std::uint8_t>(std::clamp(std::min(value, 127) + transpose_, 0, 127));
-    const double scaled = std::min(value, 127) * velocity_scale_;
-    velocity_[index] = static_cast<std::uint8_t>(std::isnan(velocity_scale_) ? std::min(value, 127)
-                                                 : scaled >= 1.0             ? vocab::saturate(std::min(scaled, 127.0))
-                                                                             : 1);
+    melodic_pitch_[index] = static_cast<std::uint8_t>(std::clamp(value + transpose, 0, 127));
+    velocity_[index] = static_cast<std::uint8_t>(scaled);
   }
+  if (std::isnan(scale)) std::iota(velocity_.begin(), velocity_.begin() + 128, std::uint8_t{0});
+  std::fill(melodic_pitch_.begin() + 128, melodic_pitch_.end(), melodic_pitch_[127]);
+  std::fill(velocity_.begin() + 128, velocity_.end(), velocity_[127]);
 }
 
 bool WindowLoader::load(std::int64_t window, std::span<const std::int64_t> slots, LoadedWindow& out) {

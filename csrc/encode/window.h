@@ -89,8 +89,6 @@ class WindowLoader {
   const Corpus& corpus_;
   const Windows& windows_;
   bool wants_duration_mode_ = false;
-  std::int32_t transpose_ = 0;
-  double velocity_scale_ = 0;
   std::array<std::uint8_t, 256> melodic_pitch_{};
   std::array<std::uint8_t, 256> drum_pitch_{};
   std::array<std::uint8_t, 256> velocity_{};

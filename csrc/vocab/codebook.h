@@ -13,6 +13,7 @@
 
 #include "vocab/attribute_controls.h"
 #include "vocab/quantisers.h"
+#include "vocab/scales.h"
 #include "vocab/settings.h"
 #include "vocab/token_types.h"
 
@@ -55,6 +56,8 @@ class Codebook {
   // Value of a window size, or nothing if num_bars_map does not have it.
   [[nodiscard]] std::optional<std::int32_t> num_bars(std::int32_t window_bars) const;
   [[nodiscard]] const VelocityLevels& velocity_levels() const { return velocity_levels_; }
+  [[nodiscard]] const DurationLevels& duration_levels() const { return duration_levels_; }
+  [[nodiscard]] const MetricalDepth& metrical_depth() const { return metrical_depth_; }
 
   [[nodiscard]] std::span<const AttributeControl> controls() const { return controls_; }
   // What a track or a bar header writes, in the order of writing.
@@ -62,7 +65,10 @@ class Codebook {
   [[nodiscard]] std::span<const WrittenAttribute> bar_attributes() const { return bar_attributes_; }
 
  private:
-  explicit Codebook(Settings settings) : settings_(std::move(settings)) {}
+  explicit Codebook(Settings settings)
+      : settings_(std::move(settings)),
+        duration_levels_(settings_.resolution),
+        metrical_depth_(settings_.resolution) {}
 
   std::string index_domains();
   void index_instruments();
@@ -77,6 +83,8 @@ class Codebook {
   std::array<std::int32_t, 128> instrument_of_{};
   std::vector<std::int32_t> representatives_;
   VelocityLevels velocity_levels_{2};
+  DurationLevels duration_levels_;
+  MetricalDepth metrical_depth_;
   std::vector<AttributeControl> controls_;
   std::vector<WrittenAttribute> track_attributes_;
   std::vector<WrittenAttribute> bar_attributes_;

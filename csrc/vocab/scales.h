@@ -1,0 +1,43 @@
+// Musical scales that attributes are measured on (encoder specification, E.2), as tables over one resolution.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace midigpt::vocab {
+
+// Durations as levels 0 (a 32nd or less) .. 3 (a quarter) .. 5 (a whole note or more).
+class DurationLevels {
+ public:
+  explicit DurationLevels(std::int32_t resolution);
+  [[nodiscard]] std::int32_t level(std::int32_t duration) const {
+    std::int32_t level = 0;
+    for (const std::int32_t edge : edges_) level += duration >= edge;
+    return level;
+  }
+
+ private:
+  std::array<std::int32_t, 5> edges_{};  // first duration of levels 1..5
+};
+
+// How deep an onset lies in the metre, 0 (on the quarter) .. 11, alternating straight and triplet grids; 12: on none.
+class MetricalDepth {
+ public:
+  static constexpr std::int32_t kNone = 12;
+
+  explicit MetricalDepth(std::int32_t resolution);
+  [[nodiscard]] std::int32_t depth(std::int32_t onset) const {
+    const auto index = static_cast<std::size_t>(onset);
+    return onset >= 0 && index < depths_.size() ? depths_[index] : compute(onset);
+  }
+
+ private:
+  [[nodiscard]] std::int32_t compute(std::int32_t onset) const;
+
+  std::int32_t resolution_;
+  std::vector<std::uint8_t> depths_;  // of small onsets
+};
+
+}  // namespace midigpt::vocab
