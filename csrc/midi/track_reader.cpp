@@ -52,6 +52,38 @@ void TrackReader::start() {
     held_controller_.fill(false);
 }
 
+// Notes are most of a file: both functions stand before the loop to be inlined there.
+inline bool TrackReader::note_on(std::uint32_t tick, unsigned channel, std::uint8_t pitch, std::uint8_t velocity) {
+    if (track_[channel] < 0 && !create_track(channel)) return false;
+    const std::size_t index = file_.notes.size();
+    if (index == static_cast<std::size_t>(kMaxNotes)) return refuse(ReadError::kTooManyNotes);
+    file_.notes.set_size(index + 1);
+    Note& note = file_.notes[index];
+    note = {tick, kUnclosed, -1, static_cast<std::uint16_t>(track_[channel]), pitch, velocity};
+
+    const auto id = static_cast<std::int32_t>(index);
+    std::int32_t& oldest = scratch_.oldest_open[key(channel, pitch)];
+    std::int32_t& newest = scratch_.newest_open[key(channel, pitch)];
+    if (oldest < 0) {
+        oldest = id;
+    } else {
+        file_.notes[static_cast<std::size_t>(newest)].next = id;
+    }
+    newest = id;
+    ++open_notes_;
+    return true;
+}
+
+inline void TrackReader::note_off(std::uint32_t tick, unsigned channel, std::uint8_t pitch) {
+    std::int32_t& oldest = scratch_.oldest_open[key(channel, pitch)];
+    if (oldest < 0) return;
+    Note& note = file_.notes[static_cast<std::size_t>(oldest)];
+    note.duration = static_cast<std::int32_t>(tick - note.onset);
+    oldest = note.next;
+    last_note_end_ = tick;
+    --open_notes_;
+}
+
 Outcome TrackReader::read_events(Position p, Position end) {
     std::uint32_t tick = 0;
     std::uint8_t status = 0;
@@ -97,37 +129,6 @@ Outcome TrackReader::read_events(Position p, Position end) {
         if (p == nullptr) return failure(error_);
     }
     return {};
-}
-
-bool TrackReader::note_on(std::uint32_t tick, unsigned channel, std::uint8_t pitch, std::uint8_t velocity) {
-    if (track_[channel] < 0 && !create_track(channel)) return false;
-    const std::size_t index = file_.notes.size();
-    if (index == static_cast<std::size_t>(kMaxNotes)) return refuse(ReadError::kTooManyNotes);
-    file_.notes.set_size(index + 1);
-    Note& note = file_.notes[index];
-    note = {tick, kUnclosed, -1, static_cast<std::uint16_t>(track_[channel]), pitch, velocity};
-
-    const auto id = static_cast<std::int32_t>(index);
-    std::int32_t& oldest = scratch_.oldest_open[key(channel, pitch)];
-    std::int32_t& newest = scratch_.newest_open[key(channel, pitch)];
-    if (oldest < 0) {
-        oldest = id;
-    } else {
-        file_.notes[static_cast<std::size_t>(newest)].next = id;
-    }
-    newest = id;
-    ++open_notes_;
-    return true;
-}
-
-void TrackReader::note_off(std::uint32_t tick, unsigned channel, std::uint8_t pitch) {
-    std::int32_t& oldest = scratch_.oldest_open[key(channel, pitch)];
-    if (oldest < 0) return;
-    Note& note = file_.notes[static_cast<std::size_t>(oldest)];
-    note.duration = static_cast<std::int32_t>(tick - note.onset);
-    oldest = note.next;
-    last_note_end_ = tick;
-    --open_notes_;
 }
 
 TrackReader::Position TrackReader::channel_event(Position p, Position end, std::uint8_t status) {
