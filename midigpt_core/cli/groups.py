@@ -40,8 +40,11 @@ class LazyGroup(click.Group):
         if cmd_name in self._lazy_commands:
             command: click.Command = later(self._lazy_commands[cmd_name][0])
             return command
-        entry_point = self._third_parties().get(cmd_name)
-        return None if entry_point is None else _foreign(entry_point)
+        points = self._third_parties().get(cmd_name, [])
+        if len(points) > 1:
+            origins = " and ".join(_origin(point) for point in points)
+            raise PluginError(f"command {cmd_name!r} is provided by {origins}. Uninstall one of them.")
+        return _foreign(points[0]) if points else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -59,23 +62,26 @@ class LazyGroup(click.Group):
         foreign = self._third_parties()
         if foreign:
             with formatter.section("Commands of plugins"):
-                formatter.write_dl([(name, _origin(point)) for name, point in sorted(foreign.items())])
+                rows = [(name, f"from {', '.join(map(_origin, points))}") for name, points in sorted(foreign.items())]
+                formatter.write_dl(rows)
 
-    def _third_parties(self) -> dict[str, importlib.metadata.EntryPoint]:
-        if self._entry_point_group is None:
-            return {}
-        points = importlib.metadata.entry_points(group=self._entry_point_group)
-        return {point.name: point for point in points if point.name not in self._lazy_commands}
+    def _third_parties(self) -> dict[str, list[importlib.metadata.EntryPoint]]:
+        found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+        if self._entry_point_group is not None:
+            for point in importlib.metadata.entry_points(group=self._entry_point_group):
+                if point.name not in self._lazy_commands:
+                    found.setdefault(point.name, []).append(point)
+        return found
 
 
 def _origin(point: importlib.metadata.EntryPoint) -> str:
-    return f"from {point.dist.name} {point.dist.version}" if point.dist is not None else ""
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
 
 
 def _foreign(point: importlib.metadata.EntryPoint) -> click.Command:
     try:
         command = later(point.value)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"command {point.name!r} ({_origin(point)}) cannot be used: {type(error).__name__}: {error}. "
             "Repair or uninstall that distribution."

@@ -226,7 +226,19 @@ PROJECTS = [
         "midigpt-hello",
         "0.1",
         {"midigpt_hello.py": COMMAND, "midigpt_hello_broken.py": "raise RuntimeError('not today')\n"},
-        {"midigpt_core.commands": {"hello": "midigpt_hello:hello", "goodbye": "midigpt_hello_broken:goodbye"}},
+        {
+            "midigpt_core.commands": {
+                "hello": "midigpt_hello:hello",
+                "goodbye": "midigpt_hello_broken:goodbye",
+                "greet": "midigpt_hello:hello",
+            }
+        },
+    ),
+    Project(
+        "midigpt-greet",
+        "3.0",
+        {"midigpt_greet.py": COMMAND},
+        {"midigpt_core.commands": {"greet": "midigpt_greet:hello", "train": "midigpt_greet:hello"}},
     ),
 ]
 #: Packages that no command may import unless it was told to.

@@ -133,6 +133,12 @@ def test_commands_of_other_distributions(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["hello", "--name", "swing"]) == 0
     assert capsys.readouterr().out == "hello swing\n"
     assert main(["goodbye"]) == 2
-    assert (
-        "command 'goodbye' (from midigpt-hello 0.1) cannot be used: RuntimeError: not today." in capsys.readouterr().err
-    )
+    assert "command 'goodbye' (midigpt-hello 0.1) cannot be used: RuntimeError: not today." in capsys.readouterr().err
+    assert main(["greet"]) == 2
+    told = capsys.readouterr().err
+    assert "command 'greet' is provided by" in told
+    assert "midigpt-greet 3.0" in told
+    assert "midigpt-hello 0.1" in told
+    # A command of ours keeps its name.
+    assert main(["train"]) == 2
+    assert "Missing option '--train-data'" in capsys.readouterr().err

@@ -1,0 +1,150 @@
+"""The commands in a row on real files: preprocess, train in both spellings, evaluate, inspect the corpus."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from midigpt.inference import InferenceEngine
+from midigpt.tokenizer import load_checkpoint
+from midigpt.training.trainer import TrainConfig, train
+
+from midigpt_core.cli.main import main, run
+from midigpt_core.cli.preprocess import preprocess as preprocess_command
+from midigpt_core.cli.train import train as train_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
+CONFIG = {
+    "encoder_config_path": "yellow",
+    "n_embd": 16,
+    "n_layer": 1,
+    "n_head": 1,
+    "n_positions": 256,
+    "max_seq_len": 256,
+    "num_bars_choices": [4],
+    "batch_size": 2,
+    "max_steps": 3,
+    "warmup_steps": 1,
+    "eval_rows": 4,
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two shards of real files and one row that is no MIDI, a configuration, and a cache."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    files = [file.read_bytes() for file in sorted(MIDI.glob("*.mid"))]
+    for name, music in (("train", [*files[:9], b"not MIDI"]), ("valid", files[9:])):
+        pq.write_table(pa.table({"music": pa.array(music, pa.binary())}), folder / f"{name}.parquet")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIDIGPT_CACHE", str(folder / "cache"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def bundle(folder: Path) -> Path:
+    """``midigpt train --plugin gigamidi``."""
+    assert main(["train", "--plugin", "gigamidi", *_train_arguments(folder, "by-command")]) == 0
+    return folder / "by-command" / "model_final.pt"
+
+
+def _train_arguments(folder: Path, output: str) -> list[str]:
+    data = ["--train-data", str(folder / "train.parquet"), "--eval-data", str(folder / "valid.parquet")]
+    return ["--config", str(folder / "config.json"), *data, "--output-dir", str(folder / output)]
+
+
+def _losses(run_dir: Path) -> list[float]:
+    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    return [value for line in lines for key, value in line.items() if "loss" in key and isinstance(value, float)]
+
+
+def test_preprocess_counts_every_row(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = [str(folder / "train.parquet"), str(folder / "valid.parquet")]
+    assert run(preprocess_command, "prog", ["--parquet", *shards, "--encoder-config", "yellow"]) == 0
+    rows, pieces, _ = (block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n"))
+    for block, total in ((rows, len(list(MIDI.glob("*.mid"))) + 1), (pieces, None)):
+        counts = [int(line.split("  e.g.")[0].split()[-1].replace(",", "")) for line in block[1:]]
+        assert sum(counts[:-1]) == counts[-1]
+        assert total is None or counts[-1] == total
+    assert any("not" in line or "header" in line or "midi" in line.lower() for line in rows[2:-1])
+
+
+def test_preprocess_again_reads_nothing(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preprocess", "--data", str(folder / "*.parquet"), "--checkpoint", str(bundle)]) == 0
+    assert "2 shards, 0 built now" in capsys.readouterr().out
+
+
+def test_preprocess_that_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["preprocess", "--data", str(folder / "*.parquet"), "--encoder-config", "yellow", "--min-tracks", "99"]
+    assert main(arguments) == 2
+    assert "no piece can be used with this encoder and min_bars 4, min_tracks 99" in capsys.readouterr().err
+
+
+def test_every_spelling_trains_the_same_model(folder: Path, bundle: Path) -> None:
+    assert run(train_command, "python -m midigpt.training.trainer", _train_arguments(folder, "by-module")) == 0
+    config = TrainConfig.from_file(folder / "config.json")
+    config.output_dir = str(folder / "by-function")
+    result = train(config, train_path=str(folder / "train.parquet"), eval_path=str(folder / "valid.parquet"))
+    assert result.steps == 3
+    losses = [_losses(folder / name) for name in ("by-command", "by-module", "by-function")]
+    assert len(losses[0]) >= 3
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_the_front_door_reads_the_bundle(bundle: Path) -> None:
+    assert load_checkpoint(bundle).architecture == "gpt2"
+    engine = InferenceEngine.from_checkpoint(bundle)
+    assert engine.encoder.vocab_size == load_checkpoint(bundle).architecture_config["vocab_size"]
+
+
+def test_evaluate(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(folder / "valid.parquet")
+    assert main(["evaluate", "--checkpoint", str(bundle), "--data", data, "--rows", "4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert 0 < report["loss"] < 10
+    assert main(["evaluate", "--checkpoint", str(bundle), "--data", data, "--rows", "4"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["all", f"{report['loss']:.4f}"]
+
+
+def test_dry_run_trains_nothing(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *_train_arguments(folder, "dry"), "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("parameters", "tokens per step", "rows per pass", "memory"))
+    assert not (folder / "dry").exists()
+
+
+def test_corpus_commands(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_data, eval_data = str(folder / "train.parquet"), str(folder / "valid.parquet")
+    assert main(["corpus", "info", "--data", train_data, "--eval-data", eval_data, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["counts"].values()) == 10
+    assert found["leakage"]["pieces"] == 0
+    assert main(["corpus", "info"]) == 0
+    assert "most common program" in capsys.readouterr().out
+
+    assert main(["corpus", "verify"]) == 0
+    assert "2 shards" in capsys.readouterr().out
+    (damaged,) = [path for path in (folder / "cache").rglob("*.arrow") if path.stat().st_size][:1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    assert main(["corpus", "verify"]) == 2
+    assert "1 of 2 shards are damaged. Run 'midigpt corpus clean'" in capsys.readouterr().err
+    assert main(["corpus", "clean"]) == 0
+    assert "1 removed" in capsys.readouterr().out
+
+
+def test_encoders(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["encoders", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["encoder"] for row in rows} == {"midigpt"}
+    assert all(row["vocab_size"] > 0 and "infill" in row["provides"] for row in rows)
