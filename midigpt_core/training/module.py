@@ -185,5 +185,5 @@ class TrainingModule(LightningModule):
             sums = torch.from_numpy(self._tally.sums).to(self.device)
             self._tally.sums = self.trainer.strategy.reduce(sums, reduce_op="sum").cpu().numpy()
         self.last_evaluation = self._tally.report()
-        # For callbacks that watch a metric; the figures themselves travel by StepReporter.
-        self.log("eval_loss", self.last_evaluation.loss, logger=False)
+        # For callbacks that watch a metric; the figures themselves travel by StepReporter. Ranks agree already.
+        self.log("eval_loss", self.last_evaluation.loss, logger=False, sync_dist=True)
