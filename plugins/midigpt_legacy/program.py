@@ -44,7 +44,8 @@ def confirmed(path: Path, candidates: Sequence[Bundle]) -> Bundle:
 def _tokens(bundle: Bundle) -> Tensor:
     config = bundle.architecture_config
     length = min(_TOKENS, config["n_positions"])
-    return (torch.arange(length) * 7 % config["vocab_size"])[None]
+    tokens: Tensor = torch.arange(length) * 7 % config["vocab_size"]
+    return tokens[None]
 
 
 @torch.inference_mode()
