@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "encode/attributes.h"
@@ -182,11 +183,12 @@ RequestError encode_batch(const vocab::Codebook& book, const Corpus& corpus, con
     const auto index = static_cast<std::int64_t>(i);
     parts[i] = {windows.count * index / count, windows.count * (index + 1) / count, {}};
     const auto work = [&, i] { encode_part(book, corpus, windows, max_tokens, parts[i], out[i]); };
-    if (i > 0) {
-      pool.emplace_back(work);
-    } else {
-      work();  // the calling thread takes a part as well
+    try {
+      if (i > 0) pool.emplace_back(work);
+    } catch (const std::system_error&) {  // no thread to be had
+      work();
     }
+    if (i == 0) work();  // the calling thread takes a part as well
   }
   for (std::thread& thread : pool) thread.join();
   for (const Part& part : parts) {

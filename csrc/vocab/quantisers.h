@@ -37,7 +37,7 @@ class Resampler {
       : from_(from), to_(to), ratio_(static_cast<double>(to) / from), use_delta_(use_delta), identity_(from == to) {}
 
   [[nodiscard]] GridNote operator()(std::int32_t onset, std::int32_t duration, std::int32_t delta) const {
-    if (identity_) return {onset, duration, delta};
+    if (identity_) return {std::max(0, onset), std::max(1, duration), delta};
     const std::int32_t new_duration = std::max(1, saturate(to_ * duration / from_));
     if (!use_delta_) return {std::max(0, saturate(to_ * onset / from_)), new_duration, 0};
     const double position = (onset + delta / from_) * ratio_;
