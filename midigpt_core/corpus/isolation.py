@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 DEFAULT_PARSER = "midigpt_core._native:read_batch"
 
 # Small enough that trying a chunk again row by row is cheap, large enough that a chunk's own cost does not show.
-_CHUNK_ROWS = 64
-_CHUNK_BYTES = 2 << 20
+_CHUNK_ROWS = 32
+_CHUNK_BYTES = 1 << 20
 _SOCKET_BYTES = 1 << 20
 
 _DEFAULT_TEMPO = 500_000

@@ -22,10 +22,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 #: Rows, chunks, bytes of data, threads, seconds that a chunk may take, bytes of memory beyond the process's own.
 REQUEST = struct.Struct("<QQQQdQ")
@@ -37,6 +34,9 @@ ALIGNMENT = 8
 MEMORY_EXIT = 77
 #: Exit code of a child whose parser raised an exception; the interpreter has printed it.
 RAISED_EXIT = 1
+
+# Buffers above this are sent as they are, smaller ones are first put together.
+_LARGE_BYTES = 32 << 10
 
 
 def main(control_fd: int, parser: dict[str, Any]) -> None:
@@ -87,25 +87,24 @@ def _answer(connection: socket.socket, parse: Any) -> None:
     ends = _receive(connection, 8 * chunks).cast("q")
     offsets = _receive(connection, 8 * (rows + 1)).cast("q")
     data = _receive(connection, size)
+    _limit_memory(memory_bytes)
     start = 0
     for end in ends:
-        with _limits(timeout_s, memory_bytes):
-            buffers = parse(data, offsets[start : end + 1], threads)
+        # SIGALRM ends the process whatever native code is doing.
+        signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        buffers = parse(data, offsets[start : end + 1], threads)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         _send(connection, {name: memoryview(buffer).cast("B") for name, buffer in buffers.items()})
         start = end
 
 
-@contextlib.contextmanager
-def _limits(timeout_s: float, memory_bytes: int) -> Iterator[None]:
-    """Die by SIGALRM after ``timeout_s``, whatever native code is doing, and fail to allocate beyond the limit."""
+def _limit_memory(beyond: int) -> None:
+    """Let allocations fail beyond what the process has now and ``beyond`` bytes."""
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split(maxsplit=1)[0])
-        limit = pages * resource.getpagesize() + memory_bytes
+        limit = pages * resource.getpagesize() + beyond
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
-    signal.setitimer(signal.ITIMER_REAL, timeout_s)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _receive(connection: socket.socket, size: int) -> memoryview:
@@ -122,10 +121,16 @@ def _receive(connection: socket.socket, size: int) -> memoryview:
 
 def _send(connection: socket.socket, reply: dict[str, memoryview]) -> None:
     header = json.dumps({name: len(buffer) for name, buffer in reply.items()}).encode()
-    connection.sendall(REPLY.pack(len(header)) + header)
+    parts: list[bytes | memoryview] = [REPLY.pack(len(header)), header]
     for buffer in reply.values():
-        connection.sendall(buffer)
-        connection.sendall(bytes(-len(buffer) % ALIGNMENT))
+        if len(buffer) > _LARGE_BYTES:
+            connection.sendall(b"".join(parts))
+            connection.sendall(buffer)
+            parts.clear()
+        else:
+            parts.append(buffer)
+        parts.append(bytes(-len(buffer) % ALIGNMENT))
+    connection.sendall(b"".join(parts))
 
 
 if __name__ == "__main__":
