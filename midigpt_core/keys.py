@@ -64,7 +64,7 @@ def derive(key: UInt64Array | int, stage: Stage, index: NDArray[np.integer] | in
     )
     # The top bit of the second counter word keeps derived keys apart from the numbers drawn by `bits`.
     second = np.full(keys.size, (1 << 63) | int(stage), dtype=np.uint64)
-    return philox(np.stack([indices.ravel(), second], axis=1), keys.ravel())[:, 0]
+    return np.ascontiguousarray(philox(np.stack([indices.ravel(), second], axis=1), keys.ravel())[:, 0])
 
 
 def bits(keys: UInt64Array, count: int) -> UInt64Array:
@@ -81,7 +81,7 @@ def uniforms(keys: UInt64Array, count: int) -> Float64Array:
 
 
 def below(uniform: Float64Array, limit: NDArray[np.integer] | int) -> NDArray[np.int64]:
-    """Integers uniform in 0 .. limit-1 from numbers uniform in [0, 1); limits below 2**31 keep the bias under 2**-22."""
+    """Integers uniform in 0 .. limit-1 from numbers uniform in [0, 1); the bias of limits below 2**31 is under 2**-22."""
     # A product just below the limit can round up to it.
     scaled = np.floor(uniform * limit).astype(np.int64)
     return np.minimum(scaled, np.maximum(np.asarray(limit, dtype=np.int64) - 1, 0))

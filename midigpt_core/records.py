@@ -42,9 +42,9 @@ class ScoreColumns:
     """The music of P pieces as columns; one piece is a :class:`midigpt_core.score.Score`.
 
     Offsets (``*_offsets``, int64[P+1]) say which run of a column belongs to a piece. Inside a piece, runs are given by
-    their ends, relative to the piece's own run: the cells of track ``t`` are ``track_cell_end[t-1] .. track_cell_end[t]``
-    (from 0 for the piece's first track), and likewise the notes of a cell. Cells ascend by bar within a track; a bar
-    without notes has no cell. Notes keep the order in which the file started them.
+    their ends, relative to the piece's own run: the cells of track ``t`` are ``track_cell_end[t-1]`` to
+    ``track_cell_end[t]`` (from 0 for the piece's first track), and likewise the notes of a cell. Cells ascend by bar
+    within a track; a bar without notes has no cell. Notes keep the order in which the file started them.
     """
 
     #: Ticks per quarter note of onsets and durations, the same for all pieces here.
