@@ -81,7 +81,7 @@ def uniforms(keys: UInt64Array, count: int) -> Float64Array:
 
 
 def below(uniform: Float64Array, limit: NDArray[np.integer] | int) -> NDArray[np.int64]:
-    """Integers uniform in 0 .. limit-1 from numbers uniform in [0, 1); the bias of limits below 2**31 is under 2**-22."""
+    """Integers uniform in 0 .. limit-1 from numbers uniform in [0, 1); below 2**31 their bias is under 2**-22."""
     # A product just below the limit can round up to it.
     scaled = np.floor(uniform * limit).astype(np.int64)
     return np.minimum(scaled, np.maximum(np.asarray(limit, dtype=np.int64) - 1, 0))

@@ -22,7 +22,7 @@ from midigpt_core.errors import DataError
 from midigpt_core.plugins import build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from midigpt_core.components import ComponentRef
@@ -45,11 +45,15 @@ class RowPiece:
         return f"{self.origin}, bars {self.start_bar} to {self.start_bar + self.num_bars - 1}"
 
 
+def _paths(shards: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(shards)
+
+
 @frozen(eq=False, kw_only=True)
 class StreamSpec:
     """All that a worker needs to make the stream; picklable."""
 
-    shards: tuple[Path, ...] = field(converter=tuple)
+    shards: tuple[Path, ...] = field(converter=_paths)
     #: int64, ascending: the pieces that windows are drawn from.
     pieces: Int64Array
     encoder: ComponentRef
