@@ -39,7 +39,7 @@ def config() -> None:
 @click.argument("file", required=False)
 @click.option("--config", "config_file", metavar="FILE", help="The same as FILE.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set one value.")
-@click.option("--json", "as_json", is_flag=True, help="Print the configuration as JSON, fit to be read again.")
+@click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
 @click.option("--help-keys", is_flag=True, help="Print what each key means instead of where it came from.")
 def show(
     file: str | None, config_file: str | None, assignments: tuple[str, ...], as_json: bool, help_keys: bool

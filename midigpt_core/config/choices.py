@@ -86,6 +86,12 @@ def resolve(config: TrainConfig, kind: str) -> dict[str, Any]:
     return choice
 
 
+def short_spellings(kind: str) -> tuple[str, ...]:
+    """The fields that say by a short name what the kind's component block can say."""
+    options = [spelling for named in _SHORT_OPTIONS.get(kind, {}).values() for spelling in named.values()]
+    return tuple(dict.fromkeys(["mask_mode", *options] if kind == "mask" else options))
+
+
 def _default_name(config: TrainConfig, kind: str) -> str:
     return MASK_OF_MODE[config.mask_mode] if kind == "mask" else _DEFAULT_NAMES[kind]
 
@@ -111,7 +117,9 @@ def _agree_with_mode(config: TrainConfig, choice: dict[str, Any]) -> dict[str, A
 def _refuse_orphans(config: TrainConfig, kind: str, name: str) -> None:
     """A short spelling that was set on purpose must not be ignored because another component was chosen."""
     field, origins = KINDS[kind], config.origins
-    for spelling in {spelling: None for options in _SHORT_OPTIONS[kind].values() for spelling in options.values()}:
+    for spelling in short_spellings(kind):
+        if spelling == "mask_mode":  # _agree_with_mode has settled it
+            continue
         # A setting that the component's choice overrides is a left-over of the file, an empty one says nothing.
         if strength(origins[spelling]) < max(1, strength(origins[field])) or getattr(config, spelling) == "":
             continue

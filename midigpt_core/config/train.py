@@ -34,7 +34,7 @@ def _record_assignment(config: Any, attribute: attrs.Attribute[Any], value: obje
         structured = check(attribute, value)
     except Mismatch as mismatch:
         raise ConfigError(listed(mismatch.problems)) from mismatch
-    config.note_origin(attribute.name, "assignment")
+    config.note_origin(attribute.name, "default" if structured is None else "assignment")
     return structured
 
 
@@ -152,7 +152,7 @@ class TrainConfig:
             raise ConfigError(listed(problems, origin))
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-            self.note_origin(name, origin)
+            self.note_origin(name, "default" if value is None else origin)
 
     def set_option(self, field: str, block: dict[str, Any], option: str, origin: str) -> None:
         """Set a component's block in which one option (``"max_lookahead"``, dotted if nested) is new."""
@@ -160,10 +160,11 @@ class TrainConfig:
         self.note_origin(f"{field}.{option}", origin)
 
     def note_origin(self, path: str, origin: str) -> None:
-        """Remember whence the value at ``path`` (``mask``, ``mask.max_lookahead``) came."""
-        for below in [known for known in self._origins if known.startswith(f"{path}.")]:
-            del self._origins[below]
-        self._origins[path] = origin
+        """Remember whence the value at ``path`` (``mask``, ``mask.max_lookahead``) came; ``null`` leaves it unset."""
+        for replaced in [known for known in self._origins if known == path or known.startswith(f"{path}.")]:
+            del self._origins[replaced]
+        if origin != "default":
+            self._origins[path] = origin
 
     @property
     def set_fields(self) -> frozenset[str]:
@@ -176,8 +177,23 @@ class TrainConfig:
         return {**dict.fromkeys(_SETTINGS, "default"), **self._origins}
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as plain values; :meth:`from_mapping` takes it back."""
+        """Every field as plain values, for reports; :meth:`set_values` is what configures the same run again."""
         return {name: _plain(getattr(self, name)) for name in _SETTINGS}
+
+    def set_values(self) -> dict[str, Any]:
+        """The fields that were set, as a file that configures the same run.
+
+        A default that is written down counts as set on purpose, and a short spelling that gave way to a stronger one
+        would contradict it: the defaults are left out, and component blocks are written in full in place of their short
+        spellings. Raises :class:`ConfigError` where two spellings of one thing differ.
+        """
+        values = {name: _plain(getattr(self, name)) for name in _SETTINGS if name in self.set_fields}
+        for kind, field in choices.KINDS.items():
+            if values.get(field) is not None:
+                values[field] = _plain(self.choice(kind))
+                for spelling in choices.short_spellings(kind):
+                    values.pop(spelling, None)
+        return values
 
     def choice(self, kind: str) -> dict[str, Any]:
         """The chosen component of a kind (``"mask"``, ``"encoder"``, …) as ``{"name": …, options…}``.

@@ -151,3 +151,39 @@ def test_a_block_without_a_name_adds_options_to_the_default() -> None:
     apply_overrides(config, ["mask.max_lookahead=9"])
     config.validate()
     assert config.choice("mask") == {"name": "structured", "max_lookahead": 9}
+
+
+def test_set_values_configure_the_same_run_again() -> None:
+    written = {
+        "mask_mode": 1,
+        "mask_max_lookahead": 2,
+        "n_embd": 64,
+        "architecture": {"name": "gpt2", "n_head": 4},
+        "encoder_config_path": "ghost",
+        "seed": 3,
+    }
+    config = TrainConfig.from_mapping(written, "c.json")
+    apply_overrides(config, ["mask=acme/swing", "mask.period=3"], origin="--set")
+    config.max_steps = 7
+    again = TrainConfig.from_mapping(config.set_values(), "again.json")
+    again.validate()
+    for kind in ("source", "encoder", "mask", "architecture", "logger", "checkpoint format"):
+        assert again.choice(kind) == config.choice(kind)
+    assert (again.seed, again.max_steps) == (3, 7)
+    assert again.set_values() == config.set_values()
+    # What was left at its default may still give way: it does not become a wish by being saved.
+    assert "mask_apply_probability" not in again.set_fields
+
+
+def test_nothing_set_saves_nothing() -> None:
+    assert TrainConfig().set_values() == {}
+    assert TrainConfig(seed=1).set_values() == {"seed": 1}
+
+
+def test_null_is_the_same_as_leaving_out() -> None:
+    config = TrainConfig.from_mapping({"mask": None, "encoder": None, "mask_mode": 1}, "c.json")
+    assert config.set_fields == {"mask_mode"}
+    config.mask = "swing"
+    apply_overrides(config, ["mask=null"])
+    assert config.set_fields == {"mask_mode"}
+    assert config.choice("mask")["name"] == "structured"
