@@ -84,7 +84,8 @@ class FileHashes:
             return known
         content_hash = files.sha256_of(path)
         # Remembering saves time only; a cache that cannot be written is reported where the corpus is.
-        with contextlib.suppress(files.WriteError):
+        with contextlib.suppress(files.WriteError, OSError):
+            files.remove_leftovers(self._folder)
             files.write_text(memory, json.dumps({"file": identity, "sha256": content_hash}))
         return content_hash
 

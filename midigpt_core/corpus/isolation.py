@@ -2,7 +2,8 @@
 
 Rows go to the process in chunks. When it dies, or overruns its time or memory, only the chunk it worked on is tried
 again, row by row in one request: the first row without an answer is the guilty one. It gets the reason as its status
-and no music, and everything else goes on. A hanging row thus costs two time-outs, a crashing one a few milliseconds.
+and no music, and everything after it goes on in chunks. A hanging row thus costs two time-outs, a crashing one some
+milliseconds.
 """
 
 from __future__ import annotations
@@ -123,19 +124,15 @@ class IsolatedParser:
         while done < len(rows):
             ends = _chunk_ends(offsets, done)
             done, failure = self._attempt(rows, done, ends, results, self._threads)
-            if failure is not None:
-                end = ends[bisect.bisect_right(ends, done)]
-                self._row_by_row(rows, done, end, results)
-                done = end
-        return _join(results)
-
-    def _row_by_row(self, rows: _Rows, first: int, end: int, results: list[ReadResult]) -> None:
-        while first < end:
+            if failure is None:
+                break
+            end = ends[bisect.bisect_right(ends, done)]
             # One thread: so that a lack of memory is one row's own.
-            first, failure = self._attempt(rows, first, range(first + 1, end + 1), results, 1)
+            done, failure = self._attempt(rows, done, range(done + 1, end + 1), results, 1)
             if failure is not None:
                 results.append(_no_music(failure))
-                first += 1
+                done += 1
+        return _join(results)
 
     def _attempt(
         self, rows: _Rows, first: int, ends: Sequence[int], results: list[ReadResult], threads: int

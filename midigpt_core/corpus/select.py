@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -216,11 +217,10 @@ def _remembered(file: ShardFile, key: str, encoder: Encoder, limits: SelectionLi
 
 def _remember(path: Path, verdicts: UInt8Array) -> None:
     content = verdicts.tobytes()
-    try:
+    # A corpus in a folder that cannot be written (shared, read-only) is still good to train on.
+    with contextlib.suppress(files.WriteError, OSError):
+        files.remove_leftovers(path.parent)
         files.write_bytes(path, zlib.crc32(content).to_bytes(4, "little") + content)
-    except files.WriteError:
-        # A corpus in a folder that cannot be written (shared, read-only) is still good to train on.
-        return
 
 
 def _read(path: Path, pieces: int) -> UInt8Array | None:
