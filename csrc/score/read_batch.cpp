@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -36,6 +36,7 @@ class BatchReader {
             const std::int64_t bytes = offsets[file + 1] - offsets[file];
             if (bytes <= midi::kMaxFileBytes) most_notes += std::min(bytes / kLeastNoteBytes, midi::kMaxNotes);
         }
+        finished_.resize(runs_.size());
         runs_.push_back(offsets.size() - 1);
         result.status.resize(offsets.size() - 1);
         result.error_offset.resize(offsets.size() - 1);
@@ -43,7 +44,7 @@ class BatchReader {
     }
 
     void read(int threads) {
-        const std::size_t wanted = std::min(static_cast<std::size_t>(std::max(threads, 1)), runs_.size() - 1);
+        const std::size_t wanted = std::min(static_cast<std::size_t>(std::max(threads, 1)), finished_.size());
         std::vector<std::thread> helpers;
         try {
             while (helpers.size() + 1 < wanted) helpers.emplace_back([this] { take_runs(); });
@@ -60,21 +61,21 @@ class BatchReader {
     struct Scratch {
         midi::Scratch midi;
         BarGrid grid;
-        ColumnStore columns;
+        std::unique_ptr<ColumnStore> columns = std::make_unique<ColumnStore>();
     };
 
     void take_runs() {
         try {
             Scratch scratch;
-            for (std::size_t run = next_run_++; run + 1 < runs_.size(); run = next_run_++) {
-                scratch.columns.clear();
+            for (std::size_t run = next_run_++; run < finished_.size(); run = next_run_++) {
+                scratch.columns->clear();
                 for (std::size_t file = runs_[run]; file < runs_[run + 1]; ++file) read_file(file, scratch);
-                if (!collect(run, scratch.columns)) return;
+                collect(run, scratch);
             }
         } catch (...) {  // std::bad_alloc: to be rethrown on the calling thread
+            next_run_ = finished_.size();
             const std::lock_guard lock(order_);
             failure_ = std::current_exception();
-            collected_.notify_all();
         }
     }
 
@@ -84,27 +85,31 @@ class BatchReader {
         midi::Outcome outcome = midi::read(bytes, scratch.midi);
         if (!outcome.failed()) outcome = build(scratch.midi.file, scratch.grid);
         if (outcome.failed()) {
-            scratch.columns.end_piece(kTempoOfFailed);
+            scratch.columns->end_piece(kTempoOfFailed);
         } else {
-            place_notes(scratch.midi.file, scratch.grid, scratch.columns);
+            place_notes(scratch.midi.file, scratch.grid, *scratch.columns);
         }
         result_.status[file] = static_cast<std::uint8_t>(outcome.error);
         result_.error_offset[file] = outcome.offset;
     }
 
-    // Append a run's columns after those of all earlier runs. False: another thread failed.
-    bool collect(std::size_t run, const ColumnStore& columns) {
-        std::size_t position = 0;
-        {
-            std::unique_lock lock(order_);
-            collected_.wait(lock, [&] { return num_collected_ == run || failure_; });
-            if (failure_) return false;
-            position = result_.columns.append_without_notes(columns);
+    // Hand in a run's columns and append what is next in order, this run or others that had to wait for it. Nobody
+    // waits, and notes, the bulk of it, are copied without the lock.
+    void collect(std::size_t run, Scratch& scratch) {
+        std::unique_lock lock(order_);
+        finished_[run] = std::move(scratch.columns);
+        while (num_collected_ < finished_.size() && finished_[num_collected_]) {
+            std::unique_ptr<ColumnStore> part = std::move(finished_[num_collected_]);
+            const std::size_t position = result_.columns.append_without_notes(*part);
             ++num_collected_;
+            lock.unlock();
+            result_.columns.copy_notes(*part, position);
+            lock.lock();
+            spare_.push_back(std::move(part));
         }
-        collected_.notify_all();
-        result_.columns.copy_notes(columns, position);
-        return true;
+        if (spare_.empty()) spare_.push_back(std::make_unique<ColumnStore>());
+        scratch.columns = std::move(spare_.back());
+        spare_.pop_back();
     }
 
     const std::span<const std::uint8_t> data_;
@@ -112,8 +117,9 @@ class BatchReader {
     BatchResult& result_;
     std::vector<std::size_t> runs_;  // first file of each run, and the number of files
     std::atomic<std::size_t> next_run_{0};
-    std::mutex order_;
-    std::condition_variable collected_;
+    std::mutex order_;  // guards everything below and the result's columns, notes aside
+    std::vector<std::unique_ptr<ColumnStore>> finished_;  // by run
+    std::vector<std::unique_ptr<ColumnStore>> spare_;
     std::size_t num_collected_ = 0;
     std::exception_ptr failure_;
 };
