@@ -23,12 +23,16 @@ _PACKAGES = ("midigpt-core", "torch", "lightning", "transformers", "numpy", "pya
 
 
 def describe_run(plan: Plan) -> None:
-    """Write ``config.json`` and ``encoder.json`` (both can be used again as they are), ``provenance.json``,
-    ``corpus.json`` and ``environment.json``."""
+    """Write ``config.json`` and ``encoder.json`` (both can be used again as they are), ``settings.json`` (every value
+    with where it came from), ``provenance.json``, ``corpus.json`` and ``environment.json``."""
     folder = plan.run_dir
-    _write(folder / "config.json", plan.config.to_dict())
+    # Only what was set: a default that is written down would count as set on purpose when the file is read again.
+    _write(folder / "config.json", plan.config.set_values())
+    origins = plan.config.origins
+    values = plan.config.to_dict()
+    _write(folder / "settings.json", {name: {"value": values[name], "origin": origins[name]} for name in values})
     _write(folder / "encoder.json", plan.encoder.to_config())
-    _write(folder / "provenance.json", {**run_provenance(plan, steps=0), "origins": plan.config.origins})
+    _write(folder / "provenance.json", run_provenance(plan, steps=0))
     evaluation = plan.eval_pieces.to_dict() if plan.eval_pieces else None
     _write(folder / "corpus.json", {"train": plan.train_pieces.to_dict(), "eval": evaluation})
     _write(folder / "environment.json", environment())

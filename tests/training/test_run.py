@@ -45,7 +45,10 @@ def test_the_loss_falls_and_the_folder_explains_the_run(configure: Configure, sh
     assert sum(corpus["train"]["rows"].values()) == 18
     provenance = json.loads((result.run_dir / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["components"]["encoder"]["name"] == "midigpt"
-    assert provenance["origins"]["n_embd"] == "keyword"
+    settings = json.loads((result.run_dir / "settings.json").read_text(encoding="utf-8"))
+    assert settings["n_embd"] == {"value": config.n_embd, "origin": "keyword"}
+    assert settings["n_positions"]["origin"] in {"default", "keyword"}
+    assert set(settings) == set(config.to_dict())
     environment = json.loads((result.run_dir / "environment.json").read_text(encoding="utf-8"))
     assert environment["packages"]["torch"] == torch.__version__
 
