@@ -188,7 +188,8 @@ class _Run:
     def shard(self, shard: SourceShard) -> _Result:
         """The corpus of one shard, made if it is not there and no other process makes it."""
         self._check()
-        fingerprint = shard.fingerprint()
+        with _blamed(self.source, shard.name):
+            fingerprint = shard.fingerprint()
         folder = shard_folder(self.cache, self.source, fingerprint, self.parser)
         sidecar = _present(folder)
         if sidecar is None:
@@ -207,8 +208,9 @@ class _Run:
 
     def _make(self, shard: SourceShard, folder: Path, fingerprint: str) -> Sidecar:
         # What a killed owner left; and a sidecar must never stand beside data that it does not describe.
-        files.remove_leftovers(folder)
-        (folder / SIDECAR_NAME).unlink(missing_ok=True)
+        with files.explained(folder):
+            files.remove_leftovers(folder)
+            (folder / SIDECAR_NAME).unlink(missing_ok=True)
         tally = Tally()
         with (
             IsolatedParser(self.parser, threads=self.threads, limits=self.limits) as parser,
@@ -230,18 +232,25 @@ class _Run:
             yield rows, parser.parse(*midi_buffers(rows))
 
     def _rows(self, shard: SourceShard) -> Iterator[RowBatch]:
-        try:
+        with _blamed(self.source, shard.name):
             yield from shard.batches()
-        except MidigptError:
-            raise
-        except Exception as error:
-            raise ComponentError(str(self.source), shard.name, error) from error
 
     def _check_count(self, shard: SourceShard, tally: Tally) -> None:
-        expected, found = shard.num_rows(), tally.counts.total()
-        if expected is not None and expected != found:
-            problem = ValueError(f"it announced {expected} rows, and gave or dropped {found}")
-            raise ComponentError(str(self.source), shard.name, problem)
+        with _blamed(self.source, shard.name):
+            expected, found = shard.num_rows(), tally.counts.total()
+            if expected is not None and expected != found:
+                raise ValueError(f"it announced {expected} rows, and gave or dropped {found}")
+
+
+@contextlib.contextmanager
+def _blamed(source: ComponentRef, where: str) -> Iterator[None]:
+    """Whatever the source raises that is not meant for the user is a bug of the source: say whose and where."""
+    try:
+        yield
+    except MidigptError:
+        raise
+    except Exception as error:
+        raise ComponentError(str(source), where, error) from error
 
 
 def _one_ahead(items: Iterator[_T]) -> Generator[_T]:
@@ -255,7 +264,8 @@ def _one_ahead(items: Iterator[_T]) -> Generator[_T]:
 
 def _open_source(ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes) -> Sequence[SourceShard]:
     source: Source = build_component(ref, SourceContext(paths=tuple(paths), hash_file=hash_file))
-    shards = source.shards()
+    with _blamed(ref, "finding shards"):
+        shards = source.shards()
     if not shards:
         raise DataError(f"{ref} found no shard in {', '.join(paths)}. Name at least one that holds data.")
     return shards

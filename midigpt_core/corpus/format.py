@@ -37,7 +37,7 @@ SIDECAR_NAME = "pieces.json"
 # of a million pieces are read in milliseconds.
 BLOCK_BYTES = 256 << 10
 
-#: Column of the file, its values' level, and the level's name in the file.
+#: Level of :class:`~midigpt_core.records.ScoreColumns` -> its list column in the file.
 LEVELS = {"track": "tracks", "bar": "bars", "cell": "cells", "note": "notes"}
 CONTENT_HASH_BYTES = 16
 

@@ -43,14 +43,11 @@ _SOCKET_BYTES = 1 << 20
 
 _DEFAULT_TEMPO = 500_000
 
-
+DEFAULT_TIMEOUT_S = 10.0
+DEFAULT_MEMORY_BYTES = 1 << 30
 # Twice the bounds that the reader keeps to (docs/limits.md): 1 s per MB and 40 bytes per byte.
 SECONDS_PER_MIB = 2.0
 BYTES_PER_BYTE = 80
-
-
-DEFAULT_TIMEOUT_S = 10.0
-DEFAULT_MEMORY_BYTES = 1 << 30
 
 
 @frozen
@@ -107,11 +104,9 @@ class IsolatedParser:
         self._control.close()
         # Its child may be in the middle of a chunk that nobody waits for any more; both end by themselves at the
         # latest when the chunk's time is up.
-        if kind is None:
-            self._process.wait()
-        else:
+        if kind is not None:
             self._process.terminate()
-            self._process.wait()
+        self._process.wait()
 
     def parse(self, data: UInt8Array, offsets: Int64Array) -> ReadResult:
         """Parse n rows, MIDI files ``data[offsets[i] : offsets[i + 1]]``; offsets int64[n + 1], from 0.
