@@ -17,6 +17,8 @@ from midigpt_core.cli.options import common_options
         "train": ("midigpt_core.cli.train:train", "Train a model."),
         "preprocess": ("midigpt_core.cli.preprocess:preprocess", "Build the corpus that training reads."),
         "evaluate": ("midigpt_core.cli.evaluate:evaluate", "Validation losses of a bundle."),
+        "encode": ("midigpt_core.cli.encode:encode", "Print the tokens of a MIDI file."),
+        "decode": ("midigpt_core.cli.decode:decode", "Write tokens as a MIDI file."),
         "corpus": ("midigpt_core.cli.corpus:corpus", "Inspect, verify and clean corpora."),
         "encoders": ("midigpt_core.cli.encoders:encoders", "List encoders and presets."),
         "config": ("midigpt_core.cli.config:config", "Show or convert a configuration."),

@@ -16,9 +16,9 @@ import pytest
 from data_stage_parts import Piece, columns_of, random_pieces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midigpt_core._native import WindowSampler, uniforms, valid_windows
 from scipy.stats import chisquare
 
+from midigpt_core._native import WindowSampler, uniforms, valid_windows
 from midigpt_core.keys import Stage, derive
 from midigpt_core.keys import uniforms as python_uniforms
 from midigpt_core.score import Score
