@@ -1,0 +1,102 @@
+"""``midigpt encode``."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
+from midigpt_core.cli.options import common_options
+from midigpt_core.errors import EncodingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from midigpt_core.records import Vocabulary
+
+#: Token types that begin a line of text.
+_LINE_STARTS = frozenset({"Track", "TrackEnd", "Bar", "FillInStart"})
+
+
+def _bars(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no range of bars. Write the first and the last, from 0, e.g. 0-3.")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _tracks(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text) is None:
+        raise click.BadParameter(f"{text!r} is no list of tracks. Write numbers from 0 between commas, e.g. 0,2.")
+    return [int(track) for track in text.split(",")]
+
+
+def _cells(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[tuple[int, int]]:
+    if text is None:
+        return []
+    cells = [re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", cell) for cell in text.split(",")]
+    if None in cells:
+        raise click.BadParameter(f"{text!r} is no list of cells. Write TRACK:BAR between commas, e.g. 0:1,2:3.")
+    return [(int(cell[1]), int(cell[2])) for cell in cells if cell is not None]
+
+
+@common_options
+@click.command()
+@click.argument("file")
+@encoder_options
+@click.option("--bars", metavar="A-B", callback=_bars, help="From bar A to bar B, counted from 0; all unless given.")
+@click.option("--tracks", metavar="T,...", callback=_tracks, help="Tracks, counted from 0, in the order of the tokens.")
+@click.option("--infill", metavar="T:B,...", callback=_cells, help="Bars to fill in: track:bar of the file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with token ids, which 'midigpt decode' reads.")
+@click.pass_context
+def encode(
+    ctx: click.Context,
+    /,
+    *,
+    file: str,
+    encoder_config: str | None,
+    checkpoint: str | None,
+    bars: tuple[int, int] | None,
+    tracks: list[int] | None,
+    infill: list[tuple[int, int]],
+    as_json: bool,
+) -> None:
+    """Print the tokens of FILE, a MIDI file: by name, a bar to a line, or as JSON."""
+    encoder = chosen_encoder(ctx, encoder_config, checkpoint)
+    score = later("midigpt_core.score:Score").from_midi(file)
+    try:
+        part = later("midigpt_core.score.encode_one:part_of")(score, bars=bars, tracks=tracks, infill=infill)
+        tokens = later("midigpt_core.score.encode_one:encode_part")(encoder, score, part).tolist()
+    except EncodingError as error:
+        raise EncodingError(f"{file}: {error}") from error
+    if not as_json:
+        click.echo("\n".join(_lines(encoder.vocabulary, tokens)))
+        return
+    document = {
+        "file": file,
+        "bars": [part.first_bar, part.last_bar],
+        "tracks": part.tracks,
+        "infill": part.infill,
+        "tempo": score.tempo,
+        "vocab_size": encoder.vocab_size,
+        "tokens": tokens,
+    }
+    click.echo(json.dumps(document))
+
+
+def _lines(vocabulary: Vocabulary, tokens: Iterable[int]) -> list[str]:
+    lines: list[list[str]] = [[]]
+    for token in tokens:
+        name = vocabulary.name(token)
+        if name.partition("(")[0] in _LINE_STARTS and lines[-1]:
+            lines.append([])
+        lines[-1].append(name)
+    return [" ".join(line) for line in lines]

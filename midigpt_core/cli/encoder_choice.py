@@ -1,0 +1,51 @@
+"""The encoder of a command that turns music into tokens or back: flags that name it, and building it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.selected import registry
+from midigpt_core.cli.train import configure
+from midigpt_core.contracts import EncoderContext
+from midigpt_core.errors import ConfigError
+from midigpt_core.plugins.building import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midigpt_core.contracts import Encoder
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+DEFAULT_PRESET = "yellow"
+
+
+def encoder_options(function: Function) -> Function:
+    """``--encoder-config`` and ``--checkpoint``."""
+    for option in (
+        click.option("--checkpoint", metavar="BUNDLE", help="Take the encoder from this bundle."),
+        click.option(
+            "--encoder-config",
+            metavar="JSON|PRESET",
+            help=f"Encoder configuration file, or the name of a preset; {DEFAULT_PRESET} unless given.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def chosen_encoder(ctx: click.Context, encoder_config: str | None, checkpoint: str | None) -> Encoder:
+    """The encoder that the flags name. Raises ConfigError if both do."""
+    if checkpoint is not None and encoder_config is not None:
+        raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
+    plugins = registry(ctx)
+    if checkpoint is not None:
+        ref = later("midigpt_core.checkpoint:encoder_ref")(later("midigpt_core.checkpoint:read_header")(checkpoint))
+    else:
+        config = configure(None, (), {"encoder_config_path": encoder_config or DEFAULT_PRESET}, plugins)
+        ref = plugins.resolve("encoder", config.choice("encoder"))
+    encoder: Encoder = build(ref, EncoderContext())
+    return encoder
