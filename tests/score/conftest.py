@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DATA = Path(__file__).parents[1] / "data"
+# Test modules import generated_midi from here.
+sys.path.insert(0, str(Path(__file__).parent))
+
 END_OF_TRACK = b"\x00\xff\x2f\x00"
 
 
