@@ -19,6 +19,7 @@ from attrs import Factory, asdict, frozen
 
 from midigpt_core.errors import CorpusError
 from midigpt_core.score.columns import COLUMNS
+from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,6 @@ BLOCK_BYTES = 256 << 10
 
 #: Level of :class:`~midigpt_core.records.ScoreColumns` -> its list column in the file.
 LEVELS = {"track": "tracks", "bar": "bars", "cell": "cells", "note": "notes"}
-CONTENT_HASH_BYTES = 16
 
 #: One value per piece, in file order: (name, dtype, values per piece).
 PIECE_COLUMNS: tuple[tuple[str, np.dtype[Any], int], ...] = (

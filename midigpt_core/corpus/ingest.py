@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from midigpt_core.corpus import status
-from midigpt_core.corpus.content_hash import content_hashes
 from midigpt_core.records import PieceTable
+from midigpt_core.score.content_hash import content_hashes
 
 if TYPE_CHECKING:
     from midigpt_core.contracts import RowBatch

@@ -16,7 +16,6 @@ from attrs import frozen
 
 from midigpt_core.corpus.format import (
     BLOCK_BYTES,
-    CONTENT_HASH_BYTES,
     LEVELS,
     NEXT_ACTION,
     PIECE_COLUMNS,
@@ -29,6 +28,7 @@ from midigpt_core.corpus.format import (
 )
 from midigpt_core.errors import CorpusError
 from midigpt_core.records import Corpus, CorpusShard, PieceTable, ScoreColumns
+from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

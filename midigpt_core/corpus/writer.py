@@ -18,7 +18,6 @@ import pyarrow as pa
 from midigpt_core import __version__, files
 from midigpt_core.corpus.format import (
     BLOCK_BYTES,
-    CONTENT_HASH_BYTES,
     DATA_NAME,
     LEVELS,
     PIECE_COLUMNS,
@@ -31,6 +30,7 @@ from midigpt_core.corpus.format import (
     render_sidecar,
 )
 from midigpt_core.records import CORPUS_RESOLUTION
+from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

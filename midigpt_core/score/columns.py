@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from midigpt_core.records import Int64Array, UInt8Array
+    from midigpt_core.records import Int64Array
     from midigpt_core.score import Score
 
 Level = Literal["piece", "track", "bar", "cell", "note"]
@@ -132,22 +131,6 @@ def with_own_bars(columns: ScoreColumns) -> ScoreColumns:
     )
 
 
-def content_hashes(columns: ScoreColumns) -> UInt8Array:
-    """BLAKE2b-128 of each piece's music, uint8[P, 16]: bars, tracks (NOMML aside) and notes, in storage order."""
-    hashes = np.zeros((columns.num_pieces, 16), np.uint8)
-    hashed = [(name, spec.level) for name, spec in COLUMNS.items() if spec.level != "piece" and name != "track_nomml"]
-    for piece in range(columns.num_pieces):
-        digest = hashlib.blake2b(columns.resolution.to_bytes(4, "little"), digest_size=16)
-        for name, level in hashed:
-            offsets = getattr(columns, OFFSETS[level])
-            values = getattr(columns, name)[offsets[piece] : offsets[piece + 1]]
-            # The count keeps values from sliding from one column into the next.
-            digest.update(len(values).to_bytes(8, "little"))
-            digest.update(np.ascontiguousarray(values).data)
-        hashes[piece] = np.frombuffer(digest.digest(), np.uint8)
-    return hashes
-
-
 def in_memory_corpus(scores: Sequence[Score]) -> Corpus:
     """A corpus of one shard that holds ``scores`` (all of one resolution), for encoding without files."""
     columns = concatenate([score.columns for score in scores])
@@ -158,7 +141,8 @@ def in_memory_corpus(scores: Sequence[Score]) -> Corpus:
         id_bytes=nothing,
         row=np.arange(count),
         status=np.zeros(count, np.uint8),
-        content_hash=content_hashes(columns),
+        # Nobody looks for duplicates in memory.
+        content_hash=np.zeros((count, 16), np.uint8),
         genre_offsets=np.zeros(count + 1, np.int64),
         genre_bytes=nothing,
     )

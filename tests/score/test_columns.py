@@ -14,12 +14,12 @@ from midigpt_core.score.columns import (
     COLUMNS,
     OFFSETS,
     concatenate,
-    content_hashes,
     empty,
     in_memory_corpus,
     select,
     with_own_bars,
 )
+from midigpt_core.score.content_hash import content_hashes
 
 if TYPE_CHECKING:
     from pathlib import Path

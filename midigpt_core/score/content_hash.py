@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midigpt_core.corpus.format import CONTENT_HASH_BYTES, LEVELS, level_columns
+from midigpt_core.score.columns import COLUMNS, OFFSETS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midigpt_core.records import ScoreColumns, UInt8Array
+    from midigpt_core.score.columns import Level
 
+CONTENT_HASH_BYTES = 16
+
+_LEVELS: tuple[Level, ...] = ("track", "bar", "cell", "note")
 # What the source says about a track is not its music.
-_NOT_MUSIC = {"track_nomml"}
+_MUSIC = [(name, spec.level) for name, spec in COLUMNS.items() if spec.level in _LEVELS and name != "track_nomml"]
 
 
 def content_hashes(columns: ScoreColumns) -> UInt8Array:
@@ -23,14 +27,10 @@ def content_hashes(columns: ScoreColumns) -> UInt8Array:
 
     sha256 because processors have instructions for it: three times the speed of BLAKE2 where they do.
     """
-    lengths = np.stack([np.diff(getattr(columns, f"{level}_offsets")) for level in LEVELS], axis=1)
+    lengths = np.stack([np.diff(getattr(columns, OFFSETS[level])) for level in _LEVELS], axis=1)
     # The lengths keep values from sliding from one column into the next.
     parts = [_pieces_of(lengths.astype("<i8"), np.arange(columns.num_pieces + 1))]
-    for level in LEVELS:
-        offsets = getattr(columns, f"{level}_offsets")
-        parts += [
-            _pieces_of(getattr(columns, name), offsets) for name in level_columns(level) if name not in _NOT_MUSIC
-        ]
+    parts += [_pieces_of(getattr(columns, name), getattr(columns, OFFSETS[level])) for name, level in _MUSIC]
     hashes = bytearray()
     for piece in range(columns.num_pieces):
         music = b"".join([content[ends[piece] : ends[piece + 1]] for content, ends in parts])
