@@ -106,6 +106,18 @@ def test_the_front_door_reads_the_bundle(bundle: Path) -> None:
     assert engine.encoder.vocab_size == load_checkpoint(bundle).architecture_config["vocab_size"]
 
 
+def test_tokens_with_the_encoder_of_a_bundle(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["encode", str(MIDI / "mutopia_mozart_kv525_1.mid"), "--bars", "4-7", "--json"]
+    assert main([*arguments, "--checkpoint", str(bundle)]) == 0
+    by_bundle = capsys.readouterr().out
+    assert main([*arguments, "--encoder-config", "yellow"]) == 0
+    assert capsys.readouterr().out == by_bundle
+    tokens, music = tmp_path / "tokens.json", tmp_path / "out.mid"
+    tokens.write_text(by_bundle)
+    assert main(["decode", str(tokens), "-o", str(music), "--checkpoint", str(bundle)]) == 0
+    assert music.read_bytes().startswith(b"MThd")
+
+
 def test_evaluate(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = str(folder / "valid.parquet")
     assert main(["evaluate", "--checkpoint", str(bundle), "--data", data, "--rows", "4", "--json"]) == 0
