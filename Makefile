@@ -21,6 +21,7 @@ $(READY): constraints.txt pyproject.toml CMakeLists.txt $(shell find csrc -name 
 run: $(READY)
 	$(BIN)/python docs/demo/compose.py $(DEMO)/data
 	$(BIN)/midigpt preprocess --parquet '$(DEMO)/data/*/*.parquet' --encoder-config yellow
+	rm -rf $(DEMO)/model
 	$(BIN)/midigpt train --plugin gigamidi --config docs/demo/train_config.json \
 	  --train-data $(DEMO)/data/train/*.parquet --eval-data $(DEMO)/data/validation/*.parquet --output-dir $(DEMO)/model
 	$(BIN)/midigpt evaluate --checkpoint $(DEMO)/model/model_final.pt --data $(DEMO)/data/validation/*.parquet
