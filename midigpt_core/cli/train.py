@@ -82,7 +82,9 @@ def train(
     """
     config = configure(config_file, assignments, flags, registry(ctx))
     # Settles everything that can be wrong before torch is imported, which takes seconds.
-    plan = later("midigpt_core.training.prepare:prepare")(config, list(train_data), list(eval_data), resume=resume)
+    prepare = later("midigpt_core.training.prepare:prepare")
+    with later("midigpt_core.cli.build_progress:build_progress")() as progress:
+        plan = prepare(config, list(train_data), list(eval_data), resume=resume, progress=progress)
     if dry_run:
         click.echo(later("midigpt_core.training.dry_run:describe")(plan))
         return

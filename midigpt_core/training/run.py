@@ -79,7 +79,7 @@ def fit(plan: Plan) -> TrainResult:
     """Carry out a plan."""
     config = plan.config
     model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
-    if config.compile:
+    if config.compile and _compiles():
         model.compile()
     module = TrainingModule(
         model,
@@ -173,6 +173,14 @@ def _name_pieces(spec: StreamSpec, rows: Sequence[int]) -> list[str]:
     """Where the documents of rows come from."""
     stream = spec.open()
     return [str(piece) for row in rows for piece in stream.pieces_of_row(row)]
+
+
+def _compiles() -> bool:
+    # On the CPU attention runs per document, at boundaries that differ from step to step: each would compile anew.
+    if torch.cuda.is_available():
+        return True
+    _log.warning("compile is off: on the CPU, packed documents would be compiled anew at every step.")
+    return False
 
 
 def _precision(config: TrainConfig) -> str:

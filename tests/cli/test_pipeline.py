@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,9 @@ from midigpt_core.cli.preprocess import preprocess as preprocess_command
 from midigpt_core.cli.train import train as train_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from midigpt_core.corpus.build import BuildProgress
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
 CONFIG = {
@@ -98,6 +101,19 @@ def test_every_spelling_trains_the_same_model(folder: Path, bundle: Path) -> Non
     losses = [_losses(folder / name) for name in ("by-command", "by-module", "by-function")]
     assert len(losses[0]) >= 3
     assert losses[0] == losses[1] == losses[2]
+
+
+def test_train_tells_of_the_corpus_it_builds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[BuildProgress] = []
+
+    @contextlib.contextmanager
+    def recording() -> Iterator[Callable[[BuildProgress], None]]:
+        yield told.append
+
+    monkeypatch.setattr("midigpt_core.cli.build_progress.build_progress", recording)
+    monkeypatch.setenv("MIDIGPT_CACHE", str(folder / "fresh-cache"))
+    assert main(["train", *_train_arguments(folder, "told"), "--dry-run"]) == 0
+    assert told[-1].rows > 0
 
 
 def test_the_front_door_reads_the_bundle(bundle: Path) -> None:

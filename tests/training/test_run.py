@@ -132,6 +132,15 @@ def test_fp16_without_a_gpu_is_fp32_with_a_notice(
     assert curve(asked.run_dir) == curve(full.run_dir)
 
 
+def test_compile_gives_way_on_the_cpu_with_a_notice(
+    configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_args, **_kwargs: pytest.fail("compiled on the CPU"))
+    train(configure("compiled", compile=True, max_steps=1), shard)
+    assert [record.message for record in caplog.records if record.message.startswith("compile is off")]
+
+
 @pytest.mark.parametrize("mask_mode", [0, 1, 2])
 def test_ghost_trains_with_hidden_bars_in_every_mode(configure: Configure, shard: Path, mask_mode: int) -> None:
     config = configure(
