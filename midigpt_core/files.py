@@ -60,8 +60,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
-    try:
+    with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+    try:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
@@ -94,9 +95,10 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
-    try:
+    with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
+    try:
         yield temporary
         _fsync_folder(temporary)
         temporary.replace(target)

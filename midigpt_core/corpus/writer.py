@@ -6,6 +6,7 @@ files, which the kernel removes however this process ends, and are copied togeth
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import tempfile
@@ -139,7 +140,9 @@ class _Spool:
         return pa.py_buffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def close(self) -> None:
-        self._file.close()
+        # Closing tries again to write what a full disk refused; that is on its way to the user already.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def _to_record_batch(buffers: Mapping[str, pa.Buffer]) -> pa.RecordBatch:

@@ -23,7 +23,7 @@ class Reader:
         self.ignored: list[str] = []
 
     def error(self, path: str, problem: str) -> ConfigError:
-        return ConfigError(f"{self.origin}: {path}: {problem}")
+        return ConfigError(f"{self.origin}: {path}: {problem}" if path else f"{self.origin}: {problem}")
 
     def integer(self, value: Any, path: str) -> int:
         """Reals are cut to whole numbers, as this format has always done; truth values are no numbers."""

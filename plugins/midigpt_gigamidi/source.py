@@ -5,7 +5,8 @@ Columns (data set version 2.0.0; integer widths vary between releases, so kinds 
 =====================  ======================================  ====================================
 ``music``              binary, or struct ``{bytes, path}``     required: the MIDI file
 ``md5``                string                                  the row's name
-``total_notes``        integer                                 rows with 0 are left out unread
+``num_tracks``         integer                                 rows with 0 are left out unparsed
+``total_notes``        integer                                 rows with 0 are left out unparsed
 ``NOMML``              list of integers, one per track         expressiveness levels
 ``music_style_scraped``  string, URL-encoded, comma-separated  style names
 =====================  ======================================  ====================================
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
 
 MUSIC = "music"
 ID = "md5"
+NUM_TRACKS = "num_tracks"
 TOTAL_NOTES = "total_notes"
 NOMML = "NOMML"
 STYLE = "music_style_scraped"
 
-#: Reason under which the report counts rows without notes.
+#: Reasons under which the report counts rows that the metadata says hold no music.
+NO_TRACKS = "no_tracks"
 NO_NOTES = "no_notes"
+_REQUIRED_COUNTS = {NUM_TRACKS: NO_TRACKS, TOTAL_NOTES: NO_NOTES}
 
 # Some 5 MB of MIDI at GigaMIDI's mean of 19 kB a file.
 _BATCH_ROWS = 256
@@ -173,6 +177,7 @@ def _is_integer_list(kind: pa.DataType) -> bool:
 _MUSIC_KIND = "binary or a struct with binary 'bytes'"
 _OPTIONAL: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     ID: (_is_string, "string"),
+    NUM_TRACKS: (_is_integer, "integer"),
     TOTAL_NOTES: (_is_integer, "integer"),
     NOMML: (_is_integer_list, "a list of integers"),
     STYLE: (_is_string, "string"),
@@ -189,13 +194,15 @@ def _require_kind(holds: bool, path: Path, column: str, found: pa.DataType, want
 def _to_rows(table: pa.RecordBatch, columns: _Columns, first_row: int) -> RowBatch:
     rows = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
     dropped: dict[str, int] = {}
-    if TOTAL_NOTES in columns.optional:
+    for column, reason in _REQUIRED_COUNTS.items():
+        if column not in columns.optional:
+            continue
         # An unknown count is no reason to leave a row out.
-        has_notes = pc.greater(_cast(table.column(TOTAL_NOTES), pa.float64()), 0.0)
-        keep = pc.fill_null(has_notes, fill_value=True)
+        is_positive = pc.greater(_cast(table.column(column), pa.float64()), 0.0)
+        keep = pc.fill_null(is_positive, fill_value=True)
         kept = keep.to_numpy(zero_copy_only=False)
         if not kept.all():
-            dropped[NO_NOTES] = int(len(kept) - kept.sum())
+            dropped[reason] = int(len(kept) - kept.sum())
             table, rows = table.filter(keep), rows[kept]
     music = table.column(MUSIC)
     if columns.music_is_struct:

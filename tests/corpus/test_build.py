@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -314,6 +315,22 @@ class TestDisk:
         after = build(GIGAMIDI, paths, cache=cache)
         assert after.built == 1
         assert digests(after)[0] == digests(before)[0]
+
+    def test_a_disk_that_is_still_full_when_files_are_closed(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = write_shard(tmp_path / "a.parquet", small_rows(5))
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: io.BufferedWriter(_FullDisk()))
+        with pytest.raises(WriteError, match="the disk is full"):
+            build(GIGAMIDI, [str(path)], cache=cache)
+
+
+class _FullDisk(io.RawIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def _disk_is_full(*_: Any) -> None:

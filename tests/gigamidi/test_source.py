@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from midigpt_gigamidi.plugin import midigpt_sources
-from midigpt_gigamidi.source import NO_NOTES, build
+from midigpt_gigamidi.source import NO_NOTES, NO_TRACKS, build
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext, SourceShard
 from midigpt_core.errors import DataError
@@ -125,6 +125,12 @@ class TestColumns:
         assert batch.row.tolist() == [0, 2, 4]
         assert batch.dropped == {NO_NOTES: 2}
 
+    def test_a_row_without_tracks_is_dropped_under_one_reason(self, tmp_path: Path) -> None:
+        counts = {"num_tracks": [0, 2, None, 1], "total_notes": [0, 0, 5, None]}
+        batch = only_batch(write(tmp_path / "a.parquet", music=[b"a", b"b", b"c", b"d"], **counts))
+        assert batch.row.tolist() == [2, 3]
+        assert batch.dropped == {NO_TRACKS: 1, NO_NOTES: 1}
+
     def test_styles_are_decoded(self, tmp_path: Path) -> None:
         styles = ["Rock%2C%20drum%20n%20bass%2C", None, "", "pop,pop-rock", "caf%C3%A9"]
         path = write(tmp_path / "a.parquet", music=[b"x"] * 5, music_style_scraped=styles)
@@ -166,6 +172,7 @@ class TestColumns:
             ("music", pa.array([{"path": "p"}])),
             ("music", pa.array([{"bytes": "text"}])),
             ("md5", [1]),
+            ("num_tracks", ["3"]),
             ("total_notes", ["3"]),
             ("NOMML", [3]),
             ("NOMML", [["a"]]),
