@@ -1,11 +1,12 @@
-# run · test · lint · soak: each sets up what it needs.
+# run · test · lint · soak · peer: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
+PEER ?= .venv-peer
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 
-.PHONY: run test lint soak clean setup
+.PHONY: run test lint soak clean setup peer
 
 setup: $(READY)
 
@@ -40,5 +41,14 @@ lint: $(READY)
 soak: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 
+# The public package midigpt, in an environment of its own: what `make bench` and `make parity` measure against.
+peer: $(PEER)/.ready
+$(PEER)/.ready: constraints.txt
+	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/pip install --quiet --upgrade pip
+	$(PEER)/bin/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PEER)/bin/pip install --quiet --constraint constraints.txt midigpt==0.4.2 lightning transformers pyarrow safetensors symusic
+	touch $@
+
 clean:
-	rm -rf build runs $(VENV)
+	rm -rf build runs $(VENV) $(PEER)
