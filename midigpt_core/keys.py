@@ -40,6 +40,7 @@ class Stage(IntEnum):
     PACK = 9
     INIT = 10
     SAMPLE = 11
+    ATTRIBUTES = 12
 
 
 def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:

@@ -85,6 +85,8 @@ class TrainConfig:
     checkpoint_format: Choice = setting("pt", "format of the bundles written")
     mask_bar_fraction: float = setting(0.25, "share of bars that the random mask hides", low=0, high=1)
     mask_max_lookahead: int = setting(4, "most bars that the structured mask hides in a row", low=1)
+    # The rest of the objective
+    loss_on: Literal["all", "targets"] = setting("all", "tokens that count: all, or targets (not the infill's context)")
     # Augmentation
     transpose_range: list[int] = setting(
         [-6, 6], "semitones, least and most", low=-127, high=127, length=(2, 2), ascending=True
@@ -95,6 +97,8 @@ class TrainConfig:
     genre_probability: float = setting(1.0, "share of samples that say their genre", low=0, high=1)
     velocity_off_probability: float = setting(0.0, "share of samples written without velocity", low=0, high=1)
     microtiming_off_probability: float = setting(0.0, "share of samples written without microtiming", low=0, high=1)
+    attributes_off_probability: float = setting(0.0, "share of samples written without any attribute", low=0, high=1)
+    attribute_dropout: float = setting(0.0, "share of samples that leave a given attribute out", low=0, high=1)
     # The rest of the optimisation
     seed: int = setting(1, "seed of everything random", low=0, high=2**63 - 1)
     weight_decay: float = setting(0.01, "AdamW weight decay", low=0)
@@ -105,11 +109,13 @@ class TrainConfig:
     scheduler: Scheduler = setting("cosine", "learning rate after the warm-up, as transformers' get_scheduler names it")
     packing: bool = setting(True, "several documents a row, isolated from one another")
     compile: bool = setting(False, "torch.compile the model")
+    gradient_checkpointing: bool = setting(False, "compute blocks twice instead of keeping their activations")
     # The rest of the infrastructure
     devices: int = setting(1, "devices per node", low=1)
     num_nodes: int = setting(1, "nodes", low=1)
     strategy: str = setting("auto", "Lightning strategy, e.g. ddp")
     init_from: str = setting("", "bundle to start from: weights and encoder")
+    freeze: list[str] = setting([], "weights that stay as they are, by module or parameter name; * and ? are wild")
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
     eval_rows: int = setting(64, "rows per evaluation", low=1)

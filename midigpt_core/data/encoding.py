@@ -100,7 +100,7 @@ def _contradiction(batch: object, num_windows: int) -> str:
 
 
 def _some(windows: WindowBatch, some: slice) -> WindowBatch:
-    """A run of the windows that :mod:`midigpt_core.data.windows` draws (which bring no attributes of their own)."""
+    """A run of the windows that :mod:`midigpt_core.data.windows` draws (which bring no attribute values)."""
     if some == slice(0, len(windows)):
         return windows
     cut: dict[str, Any] = {}

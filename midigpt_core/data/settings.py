@@ -62,6 +62,8 @@ class StreamSettings:
     genre_probability: float = 1.0
     velocity_off_probability: float = 0.0
     microtiming_off_probability: float = 0.0
+    attributes_off_probability: float = 0.0
+    attribute_dropout: float = 0.0
     #: Several documents a row; else one.
     packing: bool = True
 
@@ -85,4 +87,6 @@ class StreamSettings:
             velocity_scale=(1.0, 1.0),
             velocity_off_probability=0.0,
             microtiming_off_probability=0.0,
+            attributes_off_probability=0.0,
+            attribute_dropout=0.0,
         )

@@ -56,6 +56,7 @@ class WindowDrawer:
         self._pieces = pieces
         self._hider = hider
         self._settings = settings
+        self._num_attributes = len(encoder.vocabulary.attributes)
         self._genres = GenreDrawer(corpus, encoder) if "genre" in encoder.provides else None
         self._sampler = WindowSampler(
             [shard.columns for shard in corpus.shards],
@@ -101,6 +102,7 @@ class WindowDrawer:
             partial_track=np.full(count, -1, dtype=np.int32),
             partial_bars=np.full(count, -1, dtype=np.int32),
             hidden_as=np.full(count, HiddenAs.MASK_TOKEN, dtype=np.uint8),
+            attributes_kept=self._keep_attributes(keys),
         )
         return DrawnWindows(draw=drawn, windows=windows)
 
@@ -151,6 +153,17 @@ class WindowDrawer:
             _off_or_default(draws[:, 3] < settings.microtiming_off_probability),
         )
 
+    def _keep_attributes(self, keys: UInt64Array) -> BoolArray | None:
+        """The attribute controls that are written, bool[N, K]; None: all.
+
+        An attribute's number belongs to its place in the vocabulary: what becomes of the others does not matter to it.
+        """
+        all_off, each_off = self._settings.attributes_off_probability, self._settings.attribute_dropout
+        if all_off == each_off == 0:
+            return None
+        draws = uniforms(derive(keys, Stage.ATTRIBUTES), 1 + self._num_attributes)
+        return (draws[:, :1] >= all_off) & (draws[:, 1:] >= each_off)
+
 
 def _off_or_default(off: BoolArray) -> Int8Array:
     return np.where(off, 0, -1).astype(np.int8)
@@ -166,6 +179,9 @@ def _check_capabilities(encoder: Encoder, hider: Hider | None, settings: StreamS
         needs["mask_apply_probability"] = "mask_bar"
     elif settings.mask_apply_probability > 0:
         raise ConfigError("mask_apply_probability is above 0 but no mask is chosen. Choose one with `mask`, or set 0.")
+    for name in ("attributes_off_probability", "attribute_dropout"):
+        if getattr(settings, name) > 0 and not encoder.vocabulary.attributes:
+            raise ConfigError(f"{name} is above 0, but the encoder has no attributes. Set {name} to 0.")
     for name, capability in needs.items():
         if getattr(settings, name) > 0 and capability not in encoder.provides:
             raise ConfigError(f"{name} is above 0, but the encoder does not provide {capability!r}. Set {name} to 0.")

@@ -64,6 +64,20 @@ def check_packed_documents_do_not_see_one_another(subject: Subject) -> None:
     assert torch.allclose(together[:, second], alone, atol=1e-4), "a packed document differs from the document alone"
 
 
+def check_gradient_checkpointing_changes_no_gradient(subject: Subject) -> None:
+    if "gradient_checkpointing" not in subject.spec.provides:
+        return
+    gradients = []
+    for checkpointing in (False, True):
+        model, tokens = _model_and_tokens(subject)
+        if checkpointing:
+            model.enable_gradient_checkpointing()
+        loss = cross_entropy(model.train()(tokens).flatten(0, 1), tokens.flatten())
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    same = all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert same, "gradients differ with gradient checkpointing"
+
+
 def check_its_configuration_builds_the_same_model(subject: Subject) -> None:
     """A bundle stores ``architecture_config()`` and the weights; the model is built from them again."""
     model, tokens = _model_and_tokens(subject)

@@ -49,6 +49,11 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
     }
     for ref in refs.values():
         structure_options(ref)
+    architecture = registry.find("architecture", _qualified(refs["architecture"])).spec
+    if config.gradient_checkpointing and "gradient_checkpointing" not in architecture.provides:
+        raise ConfigError(
+            f"gradient_checkpointing: architecture {architecture.name!r} does not provide it. Switch it off."
+        )
     written = registry.find("checkpoint format", _qualified(refs["checkpoint format"])).spec
     if not isinstance(written, CheckpointFormatSpec) or not written.can_save:
         raise ConfigError(

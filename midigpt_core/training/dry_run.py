@@ -8,7 +8,7 @@ import torch
 from attrs import asdict, frozen
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from midigpt_core.training.initial import fresh_model
+from midigpt_core.training.initial import fresh_model, prepare_for_training
 from midigpt_core.training.losses import token_losses
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from midigpt_core.training.prepare import Plan
 
-#: A weight, its gradient, and AdamW's two moments, in float32.
-_BYTES_PER_PARAMETER = 16
+#: In float32: a weight; and if it is trained, its gradient and AdamW's two moments.
+_BYTES_PER_PARAMETER = 4
+_BYTES_PER_TRAINED_PARAMETER = 12
 
 
 @frozen(kw_only=True)
@@ -25,6 +26,8 @@ class Estimate:
     """A dry run's findings; bytes are for one device, without the framework's own."""
 
     parameters: int
+    #: Parameters that are not frozen.
+    trained: int
     pieces: int
     #: Positions of an optimiser step over all devices, and how many of them hold tokens in the first rows.
     positions_per_step: int
@@ -46,6 +49,7 @@ def estimate(plan: Plan) -> Estimate:
     config = plan.config
     with FakeTensorMode():
         model = fresh_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
+        prepare_for_training(model, config)
         activations = _saved_bytes(model, config.batch_size, config.max_seq_len)
     report = plan.training.open().block(0).report
     positions = report.tokens + report.padding
@@ -53,14 +57,16 @@ def estimate(plan: Plan) -> Estimate:
     rows = positions // config.max_seq_len
     rows_per_pass = max(1, round(len(plan.training.pieces) * rows / max(report.documents, 1)))
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return Estimate(
         parameters=parameters,
+        trained=trained,
         pieces=len(plan.training.pieces),
         positions_per_step=rows_per_step * config.max_seq_len,
         tokens_per_step=round(rows_per_step * config.max_seq_len * report.tokens / positions),
         rows_per_pass=rows_per_pass,
         steps_per_pass=rows_per_pass / rows_per_step,
-        state_bytes=parameters * _BYTES_PER_PARAMETER,
+        state_bytes=parameters * _BYTES_PER_PARAMETER + trained * _BYTES_PER_TRAINED_PARAMETER,
         activation_bytes=activations if config.precision == "fp32" else activations // 2,
     )
 
@@ -68,8 +74,9 @@ def estimate(plan: Plan) -> Estimate:
 def describe(plan: Plan) -> str:
     """:func:`estimate` as lines for a terminal."""
     found = estimate(plan)
+    frozen = found.parameters - found.trained
     rows = {
-        "parameters": f"{found.parameters:,}",
+        "parameters": f"{found.parameters:,}" + (f", {found.trained:,} trained" if frozen else ""),
         "pieces": f"{found.pieces:,}",
         "tokens per step": f"{found.tokens_per_step:,} of {found.positions_per_step:,} positions",
         "rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",

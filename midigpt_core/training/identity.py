@@ -46,6 +46,7 @@ def identify(plan: Plan, model: Any) -> RunIdentity:
     config = plan.config
     return RunIdentity(
         model={
+            **({"freeze": list(config.freeze)} if config.freeze else {}),
             "architecture": plan.chosen.architecture.name,
             "architecture_config": dict(model.architecture_config()),
             "encoder": plan.chosen.encoder.name,
@@ -58,6 +59,7 @@ def identify(plan: Plan, model: Any) -> RunIdentity:
             "batch_size": config.batch_size,
             "accumulation": config.accumulation,
             "precision": config.precision,
+            "loss_on": config.loss_on,
             "threads": torch.get_num_threads(),
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,6 +10,7 @@ from midigpt_core.checkpoint import build_model, load_checkpoint
 from midigpt_core.contracts import ArchitectureContext
 from midigpt_core.keys import Stage, derive
 from midigpt_core.plugins import build
+from midigpt_core.training.freezing import freeze
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 
 def initial_model(config: TrainConfig, architecture: ComponentRef, vocab_size: int) -> nn.Module:
     """The weights of ``init_from``, or fresh ones drawn by a key of the seed; torch's generator stays as it was."""
+    model = _with_weights(config, architecture, vocab_size)
+    prepare_for_training(model, config)
+    return model
+
+
+def prepare_for_training(model: Any, config: TrainConfig) -> None:
+    """What of the training is a matter of the model: frozen weights, activations computed twice."""
+    freeze(model, config.freeze)
+    if config.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+
+
+def _with_weights(config: TrainConfig, architecture: ComponentRef, vocab_size: int) -> nn.Module:
     if config.init_from:
         bundle = load_checkpoint(config.init_from, dtype=torch.float32)
         return build_model(bundle).train()

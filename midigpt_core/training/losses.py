@@ -33,16 +33,30 @@ def token_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return losses.view_as(labels)
 
 
+def counted_labels(batch: Mapping[str, Tensor], loss_on: str) -> Tensor:
+    """The labels int64[B, L] that the training loss counts: all, or with ``"targets"`` the target tokens alone.
+
+    A document without bars to fill in is all target (:class:`midigpt_core.records.TokenBatch`).
+    """
+    labels = batch["labels"]
+    if loss_on == "all":
+        return labels
+    return labels.masked_fill(_role_of_predicted(batch["role"]) != TokenRole.TARGET, IGNORED_LABEL)
+
+
+def _role_of_predicted(role: Tensor) -> Tensor:
+    """Position t predicts token t + 1, so that token's role counts; what wraps around in the last has no label."""
+    return role.roll(-1, dims=1)
+
+
 def document_kinds(role: Tensor, position_ids: Tensor) -> Tensor:
     """The index into :data:`KINDS` of what each position predicts: int64[B, L].
 
     A document starts with context exactly if it is an infill document (:class:`midigpt_core.records.TokenBatch`).
-    Position t predicts token t + 1, so that token's role counts.
     """
     places = torch.arange(role.shape[1], device=role.device)
     infill = role.gather(1, places - position_ids) == TokenRole.CONTEXT
-    predicted = role.roll(-1, dims=1)
-    return infill.long() * (1 + (predicted == TokenRole.TARGET).long())
+    return infill.long() * (1 + (_role_of_predicted(role) == TokenRole.TARGET).long())
 
 
 @frozen(kw_only=True)

@@ -34,6 +34,7 @@ class MetricsFile:
             learning_rate=record.learning_rate,
             gradient_norm=record.gradient_norm,
             tokens=record.tokens,
+            predicted=record.predicted,
             tokens_per_second=round(record.tokens_per_second, 1),
             padding=round(record.padding, 5),
             seconds=round(record.seconds, 5),

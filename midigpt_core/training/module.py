@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 
 from midigpt_core.errors import TrainingError
 from midigpt_core.records import IGNORED_LABEL
-from midigpt_core.training.losses import LossTally, token_losses
+from midigpt_core.training.losses import LossTally, counted_labels, token_losses
 from midigpt_core.training.optimization import build_optimizer, build_schedule
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class TakenStep:
     #: Before clipping.
     gradient_norm: float
     learning_rate: float
-    #: Tokens that were predicted, positions that are padding, and all positions.
-    tokens: int
+    #: Tokens that the loss counts, positions that are padding, and all positions.
+    predicted: int
     padding: int
     positions: int
 
@@ -51,14 +51,14 @@ class _MicroBatch:
     rows: Tensor
     #: float[B], summed over the row's tokens.
     losses: Tensor
-    tokens: Tensor
+    predicted: Tensor
     padding: Tensor
     positions: int
 
     def counts(self) -> Tensor:
         """Loss, predicted tokens, padding, positions: float32[4]."""
-        loss = self.losses.sum()
-        return torch.stack([loss.float(), self.tokens, self.padding, torch.full_like(self.tokens, self.positions)])
+        positions = torch.full_like(self.predicted, self.positions)
+        return torch.stack([self.losses.sum().float(), self.predicted, self.padding, positions])
 
     def non_finite_rows(self) -> list[int]:
         rows: list[int] = self.rows[~self.losses.isfinite()].tolist()
@@ -80,14 +80,17 @@ class TrainingModule(LightningModule):
         *,
         identity: RunIdentity,
         name_pieces: Callable[[Sequence[int]], Sequence[str]],
+        loss_on: str = "all",
     ) -> None:
-        """``name_pieces`` gives the pieces that rows of the token stream were made of, for messages."""
+        """``loss_on``: see :func:`midigpt_core.training.losses.counted_labels`. ``name_pieces`` gives the pieces that
+        rows of the token stream were made of, for messages."""
         super().__init__()
         self.model = model
         self.settings = settings
         self.vocabulary = vocabulary
         self._identity = identity
         self._name_pieces = name_pieces
+        self._loss_on = loss_on
         #: Of each micro-batch since the last step.
         self._pending: list[_MicroBatch] = []
         self._tally = LossTally(vocabulary)
@@ -103,11 +106,11 @@ class TrainingModule(LightningModule):
     # --- training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        labels = batch["labels"]
+        labels = counted_labels(batch, self._loss_on)
         row_losses = token_losses(self(batch), labels).sum(dim=1)
-        tokens = (labels != IGNORED_LABEL).sum()
+        predicted = (labels != IGNORED_LABEL).sum()
         padding = (batch["document_ids"] < 0).sum()
-        self._pending.append(_MicroBatch(batch["row"], row_losses.detach(), tokens, padding, labels.numel()))
+        self._pending.append(_MicroBatch(batch["row"], row_losses.detach(), predicted, padding, labels.numel()))
         # Any constant would do: `configure_gradient_clipping` divides by the tokens of the whole step.
         return row_losses.sum() / labels.numel()
 
@@ -123,10 +126,10 @@ class TrainingModule(LightningModule):
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         norm_of_parts = torch.nn.utils.get_total_norm(gradients).float()
         total = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        loss, tokens, padding, positions, norm = torch.stack([*total, norm_of_parts]).tolist()
-        tokens = max(tokens, 1.0)
+        loss, predicted, padding, positions, norm = torch.stack([*total, norm_of_parts]).tolist()
+        predicted = max(predicted, 1.0)
         # Lightning averaged the micro-batches' `loss / positions` over micro-batches and ranks.
-        scale = positions / tokens
+        scale = positions / predicted
         norm *= scale
         self._refuse_non_finite(loss, norm, pending)
         clip = self.settings.gradient_clip
@@ -134,10 +137,10 @@ class TrainingModule(LightningModule):
         for gradient in gradients:
             gradient.mul_(factor)
         self.last_step = TakenStep(
-            loss=loss / tokens,
+            loss=loss / predicted,
             gradient_norm=norm,
             learning_rate=optimizer.param_groups[0]["lr"],
-            tokens=int(tokens),
+            predicted=int(predicted),
             padding=int(padding),
             positions=int(positions),
         )

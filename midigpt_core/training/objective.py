@@ -34,6 +34,9 @@ def stream_settings(config: TrainConfig, encoder: Encoder) -> StreamSettings:
         if getattr(config, name) > 0 and capability not in encoder.provides:
             _give_way(config, name, f"the encoder does not provide {capability!r}")
             changes[name] = 0.0
+    for name in ("attributes_off_probability", "attribute_dropout"):
+        if getattr(config, name) > 0 and not encoder.vocabulary.attributes:
+            _give_way(config, name, "the encoder has no attributes")
     return evolve(StreamSettings.from_config(config), **changes)
 
 

@@ -18,19 +18,22 @@ class _Average:
     """Loss and speed since the last look."""
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         self._loss = self._seconds = 0.0
-        self._tokens = 0
+        self._tokens = self._predicted = 0
 
     def add(self, record: StepRecord) -> None:
-        self._loss += record.loss * record.tokens
+        self._loss += record.loss * record.predicted
+        self._predicted += record.predicted
         self._tokens += record.tokens
         self._seconds += record.seconds
 
     def take(self) -> tuple[float, float]:
-        """Mean loss per token and tokens per second; starts anew."""
-        loss, speed = self._loss / max(self._tokens, 1), self._tokens / max(self._seconds, 1e-9)
-        self._loss = self._seconds = 0.0
-        self._tokens = 0
+        """Mean loss per predicted token and tokens per second; starts anew."""
+        loss, speed = self._loss / max(self._predicted, 1), self._tokens / max(self._seconds, 1e-9)
+        self._start()
         return loss, speed
 
 

@@ -87,6 +87,7 @@ def fit(plan: Plan) -> TrainResult:
         plan.encoder.vocabulary,
         identity=identify(plan, model),
         name_pieces=partial(_name_pieces, plan.training),
+        loss_on=config.loss_on,
     )
     clock = StepClock()
     data = RunData(

@@ -29,8 +29,9 @@ class StepRecord:
     learning_rate: float
     #: Before clipping.
     gradient_norm: float
-    #: Tokens that were predicted.
+    #: Tokens in the rows, and how many of them the loss counts.
     tokens: int
+    predicted: int
     #: Share of the positions that hold no token.
     padding: float
     #: Wall time without validation and saving, and how much of it went into waiting for data.
@@ -82,7 +83,8 @@ class StepReporter(Callback):
             loss=taken.loss,
             learning_rate=taken.learning_rate,
             gradient_norm=taken.gradient_norm,
-            tokens=taken.tokens,
+            tokens=taken.positions - taken.padding,
+            predicted=taken.predicted,
             padding=taken.padding / taken.positions,
             seconds=seconds,
             data_wait=waited,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
 from midigpt_gpt2 import documents
@@ -87,6 +89,12 @@ class Gpt2(nn.Module):
     def make_cache(self) -> DynamicCache:
         """An empty key-value cache for one batch; :meth:`forward` fills it."""
         return DynamicCache(config=self.transformer.config)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """From now on keep only the inputs of the blocks for the backward pass, which computes the rest again."""
+        for block in self.transformer.h:
+            # Not by a wrapping module: the names in the state dict stay.
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def architecture_config(self) -> dict[str, Any]:
         config = self.transformer.config

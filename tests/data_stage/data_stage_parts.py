@@ -134,6 +134,7 @@ class EchoEncoder(Encoder):
             type_names=("Echo",),
             type_of=np.zeros(VOCABULARY, dtype=np.uint8),
             value_of=np.arange(VOCABULARY, dtype=np.int32),
+            attributes=("first", "second"),
         )
 
     @property

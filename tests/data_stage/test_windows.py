@@ -46,7 +46,7 @@ def windows_of(settings: StreamSettings, count: int = DRAWS, genres: list[str] |
 
 def test_a_window_does_not_depend_on_what_is_drawn_with_it():
     corpus = corpus_of(random_pieces(3, 30), random_pieces(4, 30), genres=["jazz,rock", "", "folk"])
-    drawer = drawer_of(corpus, StreamSettings(velocity_off_probability=0.5))
+    drawer = drawer_of(corpus, StreamSettings(velocity_off_probability=0.5, attribute_dropout=0.5))
     keys = draw_keys(300)
     pieces = drawer.draw_pieces(keys)
     together = drawer.draw(keys, pieces)
@@ -105,6 +105,19 @@ def test_infill_cells_follow_the_formula(fraction, shape):
         of_size = chosen[chosen.sum(axis=1) == size] @ (1 << np.arange(cells))
         sets = [code for code in range(1 << cells) if code.bit_count() == size]
         assert chisquare([(of_size == code).sum() for code in sets]).pvalue > 0.01
+
+
+def test_attributes_are_left_out_one_by_one_and_all_together():
+    settings = StreamSettings(attributes_off_probability=0.2, attribute_dropout=0.3)
+    kept = windows_of(settings).attributes_kept
+    assert kept.shape == (DRAWS, 2)
+    # Of 2 attributes: both off as a whole or each by itself, or one of them, or none.
+    on, off = 0.7, 0.3
+    expected = [0.2 + 0.8 * off * off, 0.8 * on * off, 0.8 * on * off, 0.8 * on * on]
+    counts = np.bincount(kept @ np.array([1, 2]), minlength=4)
+    assert chisquare(counts, np.array(expected) * DRAWS).pvalue > 0.01
+    assert windows_of(StreamSettings(), 10).attributes_kept is None
+    assert windows_of(settings.evaluation(infill=True), 10).attributes_kept is None
 
 
 def test_gates_open_as_often_as_asked():

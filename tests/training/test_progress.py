@@ -25,6 +25,7 @@ def record(step: int, loss: float = 2.0) -> StepRecord:
         learning_rate=1e-4,
         gradient_norm=0.5,
         tokens=1000,
+        predicted=990,
         padding=0.01,
         seconds=0.5,
         data_wait=0.1,
