@@ -1,4 +1,4 @@
-# run · test · lint · soak · peer: each sets up what it needs.
+# run · test · bench · lint · soak · peer: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 PEER ?= .venv-peer
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 
-.PHONY: run test lint soak clean setup peer
+.PHONY: run test bench lint soak clean setup peer
 
 setup: $(READY)
 
@@ -40,6 +40,10 @@ lint: $(READY)
 # The long forms of the tests that CI runs short.
 soak: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
+
+# The figures that README quotes; beside the public package if `make peer` was run before.
+bench: $(READY)
+	$(BIN)/python -m bench.run
 
 # The public package midigpt, in an environment of its own: what `make bench` and `make parity` measure against.
 peer: $(PEER)/.ready

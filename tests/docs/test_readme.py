@@ -13,7 +13,12 @@ def test_the_tree_names_every_source_file() -> None:
     named_with_header = {line.split()[0] for line in tree.splitlines() if ".h .cpp" in line}
     files = [
         path
-        for folder, patterns in {"midigpt_core": ("*.py",), "plugins": ("*.py",), "csrc": ("*.h", "*.cpp")}.items()
+        for folder, patterns in {
+            "midigpt_core": ("*.py",),
+            "plugins": ("*.py",),
+            "bench": ("*.py",),
+            "csrc": ("*.h", "*.cpp"),
+        }.items()
         for pattern in patterns
         for path in (ROOT / folder).rglob(pattern)
         if path.name != "__init__.py" and "templates" not in path.parts

@@ -1,0 +1,66 @@
+"""The public package midigpt 0.4.2, run as a black box by its own interpreter.
+
+A script of ``bench/peer`` prepares its work once, then does it each time a line arrives; so that its imports do not
+count, and it can take turns with ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from bench.measure import Turn
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+SCRIPTS = Path(__file__).with_name("peer")
+
+
+class PeerError(Exception):
+    """A peer script that ended; its own message stands above."""
+
+
+class PeerProcess:
+    """A peer script with its arguments; calling it is a turn. Use as a context."""
+
+    def __init__(self, python: Path, script: str, *arguments: object, cache: Path) -> None:
+        """``cache`` becomes its MIDIGPT_CACHE."""
+        self._name = script
+        self._process = subprocess.Popen(
+            [python, SCRIPTS / script, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "MIDIGPT_CACHE": str(cache)},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pipe(self._process.stdin).close()
+        self._process.wait()
+
+    def __call__(self) -> Turn:
+        """Raises :class:`PeerError` if the script ended."""
+        stdin, stdout = self._pipe(self._process.stdin), self._pipe(self._process.stdout)
+        try:
+            stdin.write("go\n")
+            stdin.flush()
+        except BrokenPipeError:
+            pass  # the missing answer says so below
+        answer = stdout.readline()
+        if not answer:
+            raise PeerError(f"bench/peer/{self._name} ended with code {self._process.wait()}.")
+        return Turn(**json.loads(answer))
+
+    def _pipe(self, pipe: IO[str] | None) -> IO[str]:
+        assert pipe is not None
+        return pipe

@@ -1,0 +1,75 @@
+"""Bytes to columns with bars, over the bench corpus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import symusic
+
+from bench import corpus
+from bench.measure import one_thread, take_turns, wall
+from bench.rows import PEER, Row, ratio_at_least
+from midigpt_core.score.reading import read_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.session import Session
+
+#: Files of one call, as the corpus builder passes them.
+_CALL = 256
+#: The peer reads every n-th file, which takes it some seconds.
+_PEER_STEP = 24
+
+
+def rows(session: Session) -> Iterator[Row]:
+    table = corpus.pieces(session.folder)
+    data, offsets = corpus.buffers(table)
+    files = table.column("music").to_pylist()
+
+    def ours(threads: int) -> float:
+        for first in range(0, len(files), _CALL):
+            some = offsets[first : first + _CALL + 1]
+            read_batch(data[some[0] : some[-1]].data, some - some[0], threads)
+        return len(data)
+
+    def theirs() -> float:
+        for file in files:
+            symusic.Score.from_midi(file)
+        return len(data)
+
+    with session.peer("reading.py", corpus.pieces_path(session.folder), _PEER_STEP) as peer:
+        one = take_turns(
+            {"ours": one_thread(lambda: ours(1)), "symusic": one_thread(theirs), "peer": peer}, session.repeats
+        )
+    threads = take_turns({"two": wall(lambda: ours(2)), "one": wall(lambda: ours(1))}, session.repeats)
+    to_files, to_megabytes = len(files) / len(data), 1e-6
+    peer_rate = one["peer"].scaled(to_files) if "peer" in one else None
+    yield Row.of(
+        "bytes to columns with bars",
+        "files/s",
+        one["ours"].scaled(to_files),
+        peer_rate,
+        against=PEER,
+        required=ratio_at_least(200),
+        how=f"{len(files)} files of the bench corpus; the peer every {_PEER_STEP}th of them with Score.from_bytes. "
+        f"Counted in bytes and stated in files of the mean size, {len(data) / len(files) / 1e3:.1f} kB",
+    )
+    yield Row.of(
+        "bytes to columns with bars, beside a plain parse",
+        "MB/s",
+        one["ours"].scaled(to_megabytes),
+        one["symusic"].scaled(to_megabytes),
+        against="symusic",
+        required=ratio_at_least(2),
+        how="the same bytes; symusic.Score.from_midi file by file",
+    )
+    yield Row.of(
+        "bytes to columns with bars, two threads",
+        "MB/s",
+        threads["two"].scaled(to_megabytes),
+        threads["one"].scaled(to_megabytes),
+        against="one thread",
+        required=ratio_at_least(1.8),
+        how=f"batches of {_CALL} files; seconds on the clock",
+    )

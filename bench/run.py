@@ -1,0 +1,69 @@
+"""Measures groups of rows and writes ``bench/results/latest.md`` and ``latest.json``.
+
+python -m bench.run                      # every group: what `make bench` does
+python -m bench.run reading encoding     # these; the other groups keep their last figures
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import corpus, results
+from bench.machine import describe
+from bench.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.rows import Row
+
+#: Modules of this package with a function ``rows(session)``, in the order of the table. Add yours here.
+GROUPS = ("reading",)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all unless given")
+    parser.add_argument("--repeats", type=int, default=7, help="counted turns of each side (7)")
+    parser.add_argument("--peer", type=Path, default=Path(".venv-peer"), help="environment of the public package")
+    parser.add_argument("--folder", type=Path, default=corpus.FOLDER, help="where the bench's data is kept")
+    parser.add_argument("--dry-run", action="store_true", help="print the table, write nothing")
+    options = parser.parse_args()
+    if unknown := set(options.groups) - set(GROUPS):
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    peer_python = options.peer / "bin" / "python"
+    if not peer_python.exists():
+        print(f"no {peer_python}: the peer is left out (make peer).", file=sys.stderr)
+    session = Session(
+        repeats=options.repeats,
+        folder=options.folder,
+        peer_python=peer_python if peer_python.exists() else None,
+    )
+    measured = dict(_measure(options.groups or GROUPS, session))
+    if options.dry_run:
+        print(results.render_table(measured))
+        return
+    known = results.parse(results.JSON_PATH.read_text(encoding="utf-8")) if results.JSON_PATH.exists() else {}
+    merged = {name: (known | measured)[name] for name in GROUPS if name in known | measured}
+    results.JSON_PATH.write_text(results.render_json(merged), encoding="utf-8")
+    results.TABLE_PATH.write_text(results.render_table(merged), encoding="utf-8")
+    print(results.render_table(merged))
+
+
+def _measure(names: tuple[str, ...] | list[str], session: Session) -> Iterator[tuple[str, results.Group]]:
+    for name in names:
+        date, machine = datetime.now(UTC).isoformat(timespec="minutes"), describe()
+        rows: list[Row] = []
+        for row in import_module(f"bench.{name}").rows(session):
+            print(f"{name}: {row.name}: {row.ours:.4g} {row.unit}, ratio {row.ratio or float('nan'):.4g}", flush=True)
+            rows.append(row)
+        yield name, results.Group(date=date, machine=machine, rows=rows)
+
+
+if __name__ == "__main__":
+    main()
