@@ -13,7 +13,7 @@ import torch
 from midigpt_core.contracts import ArchitectureContext, Bundle, BundleHeader, EncoderContext
 from midigpt_core.errors import CheckpointError, ConfigError, PluginError
 from midigpt_core.plugins import build, current_registry
-from midigpt_core.plugins.building import import_target
+from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midigpt_core.config.structure import spell
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:

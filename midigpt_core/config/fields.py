@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from midigpt_core.config.structure import Mismatch, spell, structure
+from midigpt_core.config.structure import Mismatch, structure
+from midigpt_core.config.wording import spell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Plain values into typed ones, strictly: ``"false"`` is no bool, 3.9 is no int, an unknown key is an error.
 
-Converters that are made for data on the wire coerce (``int("3")``); a configuration must not, so this one only checks.
-Supported types: bool, int, float, str, Path, None, Any, Literal, Enum, unions, list, tuple, dict and attrs classes of
-these. Everything that is wrong is reported at once, by key path.
+cattrs walks classes and containers and collects every error with its place; the hooks here replace its coercions
+(``int("3")``), which suit data on the wire and not a configuration. Supported types: bool, int, float, str, Path,
+None, Any, Literal, Enum, unions, list, tuple, dict and attrs classes of these.
 """
 
 from __future__ import annotations
@@ -10,30 +10,28 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
+from cattrs import Converter
+from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory, mapping_structure_factory
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn
 
+from midigpt_core.config.wording import describe, listed, spell, unknown_key
 from midigpt_core.errors import ConfigError, nearest
 
 T = TypeVar("T")
-
-_NOUNS: Mapping[object, str] = {
-    bool: "true or false",
-    int: "an integer",
-    float: "a number",
-    str: "a string",
-    Path: "a path",
-    list: "a list",
-    tuple: "a list",
-    Sequence: "a list",
-    dict: "a mapping",
-    Mapping: "a mapping",
-    type(None): "null",
-}
+Hook = Callable[[Any, Any], Any]
 
 
 class Mismatch(Exception):
@@ -44,24 +42,16 @@ class Mismatch(Exception):
         super().__init__("; ".join(f"{path}: {problem}" for path, problem in self.problems))
 
 
+class _Misfit(ValueError):
+    """What is wrong with one value; cattrs notes where it stands."""
+
+
 def structure(value: object, kind: Any, path: str = "") -> Any:
     """``value`` as a ``kind``; raises :class:`Mismatch` with everything that does not fit."""
-    if kind is Any or kind is object:
-        return value
-    origin = get_origin(kind) or kind
-    if origin in (Union, types.UnionType):
-        return _union(value, kind, path)
-    if origin is Literal:
-        return _one_of(value, {name: name for name in get_args(kind)}, path)
-    if origin in (list, tuple, Sequence):
-        return _sequence(value, kind, path)
-    if origin in (dict, Mapping):
-        return _mapping(value, kind, path)
-    if attrs.has(origin):
-        return _record(value, origin, path)
-    if isinstance(origin, type) and issubclass(origin, Enum):
-        return _one_of(value, {member.value: member for member in origin}, path)
-    return _scalar(value, origin, path)
+    try:
+        return _converter.structure(value, kind)
+    except (_Misfit, BaseValidationError) as error:
+        raise Mismatch(_problems(error, path)) from error
 
 
 def structure_class(values: object, kind: type[T], where: str) -> T:
@@ -73,52 +63,15 @@ def structure_class(values: object, kind: type[T], where: str) -> T:
     return record
 
 
-def listed(problems: Sequence[tuple[str, str]], origin: str = "") -> str:
-    """One line that names every problem with its key path, and the file or flag it came from."""
-    parts = [f"{path}: {problem}" if path else problem for path, problem in problems]
-    if len(parts) > 1:
-        parts = [f"({number}) {part}" for number, part in enumerate(parts, 1)]
-        parts[0] = f"{len(problems)} problems: {parts[0]}"
-    return (f"{origin}: " if origin else "") + " ".join(part if part[-1] in ".?" else f"{part}." for part in parts)
+# --- hooks: what a value of each type must be -----------------------------------------------------------------------
 
 
-def describe(kind: Any) -> str:
-    """A type in words, for messages and option tables: ``"an integer or null"``."""
-    origin = get_origin(kind) or kind
-    if origin in (Union, types.UnionType):
-        return " or ".join(describe(member) for member in get_args(kind))
-    if origin is Literal:
-        return f"one of {', '.join(str(name) for name in get_args(kind))}"
-    if isinstance(origin, type) and issubclass(origin, Enum):
-        return f"one of {', '.join(str(member.value) for member in origin)}"
-    if isinstance(origin, type) and attrs.has(origin):
-        return "a mapping"
-    return _NOUNS.get(origin, str(getattr(origin, "__name__", origin)))
+def _wrong_type(value: object, kind: Any) -> _Misfit:
+    return _Misfit(f"expected {describe(kind)}, got {spell(value)}")
 
 
-def spell(value: object) -> str:
-    """A value as a configuration file would spell it, shortened."""
-    text = repr(value)
-    if value is None or isinstance(value, bool):
-        text = "null" if value is None else str(value).lower()
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def unknown_key(name: object, names: Iterable[str], noun: str) -> str:
-    """``"unknown option. Did you mean 'bar_fraction'?"``, or all names where none is near."""
-    known = sorted(names)
-    hint = nearest(str(name), known)
-    return f"unknown {noun}." + (hint or f" Available: {', '.join(known) or 'none'}.")
-
-
-def _wrong_type(value: object, kind: Any, path: str) -> Mismatch:
-    return Mismatch([(path, f"expected {describe(kind)}, got {spell(value)}")])
-
-
-def _scalar(value: object, kind: Any, path: str) -> object:
-    if kind is type(None) or kind is None:
-        fits = value is None
-    elif kind is bool:
+def _scalar(value: object, kind: Any) -> object:
+    if kind is bool:
         fits = isinstance(value, bool)
     elif kind is int:
         fits = isinstance(value, int) and not isinstance(value, bool)
@@ -129,101 +82,163 @@ def _scalar(value: object, kind: Any, path: str) -> object:
     elif kind is Path:
         fits = isinstance(value, str | Path)
     else:
-        raise TypeError(f"{path}: a value of type {kind!r} cannot stand in a configuration")
+        fits = value is None
     if not fits:
-        raise _wrong_type(value, kind, path)
+        raise _wrong_type(value, kind)
     return kind(value) if kind in (float, Path) else value
 
 
-def _one_of(value: object, allowed: Mapping[Any, object], path: str) -> object:
+def _one_of(value: object, allowed: Mapping[Any, object]) -> object:
     for spelling, meant in allowed.items():
         if type(spelling) is type(value) and spelling == value:
             return meant
     names = [str(spelling) for spelling in allowed]
-    raise Mismatch([(path, f"expected one of {', '.join(names)}, got {spell(value)}.{nearest(str(value), names)}")])
+    raise _Misfit(f"expected one of {', '.join(names)}, got {spell(value)}.{nearest(str(value), names)}")
 
 
-def _union(value: object, kind: Any, path: str) -> object:
-    container: Mismatch | None = None
+def _union(value: object, kind: Any) -> object:
+    inner: BaseValidationError | None = None
     for member in get_args(kind):
         try:
-            return structure(value, member, path)
-        except Mismatch as mismatch:
+            return _converter.structure(value, member)
+        except BaseValidationError as error:
             # A mapping offered to a union with one mapping type: what is wrong inside it says more than the union.
-            if any(problem_path != path for problem_path, _ in mismatch.problems):
-                container = mismatch
-    raise container or _wrong_type(value, kind, path)
+            inner = error
+        except _Misfit:
+            continue
+    raise inner or _wrong_type(value, kind)
 
 
-def _each(items: Iterable[tuple[str, object, Any]]) -> list[Any]:
-    """Structure ``(path, value, kind)`` items, collecting what is wrong with all of them."""
-    structured: list[Any] = []
-    problems: list[tuple[str, str]] = []
-    for path, value, kind in items:
-        try:
-            structured.append(structure(value, kind, path))
-        except Mismatch as mismatch:
-            problems.extend(mismatch.problems)
-    if problems:
-        raise Mismatch(problems)
-    return structured
+def _container(accepted: Any, factory: Callable[[Any, Converter], Hook]) -> Callable[[Any, Converter], Hook]:
+    """cattrs' own hook for a container, behind the check that the value is one: to cattrs, ``"12"`` is a list."""
+
+    def make(kind: Any, converter: Converter) -> Hook:
+        fill = factory(kind, converter)
+
+        def hook(value: Any, _: Any) -> Any:
+            if not isinstance(value, accepted):
+                raise _wrong_type(value, kind)
+            return fill(value, kind)
+
+        return hook
+
+    return make
 
 
-def _sequence(value: object, kind: Any, path: str) -> object:
-    if not isinstance(value, list | tuple):
-        raise _wrong_type(value, kind, path)
-    arguments = get_args(kind)
-    origin = get_origin(kind) or kind
-    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-        if len(value) != len(arguments):
-            raise Mismatch([(path, f"expected {len(arguments)} values, got {spell(value)}")])
-        kinds = arguments
-    else:
-        kinds = (arguments[0] if arguments else Any,) * len(value)
-    items = _each(
-        (f"{path}[{index}]", item, item_kind) for index, (item, item_kind) in enumerate(zip(value, kinds, strict=True))
+def _fixed_tuple(kind: Any, converter: Converter) -> Hook:
+    members = get_args(kind)
+
+    def fill(value: Sequence[Any], _: Any) -> tuple[Any, ...]:
+        if len(value) != len(members):
+            raise _Misfit(f"expected {len(members)} values, got {spell(value)}")
+        items, errors = [], []
+        for index, (item, member) in enumerate(zip(value, members, strict=True)):
+            try:
+                items.append(converter.structure(item, member))
+            except (_Misfit, BaseValidationError) as error:
+                error.add_note(IterableValidationNote(f"place {index}", index, member))
+                errors.append(error)
+        if errors:
+            raise IterableValidationError("some places do not fit", errors, kind)
+        return tuple(items)
+
+    return fill
+
+
+def _record(kind: Any, converter: Converter) -> Hook:
+    fill = _container(Mapping, make_dict_structure_fn)(kind, converter)
+    return lambda value, _: value if isinstance(value, kind) else fill(value, kind)
+
+
+def _refuse(kind: Any) -> Hook:
+    raise TypeError(f"a value of type {kind!r} cannot stand in a configuration")
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def _is_a(*origins: Any) -> Callable[[Any], bool]:
+    return lambda kind: (get_origin(kind) or kind) in origins
+
+
+def _is_record(kind: Any) -> bool:
+    return attrs.has(get_origin(kind) or kind)
+
+
+def _is_fixed_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis
+
+
+def _make_converter() -> Converter:
+    """Of two hooks that claim a type, cattrs takes the one registered last."""
+    made = Converter(forbid_extra_keys=True, use_alias=True, structure_fallback_factory=_refuse)
+    for scalar in (bool, int, float, str, Path, type(None)):
+        made.register_structure_hook(scalar, _scalar)
+    made.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    made.register_structure_hook_func(
+        _is_a(Literal), lambda value, kind: _one_of(value, {name: name for name in get_args(kind)})
     )
-    return items if origin is list else tuple(items)
+    made.register_structure_hook(Enum, lambda value, kind: _one_of(value, {member.value: member for member in kind}))
+    made.register_structure_hook_factory(_is_a(list), _container((list, tuple), list_structure_factory))
+    made.register_structure_hook_factory(
+        _is_a(tuple, Sequence), _container((list, tuple), homogenous_tuple_structure_factory)
+    )
+    made.register_structure_hook_factory(_is_fixed_tuple, _container((list, tuple), _fixed_tuple))
+    made.register_structure_hook_factory(_is_a(dict, Mapping), _container(Mapping, mapping_structure_factory))
+    made.register_structure_hook_factory(_is_record, _record)
+    made.register_structure_hook_func(_is_union, _union)
+    return made
 
 
-def _mapping(value: object, kind: Any, path: str) -> dict[str, object]:
-    if not isinstance(value, Mapping):
-        raise _wrong_type(value, kind, path)
-    value_kind = get_args(kind)[1] if get_args(kind) else Any
-    for key in value:
-        if not isinstance(key, str):
-            raise Mismatch([(path, f"key {spell(key)} must be a string")])
-    return dict(zip(value, _each((f"{path}.{key}", item, value_kind) for key, item in value.items()), strict=True))
+_converter = _make_converter()
 
 
-def _record(value: object, kind: type, path: str) -> object:
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping):
-        raise _wrong_type(value, kind, path)
-    attrs.resolve_types(kind)
-    fields = {field.alias: field for field in attrs.fields(kind) if field.init}
-    prefix = f"{path}." if path else ""
-    problems = [(f"{prefix}{key}", unknown_key(key, fields, "option")) for key in value if key not in fields]
-    given = [key for key in value if key in fields]
-    try:
-        items = _each((f"{prefix}{key}", value[key], fields[key].type) for key in given)
-    except Mismatch as mismatch:
-        problems.extend(mismatch.problems)
-    missing = [name for name, field in fields.items() if field.default is attrs.NOTHING and name not in value]
-    problems.extend((f"{prefix}{name}", "missing: it has no default") for name in missing)
-    if problems:
-        raise Mismatch(problems)
-    try:
-        return kind(**dict(zip(given, items, strict=True)))
-    except ValueError as error:  # a validator of the class, such as attrs.validators.ge
-        raise Mismatch([_validator_problem(error, path, fields)]) from error
+# --- errors: from cattrs' tree of exceptions to key paths -----------------------------------------------------------
 
 
-def _validator_problem(error: ValueError, path: str, fields: Iterable[str]) -> tuple[str, str]:
+def _problems(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
+    """What is wrong, as ``(key path, problem)``; ``path`` is where the value of ``error`` stands."""
+    if isinstance(error, BaseValidationError):
+        # Unknown keys first: a mistyped one explains the one that is missing.
+        for inner in sorted(error.exceptions, key=lambda inner: not isinstance(inner, ForbiddenExtraKeysError)):
+            place = _place(inner, path)
+            if isinstance(inner, KeyError) and place != path:
+                yield place, "missing: it has no default"
+            elif isinstance(inner, ValueError) and not isinstance(inner, _Misfit):
+                yield _validator_problem(inner, path, _names(error.cl))
+            else:
+                yield from _problems(inner, place)
+    elif isinstance(error, ForbiddenExtraKeysError):
+        for key in sorted(error.extra_fields):
+            yield _key(path, key), unknown_key(key, _names(error.cl), "option")
+    elif isinstance(error, _Misfit):
+        yield path, str(error)
+    else:  # a bug in a class, not a wrong value
+        raise error
+
+
+def _validator_problem(error: ValueError, path: str, names: Sequence[str]) -> tuple[str, str]:
     """attrs' validators say ``'max_lookahead' must be >= 1: 0``: the name belongs to the key path."""
     message = str(error.args[0]) if error.args else type(error).__name__
     named = re.match(r"'(\w+)' (.+)", message, re.DOTALL)
-    if named and named[1] in fields:
-        return (f"{path}.{named[1]}" if path else named[1]), named[2]
-    return path, message
+    return (_key(path, named[1]), named[2]) if named and named[1] in names else (path, message)
+
+
+def _place(error: BaseException, path: str) -> str:
+    """The key path of the value that ``error`` is about, within the record or container at ``path``."""
+    for note in getattr(error, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return _key(path, note.name)
+        if isinstance(note, IterableValidationNote):
+            return f"{path}[{note.index}]" if isinstance(note.index, int) else _key(path, note.index)
+    return path
+
+
+def _key(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _names(kind: type) -> list[str]:
+    """What the fields of an attrs class are called in a configuration."""
+    return [field.alias for field in attrs.fields(kind) if field.init and field.alias]

@@ -12,7 +12,8 @@ from midigpt_core.config import choices
 from midigpt_core.config.convert import current_name
 from midigpt_core.config.fields import check, setting
 from midigpt_core.config.reading import read_mapping
-from midigpt_core.config.structure import Mismatch, listed
+from midigpt_core.config.structure import Mismatch
+from midigpt_core.config.wording import listed
 from midigpt_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.config.structure import structure_class
 from midigpt_core.errors import ComponentError, ConfigError, MidigptError
+from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from midigpt_core.components import ComponentRef
-
-
-def import_target(target: str, import_paths: Sequence[str] = ()) -> Any:
-    """What an import string ``"package.module:name"`` names."""
-    for path in import_paths:
-        if path not in sys.path:
-            sys.path.append(path)
-    module_name, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module_name), attribute)
 
 
 def structure_options(ref: ComponentRef) -> Any:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from midigpt_core.config.structure import describe as describe_type
-from midigpt_core.plugins.building import import_target
+from midigpt_core.config.wording import describe as describe_type
 from midigpt_core.plugins.loader import Rejected, new_manager, register, rejecting
 from midigpt_core.plugins.registry import RECORD_HOOKS, collect
+from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentSpec

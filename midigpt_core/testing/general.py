@@ -15,10 +15,11 @@ from attrs import frozen
 
 from midigpt_core.errors import ConfigError
 from midigpt_core.hookspecs import API_VERSION
-from midigpt_core.plugins.building import build, import_target, structure_options
+from midigpt_core.plugins.building import build, structure_options
 from midigpt_core.plugins.discovery import source_file, stated_api
 from midigpt_core.plugins.registry import current_registry, use_registry
 from midigpt_core.plugins.selection import normalise
+from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +43,8 @@ print(json.dumps(sorted(set(json.loads(sys.argv[3])) & set(sys.modules))))
 _RESOLVE = """
 import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
-from midigpt_core.plugins.building import import_target, structure_options
+from midigpt_core.plugins.building import structure_options
+from midigpt_core.plugins.targets import import_target
 for ref in pickle.load(sys.stdin.buffer):
     import_target(ref.target, ref.import_paths)
     structure_options(ref)

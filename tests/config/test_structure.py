@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 from attrs import Factory, field, frozen, validators
 
-from midigpt_core.config.structure import describe, structure, structure_class
+from midigpt_core.config.structure import structure, structure_class
+from midigpt_core.config.wording import describe
 from midigpt_core.errors import ConfigError
 
 
@@ -97,7 +98,7 @@ def test_what_does_not_fit(values: dict[str, Any], message: str) -> None:
 
 
 def test_several_problems_in_one_message() -> None:
-    with pytest.raises(ConfigError, match=r"^3 problems: \(1\) mask\.x: .* \(2\) mask\.count: .* \(3\) mask\.name: "):
+    with pytest.raises(ConfigError, match=r"^3 problems: \(1\) mask\.x: .* \(2\) mask\.name: .* \(3\) mask\.count: "):
         structure_class({"x": 1, "count": "a", "name": 3}, Options, "mask")
 
 
@@ -113,6 +114,20 @@ def test_an_option_without_a_default_is_named() -> None:
 def test_a_type_that_cannot_stand_in_a_configuration_is_the_authors_bug() -> None:
     with pytest.raises(TypeError, match="cannot stand in a configuration"):
         structure(3, complex, "x")
+
+
+def test_a_bug_in_a_class_is_no_wrong_value() -> None:
+    @frozen
+    class Broken:
+        depth: int = field(default=1, validator=lambda *_: {}["missing"])
+
+    with pytest.raises(KeyError, match="missing"):
+        structure_class({"depth": 2}, Broken, "mask")
+
+
+def test_each_place_of_a_tuple_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"mask\.span\[1\]: expected a number, got 'a'\."):
+        structure_class({"span": [1, "a"]}, Options, "mask")
 
 
 def test_types_in_words() -> None:
