@@ -76,6 +76,7 @@ vocab::Settings settings_from(const py::dict& d) {
   out.resolution = setting<std::int32_t>(d, "resolution");
   out.decode_resolution = setting<std::int32_t>(d, "decode_resolution");
   out.emit_delta_tokens = setting<bool>(d, "emit_delta_tokens");
+  out.signed_deltas = setting<bool>(d, "signed_deltas");
   out.supports_infill = setting<bool>(d, "supports_infill");
   out.supports_mask_bar_token = setting<bool>(d, "supports_mask_bar_token");
   out.velocity_sticky = setting<bool>(d, "velocity_sticky");

@@ -23,22 +23,26 @@ constexpr auto kDecodedTrackAttributes = std::to_array<vocab::AttributeToken>({
     {"track_onset_polyphony_min", TokenType::TrackLevelOnsetPolyphonyMin},
 });
 
-// The name of a track's attribute token, empty if its type is none.
-std::string_view track_attribute(TokenType type) {
-  for (const vocab::AttributeToken& row : vocab::kTrackAttributeTokens) {
-    if (row.type == type) return row.name;
-  }
-  for (const vocab::AttributeToken& row : kDecodedTrackAttributes) {
+template <class Row>
+std::string_view name_in(std::span<const Row> rows, TokenType type) {
+  for (const Row& row : rows) {
     if (row.type == type) return row.name;
   }
   return {};
 }
 
-std::string_view bar_attribute(TokenType type) {
-  for (const vocab::AttributeToken& row : vocab::kBarAttributeTokens) {
-    if (row.type == type) return row.name;
-  }
-  return {};
+// The name of a track's attribute token, empty if its type is none. Attributes that the encoder writes go first: a
+// corrected control has a type that otherwise means nothing, or something else.
+std::string_view track_attribute(const Codebook& book, TokenType type) {
+  using vocab::AttributeToken;
+  if (const auto name = name_in(book.track_attributes(), type); !name.empty()) return name;
+  if (const auto name = name_in<AttributeToken>(vocab::kTrackAttributeTokens, type); !name.empty()) return name;
+  return name_in<AttributeToken>(kDecodedTrackAttributes, type);
+}
+
+std::string_view bar_attribute(const Codebook& book, TokenType type) {
+  if (const auto name = name_in(book.bar_attributes(), type); !name.empty()) return name;
+  return name_in<vocab::AttributeToken>(vocab::kBarAttributeTokens, type);
 }
 
 // Reads one token after another (F.2).
@@ -201,11 +205,11 @@ void Reader::read_attribute(TokenType type, std::int32_t value) {
   if (!track_open_) return;
   std::string name;
   if (bar_index_ < 0) {
-    name = type == TokenType::NoteDuration ? "note_duration_dist" : std::string(track_attribute(type));
-  } else if (const std::string_view bar = bar_attribute(type); !bar.empty()) {
+    name = type == TokenType::NoteDuration ? "note_duration_dist" : std::string(track_attribute(book_, type));
+  } else if (const std::string_view bar = bar_attribute(book_, type); !bar.empty()) {
     name = "bar_" + std::string(bar) + "_" + std::to_string(bar_index_);
   } else {
-    name = track_attribute(type);
+    name = track_attribute(book_, type);
   }
   if (!name.empty()) score_.track_attributes.back().emplace_back(std::move(name), value);
 }

@@ -122,6 +122,7 @@ struct AttributeComputer::TrackFacts {
   std::int32_t onset_polyphony = 0;
   std::int32_t pitch_range = 0;
   std::int32_t silence = 0;
+  std::int32_t corrected_silence = 0;
   std::int32_t nomml = MetricalDepth::kNone;
 };
 
@@ -129,6 +130,7 @@ AttributeComputer::AttributeComputer(const vocab::Codebook& book) : book_(book) 
   for (const AttributeControl& control : book.controls()) {
     const bool track = control.level == Level::Track;
     needs_polyphony_ |= track && control.control == Control::PolyphonyQuantile;
+    needs_corrected_silence_ |= control.control == Control::SilenceProportionCorrected;
     needs_durations_ |= control.control == Control::NoteDurationQuantile;
     needs_onset_groups_ |= control.control == Control::OnsetPolyphony;
     needs_pitches_ |= control.control == Control::PitchRange;
@@ -198,6 +200,7 @@ void AttributeComputer::gather(const LoadedWindow& window, const Track& track, T
   if (needs_polyphony_) facts.polyphony = polyphony(last_end);
   if (facts.notes > 0) facts.pitch_range = highest - lowest;
   if (needs_silence_) facts.silence = silence(window, track);
+  if (needs_corrected_silence_) facts.corrected_silence = corrected_silence(window, track);
   if (needs_nomml_) facts.nomml = nomml(window, track);
 }
 
@@ -216,9 +219,12 @@ std::int32_t AttributeComputer::track_value(const AttributeControl& control, con
     case Control::PitchRange: return facts.pitch_range;
     case Control::KeySignature: return key_;
     case Control::SilenceProportion: return facts.silence;
+    case Control::SilenceProportionCorrected: return facts.corrected_silence;
     case Control::NoteDurationDist: return facts.track->duration_mode;
     case Control::Nomml: return facts.nomml;
+    case Control::NommlFine: return facts.track->fine_nomml;
     case Control::PitchClassSet:
+    case Control::PitchClassCount:
     case Control::Tension:
     case Control::TensionDrum: break;  // bar controls
   }
@@ -238,7 +244,8 @@ std::int32_t AttributeComputer::bar_value(const AttributeControl& control, const
       }
       return polyphony_value(polyphony(bar_ticks(bar)), control.mode);
     }
-    case Control::PitchClassSet: return distinct_pitch_classes(notes);
+    case Control::PitchClassSet:
+    case Control::PitchClassCount: return distinct_pitch_classes(notes);
     // The bin of tension 0.0. No released model uses these two; 98.5 % and 100 % of bars have this value (E.2, 12).
     case Control::Tension:
     case Control::TensionDrum: return 5;
@@ -266,19 +273,9 @@ std::int64_t AttributeComputer::bar_ticks(const Bar& bar) const {
 
 std::int32_t AttributeComputer::nomml(const LoadedWindow& window, const Track& track) const {
   if (track.nomml >= 0) return std::min(track.nomml, MetricalDepth::kNone);
-  std::array<std::int64_t, MetricalDepth::kNone + 1> histogram{};
-  std::int64_t total = 0;
-  for (const Note& note : window.notes(track)) {
-    ++histogram[static_cast<std::size_t>(book_.metrical_depth().depth(note.onset))];
-    ++total;
-  }
-  if (total == 0) return MetricalDepth::kNone;
-  const auto at = [&histogram](std::int64_t index) {
-    std::int32_t value = 0;
-    for (std::int64_t seen = histogram[0]; seen <= index; seen += histogram[static_cast<std::size_t>(value)]) ++value;
-    return value;
-  };
-  return (at((total - 1) / 2) + at(total / 2)) / 2;
+  vocab::MedianDepth depth;
+  for (const Note& note : window.notes(track)) depth.add(book_.metrical_depth().depth(note.onset));
+  return depth.value();
 }
 
 std::int32_t AttributeComputer::silence(const LoadedWindow& window, const Track& track) const {
@@ -300,6 +297,30 @@ std::int32_t AttributeComputer::silence(const LoadedWindow& window, const Track&
   }
   if (counted == 0) return 0;
   return std::clamp(static_cast<std::int32_t>(10.0 * (sum / static_cast<double>(counted))), 0, 9);
+}
+
+// The share of the window's ticks in which no note of the track sounds, those that ring on from earlier bars included.
+std::int32_t AttributeComputer::corrected_silence(const LoadedWindow& window, const Track& track) {
+  const std::span<const Bar> bars = window.bars(track);
+  sounding_.clear();
+  std::int64_t total = 0;
+  for (std::size_t bar = 0; bar < bars.size(); ++bar) {
+    for (const Note& note : window.notes(track, bar)) {
+      const std::int64_t start = total + note.onset;
+      sounding_.emplace_back(start, start + note.duration);
+    }
+    total += bar_ticks(bars[bar]);
+  }
+  if (total == 0) return 0;
+  if (!std::is_sorted(sounding_.begin(), sounding_.end())) std::sort(sounding_.begin(), sounding_.end());
+  std::int64_t silent = 0;
+  std::int64_t heard_to = 0;
+  for (const auto& [start, end] : sounding_) {
+    silent += std::max<std::int64_t>(0, std::min(start, total) - heard_to);
+    heard_to = std::max(heard_to, std::min(end, total));
+  }
+  silent += total - heard_to;
+  return std::min(static_cast<std::int32_t>(10.0 * static_cast<double>(silent) / static_cast<double>(total)), 9);
 }
 
 // How many ticks of a roll of `roll_length` ticks have 1, 2, … 10 or more notes, from starts_ and ends_. The last tick

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "encode/window.h"
@@ -54,6 +55,7 @@ class AttributeComputer {
   [[nodiscard]] std::int32_t duration_level(const Track& track, std::int32_t duration) const;
   [[nodiscard]] std::int32_t nomml(const LoadedWindow& window, const Track& track) const;
   [[nodiscard]] std::int32_t silence(const LoadedWindow& window, const Track& track) const;
+  [[nodiscard]] std::int32_t corrected_silence(const LoadedWindow& window, const Track& track);
   [[nodiscard]] std::int64_t bar_ticks(const Bar& bar) const;
   Histogram polyphony(std::int64_t roll_length);
 
@@ -65,9 +67,11 @@ class AttributeComputer {
   bool needs_pitches_ = false;
   bool needs_key_ = false;
   bool needs_silence_ = false;
+  bool needs_corrected_silence_ = false;
   bool needs_nomml_ = false;
   std::vector<std::int64_t> starts_;
   std::vector<std::int64_t> ends_;
+  std::vector<std::pair<std::int64_t, std::int64_t>> sounding_;  // start and end of notes in ticks of the window
   std::int32_t key_ = 24;
 };
 

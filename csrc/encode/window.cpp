@@ -82,6 +82,13 @@ std::int32_t duration_mode(std::span<const Note> notes, std::int32_t resolution)
   return static_cast<std::int32_t>(best);
 }
 
+// The last position of the grid in a bar of this signature, which is all that decoding will know of the bar.
+std::int32_t last_position(const vocab::TimeSignature& signature, std::int32_t resolution) {
+  if (signature.denominator < 1) return 0;
+  const double cells = 4.0 * signature.numerator / signature.denominator * resolution;
+  return std::max(0, vocab::saturate(std::ceil(cells)) - 1);
+}
+
 }  // namespace
 
 RequestError check_windows(const Corpus& corpus, const Windows& w) {
@@ -125,6 +132,7 @@ WindowLoader::WindowLoader(const vocab::Codebook& book, const Corpus& corpus, co
     : book_(book), corpus_(corpus), windows_(windows) {
   for (const vocab::AttributeControl& control : book.controls()) {
     wants_duration_mode_ |= control.control == vocab::Control::NoteDurationDist;
+    wants_fine_nomml_ |= control.control == vocab::Control::NommlFine;
   }
   for (std::size_t pitch = 0; pitch < drum_pitch_.size(); ++pitch) {
     drum_pitch_[pitch] = static_cast<std::uint8_t>(std::min<std::size_t>(pitch, 127));
@@ -210,6 +218,9 @@ bool WindowLoader::load_notes(const Source& source, Track& track, LoadedWindow& 
   track.first_end = out.note_ends_.size();
   track.first_note = out.notes_.size();
   out.note_ends_.resize(track.first_end + track.num_bars, track.first_note);
+  const std::int32_t resolution = book_.settings().resolution;
+  const bool signed_deltas = book_.settings().signed_deltas;
+  vocab::MedianDepth depth;
   const Run cells = source.piece.cells(source.track);
   if (!inside(cells, source.runs.cells)) return false;
   const std::array<std::uint8_t, 256>& pitch = track.drum ? drum_pitch_ : melodic_pitch_;
@@ -225,15 +236,28 @@ bool WindowLoader::load_notes(const Source& source, Track& track, LoadedWindow& 
     for (; next_bar < bar; ++next_bar) out.note_ends_[track.first_end + static_cast<std::size_t>(next_bar - start)] = first;
     out.notes_.resize(first + static_cast<std::size_t>(notes.size()));
     Note* note = out.notes_.data() + first;
+    const std::size_t bar_at = track.first_bar + static_cast<std::size_t>(bar - start);
+    const std::int32_t last_cell = signed_deltas ? last_position(out.bars_[bar_at].signature, resolution) : 0;
     for (std::int64_t i = notes.begin; i < notes.end; ++i, ++note) {
-      const vocab::GridNote grid = source.resampler(c.note_onset[i], c.note_duration[i], c.note_microtiming[i]);
+      const vocab::GridNote grid =
+          signed_deltas
+              ? source.resampler.nearest(c.note_onset[i], c.note_duration[i], c.note_microtiming[i], last_cell)
+              : source.resampler(c.note_onset[i], c.note_duration[i], c.note_microtiming[i]);
       *note = {grid.onset, grid.duration, grid.delta, pitch[c.note_pitch[i]], velocity_[c.note_velocity[i]]};
+    }
+    if (wants_fine_nomml_) {
+      for (std::int64_t i = notes.begin; i < notes.end; ++i) {
+        depth.add(vocab::exact_metrical_depth(c.note_onset[i], c.resolution));
+      }
     }
     out.note_ends_[track.first_end + static_cast<std::size_t>(bar - start)] = out.notes_.size();
     next_bar = bar + 1;
   }
   for (; next_bar < end; ++next_bar) {
     out.note_ends_[track.first_end + static_cast<std::size_t>(next_bar - start)] = out.notes_.size();
+  }
+  if (wants_fine_nomml_) {
+    track.fine_nomml = track.nomml >= 0 ? std::min(track.nomml, vocab::MetricalDepth::kNone) : depth.value();
   }
   return true;
 }

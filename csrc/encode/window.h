@@ -30,6 +30,9 @@ struct Track {
   std::int32_t program = 0;
   bool drum = false;
   std::int32_t nomml = -1;  // -1: unknown
+  // The same, or where unknown the median metrical depth of onsets as the columns have them, before they were moved
+  // onto the encoder's grid.
+  std::int32_t fine_nomml = vocab::MetricalDepth::kNone;
   std::size_t first_bar = 0;  // into LoadedWindow::bars
   std::size_t num_bars = 0;
   std::size_t first_end = 0;  // into LoadedWindow::note_ends
@@ -89,6 +92,7 @@ class WindowLoader {
   const Corpus& corpus_;
   const Windows& windows_;
   bool wants_duration_mode_ = false;
+  bool wants_fine_nomml_ = false;
   std::array<std::uint8_t, 256> melodic_pitch_{};
   std::array<std::uint8_t, 256> drum_pitch_{};
   std::array<std::uint8_t, 256> velocity_{};

@@ -42,8 +42,12 @@ std::string_view track_spelling(const AttributeControl& control) {
     case Control::KeySignature: return "KeySignature";
     case Control::SilenceProportion: return "TrackLevelSilenceProportionMax";
     case Control::NoteDurationDist: return "NoteDurationDist";
-    case Control::Nomml: return "TrackLevelNomml";
+    // The scale is the same, so it takes the place of the control that it corrects.
+    case Control::Nomml:
+    case Control::NommlFine: return "TrackLevelNomml";
+    case Control::SilenceProportionCorrected: return "RestPercentage";
     case Control::PitchClassSet:
+    case Control::PitchClassCount:
     case Control::Tension:
     case Control::TensionDrum: return {};
   }
@@ -56,6 +60,7 @@ std::string_view bar_spelling(const AttributeControl& control) {
     case Control::NoteDensityQuantile: return "BarLevelOnsetDensity";
     case Control::PolyphonyQuantile: return min ? "BarLevelOnsetPolyphonyMin" : "BarLevelOnsetPolyphonyMax";
     case Control::PitchClassSet: return "BarLevelPitchClassSet";
+    case Control::PitchClassCount: return "PitchClassCount";
     case Control::Tension: return "Tension";
     case Control::TensionDrum: return "TensionDrum";
     default: return {};
@@ -76,6 +81,7 @@ std::string attribute_name(const AttributeControl& control) {
       break;
     // These are bar controls by default, so it is the track level that carries a mark.
     case Control::PitchClassSet: return control.level == Level::Bar ? "pitch_class_set" : "pitch_class_set_track";
+    case Control::PitchClassCount:
     case Control::Tension:
     case Control::TensionDrum: return std::string(info(control.control).name);
     default: name = info(control.control).name; break;

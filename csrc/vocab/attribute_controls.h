@@ -27,6 +27,10 @@ enum class Control : std::uint8_t {
   Nomml,
   Tension,
   TensionDrum,
+  // Corrected forms of controls above, under names of their own (docs/encoder.md).
+  SilenceProportionCorrected,
+  PitchClassCount,
+  NommlFine,
 };
 
 enum class Level : std::uint8_t { Track, Bar };
@@ -70,6 +74,9 @@ inline constexpr auto kControls = std::to_array<ControlInfo>({
     {Control::Nomml, "nomml", Level::Track, TrackKind::Both, false, false, 13},
     {Control::Tension, "tension", Level::Bar, TrackKind::Melodic, false, false, 10},
     {Control::TensionDrum, "tension_drum", Level::Bar, TrackKind::Drum, false, false, 10},
+    {Control::SilenceProportionCorrected, "silence_proportion_corrected", Level::Track, TrackKind::Both, false, true, 10},
+    {Control::PitchClassCount, "pitch_class_count", Level::Bar, TrackKind::Melodic, false, true, 13},
+    {Control::NommlFine, "nomml_fine", Level::Track, TrackKind::Both, false, false, 13},
 });
 
 const ControlInfo& info(Control control);

@@ -70,7 +70,8 @@ std::vector<Domain> derive_domains(const Settings& s, std::size_t num_instrument
   add(s.num_genres > 0, TokenType::Genre, s.num_genres);
   add(true, TokenType::VelocityLevel, s.velocity_levels);
   add(s.emit_delta_tokens, TokenType::DeltaDirection, 2);
-  add(s.emit_delta_tokens, TokenType::Delta, std::max(1, s.resolution / 2));
+  // Signed deltas reach half a cell either way, and a whole one after the last cell of a bar.
+  add(s.emit_delta_tokens, TokenType::Delta, s.signed_deltas ? s.resolution + 1 : std::max(1, s.resolution / 2));
   add(s.supports_infill, TokenType::FillInPlaceholder, 1);
   add(s.supports_infill, TokenType::FillInStart, 1);
   add(s.supports_infill, TokenType::FillInEnd, 1);
@@ -87,6 +88,7 @@ std::shared_ptr<Codebook> Codebook::build(Settings settings, std::string& error)
   std::shared_ptr<Codebook> book(new Codebook(std::move(settings)));
   book->index_instruments();
   error = book->index_domains();
+  if (error.empty()) error = book->check_signed_deltas();
   if (!error.empty()) return nullptr;
   book->velocity_levels_ = VelocityLevels(std::max(1, book->size(TokenType::VelocityLevel)));
   book->index_attributes();
@@ -138,6 +140,21 @@ std::string Codebook::index_domains() {
   return {};
 }
 
+// Signed deltas are there to say every onset, so nothing that they need may be missing or too small.
+std::string Codebook::check_signed_deltas() const {
+  if (!settings_.signed_deltas) return {};
+  if (settings_.time_signatures.empty()) {
+    return "emit_delta_tokens: signed deltas need time_signatures, which say where a bar's last position is";
+  }
+  for (const TokenType type : {TokenType::TimeAbsolutePos, TokenType::DeltaDirection, TokenType::Delta}) {
+    const std::int32_t least = type == TokenType::Delta ? settings_.resolution + 1 : 1;
+    if (size(type) >= least) continue;
+    return "token_domains: signed deltas need " + std::string(canonical_name(type)) + " of at least " +
+           std::to_string(least);
+  }
+  return {};
+}
+
 void Codebook::index_attributes() {
   const auto position = [this](std::string_view name, Level level) -> std::optional<std::size_t> {
     for (std::size_t k = 0; k < controls_.size(); ++k) {
@@ -147,14 +164,16 @@ void Codebook::index_attributes() {
     }
     return std::nullopt;
   };
-  for (const AttributeToken& row : kTrackAttributeTokens) {
-    const auto control = position(row.name, Level::Track);
-    if (control && has(row.type)) track_attributes_.push_back({*control, row.type});
-  }
-  for (const AttributeToken& row : kBarAttributeTokens) {
-    const auto control = position(row.name, Level::Bar);
-    if (control && has(row.type)) bar_attributes_.push_back({*control, row.type});
-  }
+  const auto add = [&](std::span<const AttributeToken> rows, Level level, std::vector<WrittenAttribute>& written) {
+    for (const AttributeToken& row : rows) {
+      const auto control = position(row.name, level);
+      if (control && has(row.type)) written.push_back({*control, row.name, row.type});
+    }
+  };
+  add(kTrackAttributeTokens, Level::Track, track_attributes_);
+  add(kCorrectedTrackTokens, Level::Track, track_attributes_);
+  add(kBarAttributeTokens, Level::Bar, bar_attributes_);
+  add(kCorrectedBarTokens, Level::Bar, bar_attributes_);
 }
 
 std::int32_t Codebook::instrument(std::int32_t program) const {

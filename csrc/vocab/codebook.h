@@ -23,9 +23,10 @@ namespace midigpt::vocab {
 inline constexpr std::int32_t kMaxResolution = 1 << 16;
 inline constexpr std::int32_t kMaxVocabularySize = 1 << 22;
 
-// An attribute that is written: the position of its control on the K axis and the type of its token.
+// An attribute that is written: the position of its control on the K axis, its name and the type of its token.
 struct WrittenAttribute {
   std::size_t control = 0;
+  std::string_view name;
   TokenType type = TokenType::None;
 };
 
@@ -71,6 +72,7 @@ class Codebook {
         metrical_depth_(settings_.resolution) {}
 
   std::string index_domains();
+  [[nodiscard]] std::string check_signed_deltas() const;
   void index_instruments();
   void index_attributes();
 
@@ -90,7 +92,8 @@ class Codebook {
   std::vector<WrittenAttribute> bar_attributes_;
 };
 
-// The token type and name of each attribute as tokens carry them, in writing order (C.3, C.4).
+// The token type and name of each attribute as tokens carry them, in writing order (C.3, C.4). The corrected controls
+// come last; their types mean nothing to an encoder without the control.
 struct AttributeToken {
   std::string_view name;
   TokenType type;
@@ -107,6 +110,10 @@ inline constexpr auto kTrackAttributeTokens = std::to_array<AttributeToken>({
     {"silence_proportion", TokenType::TrackLevelSilenceProportionMax},
     {"nomml", TokenType::TrackLevelNomml},
 });
+inline constexpr auto kCorrectedTrackTokens = std::to_array<AttributeToken>({
+    {"silence_proportion_corrected", TokenType::RestPercentage},
+    {"nomml_fine", TokenType::TrackLevelNomml},
+});
 // PitchClassSet stands under its alias: encoders look for "bar_PitchClassSet_0" while the control stores
 // "bar_BarLevelPitchClassSet_0", so the token is never written. Released models have never seen it.
 inline constexpr auto kBarAttributeTokens = std::to_array<AttributeToken>({
@@ -116,6 +123,9 @@ inline constexpr auto kBarAttributeTokens = std::to_array<AttributeToken>({
     {"BarLevelOnsetDensity", TokenType::BarLevelOnsetDensity},
     {"BarLevelOnsetPolyphonyMin", TokenType::BarLevelOnsetPolyphonyMin},
     {"BarLevelOnsetPolyphonyMax", TokenType::BarLevelOnsetPolyphonyMax},
+});
+inline constexpr auto kCorrectedBarTokens = std::to_array<AttributeToken>({
+    {"PitchClassCount", TokenType::PitchClassCount},
 });
 
 }  // namespace midigpt::vocab

@@ -45,6 +45,18 @@ class Resampler {
     return {cell, new_duration, saturate(std::nearbyint((position - cell) * to_))};
   }
 
+  // The corrected form: to the nearest cell up to `last_cell`, with the rest as a signed delta, at most half a cell
+  // except after the last one. Cell and delta come from one whole number, so a note that comes back finds its cell.
+  [[nodiscard]] GridNote nearest(std::int32_t onset, std::int32_t duration, std::int32_t delta,
+                                 std::int32_t last_cell) const {
+    const auto parts_per_cell = static_cast<std::int64_t>(to_);
+    const std::int64_t parts = round_even((onset + delta / from_) * ratio_ * to_);
+    const std::int64_t cell = std::max<std::int64_t>(0, parts + parts_per_cell / 2) / parts_per_cell;
+    const auto kept = static_cast<std::int32_t>(std::min<std::int64_t>(cell, last_cell));
+    const std::int64_t rest = parts - kept * parts_per_cell;
+    return {kept, std::max(1, saturate(to_ * duration / from_)), saturate(static_cast<double>(rest))};
+  }
+
  private:
   double from_;
   double to_;

@@ -37,4 +37,24 @@ std::int32_t MetricalDepth::compute(std::int32_t onset) const {
   return kNone;
 }
 
+std::int32_t exact_metrical_depth(std::int64_t onset, std::int64_t resolution) {
+  for (std::int32_t i = 0; i < 6; ++i) {
+    if (onset * (1 << i) % resolution == 0) return 2 * i;
+  }
+  for (std::int32_t i = 0; i < 6; ++i) {
+    if (onset * 3 * (1 << i) % (2 * resolution) == 0) return 2 * i + 1;
+  }
+  return MetricalDepth::kNone;
+}
+
+std::int32_t MedianDepth::value() const {
+  if (total_ == 0) return MetricalDepth::kNone;
+  const auto at = [this](std::int64_t index) {
+    std::int32_t depth = 0;
+    for (std::int64_t seen = counts_[0]; seen <= index; seen += counts_[static_cast<std::size_t>(depth)]) ++depth;
+    return depth;
+  };
+  return (at((total_ - 1) / 2) + at(total_ / 2)) / 2;
+}
+
 }  // namespace midigpt::vocab

@@ -40,4 +40,22 @@ class MetricalDepth {
   std::vector<std::uint8_t> depths_;  // of small onsets
 };
 
+// The same for any resolution, in whole numbers: triplets of a resolution that 3 does not divide count as triplets too.
+std::int32_t exact_metrical_depth(std::int64_t onset, std::int64_t resolution);
+
+// The median depth of notes added one by one.
+class MedianDepth {
+ public:
+  void add(std::int32_t depth) {
+    ++counts_[static_cast<std::size_t>(depth)];
+    ++total_;
+  }
+  // The mean of the two middle depths, rounded down; MetricalDepth::kNone without notes.
+  [[nodiscard]] std::int32_t value() const;
+
+ private:
+  std::array<std::int64_t, MetricalDepth::kNone + 1> counts_{};
+  std::int64_t total_ = 0;
+};
+
 }  // namespace midigpt::vocab

@@ -28,6 +28,8 @@ struct Settings {
   std::int32_t resolution = 480;
   std::int32_t decode_resolution = 480;
   bool emit_delta_tokens = false;
+  // Onsets go to the nearest position and deltas have a sign; else they go down, as the released models learnt it.
+  bool signed_deltas = false;
   bool supports_infill = false;
   bool supports_mask_bar_token = false;
   bool velocity_sticky = true;

@@ -12,7 +12,7 @@ import logging
 import re
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import fields_dict, frozen
 
@@ -42,6 +42,7 @@ CANONICAL_TYPE: Mapping[str, str] = MappingProxyType(
 _CONTROLS: Mapping[str, Mapping[str, Any]] = {row["name"]: row for row in _encoder.attribute_controls()}
 _TRACK_TYPES = ("melodic", "drum", "both")
 _MODES = ("min", "max")
+_SIGNED: Literal["signed"] = "signed"
 
 
 @frozen(kw_only=True)
@@ -72,7 +73,8 @@ class EncoderConfig:
     resolution: int = 480
     #: Ticks per quarter note of decoded scores.
     decode_resolution: int = 480
-    emit_delta_tokens: bool = False
+    #: ``"signed"``: onsets go to the nearest position, so that deltas have a sign and none is too large for its token.
+    emit_delta_tokens: bool | Literal["signed"] = False
     supports_infill: bool = False
     supports_mask_bar_token: bool = False
     #: Write a velocity only where it differs from the one before in its bar.
@@ -99,9 +101,9 @@ class EncoderConfig:
         reader = Reader(origin)
         known = reader.mapping(content, "", fields_dict(cls))
         values = {name: read(reader, known[name], name) for name, read in _FIELDS.items() if name in known}
-        # Microtiming that can be switched on has to be writable, whatever emit_delta_tokens says.
+        # Microtiming that can be switched on has to be writable, even where emit_delta_tokens is false.
         if values.get("switchable_microtiming"):
-            values["emit_delta_tokens"] = True
+            values["emit_delta_tokens"] = values.get("emit_delta_tokens") or True
         if reader.ignored:
             _log.warning("%s: left out keys that are unknown: %s", origin, ", ".join(reader.ignored))
         config = cls(**values)
@@ -138,6 +140,8 @@ class EncoderConfig:
             "num_genres": len(settings.pop("genre_groups")),
             "attribute_controls": [(c.name, c.level, c.track_type, c.mode) for c in self.attribute_controls],
             "density_edges": density_edges(),
+            "emit_delta_tokens": bool(self.emit_delta_tokens),
+            "signed_deltas": self.emit_delta_tokens == _SIGNED,
         }
         return _encoder.Codebook(settings)
 
@@ -182,6 +186,14 @@ def _pitch_range(reader: Reader, value: Any, path: str) -> tuple[int, ...]:
     if len(pitches) != 2:
         raise reader.error(path, "must be two pitches, the lowest and the highest.")
     return pitches
+
+
+def _deltas(reader: Reader, value: Any, path: str) -> bool | str:
+    if value == _SIGNED:
+        return _SIGNED
+    if not isinstance(value, bool):
+        raise reader.error(path, f"{value!r} is no way to write deltas. Write true, false or {_SIGNED!r}.")
+    return value
 
 
 def _time_signature(reader: Reader, value: Any, path: str) -> tuple[int, int]:
@@ -242,7 +254,7 @@ def _list_of(read: Callable[[Reader, Any, str], Any]) -> Callable[[Reader, Any, 
 _FIELDS: Mapping[str, Callable[[Reader, Any, str], Any]] = {
     "resolution": Reader.integer,
     "decode_resolution": Reader.integer,
-    "emit_delta_tokens": Reader.boolean,
+    "emit_delta_tokens": _deltas,
     "supports_infill": Reader.boolean,
     "supports_mask_bar_token": Reader.boolean,
     "velocity_sticky": Reader.boolean,

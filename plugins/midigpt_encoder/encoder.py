@@ -61,7 +61,7 @@ class MidigptEncoder(Encoder):
             "genre": bool(self.config.genre_groups) and "Genre" in types,
             "use_velocity": self.config.switchable_velocity and "UseVelocity" in types,
             "use_microtiming": self.config.switchable_microtiming and "UseMicrotiming" in types,
-            "nomml": "nomml" in self.vocabulary.attributes,
+            "nomml": not {"nomml", "nomml_fine"}.isdisjoint(self.vocabulary.attributes),
         }
         return frozenset(name for name, present in capabilities.items() if present)
 

@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from midigpt_encoder.data_files import load_preset
+from midigpt_encoder.factory import EncoderOptions
+from midigpt_encoder.factory import build as build_encoder
+from midigpt_gpt2.factory import build as build_model
+from midigpt_gpt2.options import Gpt2Options
 
+from midigpt_core.checkpoint import save_bundle
 from midigpt_core.cli.main import main
+from midigpt_core.contracts import ArchitectureContext, Bundle, EncoderContext
 from midigpt_core.score import Score
 
 if TYPE_CHECKING:
@@ -86,12 +93,30 @@ def test_infill_cells_count_within_the_file(printed: Callable[..., str]) -> None
     assert lines[-1].split() == ["FillInStart(0)", *music, "FillInEnd(0)"]
 
 
-@pytest.mark.parametrize("preset", ["yellow", "prism", "expressive", "ghost"])
+@pytest.fixture
+def corrected(tmp_path: Path) -> Path:
+    """The preset expressive with every corrected control instead of the public one."""
+    config = load_preset("expressive") | {"emit_delta_tokens": "signed"}
+    del config["token_domains"]
+    names = ("silence_proportion_corrected", "pitch_class_count", "nomml_fine")
+    config["attribute_controls"] = [{"name": "key_signature"}, *({"name": name} for name in names)]
+    path = tmp_path / "corrected.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.mark.parametrize("preset", ["yellow", "prism", "expressive", "ghost", "corrected"])
 @pytest.mark.parametrize("options", ["--json", "", "--infill 0:9,1:10 --json", "--infill 0:9,1:10"])
 def test_there_and_back_and_there_again(
-    preset: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Callable[..., str]
+    preset: str,
+    options: str,
+    *,
+    corrected: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    printed: Callable[..., str],
 ) -> None:
-    encoder = ["--encoder-config", preset]
+    encoder = ["--encoder-config", str(corrected) if preset == "corrected" else preset]
     middle = tmp_path / "middle.mid"
     first = printed("encode", MOZART, "--bars", "8-11", *encoder, *options.split())
     _feed(monkeypatch, first.encode())
@@ -103,6 +128,31 @@ def test_there_and_back_and_there_again(
     tokens.write_text(printed("encode", str(middle), *encoder, "--json", "--bars", "0-3"))
     printed("decode", str(tokens), "--output", str(again), *encoder)
     assert _music(Score.from_midi(again)) == _music(Score.from_midi(middle))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_bundles_carry_corrected_controls(
+    suffix: str, corrected: Path, tmp_path: Path, printed: Callable[..., str]
+) -> None:
+    encoder = build_encoder(EncoderOptions(config=str(corrected)), EncoderContext())
+    context = ArchitectureContext(vocab_size=encoder.vocab_size, max_seq_len=32)
+    model = build_model(Gpt2Options(n_embd=8, n_layer=1, n_head=1), context)
+    bundle = Bundle(
+        architecture="gpt2",
+        architecture_config=model.architecture_config(),
+        encoder="midigpt",
+        encoder_config=encoder.to_config(),
+        provenance={},
+        state_dict=model.state_dict(),
+    )
+    path = save_bundle(bundle, tmp_path / f"model{suffix}")
+    groove = str(MIDI / "groove_funk_92.mid")
+    from_file = printed("encode", groove, "--bars", "8-11", "--encoder-config", str(corrected))
+    assert printed("encode", groove, "--bars", "8-11", "--checkpoint", str(path)) == from_file
+    # A drum performance: played off every grid, early as often as late.
+    names = {name.partition("(")[0] for name in from_file.split()}
+    assert {"RestPercentage", "TrackLevelNomml", "DeltaDirection", "Delta"} <= names
+    assert "PitchClassCount(" in printed("encode", BACH, "--bars", "8-11", "--checkpoint", str(path))
 
 
 def test_ids_and_names_may_be_mixed(tmp_path: Path, printed: Callable[..., str]) -> None:
