@@ -25,7 +25,7 @@ def _check_name(_record: object, attribute: Attribute[str], value: object) -> No
 
 
 def _check_target(_record: object, attribute: Attribute[str], value: object) -> None:
-    if value is None and attribute.name == "options":
+    if value is None and attribute.name in ("options", "headers"):
         return
     if not isinstance(value, str) or not _TARGET.fullmatch(value):
         raise ValueError(f"{attribute.name} {value!r} must be an import string like 'package.module:name'")
@@ -94,6 +94,9 @@ class CheckpointFormatSpec(ComponentSpec):
 
     kind: ClassVar[str] = "checkpoint format"
 
+    #: ``"package.module:factory"`` of a :class:`midigpt_core.contracts.HeaderReader` that imports no torch; None:
+    #: ``target`` reads headers too.
+    headers: str | None = field(default=None, validator=_check_target)
     #: File name endings, with the dot.
     suffixes: tuple[str, ...] = ()
     #: Whether a bundle of this format is a directory.

@@ -281,14 +281,19 @@ class Bundle(BundleHeader):
 
 
 @runtime_checkable
-class CheckpointFormat(Protocol):
-    """Reads and writes bundles. Treats every file as hostile: limits first, typed errors, nothing executed."""
+class HeaderReader(Protocol):
+    """Recognises a format and reads its headers. Treats every file as hostile."""
 
     def matches(self, path: Path) -> bool:
         """Whether ``path`` looks like this format (name and magic bytes only)."""
 
     def read_header(self, path: Path) -> BundleHeader:
         """The header, no tensor loaded. Raises :class:`midigpt_core.errors.CheckpointError`."""
+
+
+@runtime_checkable
+class CheckpointFormat(HeaderReader, Protocol):
+    """Reads and writes bundles. Treats every file as hostile: limits first, typed errors, nothing executed."""
 
     def save(self, bundle: Bundle, path: Path) -> None:
         """Write atomically (:mod:`midigpt_core.files`)."""

@@ -1,7 +1,8 @@
 """Bundles: weights and encoder in one file, what inference and fine-tuning need.
 
-``bundles`` reads and writes them through the checkpoint formats that plugins provide, ``assemble`` builds the model and
-the encoder that a bundle describes, ``report`` says what is in one, ``provenance`` records who made it.
+``bundles`` reads and writes them through the checkpoint formats that plugins provide, ``headers`` reads what they are
+without torch, ``assemble`` finds the components that a bundle names, ``models`` builds its model, ``report`` says what
+is in one, ``provenance`` records who made it.
 ``gpt2_layout`` (the tensors of a GPT-2), ``torch_archive`` and ``pickle_data`` (``torch.save`` files as data) and
 ``plain`` (values from files) serve the formats.
 """
@@ -12,8 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midigpt_core.checkpoint.assemble import architecture_ref, build_encoder, build_model, encoder_ref
-    from midigpt_core.checkpoint.bundles import convert, load_checkpoint, read_header, save_bundle
+    from midigpt_core.checkpoint.assemble import architecture_ref, build_encoder, encoder_ref
+    from midigpt_core.checkpoint.bundles import convert, load_checkpoint, save_bundle
+    from midigpt_core.checkpoint.headers import read_header
+    from midigpt_core.checkpoint.models import build_model
     from midigpt_core.contracts import Bundle, BundleHeader
 
 __all__ = [
@@ -39,14 +42,14 @@ _HOMES = {
     "BundleReport": "midigpt_core.checkpoint.report",
     "architecture_ref": "midigpt_core.checkpoint.assemble",
     "build_encoder": "midigpt_core.checkpoint.assemble",
-    "build_model": "midigpt_core.checkpoint.assemble",
+    "build_model": "midigpt_core.checkpoint.models",
     "convert": "midigpt_core.checkpoint.bundles",
     "differences": "midigpt_core.checkpoint.report",
     "encoder_ref": "midigpt_core.checkpoint.assemble",
     "inspect": "midigpt_core.checkpoint.report",
     "load_checkpoint": "midigpt_core.checkpoint.bundles",
     "printable": "midigpt_core.checkpoint.provenance",
-    "read_header": "midigpt_core.checkpoint.bundles",
+    "read_header": "midigpt_core.checkpoint.headers",
     "save_bundle": "midigpt_core.checkpoint.bundles",
 }
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import attrs
-import torch
 
-from midigpt_core.contracts import ArchitectureContext, Bundle, BundleHeader, EncoderContext
+from midigpt_core.checkpoint.provenance import printable
+from midigpt_core.contracts import Bundle, BundleHeader, EncoderContext
 from midigpt_core.errors import CheckpointError, ConfigError, PluginError
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.plugins.targets import import_target
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import Encoder
@@ -32,7 +32,7 @@ def encoder_ref(header: BundleHeader) -> ComponentRef:
     Its stored values are the component's options; an options class with a field ``config`` takes them whole in that
     field, so the bundled encoder's ``encoder_config`` stays the JSON object that other programs know.
     """
-    ref = _ref("encoder", header.encoder, {})
+    ref = _ref(header, "encoder", header.encoder, {})
     stored = dict(header.encoder_config)
     whole = ref.options_class is not None and "config" in attrs.fields_dict(
         import_target(ref.options_class, ref.import_paths)
@@ -45,33 +45,12 @@ def architecture_ref(header: BundleHeader) -> ComponentRef:
     options = {
         key: value for key, value in header.architecture_config.items() if key not in ("vocab_size", "n_positions")
     }
-    return _ref("architecture", header.architecture, options)
+    return _ref(header, "architecture", header.architecture, options)
 
 
 def build_encoder(header: BundleHeader) -> Encoder:
     """The encoder of a bundle. Raises :class:`midigpt_core.errors.MidigptError` for a name or value it cannot use."""
     return cast("Encoder", build(encoder_ref(header), EncoderContext()))
-
-
-def build_model(header: BundleHeader, *, device: torch.device | str = "cpu") -> nn.Module:
-    """The model of a bundle, in evaluation mode on ``device``.
-
-    The weights of a :class:`midigpt_core.contracts.Bundle` are loaded strictly: same names, same shapes. A header alone
-    gives fresh weights. torch's generator is left as it was.
-    """
-    context = ArchitectureContext(
-        vocab_size=_positive(header, "vocab_size"), max_seq_len=_positive(header, "n_positions")
-    )
-    ref = architecture_ref(header)
-    with torch.random.fork_rng(devices=[]):
-        model = cast("nn.Module", build(ref, context))
-    if isinstance(header, Bundle):
-        _check_state(model.state_dict(), header.state_dict, ref)
-        dtypes = {tensor.dtype for tensor in header.state_dict.values() if tensor.is_floating_point()}
-        if len(dtypes) == 1:
-            model.to(dtypes.pop())
-        model.load_state_dict(dict(header.state_dict), strict=True)
-    return model.to(device).eval()
 
 
 def with_weights(header: BundleHeader, state_dict: Mapping[str, Tensor]) -> Bundle:
@@ -96,28 +75,18 @@ def check_encoder(header: BundleHeader, path: Path) -> None:
         )
 
 
-def _ref(kind: str, name: str, options: Mapping[str, Any]) -> ComponentRef:
-    return current_registry().find(kind, name).ref(options)
+def _ref(header: BundleHeader, kind: str, name: str, options: Mapping[str, Any]) -> ComponentRef:
+    try:
+        return current_registry().find(kind, name).ref(options)
+    except PluginError as error:
+        raise PluginError(f"{error}{_origin(header.provenance, kind)}") from error
 
 
-def _positive(header: BundleHeader, field: str) -> int:
-    value = header.architecture_config.get(field)
-    if type(value) is not int or value < 1:
-        raise CheckpointError(
-            f"config.{field} is {value!r}, expected a whole number of at least 1. Choose another bundle."
-        )
-    return value
-
-
-def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], ref: ComponentRef) -> None:
-    for name, tensor in expected.items():
-        if name not in found:
-            raise CheckpointError(f"the bundle has no tensor {name!r}, which {ref} needs. Choose another bundle.")
-        if tensor.shape != found[name].shape:
-            raise CheckpointError(
-                f"tensor {name!r} has shape {tuple(found[name].shape)} in the bundle and {tuple(tensor.shape)} in "
-                f"{ref}. Choose another bundle."
-            )
-    foreign = next((name for name in found if name not in expected), None)
-    if foreign is not None:
-        raise CheckpointError(f"the bundle has a tensor {foreign!r}, which {ref} does not have. Choose another bundle.")
+def _origin(provenance: Mapping[str, Any], kind: str) -> str:
+    """Where the bundle says that a missing component came from, for the message alone: nothing is fetched."""
+    components = provenance.get("components")
+    made_of = components.get(kind) if isinstance(components, dict) else None
+    if not isinstance(made_of, dict) or not made_of.get("distribution"):
+        return ""
+    origin = printable(f"{made_of['distribution']} {made_of.get('version', '')}".rstrip(), 80)
+    return f" The bundle was made with that of {origin!r}; install it if you trust it."

@@ -1,29 +1,23 @@
-"""Reading and writing bundles, whatever their format.
-
-A format is chosen by the path: its suffix or, for a folder or an unusual name, by what the format itself recognises.
-Formats are components; this module knows none of them.
-"""
+"""Reading and writing bundles, whatever their format."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from midigpt_core.checkpoint.assemble import check_encoder
-from midigpt_core.contracts import Bundle, BundleHeader, CheckpointFormat, FormatContext
+import attrs
+
+from midigpt_core.checkpoint.assemble import architecture_ref, check_encoder, encoder_ref
+from midigpt_core.checkpoint.headers import KIND, find_format, formats, os_errors_explained, spec_of
+from midigpt_core.checkpoint.provenance import imported_provenance
+from midigpt_core.contracts import Bundle, CheckpointFormat, FormatContext
 from midigpt_core.errors import CheckpointError
 from midigpt_core.plugins import Provided, build, current_registry
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     import torch
-
-    from midigpt_core.components import CheckpointFormatSpec
-
-KIND = "checkpoint format"
 
 
 def load_checkpoint(
@@ -40,31 +34,21 @@ def load_checkpoint(
     and the model's differ, and :class:`midigpt_core.errors.PluginError` for a component that is not installed.
     """
     source = Path(path)
-    with _os_errors_explained(source):
-        bundle = _format_of(source, allow_unsafe=allow_unsafe)[1].load(source, device, dtype)
+    with os_errors_explained(source):
+        built = _built(find_format(source, allow_unsafe=allow_unsafe), allow_unsafe=allow_unsafe)
+        bundle = built.load(source, device, dtype)
     check_encoder(bundle, source)
     return bundle
-
-
-def read_header(path: str | os.PathLike[str]) -> BundleHeader:
-    """What the bundle at ``path`` is, without loading a tensor or building a component."""
-    source = Path(path)
-    with _os_errors_explained(source):
-        return _format_of(source)[1].read_header(source)
 
 
 def save_bundle(bundle: Bundle, path: str | os.PathLike[str], format_name: str | None = None) -> Path:
     """Write ``bundle`` to ``path``, atomically, in the format that is named or that the suffix means; returns the path.
 
-    Raises :class:`midigpt_core.errors.CheckpointError` if no format that can write fits.
+    A bundle without provenance, of another program, is given one that says so. Raises
+    :class:`midigpt_core.errors.CheckpointError` if no format that can write fits.
     """
     target = Path(path)
-    provided = _writer(target) if format_name is None else current_registry().find(KIND, format_name)
-    if not _spec(provided).can_save:
-        raise CheckpointError(
-            f"{target}: the format {provided.spec.name!r} can only be read. Use one of: {', '.join(_writable())}."
-        )
-    _built(provided).save(bundle, target)
+    _built(_writer(target, format_name)).save(_with_provenance(bundle), target)
     return target
 
 
@@ -80,66 +64,49 @@ def convert(
 
     Weights, encoder and provenance stay as they are, bit for bit unless ``dtype`` asks for another precision.
     """
+    check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
     return save_bundle(load_checkpoint(source, dtype=dtype, allow_unsafe=allow_unsafe), target, format_name)
 
 
-def format_name_of(path: str | os.PathLike[str]) -> str:
-    """The name of the format of an existing bundle."""
-    source = Path(path)
-    with _os_errors_explained(source):
-        return _format_of(source)[0].spec.name
+def check_conversion(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    format_name: str | None = None,
+    allow_unsafe: bool = False,
+) -> None:
+    """Raise what :func:`convert` would raise and is known before torch is: no bundle there, no format to write."""
+    _writer(Path(target), format_name)
+    with os_errors_explained(Path(source)):
+        find_format(Path(source), allow_unsafe=allow_unsafe)
 
 
-@contextmanager
-def _os_errors_explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
+def _with_provenance(bundle: Bundle) -> Bundle:
+    if "midigpt_core" in bundle.provenance:
+        return bundle
+    components = (architecture_ref(bundle), encoder_ref(bundle))
+    return attrs.evolve(bundle, provenance={**imported_provenance(components), **bundle.provenance})
 
 
-def _writer(path: Path) -> Provided:
-    """The format for a new bundle: that of the suffix; a name without one is a folder."""
-    for provided in _formats():
-        spec = _spec(provided)
+def _writer(path: Path, format_name: str | None) -> Provided:
+    """The format for a new bundle: the one named, else that of the suffix; a name without one is a folder."""
+    provided = _by_suffix(path) if format_name is None else current_registry().find(KIND, format_name)
+    if not spec_of(provided).can_save:
+        writable = ", ".join(item.spec.name for item in formats() if spec_of(item).can_save)
+        raise CheckpointError(f"{path}: the format {provided.spec.name!r} can only be read. Use one of: {writable}.")
+    return provided
+
+
+def _by_suffix(path: Path) -> Provided:
+    for provided in formats():
+        spec = spec_of(provided)
         if path.suffix in spec.suffixes or (not path.suffix and spec.is_dir and spec.can_save):
             return provided
-    suffixes = [suffix for provided in _formats() for suffix in _spec(provided).suffixes]
+    suffixes = [suffix for provided in formats() for suffix in spec_of(provided).suffixes]
     raise CheckpointError(
         f"{path}: no format is known for the suffix {path.suffix!r}. Use a name that ends in one of: "
-        f"{', '.join(suffixes)}."
+        f"{', '.join(suffixes)}; without a suffix it becomes a folder."
     )
-
-
-def _writable() -> list[str]:
-    return [provided.spec.name for provided in _formats() if _spec(provided).can_save]
-
-
-def _format_of(path: Path, *, allow_unsafe: bool = False) -> tuple[Provided, CheckpointFormat]:
-    """The format of an existing bundle: of those that recognise the path, one that owns the suffix comes first."""
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such file or folder. Check the path.")
-    candidates = [
-        provided
-        for provided in _formats()
-        if _spec(provided).is_dir == path.is_dir() and (allow_unsafe or not _spec(provided).unsafe)
-    ]
-    candidates.sort(key=lambda provided: path.suffix not in _spec(provided).suffixes)
-    for provided in candidates:
-        built = _built(provided, allow_unsafe=allow_unsafe)
-        if built.matches(path):
-            return provided, built
-    names = ", ".join(provided.spec.name for provided in candidates) or "none"
-    what = "folder" if path.is_dir() else "file"
-    raise CheckpointError(f"{path}: not a bundle of any format for a {what} (tried: {names}). Check the path.")
-
-
-def _formats() -> tuple[Provided, ...]:
-    return current_registry().provided(KIND)
-
-
-def _spec(provided: Provided) -> CheckpointFormatSpec:
-    return cast("CheckpointFormatSpec", provided.spec)
 
 
 def _built(provided: Provided, *, allow_unsafe: bool = False) -> CheckpointFormat:

@@ -31,7 +31,22 @@ def provenance(
     measured. Of each component its plugin, distribution and version are kept, and a hash of its options
     (:func:`options_hash`), which tells runs apart without carrying paths of the machine along.
     """
-    record: dict[str, Any] = {
+    record = {**_made_with(components), "corpus": corpus, "steps": steps}
+    if metrics:
+        # Infinity and NaN are not JSON.
+        record["metrics"] = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    if seed is not None:
+        record["seed"] = seed
+    return record
+
+
+def imported_provenance(components: Iterable[ComponentRef]) -> dict[str, Any]:
+    """What a bundle records that another program trained: which versions read it; the corpus is not known."""
+    return {**_made_with(components), "corpus": "", "imported": True}
+
+
+def _made_with(components: Iterable[ComponentRef]) -> dict[str, Any]:
+    return {
         "midigpt_core": __version__,
         "api": API_VERSION,
         "python": platform.python_version(),
@@ -46,15 +61,7 @@ def provenance(
             }
             for ref in components
         },
-        "corpus": corpus,
-        "steps": steps,
     }
-    if metrics:
-        # Infinity and NaN are not JSON.
-        record["metrics"] = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-    if seed is not None:
-        record["seed"] = seed
-    return record
 
 
 def options_hash(options: Mapping[str, Any]) -> str:

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
-from midigpt_core.checkpoint.bundles import format_name_of, read_header
+from midigpt_core.checkpoint.encoder_hash import encoder_sha256
 from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
+from midigpt_core.checkpoint.headers import format_name_of, read_header, size_on_disk
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
+
+
+#: Of the file, not of the bundle, or told by other fields.
+_NOT_COMPARED = ("path", "bytes", "format", "parameters", "vocab_size", "encoder_sha256")
 
 
 @frozen(kw_only=True)
@@ -26,7 +31,11 @@ class BundleReport:
     architecture_config: Mapping[str, Any]
     #: None where the architecture's layout is not known here.
     parameters: int | None
+    #: Rows of the token embedding; None where the architecture's configuration does not say.
+    vocab_size: int | None
     encoder: str
+    #: Of the encoder's configuration (:func:`midigpt_core.checkpoint.encoder_hash.encoder_sha256`).
+    encoder_sha256: str
     encoder_config: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
@@ -42,15 +51,16 @@ def inspect(path: str | os.PathLike[str]) -> BundleReport:
     parameters = None
     if header.architecture == "gpt2":
         parameters = parameter_count(Gpt2Size.from_config(header.architecture_config, source))
-    files = [item for item in source.iterdir() if item.is_file()] if source.is_dir() else [source]
     return BundleReport(
         path=str(source),
-        bytes=sum(item.stat().st_size for item in files),
+        bytes=size_on_disk(source),
         format=format_name_of(source),
         architecture=header.architecture,
         architecture_config=header.architecture_config,
         parameters=parameters,
+        vocab_size=header.architecture_config.get("vocab_size"),
         encoder=header.encoder,
+        encoder_sha256=encoder_sha256(header.encoder_config),
         encoder_config=header.encoder_config,
         provenance=header.provenance,
     )
@@ -62,7 +72,7 @@ def differences(first: BundleReport, second: BundleReport) -> list[tuple[str, An
     Where a bundle lies and in which format is no difference; a field that one side lacks is None there.
     """
     sides = [
-        {key: value for key, value in report.to_dict().items() if key not in ("path", "bytes", "format")}
+        {key: value for key, value in report.to_dict().items() if key not in _NOT_COMPARED}
         for report in (first, second)
     ]
     return list(_differences("", *sides))

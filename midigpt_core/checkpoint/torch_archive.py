@@ -3,8 +3,8 @@
 Both hold ``data.pkl``, a pickle that describes a value and refers to storages ``data/0``, ``data/1``, … . Neither
 ``torch.load`` nor ``torch.jit.load`` takes part: the description is interpreted
 (:mod:`midigpt_core.checkpoint.pickle_data`), every storage and tensor is checked against the bytes that the file has,
-and tensors are then read straight from it. So the header of a bundle costs no tensor, and one reader alone decides what
-a file says.
+and tensors are then read straight from it (:mod:`midigpt_core.checkpoint.archive_tensors`). So the header of a bundle
+costs neither a tensor nor torch, and one reader alone decides what a file says.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from attrs import frozen
 
 from midigpt_core.checkpoint.pickle_data import MAX_PICKLE_BYTES, Global, Instance, RefusedPickleError, read
@@ -26,19 +25,18 @@ if TYPE_CHECKING:
     from io import BufferedIOBase
     from pathlib import Path
 
-    from torch import Tensor
-
+#: Classes of storages: the dtype's name in torch, and the bytes of one number.
 _STORAGES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
+    "DoubleStorage": ("float64", 8),
+    "FloatStorage": ("float32", 4),
+    "HalfStorage": ("float16", 2),
+    "BFloat16Storage": ("bfloat16", 2),
+    "LongStorage": ("int64", 8),
+    "IntStorage": ("int32", 4),
+    "ShortStorage": ("int16", 2),
+    "CharStorage": ("int8", 1),
+    "ByteStorage": ("uint8", 1),
+    "BoolStorage": ("bool", 1),
 }
 #: TorchScript marks typed lists by a call.
 _JIT_LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
@@ -58,7 +56,8 @@ class StoredStorage:
     """A run of ``numel`` numbers in the file."""
 
     key: str
-    dtype: torch.dtype
+    #: The dtype's name in torch.
+    dtype: str
     numel: int
 
 
@@ -72,7 +71,7 @@ class StoredTensor:
     stride: tuple[int, ...]
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> str:
         return self.storage.dtype
 
 
@@ -85,7 +84,6 @@ class TorchArchive:
         entries = archive.infolist()
         self._root = entries[0].filename.partition("/")[0] + "/" if entries else ""
         self._sizes = self._checked_sizes(entries)
-        self._loaded: dict[StoredStorage, Tensor] = {}
 
     @property
     def is_torchscript(self) -> bool:
@@ -109,14 +107,14 @@ class TorchArchive:
             raise self._refused(f"its program is longer than {_MAX_PROGRAM_BYTES} bytes")
         return "\n".join(self._record(name, _MAX_PROGRAM_BYTES).decode(errors="replace") for name in names)
 
-    def tensor(self, stored: StoredTensor) -> Tensor:
-        """The tensor on the CPU; tensors of one storage share memory, as they did when they were saved."""
-        storage = stored.storage
-        if storage not in self._loaded:
-            content = torch.empty(storage.numel, dtype=storage.dtype)
-            self._read_into(f"data/{storage.key}", content)
-            self._loaded[storage] = content
-        return torch.as_strided(self._loaded[storage], stored.shape, stored.stride, stored.offset)
+    def read_storage(self, storage: StoredStorage, target: memoryview) -> None:
+        """Fill ``target``, as long as the storage in bytes; raises :class:`midigpt_core.errors.CheckpointError`."""
+        name = f"data/{storage.key}"
+        if not target.nbytes:
+            return
+        with self._damage_explained(), self._archive.open(self._root + name) as stream:
+            if cast("BufferedIOBase", stream).readinto(target) != target.nbytes:
+                raise self._refused(f"its entry {name!r} is cut short")
 
     def _checked_sizes(self, entries: list[zipfile.ZipInfo]) -> dict[str, int]:
         """Bytes of each entry by its name within the archive's root folder."""
@@ -143,14 +141,6 @@ class TorchArchive:
             raise self._refused(f"its entry {name!r} is longer than {limit} bytes")
         return content
 
-    def _read_into(self, name: str, target: Tensor) -> None:
-        if not target.numel():
-            return
-        with self._damage_explained(), self._archive.open(self._root + name) as stream:
-            view = target.view(torch.uint8).numpy().data
-            if cast("BufferedIOBase", stream).readinto(view) != view.nbytes:
-                raise self._refused(f"its entry {name!r} is cut short")
-
     @contextmanager
     def _damage_explained(self) -> Iterator[None]:
         try:
@@ -164,11 +154,12 @@ class TorchArchive:
     def _storage(self, identity: object) -> StoredStorage:
         match identity:
             case ("storage", Global(module="torch", name=kind), str(key), str(), int(numel)) if kind in _STORAGES:
-                storage = StoredStorage(key, _STORAGES[kind], numel)
+                dtype, itemsize = _STORAGES[kind]
+                storage = StoredStorage(key, dtype, numel)
             case _:
                 raise RefusedPickleError("it refers to a storage that torch.save does not write")
         size = self._sizes.get(f"data/{key}")
-        if size is None or numel < 0 or numel * storage.dtype.itemsize != size:
+        if size is None or numel < 0 or numel * itemsize != size:
             raise RefusedPickleError(f"storage {key[:40]!r} should have {numel} numbers, the file has {size} bytes")
         return storage
 

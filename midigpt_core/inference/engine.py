@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from midigpt_core.checkpoint.assemble import build_encoder, build_model
-from midigpt_core.checkpoint.bundles import load_checkpoint
+from midigpt_core.checkpoint import build_encoder, build_model, load_checkpoint
 from midigpt_core.errors import EncodingError
 
 if TYPE_CHECKING:

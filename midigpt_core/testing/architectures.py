@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy
 
-from midigpt_core.checkpoint.assemble import build_model
+from midigpt_core.checkpoint import build_model
 from midigpt_core.contracts import ArchitectureContext, Bundle
 from midigpt_core.testing.general import process_registry
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midigpt_core.checkpoint.assemble import build_encoder
+from midigpt_core.checkpoint import build_encoder
 from midigpt_core.contracts import BundleHeader, Encoder, EncoderContext
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import TokenRole, TokenStatus

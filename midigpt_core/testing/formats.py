@@ -6,11 +6,20 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 
-from midigpt_core.contracts import ArchitectureContext, Bundle, CheckpointFormat, EncoderContext, FormatContext
+from midigpt_core.contracts import (
+    ArchitectureContext,
+    Bundle,
+    CheckpointFormat,
+    EncoderContext,
+    FormatContext,
+    HeaderReader,
+)
 from midigpt_core.errors import CheckpointError
 from midigpt_core.plugins.building import build
+from midigpt_core.testing.general import imported_by
 
 if TYPE_CHECKING:
     from midigpt_core.testing.general import Subject
@@ -42,6 +51,24 @@ def check_the_header_alone_is_the_same(subject: Subject) -> None:
         path = _path(subject, folder)
         _build(subject).save(bundle, path)
         _assert_same_header(bundle, _build(subject).read_header(path))
+
+
+def check_its_header_reader_agrees_and_needs_no_torch(subject: Subject) -> None:
+    """Where the record names a header reader of its own (``headers``)."""
+    target = getattr(subject.spec, "headers", None)
+    if target is None:
+        return
+    loaded = imported_by(target.partition(":")[0], ("torch",), subject.ref.import_paths)
+    assert not loaded, f"{target} imports torch; import it in the format's own module instead"
+    if not _can_save(subject):
+        return
+    bundle = _bundle(subject)
+    with tempfile.TemporaryDirectory() as folder:
+        path = _path(subject, folder)
+        _build(subject).save(bundle, path)
+        reader: HeaderReader = build(attrs.evolve(subject.ref, target=target), FormatContext())
+        assert reader.matches(path), "the header reader does not recognise what the format wrote"
+        _assert_same_header(bundle, reader.read_header(path))
 
 
 def check_a_damaged_file_is_refused(subject: Subject) -> None:

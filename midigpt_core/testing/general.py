@@ -77,10 +77,15 @@ def process_registry(registry: Registry) -> Iterator[None]:
 
 
 def plugin_imports_nothing_heavy(entry: PluginEntry) -> None:
-    folders = json.dumps([entry.folder] if entry.folder else [])
-    done = _python(_IMPORT, entry.module, folders, json.dumps(HEAVY))
-    loaded = json.loads(done.stdout.splitlines()[-1])
+    loaded = imported_by(entry.module, HEAVY, [entry.folder] if entry.folder else [])
     assert not loaded, f"{entry.module} imports {', '.join(loaded)}; import them in the component's own module instead"
+
+
+def imported_by(module: str, names: Sequence[str], import_paths: Sequence[str]) -> list[str]:
+    """Which of ``names`` a fresh process has loaded once it has imported ``module``."""
+    done = _python(_IMPORT, module, json.dumps(list(import_paths)), json.dumps(list(names)))
+    loaded: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return loaded
 
 
 def plugin_states_its_api(entry: PluginEntry) -> None:

@@ -1,7 +1,7 @@
 """The fields that both formats share, from a file into a header and back.
 
-``arch``, ``config`` and ``encoder_config`` are what midigpt 0.4.2 knows. What it does not (the encoder's component name
-and the provenance) stands under one more key, which it ignores.
+``arch``, ``config`` and ``encoder_config`` are what midigpt 0.4.2 knows. What it does not (the encoder's component
+name, its fingerprints and the provenance) stands under one more key, which it ignores.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+from midigpt_core.checkpoint.encoder_hash import check_fingerprints, fingerprints
 from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, Gpt2Size, check_tensors, is_old_buffer
 from midigpt_core.checkpoint.plain import parse_json, plain_mapping
 from midigpt_core.contracts import BundleHeader
@@ -46,24 +47,27 @@ def header_of(path: Path, *, arch: object, config: object, encoder_config: objec
         encoder_config = parse_json(path, "encoder_config", encoder_config)
     if encoder_config is None:
         raise CheckpointError(f"{path}: there is no encoder_config, so nothing can be tokenised for it. {_NEXT}")
+    encoder_config = plain_mapping(path, "encoder_config", encoder_config)
     extra = {} if ours is None else plain_mapping(path, OURS, ours)
+    check_fingerprints(path, encoder_config, extra)
     return BundleHeader(
         architecture=architecture,
         architecture_config=architecture_config,
         encoder=_component_name(path, f"{OURS}.encoder", extra.get("encoder", _ENCODER)),
-        encoder_config=plain_mapping(path, "encoder_config", encoder_config),
+        encoder_config=encoder_config,
         provenance=plain_mapping(path, f"{OURS}.provenance", extra.get("provenance", {})),
     )
 
 
 def fields_of(bundle: Bundle, path: Path) -> dict[str, dict[str, Any]]:
     """``config``, ``encoder_config`` and :data:`OURS` of a bundle, as plain copies."""
-    written = {
-        "config": dict(bundle.architecture_config),
-        "encoder_config": dict(bundle.encoder_config),
-        OURS: {"encoder": bundle.encoder, "provenance": dict(bundle.provenance)},
+    encoder_config = plain_mapping(path, "encoder_config", dict(bundle.encoder_config))
+    ours = {"encoder": bundle.encoder, **fingerprints(encoder_config), "provenance": dict(bundle.provenance)}
+    return {
+        "config": plain_mapping(path, "config", dict(bundle.architecture_config)),
+        "encoder_config": encoder_config,
+        OURS: plain_mapping(path, OURS, ours),
     }
-    return {key: plain_mapping(path, key, value) for key, value in written.items()}
 
 
 def check_shapes(path: Path, header: BundleHeader, found: Mapping[str, tuple[int, ...]]) -> None:

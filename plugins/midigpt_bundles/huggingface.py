@@ -11,9 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from midigpt_bundles import fields, model_card
-from midigpt_bundles.safetensors import compact, read_entries, read_tensor, write
+from midigpt_bundles.huggingface_header import CONFIG, ENCODER, FIXED, SIZES, WEIGHTS, HuggingFaceHeaders, described
+from midigpt_bundles.safetensors import compact, read_tensor, write
+from midigpt_bundles.safetensors_header import read_entries
 from midigpt_core.checkpoint.assemble import with_weights
-from midigpt_core.checkpoint.plain import parse_json, plain_mapping
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import atomic_folder, write_text
 
@@ -23,26 +24,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from midigpt_bundles.safetensors import Entry
-    from midigpt_core.contracts import Bundle, BundleHeader, FormatContext
+    from midigpt_core.contracts import Bundle, FormatContext
 
-_CONFIG = "config.json"
-_ENCODER = "encoder.json"
-_WEIGHTS = "model.safetensors"
-_MAX_JSON_BYTES = 4 << 20
-_SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
-
-#: What a GPT-2 of midigpt is, in the words of transformers' configuration.
-_FIXED: Mapping[str, Any] = {
-    "model_type": "gpt2",
-    "activation_function": "gelu_new",
-    "layer_norm_epsilon": 1e-5,
-    "n_inner": None,
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "add_cross_attention": False,
-}
-#: What it also is, but may differ in a file: dropout is for training, a tied head is untied on reading.
+#: What a GPT-2 of midigpt also is, but may differ in a file: dropout is for training, a tied head is untied on reading.
 _WRITTEN: Mapping[str, Any] = {
     "architectures": ["GPT2LMHeadModel"],
     "attn_pdrop": 0.0,
@@ -58,21 +42,14 @@ _WRITTEN: Mapping[str, Any] = {
 _GENERATION: Mapping[str, Any] = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": None, "do_sample": True}
 
 
-class HuggingFaceFolder:
+class HuggingFaceFolder(HuggingFaceHeaders):
     """Satisfies :class:`midigpt_core.contracts.CheckpointFormat`."""
 
-    def matches(self, path: Path) -> bool:
-        return (path / _CONFIG).is_file() and (path / _WEIGHTS).is_file()
-
-    def read_header(self, path: Path) -> BundleHeader:
-        with (path / _WEIGHTS).open("rb") as stream:
-            return _header(path, *read_entries(path / _WEIGHTS, stream))
-
     def load(self, path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Bundle:
-        weights = path / _WEIGHTS
+        weights = path / WEIGHTS
         with weights.open("rb") as stream:
             metadata, entries = read_entries(weights, stream)
-            header = _header(path, metadata, entries)
+            header = described(path, metadata, entries)
             state = fields.state_dict(
                 weights,
                 header,
@@ -90,49 +67,17 @@ class HuggingFaceFolder:
                 "Save as .pt or .safetensors."
             )
         written = fields.fields_of(bundle, path)
-        config = {**_FIXED, **_WRITTEN, **{name: bundle.architecture_config[name] for name in _SIZES}}
+        config = {**FIXED, **_WRITTEN, **{name: bundle.architecture_config[name] for name in SIZES}}
         with atomic_folder(path) as folder:
-            write(bundle.state_dict, {"format": "pt", fields.OURS: compact(written[fields.OURS])}, folder / _WEIGHTS)
-            _write_json(folder / _CONFIG, config)
+            write(bundle.state_dict, {"format": "pt", fields.OURS: compact(written[fields.OURS])}, folder / WEIGHTS)
+            _write_json(folder / CONFIG, config)
             _write_json(folder / "generation_config.json", _GENERATION)
-            _write_json(folder / _ENCODER, written["encoder_config"])
+            _write_json(folder / ENCODER, written["encoder_config"])
             write_text(folder / "README.md", model_card.model_card(bundle))
 
 
 def build(_options: None, _context: FormatContext) -> HuggingFaceFolder:
     return HuggingFaceFolder()
-
-
-def _header(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Entry]) -> BundleHeader:
-    config = _read_json(path / _CONFIG)
-    for name, value in _FIXED.items():
-        if config.get(name, value) != value:
-            raise CheckpointError(
-                f"{path / _CONFIG}: {name} is {str(config[name])[:80]!r}, a midigpt model has {value!r}. "
-                "Choose a folder that midigpt wrote."
-            )
-    if not (path / _ENCODER).is_file():
-        raise CheckpointError(
-            f"{path}: there is no {_ENCODER}, so nothing can be tokenised for it. "
-            "Put the encoder's configuration there."
-        )
-    header = fields.header_of(
-        path,
-        arch="gpt2",
-        config={name: config[name] for name in _SIZES if name in config},
-        encoder_config=_read_json(path / _ENCODER),
-        ours=parse_json(path / _WEIGHTS, fields.OURS, metadata[fields.OURS]) if fields.OURS in metadata else None,
-    )
-    fields.check_shapes(path / _WEIGHTS, header, {name: entry.shape for name, entry in entries.items()})
-    return header
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with path.open("rb") as stream:
-        text = stream.read(_MAX_JSON_BYTES + 1)
-    if len(text) > _MAX_JSON_BYTES:
-        raise CheckpointError(f"{path}: longer than {_MAX_JSON_BYTES} bytes. Choose another folder.")
-    return plain_mapping(path, "the file", parse_json(path, "the file", text))
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

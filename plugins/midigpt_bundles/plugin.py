@@ -15,18 +15,21 @@ def midigpt_checkpoint_formats() -> list[CheckpointFormatSpec]:
             name="pt",
             summary="format 1: a file of torch.save with tensors and plain values",
             target="midigpt_bundles.pt:build",
+            headers="midigpt_bundles.pt_header:build",
             suffixes=(".pt", ".pth"),
         ),
         CheckpointFormatSpec(
             name="safetensors",
             summary="format 2: a safetensors file, same bytes for same weights",
             target="midigpt_bundles.safetensors:build",
+            headers="midigpt_bundles.safetensors_header:build",
             suffixes=(".safetensors",),
         ),
         CheckpointFormatSpec(
             name="huggingface",
             summary="a folder that transformers' GPT2LMHeadModel.from_pretrained reads",
             target="midigpt_bundles.huggingface:build",
+            headers="midigpt_bundles.huggingface_header:build",
             is_dir=True,
         ),
     ]

@@ -15,6 +15,7 @@ def midigpt_checkpoint_formats() -> list[CheckpointFormatSpec]:
             name="legacy-directory",
             summary="config.json and a TorchScript model.pt, read without running it (runs it only with allow_unsafe)",
             target="midigpt_legacy.directory:build",
+            headers="midigpt_legacy.header:build",
             is_dir=True,
             can_save=False,
         )

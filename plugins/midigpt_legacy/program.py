@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from midigpt_core.checkpoint.assemble import build_model
+from midigpt_core.checkpoint import build_model
 from midigpt_core.errors import CheckpointError
 from midigpt_legacy.heads import USUAL_COUNTS as HEAD_COUNTS
 

@@ -16,6 +16,7 @@ from attrs import evolve
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from midigpt_core.checkpoint import build_encoder, build_model, encoder_ref, load_checkpoint, read_header, save_bundle
+from midigpt_core.checkpoint.encoder_hash import fingerprints
 from midigpt_core.errors import CheckpointError, MidigptError, PluginError
 from midigpt_core.files import WriteError
 
@@ -76,7 +77,11 @@ def test_the_built_model_computes_the_same_bits(bundle: Bundle, model: Gpt2, tmp
 
 def test_format_1_is_the_documented_dict(bundle: Bundle, tmp_path: Path) -> None:
     content = torch.load(save_bundle(bundle, tmp_path / "m.pt"), weights_only=True)
-    assert content.pop("midigpt_core") == {"encoder": "tiny", "provenance": bundle.provenance}
+    assert content.pop("midigpt_core") == {
+        "encoder": "tiny",
+        **fingerprints(bundle.encoder_config),
+        "provenance": bundle.provenance,
+    }
     assert list(content) == ["format_version", "arch", "config", "encoder_config", "state_dict"]
     assert content["format_version"] == 1
     assert content["config"] == {"vocab_size": 97, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 4}

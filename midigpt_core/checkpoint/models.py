@@ -1,0 +1,63 @@
+"""From a bundle to the model it describes, with its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from midigpt_core.checkpoint.assemble import architecture_ref
+from midigpt_core.contracts import ArchitectureContext, Bundle, BundleHeader
+from midigpt_core.errors import CheckpointError
+from midigpt_core.plugins import build
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from midigpt_core.components import ComponentRef
+
+
+def build_model(header: BundleHeader, *, device: torch.device | str = "cpu") -> nn.Module:
+    """The model of a bundle, in evaluation mode on ``device``.
+
+    The weights of a :class:`midigpt_core.contracts.Bundle` are loaded strictly: same names, same shapes. A header alone
+    gives fresh weights. torch's generator is left as it was.
+    """
+    context = ArchitectureContext(
+        vocab_size=_positive(header, "vocab_size"), max_seq_len=_positive(header, "n_positions")
+    )
+    ref = architecture_ref(header)
+    with torch.random.fork_rng(devices=[]):
+        model = cast("nn.Module", build(ref, context))
+    if isinstance(header, Bundle):
+        _check_state(model.state_dict(), header.state_dict, ref)
+        dtypes = {tensor.dtype for tensor in header.state_dict.values() if tensor.is_floating_point()}
+        if len(dtypes) == 1:
+            model.to(dtypes.pop())
+        model.load_state_dict(dict(header.state_dict), strict=True)
+    return model.to(device).eval()
+
+
+def _positive(header: BundleHeader, field: str) -> int:
+    value = header.architecture_config.get(field)
+    if type(value) is not int or value < 1:
+        raise CheckpointError(
+            f"config.{field} is {value!r}, expected a whole number of at least 1. Choose another bundle."
+        )
+    return value
+
+
+def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], ref: ComponentRef) -> None:
+    for name, tensor in expected.items():
+        if name not in found:
+            raise CheckpointError(f"the bundle has no tensor {name!r}, which {ref} needs. Choose another bundle.")
+        if tensor.shape != found[name].shape:
+            raise CheckpointError(
+                f"tensor {name!r} has shape {tuple(found[name].shape)} in the bundle and {tuple(tensor.shape)} in "
+                f"{ref}. Choose another bundle."
+            )
+    foreign = next((name for name in found if name not in expected), None)
+    if foreign is not None:
+        raise CheckpointError(f"the bundle has a tensor {foreign!r}, which {ref} does not have. Choose another bundle.")

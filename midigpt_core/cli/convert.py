@@ -1,0 +1,45 @@
+"""``midigpt convert``."""
+
+from __future__ import annotations
+
+import click
+
+from midigpt_core.checkpoint import bundles, headers
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.options import common_options
+from midigpt_core.cli.selected import registry
+
+_DTYPES = ("float32", "float16", "bfloat16", "float64")
+
+
+@common_options
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.option("--format", "format_name", metavar="NAME", help="Format of OUT; that of its suffix unless given.")
+@click.option("--dtype", type=click.Choice(_DTYPES), help="Precision of the weights; as they are unless given.")
+@click.option(
+    "--allow-unsafe",
+    is_flag=True,
+    help="Let a legacy directory whose tensors have unknown names run its program, which can do anything.",
+)
+@click.pass_context
+def convert(
+    ctx: click.Context,
+    /,
+    *,
+    source: str,
+    target: str,
+    format_name: str | None,
+    dtype: str | None,
+    allow_unsafe: bool,
+) -> None:
+    """Write the bundle IN as OUT: a .pt or .safetensors file, or, without a suffix, a Hugging Face folder.
+
+    IN may be any of these, or a legacy directory.
+    """
+    registry(ctx)
+    bundles.check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
+    precision = None if dtype is None else later(f"torch:{dtype}")
+    written = bundles.convert(source, target, format_name=format_name, dtype=precision, allow_unsafe=allow_unsafe)
+    click.echo(f"{written}: {headers.format_name_of(written)}, {headers.size_on_disk(written):,} bytes")

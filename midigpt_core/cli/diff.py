@@ -1,0 +1,44 @@
+"""``midigpt diff``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from midigpt_core.checkpoint import report
+from midigpt_core.checkpoint.provenance import printable
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.options import common_options
+from midigpt_core.cli.selected import registry
+from midigpt_core.cli.tables import table
+
+#: As diff(1): 0 where nothing differs, 1 where something does, 2 for trouble.
+_DIFFERENT = 1
+_WIDTH = 60
+
+
+@common_options
+@click.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--header-only", is_flag=True, help="Leave the weights out; no tensor is read.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def diff(ctx: click.Context, first: str, second: str, header_only: bool, as_json: bool) -> int:
+    """Name what differs between the bundles A and B, field by field and tensor by tensor; their format does not count.
+
+    Exit code 0 if nothing differs, 1 if something does.
+    """
+    registry(ctx)
+    found = report.differences(report.inspect(first), report.inspect(second))
+    if not header_only:
+        found += later("midigpt_core.checkpoint.compare:weight_differences")(first, second)
+    if as_json:
+        click.echo(json.dumps([{"field": name, "a": one, "b": other} for name, one, other in found], indent=2))
+    elif found:
+        rows = [(printable(name), *(printable(side, _WIDTH) for side in sides)) for name, *sides in found]
+        click.echo(table(("differs", "in A", "in B"), rows))
+    else:
+        click.echo("Nothing differs." if not header_only else "Nothing differs in the headers.")
+    return _DIFFERENT if found else 0

@@ -1,0 +1,66 @@
+"""``midigpt inspect``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from midigpt_core.checkpoint import report
+from midigpt_core.checkpoint.provenance import printable
+from midigpt_core.cli.options import common_options
+from midigpt_core.cli.selected import registry
+from midigpt_core.cli.tables import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_COMPONENT_PARTS = ("name", "plugin", "distribution", "version", "options_sha256")
+
+
+@common_options
+@click.command()
+@click.argument("bundle")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with the whole encoder configuration.")
+@click.pass_context
+def inspect(ctx: click.Context, bundle: str, as_json: bool) -> None:
+    """What a bundle is and who made it, from its header: no tensor is read."""
+    registry(ctx)
+    found = report.inspect(bundle)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    rows = [(printable(name), printable(value)) for name, value in _facts(found)]
+    click.echo(table(("bundle", printable(found.path)), rows))
+    components = _mapping(found.provenance.get("components"))
+    if components:
+        made_with = [(printable(kind), *_component(made_of)) for kind, made_of in components.items()]
+        click.echo()
+        click.echo(table(("component", "name", "plugin", "distribution", "version", "options"), made_with))
+
+
+def _facts(found: report.BundleReport) -> Iterator[tuple[str, Any]]:
+    yield "format", f"{found.format}, {found.bytes:,} bytes"
+    yield "architecture", f"{found.architecture} ({_listed(found.architecture_config)})"
+    yield "parameters", "unknown" if found.parameters is None else f"{found.parameters:,}"
+    yield "encoder", f"{found.encoder}, {len(found.encoder_config)} fields, sha256 {found.encoder_sha256[:12]}"
+    yield "vocabulary", f"{found.vocab_size} tokens"
+    if not found.provenance:
+        yield "provenance", "none: the file does not say who made it"
+    for name, value in found.provenance.items():
+        if name != "components":
+            yield name, _listed(value) if isinstance(value, dict) else "unknown" if value == "" else value
+
+
+def _component(made_of: object) -> list[str]:
+    parts = _mapping(made_of)
+    return [printable(parts.get(part, "-"), 12 if part == "options_sha256" else 40) for part in _COMPONENT_PARTS]
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
