@@ -2,7 +2,7 @@
 
 ``bundles`` reads and writes them through the checkpoint formats that plugins provide, ``headers`` reads what they are
 without torch, ``assemble`` finds the components that a bundle names, ``models`` builds its model, ``report`` says what
-is in one, ``provenance`` records who made it.
+is in one, ``provenance`` records who made it, ``hub`` fetches and pushes them.
 ``gpt2_layout`` (the tensors of a GPT-2), ``torch_archive`` and ``pickle_data`` (``torch.save`` files as data) and
 ``plain`` (values from files) serve the formats.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from midigpt_core.checkpoint.assemble import architecture_ref, build_encoder, encoder_ref
     from midigpt_core.checkpoint.bundles import convert, load_checkpoint, save_bundle
     from midigpt_core.checkpoint.headers import read_header
+    from midigpt_core.checkpoint.hub import from_pretrained, push_to_hub, save_pretrained
     from midigpt_core.checkpoint.models import build_model
     from midigpt_core.contracts import Bundle, BundleHeader
 
@@ -29,11 +30,14 @@ __all__ = [
     "convert",
     "differences",
     "encoder_ref",
+    "from_pretrained",
     "inspect",
     "load_checkpoint",
     "printable",
+    "push_to_hub",
     "read_header",
     "save_bundle",
+    "save_pretrained",
 ]
 
 _HOMES = {
@@ -46,11 +50,14 @@ _HOMES = {
     "convert": "midigpt_core.checkpoint.bundles",
     "differences": "midigpt_core.checkpoint.report",
     "encoder_ref": "midigpt_core.checkpoint.assemble",
+    "from_pretrained": "midigpt_core.checkpoint.hub",
     "inspect": "midigpt_core.checkpoint.report",
     "load_checkpoint": "midigpt_core.checkpoint.bundles",
     "printable": "midigpt_core.checkpoint.provenance",
+    "push_to_hub": "midigpt_core.checkpoint.hub",
     "read_header": "midigpt_core.checkpoint.headers",
     "save_bundle": "midigpt_core.checkpoint.bundles",
+    "save_pretrained": "midigpt_core.checkpoint.hub",
 }
 
 

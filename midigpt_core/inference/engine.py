@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from midigpt_core.checkpoint import build_encoder, build_model, load_checkpoint
+from midigpt_core.checkpoint import build_encoder, build_model, from_pretrained, load_checkpoint
+from midigpt_core.checkpoint.hub import DEFAULT_REPO
 from midigpt_core.errors import EncodingError
 
 if TYPE_CHECKING:
@@ -35,6 +36,22 @@ class InferenceEngine:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls.from_bundle(load_checkpoint(path), device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        hf_repo: str = DEFAULT_REPO,
+        device: torch.device | str | None = None,
+        token: str | bool | None = None,
+        **options: Any,
+    ) -> Self:
+        """The engine of a bundle on the Hugging Face Hub; names, cache and ``options`` are those of
+        :func:`midigpt_core.checkpoint.hub.from_pretrained`."""
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        bundle = from_pretrained(name, hf_repo=hf_repo, token=token, device=device, **options)
+        return cls.from_bundle(bundle, device)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu") -> Self:
