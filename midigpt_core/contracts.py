@@ -7,7 +7,7 @@ names (None without one), ``context`` one of the records below. After that, ever
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from attrs import Factory, field, frozen
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from midigpt_core.records import (
         BoolArray,
         Corpus,
+        Int16Array,
         Int32Array,
         Int64Array,
         TokenBatch,
@@ -115,6 +116,21 @@ class Grammar(Protocol):
         """Take the next token int32[N] of every sequence."""
 
 
+@frozen(kw_only=True)
+class AttributeInfo:
+    """An attribute control: what can be asked of a track or a bar beside its notes."""
+
+    name: str
+    level: Literal["track", "bar"]
+    #: Levels are 0 .. size-1; 0: the vocabulary has no token for it, so it cannot be asked for.
+    size: int
+    melodic: bool
+    drum: bool
+
+    def applies_to(self, drum: bool) -> bool:
+        return self.drum if drum else self.melodic
+
+
 class Encoder(ABC):
     """Tokens from windows, scores from tokens. Must be cheap to pickle or to rebuild from :meth:`to_config`."""
 
@@ -136,6 +152,11 @@ class Encoder(ABC):
         """Window sizes (bars) that the encoder can announce, ascending; empty: any."""
         return ()
 
+    @property
+    def attributes(self) -> tuple[AttributeInfo, ...]:
+        """The attribute controls, in the order of the vocabulary's ``attributes`` (the K axis)."""
+        return ()
+
     @abstractmethod
     def to_config(self) -> dict[str, Any]:
         """Plain values from which the same encoder can be built; stored in every bundle.
@@ -146,6 +167,11 @@ class Encoder(ABC):
     def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray | None:
         """Which time signatures (pairwise) can be written: bool[n]; None: all."""
         return None
+
+    @property
+    def time_signatures(self) -> tuple[tuple[int, int], ...]:
+        """The time signatures that can be written, as (numerator, denominator); empty: any."""
+        return ()
 
     def genre_id(self, name: str) -> int:
         """The id of a style name, -1 if the encoder does not know it."""
@@ -158,6 +184,11 @@ class Encoder(ABC):
         An AR window (no infill cell) that is too long is cut at a bar line and keeps its header; an infill window loses
         tracks, those without infill cells first, from the last on. ``status`` says what happened; no window raises.
         """
+
+    def compute_attributes(self, corpus: Corpus, windows: WindowBatch) -> Int16Array | None:
+        """The levels that :attr:`attributes` have in windows: int16[N, T, 1+B, K] as in ``attribute_values`` of a
+        :class:`~midigpt_core.records.WindowBatch`, -1 where a control does not apply; None without attributes."""
+        return None
 
     @abstractmethod
     def decode(self, tokens: Int32Array) -> Score:

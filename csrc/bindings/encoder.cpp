@@ -166,6 +166,22 @@ py::list attributes(const Codebook& book) {
   return out;
 }
 
+// What can be asked for, in the order of the K axis.
+py::list attribute_infos(const Codebook& book) {
+  py::list out;
+  for (std::size_t k = 0; k < book.controls().size(); ++k) {
+    const vocab::AttributeControl& control = book.controls()[k];
+    std::int32_t size = 0;
+    for (const auto written : {book.track_attributes(), book.bar_attributes()}) {
+      for (const vocab::WrittenAttribute& attribute : written) {
+        if (attribute.control == k) size = book.size(attribute.type);
+      }
+    }
+    out.append(py::make_tuple(vocab::attribute_name(control), level_name(control.level), size,
+                              control.applies_to(false), control.applies_to(true)));
+  }
+  return out;
+}
 
 // A corpus that native code can read; keeps its arrays alive.
 class NativeCorpus {
@@ -376,7 +392,9 @@ PYBIND11_MODULE(_encoder, m) {
       .def(py::init(&make_codebook), py::arg("settings"))
       .def_property_readonly("vocab_size", &Codebook::vocab_size)
       .def_property_readonly("domains", &domains, "(canonical type, size), in the order of their ids.")
-      .def_property_readonly("attributes", &attributes, "(name, token type as its control spells it), the K axis.");
+      .def_property_readonly("attributes", &attributes, "(name, token type as its control spells it), the K axis.")
+      .def_property_readonly("attribute_infos", &attribute_infos,
+                             "(name, level, size of its token or 0, on melodic tracks, on drum tracks), the K axis.");
   py::class_<NativeCorpus>(m, "Corpus")
       .def(py::init<const py::sequence&, const py::array&>(), py::arg("shards"), py::arg("piece_offsets"));
   m.def("encode_batch", &encode_batch, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),

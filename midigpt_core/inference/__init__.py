@@ -1,4 +1,8 @@
-"""Asking a trained model: ``engine`` loads a bundle and gives logits."""
+"""Asking a trained model for music.
+
+``request`` says what is asked for and ``validation`` what is wrong with it, ``planner`` which bars are written in which
+window; ``engine`` loads a bundle and opens sessions.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from midigpt_core.inference.engine import InferenceEngine
+    from midigpt_core.inference.request import GenerationRequest, InferenceConfig, TrackPrompt
+    from midigpt_core.inference.validation import RequestValidationError
 
-__all__ = ["InferenceEngine"]
+_HOMES = {
+    "GenerationRequest": "request",
+    "InferenceConfig": "request",
+    "InferenceEngine": "engine",
+    "RequestValidationError": "validation",
+    "TrackPrompt": "request",
+}
+
+__all__ = ["GenerationRequest", "InferenceConfig", "InferenceEngine", "RequestValidationError", "TrackPrompt"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("midigpt_core.inference.engine"), name)
+    return getattr(import_module(f"midigpt_core.inference.{_HOMES[name]}"), name)

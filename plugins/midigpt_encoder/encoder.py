@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from midigpt_core.contracts import Encoder
+from midigpt_core.contracts import AttributeInfo, Encoder
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import ScoreColumns, TokenBatch, Vocabulary
 from midigpt_core.score import Score
@@ -69,6 +69,13 @@ class MidigptEncoder(Encoder):
     def window_sizes(self) -> tuple[int, ...]:
         return tuple(sorted({size for size in self.config.num_bars_map if size > 0}))
 
+    @cached_property
+    def attributes(self) -> tuple[AttributeInfo, ...]:
+        return tuple(
+            AttributeInfo(name=name, level=level, size=size, melodic=melodic, drum=drum)
+            for name, level, size, melodic, drum in self.config.codebook.attribute_infos
+        )
+
     def to_config(self) -> dict[str, Any]:
         return self.config.to_dict()
 
@@ -79,6 +86,10 @@ class MidigptEncoder(Encoder):
         given = np.asarray(numerators, np.int64) << 32 | np.asarray(denominators, np.int64)
         accepted: BoolArray = np.isin(given, listed[:, 0] << 32 | listed[:, 1])
         return accepted
+
+    @property
+    def time_signatures(self) -> tuple[tuple[int, int], ...]:
+        return tuple(self.config.time_signatures)
 
     def genre_id(self, name: str) -> int:
         return self.config.genre_ids.get(genre_key(name), -1)

@@ -1,0 +1,164 @@
+"""Which bars each step writes, and the window it sees.
+
+Autoregressive steps come first, track by track: a window holds history of the track and writes on to its right edge;
+what is left of a run is written in one window as soon as that leaves enough history. Infill steps follow: chunks of
+the target bars, each in a window centred on it. A later step sees what earlier ones wrote.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from midigpt_core.inference.request import GenerationRequest, InferenceConfig
+
+#: Window of an encoder that announces none.
+_DEFAULT_WINDOW = 8
+
+
+@frozen(kw_only=True)
+class Step:
+    """One window, and the cells of it that are written at once."""
+
+    start_bar: int
+    #: Bars of the window; it may reach beyond a piece that is shorter than the narrowest window.
+    num_bars: int
+    autoregressive: bool
+    #: (track, bar) in the order of tracks, then bars.
+    cells: tuple[tuple[int, int], ...]
+
+    @property
+    def end_bar(self) -> int:
+        return self.start_bar + self.num_bars
+
+    @property
+    def tracks(self) -> tuple[int, ...]:
+        """The tracks that it writes, ascending."""
+        return tuple(sorted({track for track, _ in self.cells}))
+
+    def sees(self, cells: Sequence[tuple[int, int]]) -> bool:
+        """Whether one of ``cells`` lies in the window."""
+        return any(self.start_bar <= bar < self.end_bar for _, bar in cells)
+
+
+def plan(request: GenerationRequest, num_bars: int, window_sizes: Sequence[int]) -> list[Step]:
+    """The steps of a request on a piece of ``num_bars`` bars, in their order.
+
+    Bars that the piece does not have are left out: :mod:`midigpt_core.inference.validation` names them.
+    """
+    config = request.config
+    window = window_of(config, num_bars, window_sizes)
+    targets = {
+        prompt.id: sorted({bar for bar in prompt.bars if 0 <= bar < num_bars})
+        for prompt in request.tracks
+        if not prompt.ignore
+    }
+    autoregressive = [prompt.id for prompt in request.tracks if prompt.autoregressive and targets.get(prompt.id)]
+    steps = [
+        step
+        for track in sorted(autoregressive)
+        for step in _autoregressive(track, targets[track], num_bars, window, config)
+    ]
+    infill = sorted(track for track, bars in targets.items() if bars and track not in autoregressive)
+    size = _number(config.tracks_per_step) or len(infill)
+    for first in range(0, len(infill), max(size, 1)):
+        group = {track: targets[track] for track in infill[first : first + size]}
+        steps.extend(_infill(group, num_bars, window, config))
+    return steps
+
+
+def narrowed(step: Step, num_bars: int, window: int, config: InferenceConfig) -> list[Step]:
+    """The cells of ``step`` in windows of ``window`` bars."""
+    if step.autoregressive:
+        (track,) = step.tracks
+        return list(_autoregressive(track, [bar for _, bar in step.cells], num_bars, window, config))
+    group = {track: [bar for _, bar in cells] for track, cells in groupby(step.cells, key=lambda cell: cell[0])}
+    return list(_infill(group, num_bars, window, config))
+
+
+def window_of(config: InferenceConfig, num_bars: int, window_sizes: Sequence[int]) -> int:
+    """The window in bars: as asked, or the widest size that the piece fills (the narrowest if it fills none)."""
+    asked = _number(config.model_dim)
+    if asked:
+        return asked
+    if not window_sizes:
+        return max(1, min(num_bars, _DEFAULT_WINDOW))
+    return max((size for size in window_sizes if size <= num_bars), default=min(window_sizes))
+
+
+def waves(steps: Sequence[Step]) -> list[list[int]]:
+    """Indices of ``steps`` in groups that can be written at once: the result is that of one after another."""
+    wave: list[int] = []
+    for index, step in enumerate(steps):
+        earlier = [0]
+        for before, other in enumerate(steps[:index]):
+            if step.sees(other.cells):
+                earlier.append(wave[before] + 1)
+            elif other.sees(step.cells):
+                # The earlier step must not see what the later one writes.
+                earlier.append(wave[before])
+        wave.append(max(earlier))
+    return [
+        [index for index in range(len(steps)) if wave[index] == number] for number in range(max(wave, default=-1) + 1)
+    ]
+
+
+def _autoregressive(
+    track: int, bars: Sequence[int], num_bars: int, window: int, config: InferenceConfig
+) -> Iterator[Step]:
+    least = min(config.min_overlap_bars, window - 1)
+    history = max(least, math.ceil(config.ar_overlap * window))
+    writes = min(_number(config.bars_per_step) or max(1, window - history), window)
+    for first, end in _runs(bars):
+        bar = first
+        while bar < end:
+            if end - bar <= window - min(least, bar):
+                start = max(0, end - window)
+            else:
+                start = max(0, min(bar - (window - writes), num_bars - window))
+            until = min(end, start + window)
+            yield Step(
+                start_bar=start,
+                num_bars=window,
+                autoregressive=True,
+                cells=tuple((track, written) for written in range(bar, until)),
+            )
+            bar = until
+
+
+def _infill(group: dict[int, list[int]], num_bars: int, window: int, config: InferenceConfig) -> Iterator[Step]:
+    bars = sorted({bar for targets in group.values() for bar in targets})
+    if not bars:
+        return
+    writes = min(_number(config.bars_per_step), window)
+    if not writes:
+        fits = bars[-1] - bars[0] < window
+        history = max(min(config.min_overlap_bars, window - 1), math.ceil(config.ar_overlap * window))
+        writes = window if fits else max(1, window - history)
+    while bars:
+        chunk = [bar for bar in bars if bar < bars[0] + writes]
+        bars = bars[len(chunk) :]
+        centred = (chunk[0] + chunk[-1] + 1 - window) // 2
+        yield Step(
+            start_bar=max(0, min(centred, num_bars - window)),
+            num_bars=window,
+            autoregressive=False,
+            cells=tuple((track, bar) for track in sorted(group) for bar in chunk if bar in group[track]),
+        )
+
+
+def _runs(bars: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive runs [first, end) of ascending bars."""
+    for _, run in groupby(enumerate(bars), key=lambda pair: pair[1] - pair[0]):
+        numbers = [bar for _, bar in run]
+        yield numbers[0], numbers[-1] + 1
+
+
+def _number(value: int | str) -> int:
+    return 0 if isinstance(value, str) else value

@@ -1,0 +1,166 @@
+"""Requests: plain values in, everything that is wrong out, at once and before anything is sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from midigpt_encoder.config import EncoderConfig
+from midigpt_encoder.encoder import MidigptEncoder
+
+from midigpt_core.errors import ConfigError
+from midigpt_core.inference import (
+    GenerationRequest,
+    InferenceConfig,
+    RequestValidationError,
+    TrackPrompt,
+)
+from midigpt_core.inference.validation import check, problems
+from midigpt_core.score import Score
+from midigpt_core.testing import samples
+
+SCORE = samples.scores()[0]  # two melodic tracks and drums, eight bars
+
+
+def encoder(preset: str = "yellow", **changes: Any) -> MidigptEncoder:
+    config = EncoderConfig.from_preset(preset).to_dict() | changes
+    return MidigptEncoder(EncoderConfig.from_mapping(config))
+
+
+YELLOW = encoder()
+EXPRESSIVE = encoder("expressive")
+
+
+def found(*tracks: TrackPrompt, on: MidigptEncoder = YELLOW, score: Score = SCORE, **config: Any) -> list[str]:
+    return problems(GenerationRequest(tracks, InferenceConfig(**config)), score, on)
+
+
+def test_a_good_request_has_no_problems() -> None:
+    assert found(TrackPrompt(id=0, bars=range(2, 6)), TrackPrompt(id=1, ignore=True), window_bars=8) == []
+    assert found(TrackPrompt(id=1, bars=[7], autoregressive=True, attributes={"max_polyphony": 3})) == []
+
+
+@pytest.mark.parametrize(
+    ("track", "message"),
+    [
+        ({"id": 3}, "track 3: there is no such track"),
+        ({"id": 0, "bars": [0, 9, 8]}, "track 0: bars 8, 9: out of range. Bars are 0 to 7"),
+        ({"id": 0, "mask_bars": [-1]}, "mask_bars -1: out of range"),
+        ({"id": 0, "bars": [1], "mask_bars": [1]}, "bars 1 are to be written and hidden at once"),
+        ({"id": 0, "bars": [1], "ignore": True}, "it is ignored, and bars of it are to be written"),
+        ({"id": 0, "bars": [1], "attributes": {"max_polyfony": 1}}, "Did you mean 'max_polyphony'"),
+        ({"id": 0, "bars": [1], "attributes": {"note_density": 1}}, "does not apply to a melodic track"),
+        ({"id": 2, "bars": [1], "attributes": {"note_density": 10}}, "note_density is 10. Levels are 0 to 9"),
+        ({"id": 0, "bars": [1], "bar_attributes": {1: {"swing": 1}}}, r"bar_attributes\[1\].swing: the encoder has no"),
+        ({"id": 0, "bars": [1], "controls": {"time_signature": "5/3"}}, "cannot write '5/3'"),
+        ({"id": 0, "bars": [1], "controls": {"time_signature": 99}}, "cannot write 99"),
+        ({"id": 0, "bars": [1], "controls": {"time_signature": "3/4"}}, "track 1 has notes in bars 1 under another"),
+        ({"id": 0, "bars": [1], "controls": {"time_sig": 0}}, "Did you mean 'time_signature'"),
+        ({"id": 0, "bars": ["1"]}, r"tracks\[0\].bars\[0\]: expected an integer, got '1'"),
+    ],
+)
+def test_a_bad_prompt_is_named(track: dict[str, Any], message: str) -> None:
+    good = TrackPrompt(id=1, bars=[0])
+    with pytest.raises(RequestValidationError, match=message):
+        check(GenerationRequest([TrackPrompt(**track), good] if track["id"] != 1 else [good]), SCORE, YELLOW)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_dim": 5}, "is 5: the model never saw such a window. Choose one of 4, 8"),
+        ({"window_bars": 12}, "is 12: the model never saw such a window"),
+        ({"model_dim": 4, "window_bars": 8}, "both name the window"),
+        ({"mask_mode": "token"}, "the encoder has no MASK_BAR token"),
+        ({"mask_mode": "tokens"}, "config.mask_mode: expected one of auto, token"),
+        ({"temperature": -1.0}, "config.temperature is -1.0"),
+        ({"temperature": "hot"}, "config.temperature: expected a number"),
+        ({"top_p": 1.5}, "config.top_p is 1.5"),
+        ({"num_candidates": 0}, "config.num_candidates is 0"),
+    ],
+)
+def test_a_bad_configuration_is_named(config: dict[str, Any], message: str) -> None:
+    (problem,) = found(TrackPrompt(id=0, bars=[1]), **config)
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("controls", "on", "message"),
+    [
+        ({"genre": "jazz"}, YELLOW, "the encoder has no genres"),
+        ({"genre": "jaz"}, EXPRESSIVE, "does not know 'jaz'"),
+        ({"velocity": 0}, YELLOW, "the encoder cannot switch it"),
+        ({"velocity": 2}, EXPRESSIVE, "Choose true or false"),
+        ({"tempo": 2}, EXPRESSIVE, "there is no 'tempo'"),
+    ],
+)
+def test_a_bad_control_of_the_piece_is_named(controls: dict[str, Any], on: MidigptEncoder, message: str) -> None:
+    (problem,) = problems(GenerationRequest([TrackPrompt(id=0, bars=[1])], controls=controls), SCORE, on)
+    assert message in problem
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    request = GenerationRequest(
+        [
+            TrackPrompt(id=0, bars=[99], attributes={"nothing": 1}),
+            TrackPrompt(id=0, bars=[1]),
+            TrackPrompt(id=7),
+        ],
+        InferenceConfig(model_dim=5, mask_mode="token"),
+    )
+    with pytest.raises(RequestValidationError) as raised:
+        check(request, SCORE, YELLOW)
+    assert len(raised.value.problems) == 6
+    message = str(raised.value)
+    assert message.startswith("6 problems: (1) ")
+    for part in ("never saw", "MASK_BAR", "2 prompts", "bars 99", "'nothing'", "track 7"):
+        assert part in message or part.strip("'") in message
+
+
+def test_nothing_to_write_and_nothing_to_write_on() -> None:
+    assert "no bar is to be written" in found(TrackPrompt(id=0))[0]
+    empty = Score.from_dict({"resolution": 480, "tempo": 500000, "bars": [], "tracks": []})
+    assert "the score is empty" in found(TrackPrompt(id=0, bars=[0]), score=empty)[0]
+
+
+def test_a_signature_outside_the_list_counts_where_the_model_would_see_it() -> None:
+    odd = SCORE.to_dict()
+    odd["bars"] = [[4, 4, 4.0]] * 6 + [[17, 32, 2.125]] * 2
+    score = Score.from_dict(odd)
+    seen = found(TrackPrompt(id=0, bars=[5]), score=score, window_bars=4)
+    assert seen == [
+        "track 0: bar 6 is in 17/32, a time signature that the encoder cannot write. Ask for other bars, "
+        "or ignore the track."
+    ]
+    assert found(TrackPrompt(id=0, bars=[0]), score=score, window_bars=4) == []
+
+
+def test_infilling_needs_the_encoders_help() -> None:
+    without = _without_infill()
+    assert "has no infilling" in found(TrackPrompt(id=0, bars=[1]), on=without)[0]
+    assert found(TrackPrompt(id=0, bars=[1], autoregressive=True), on=without) == []
+
+
+def _without_infill() -> MidigptEncoder:
+    config = EncoderConfig.from_preset("yellow").to_dict() | {"supports_infill": False}
+    config["token_domains"] = [row for row in config["token_domains"] if not row["type"].startswith("FillIn")]
+    return MidigptEncoder(EncoderConfig.from_mapping(config))
+
+
+def test_requests_from_json() -> None:
+    request = GenerationRequest.from_dict(
+        {
+            "tracks": [
+                {"id": 0, "bars": [0, 1], "bar_attributes": {"1": {"note_density": 3}}},
+                {"id": 1, "ignore": True},
+            ],
+            "config": {"temperature": 0.9, "window_bars": 8},
+            "controls": {"genre": "rock"},
+        }
+    )
+    assert request.tracks[0].bars == (0, 1)
+    assert request.tracks[0].bar_attributes == {1: {"note_density": 3}}
+    assert (request.config.model_dim, request.config.window_bars) == (8, 8)
+    assert request.with_config(temperature=1.1).config.temperature == 1.1
+    with pytest.raises(ConfigError, match=r"request.config.temprature: unknown option. Did you mean 'temperature'"):
+        GenerationRequest.from_dict({"tracks": [], "config": {"temprature": 1}})
