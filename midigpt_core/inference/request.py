@@ -5,7 +5,7 @@ The names are those of the public package midigpt 0.4.2. Tracks and bars count f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence  # noqa: TC003 (read at run time, by `structure`)
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from attrs import evolve, field, frozen
@@ -21,9 +21,13 @@ ContextPolicy = Literal["auto", "listed", "all"]
 Auto = Literal["auto"]
 
 
-def _by_bar(values: Mapping[Any, Mapping[str, int]]) -> dict[int, Mapping[str, int]]:
-    """Keys of JSON are text: ``{"4": …}`` means bar 4."""
-    return {int(bar) if isinstance(bar, str) and bar.isdecimal() else bar: levels for bar, levels in values.items()}
+def _with_bar_numbers(prompt: Any) -> Any:
+    """A track's plain values; keys of JSON are text: ``{"4": …}`` means bar 4."""
+    levels = prompt.get("bar_attributes") if isinstance(prompt, Mapping) else None
+    if not isinstance(levels, Mapping):
+        return prompt
+    numbered = {int(bar) if isinstance(bar, str) and bar.isdecimal() else bar: row for bar, row in levels.items()}
+    return {**prompt, "bar_attributes": numbered}
 
 
 def _integers(values: Sequence[int]) -> tuple[int, ...]:
@@ -118,14 +122,14 @@ class TrackPrompt:
     #: Attribute controls of the track, name -> level.
     attributes: Mapping[str, int] = field(factory=dict)
     #: Attribute controls of bars: bar -> name -> level. ``bar_`` at the start of a name may be left out.
-    bar_attributes: Mapping[int, Mapping[str, int]] = field(factory=dict, converter=_by_bar)
+    bar_attributes: Mapping[int, Mapping[str, int]] = field(factory=dict)
     #: ``time_signature``: ``"3/4"``, or an index into the encoder's list, for all of ``bars``.
     controls: Mapping[str, Any] = field(factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrackPrompt:
         """As :meth:`InferenceConfig.from_dict`. Bars as keys may be text, as JSON has them."""
-        return structure_class(values, cls, "track")
+        return structure_class(_with_bar_numbers(values), cls, "track")
 
 
 def _prompts(values: Sequence[TrackPrompt]) -> tuple[TrackPrompt, ...]:
@@ -144,6 +148,9 @@ class GenerationRequest:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:
         """As :meth:`InferenceConfig.from_dict`."""
+        tracks = values.get("tracks")
+        if isinstance(tracks, list | tuple):
+            values = {**values, "tracks": [_with_bar_numbers(track) for track in tracks]}
         return structure_class(values, cls, "request")
 
     def with_config(self, **changes: Any) -> GenerationRequest:

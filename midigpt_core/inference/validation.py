@@ -86,27 +86,14 @@ def _wrong_types(request: GenerationRequest) -> Iterator[str]:
     for index, prompt in enumerate(request.tracks):
         if isinstance(prompt, TrackPrompt):
             yield from _mistyped(prompt, f"tracks[{index}]")
-            yield from _mistyped_bars(prompt, f"tracks[{index}].bar_attributes")
         else:
             yield f"tracks[{index}] is a {type(prompt).__name__}. Give a TrackPrompt."
 
 
 def _mistyped(record: InferenceConfig | TrackPrompt, path: str) -> Iterator[str]:
     for field in attrs.fields(attrs.resolve_types(type(record))):
-        if field.name == "bar_attributes":
-            continue
         try:
             structure(getattr(record, field.name), field.type, f"{path}.{field.name}")
-        except Mismatch as mismatch:
-            yield from (f"{where}: {problem}." for where, problem in mismatch.problems)
-
-
-def _mistyped_bars(prompt: TrackPrompt, path: str) -> Iterator[str]:
-    for bar, levels in prompt.bar_attributes.items():
-        if type(bar) is not int:
-            yield f"{path}: key {bar!r} is no bar number."
-        try:
-            structure(levels, dict[str, int], f"{path}[{bar}]")
         except Mismatch as mismatch:
             yield from (f"{where}: {problem}." for where, problem in mismatch.problems)
 
