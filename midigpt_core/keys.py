@@ -41,6 +41,7 @@ class Stage(IntEnum):
     INIT = 10
     SAMPLE = 11
     ATTRIBUTES = 12
+    SET = 13
 
 
 def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:

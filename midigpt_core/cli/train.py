@@ -55,7 +55,7 @@ def _setting_flags(function: Function) -> Function:
 @common_options
 @click.command(cls=SeveralCommand)
 @click.option("--config", "config_file", metavar="FILE", help="Configuration: .json, .yaml or .toml.")
-@click.option("--train-data", cls=Several, required=True, metavar="PATH...", help="Shards: files, folders, globs.")
+@click.option("--train-data", cls=Several, metavar="PATH...", help="Shards: files, folders, globs.")
 @click.option("--eval-data", cls=Several, metavar="PATH...", help="Shards to evaluate on.")
 @_setting_flags
 @click.option(
@@ -81,10 +81,12 @@ def train(
     Later wins: defaults, --config, flags and --set.
     """
     config = configure(config_file, assignments, flags, registry(ctx))
+    if not train_data and not config.train_sets:
+        raise click.UsageError("Missing option '--train-data'. Or name train_sets in the configuration.")
     # Settles everything that can be wrong before torch is imported, which takes seconds.
     prepare = later("midigpt_core.training.prepare:prepare")
     with later("midigpt_core.cli.build_progress:build_progress")() as progress:
-        plan = prepare(config, list(train_data), list(eval_data), resume=resume, progress=progress)
+        plan = prepare(config, list(train_data) or None, list(eval_data), resume=resume, progress=progress)
     if dry_run:
         click.echo(later("midigpt_core.training.dry_run:describe")(plan))
         return

@@ -13,6 +13,7 @@ from midigpt_core.config.convert import current_name
 from midigpt_core.config.fields import check, setting
 from midigpt_core.config.reading import read_mapping
 from midigpt_core.config.structure import Mismatch
+from midigpt_core.config.train_sets import TrainSet, contradictions
 from midigpt_core.config.wording import listed
 from midigpt_core.errors import ConfigError, nearest
 
@@ -88,6 +89,7 @@ class TrainConfig:
     mask_max_lookahead: int = setting(4, "most bars that the structured mask hides in a row", low=1)
     # The rest of the objective
     loss_on: Literal["all", "targets"] = setting("all", "tokens that count: all, or targets (not the infill's context)")
+    train_sets: list[TrainSet] = setting([], "sets {paths, weight, name, source} to mix, in place of --train-data")
     # Augmentation
     transpose_range: list[int] = setting(
         [-6, 6], "semitones, least and most", low=-127, high=127, length=(2, 2), ascending=True
@@ -235,6 +237,7 @@ class TrainConfig:
             )
         if self.min_tracks > self.max_tracks:
             yield f"min_tracks: {self.min_tracks} is more than max_tracks = {self.max_tracks}. Lower it"
+        yield from contradictions(self.train_sets)
         if not self.output_dir:
             yield "output_dir: is empty. Name a folder"
 
@@ -247,6 +250,8 @@ def _unknown_setting(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, TrainSet):
+        return _plain(value.to_dict())
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from midigpt_core.data.encoding import CheckedEncoder
+    from midigpt_core.data.mixing import PieceDrawer
     from midigpt_core.data.settings import StreamSettings
     from midigpt_core.data.windows import WindowDrawer
     from midigpt_core.records import Int32Array, Int64Array, PackedBatch, UInt8Array, UInt64Array
@@ -63,6 +64,8 @@ class Block:
     batch: PackedBatch
     documents: BlockDocuments
     report: BlockReport
+    #: int64[R, S], tokens of each row by training set.
+    tokens_by_set: Int64Array
 
 
 @frozen(eq=False, kw_only=True)
@@ -83,12 +86,14 @@ class BlockMaker:
 
     def __init__(
         self,
-        drawer: WindowDrawer,
+        pieces: PieceDrawer,
+        windows: WindowDrawer,
         encoder: CheckedEncoder,
         settings: StreamSettings,
         verify: Callable[[Int64Array], None],
     ) -> None:
-        self._drawer = drawer
+        self._pieces = pieces
+        self._windows = windows
         self._encoder = encoder
         self._settings = settings
         self._verify = verify
@@ -117,7 +122,13 @@ class BlockMaker:
             row_index=index * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK, dtype=np.int64),
             row_length=self._settings.max_seq_len,
         )
-        return Block(index=index, batch=batch, documents=documents, report=self._report(draws, documents))
+        return Block(
+            index=index,
+            batch=batch,
+            documents=documents,
+            report=self._report(draws, documents),
+            tokens_by_set=self._pieces.tokens_by_set(documents, ROWS_PER_BLOCK),
+        )
 
     def _draw(self, key: UInt64Array) -> tuple[_Draws, Int32Array]:
         """The draws of a block and the rows of their documents."""
@@ -148,9 +159,9 @@ class BlockMaker:
     def _encode(self, block_key: UInt64Array, first: int, count: int) -> _Draws:
         """Draws ``first`` .. ``first + count - 1`` of a block, encoded."""
         keys = derive(block_key, Stage.SAMPLE, np.arange(first, first + count))
-        pieces = self._drawer.draw_pieces(keys)
+        pieces = self._pieces.draw(keys)
         self._verify(pieces)
-        drawn = self._drawer.draw(keys, pieces)
+        drawn = self._windows.draw(keys, pieces)
         encoded = self._encoder.encode(drawn.windows)
         length = np.zeros(count, dtype=np.int64)
         status = np.full(count, _NO_WINDOW, dtype=np.uint8)

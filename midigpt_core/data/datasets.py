@@ -118,7 +118,8 @@ def batches(
     start_method: str | None = None,
     on_block: Callable[[BlockReport], None] | None = None,
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches without end: the fields of :class:`midigpt_core.records.PackedBatch` as tensors of ``batch_size`` rows.
+    """Batches without end: the fields of :class:`midigpt_core.records.PackedBatch` as tensors of ``batch_size`` rows,
+    and ``tokens_by_set`` int64[B, S], the tokens of each row by training set (S is 1 without sets).
 
     Batch k of rank r holds the rows from ``first_row + (k * world_size + r) * batch_size`` on. ``num_workers``
     processes make blocks ahead (0: this one does, on demand), started by ``start_method`` (``"fork"``, ``"spawn"``,
@@ -201,5 +202,6 @@ def _to_tensors(block: Block) -> _TensorBlock:
         "document_ids": batch.document_ids,
         "role": batch.role,
         "row": batch.row,
+        "tokens_by_set": block.tokens_by_set,
     }
     return _TensorBlock(block.index, {name: torch.from_numpy(array) for name, array in arrays.items()}, block.report)

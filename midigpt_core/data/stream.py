@@ -16,6 +16,7 @@ from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.blocks import ROWS_PER_BLOCK, BlockMaker
 from midigpt_core.data.cells import Hider
 from midigpt_core.data.encoding import CheckedEncoder
+from midigpt_core.data.mixing import PieceDrawer, PieceSet
 from midigpt_core.data.pieces import PieceOrigin, origin
 from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.errors import DataError
@@ -60,6 +61,8 @@ class StreamSpec:
     #: None: nothing is hidden.
     mask: ComponentRef | None
     settings: StreamSettings
+    #: Several training sets, in the order of their pieces; empty: one.
+    sets: tuple[PieceSet, ...] = ()
 
     def open(self) -> TokenStream:
         """Map the corpus and build encoder and mask."""
@@ -99,7 +102,8 @@ class TokenStream:
         self.corpus = corpus
         self.encoder = encoder
         self._maker = BlockMaker(
-            WindowDrawer(corpus, spec.pieces, encoder, hider, settings),
+            PieceDrawer(spec.pieces, spec.sets),
+            WindowDrawer(corpus, encoder, hider, settings),
             CheckedEncoder(encoder, spec.encoder, corpus, settings.max_seq_len),
             settings,
             verify,

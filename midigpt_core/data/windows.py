@@ -1,4 +1,4 @@
-"""Windows drawn by key: piece, bars, tracks, augmentation, cells, genre, switches.
+"""Windows drawn by key: bars, tracks, augmentation, cells, genre, switches.
 
 The written definition of the distribution is ``docs/sampling.md``. Every decision reads numbers of its own key, so a
 window is a function of its draw key alone, whatever else is drawn with it.
@@ -46,14 +46,11 @@ class DrawnWindows:
 
 
 class WindowDrawer:
-    """Draws windows of the valid pieces of a corpus."""
+    """Draws windows of the pieces of a corpus."""
 
-    def __init__(
-        self, corpus: Corpus, pieces: Int64Array, encoder: Encoder, hider: Hider | None, settings: StreamSettings
-    ) -> None:
+    def __init__(self, corpus: Corpus, encoder: Encoder, hider: Hider | None, settings: StreamSettings) -> None:
         _check_capabilities(encoder, hider, settings)
         self._corpus = corpus
-        self._pieces = pieces
         self._hider = hider
         self._settings = settings
         self._num_attributes = len(encoder.vocabulary.attributes)
@@ -65,10 +62,6 @@ class WindowDrawer:
             max_tracks=settings.max_tracks,
             min_fill_ratio=settings.min_fill_ratio,
         )
-
-    def draw_pieces(self, keys: UInt64Array) -> Int64Array:
-        """The piece of each draw key uint64[N]: int64[N], uniform over the valid pieces."""
-        return self._pieces[below(uniforms(derive(keys, Stage.PIECE), 1)[:, 0], len(self._pieces))]
 
     def draw(self, keys: UInt64Array, pieces: Int64Array) -> DrawnWindows:
         """A window of each piece for each draw key. Pieces without a valid window are left out.

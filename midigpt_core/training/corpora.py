@@ -31,6 +31,8 @@ class Pieces:
     """The pieces of a corpus that fit an encoder and its limits."""
 
     shards: tuple[Path, ...]
+    #: How many pieces the shards hold, those that do not fit included.
+    corpus_pieces: int
     #: Piece indices, ascending.
     valid: Int64Array
     fingerprint: str
@@ -82,6 +84,7 @@ def gather(
     require_nonempty(chosen, opened, limits)
     return Pieces(
         shards=tuple(opened.shard_paths),
+        corpus_pieces=opened.corpus.num_pieces,
         valid=chosen.pieces,
         fingerprint=opened.fingerprint,
         rows=report.counts,

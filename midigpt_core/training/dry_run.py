@@ -12,6 +12,8 @@ from midigpt_core.training.initial import fresh_model, prepare_for_training
 from midigpt_core.training.losses import token_losses
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
     from midigpt_core.training.prepare import Plan
@@ -32,6 +34,8 @@ class Estimate:
     #: Positions of an optimiser step over all devices, and how many of them hold tokens in the first rows.
     positions_per_step: int
     tokens_per_step: int
+    #: Share of the tokens in the first rows by training set; empty if the run has no sets.
+    token_shares: Mapping[str, float]
     #: Rows in which each piece has stood once on average, and the optimiser steps that takes.
     rows_per_pass: int
     steps_per_pass: float
@@ -51,7 +55,9 @@ def estimate(plan: Plan) -> Estimate:
         model = fresh_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
         prepare_for_training(model, config)
         activations = _saved_bytes(model, config.batch_size, config.max_seq_len)
-    report = plan.training.open().block(0).report
+    block = plan.training.open().block(0)
+    report = block.report
+    by_set = block.tokens_by_set.sum(axis=0) / report.tokens
     positions = report.tokens + report.padding
     rows_per_step = config.batch_size * config.accumulation * config.devices * config.num_nodes
     rows = positions // config.max_seq_len
@@ -64,6 +70,7 @@ def estimate(plan: Plan) -> Estimate:
         pieces=len(plan.training.pieces),
         positions_per_step=rows_per_step * config.max_seq_len,
         tokens_per_step=round(rows_per_step * config.max_seq_len * report.tokens / positions),
+        token_shares={one.name: float(share) for one, share in zip(plan.train_sets, by_set, strict=False)},
         rows_per_pass=rows_per_pass,
         steps_per_pass=rows_per_pass / rows_per_step,
         state_bytes=parameters * _BYTES_PER_PARAMETER + trained * _BYTES_PER_TRAINED_PARAMETER,
@@ -79,11 +86,13 @@ def describe(plan: Plan) -> str:
         "parameters": f"{found.parameters:,}" + (f", {found.trained:,} trained" if frozen else ""),
         "pieces": f"{found.pieces:,}",
         "tokens per step": f"{found.tokens_per_step:,} of {found.positions_per_step:,} positions",
+        **{f"tokens of {name}": f"{share:.1%}" for name, share in found.token_shares.items()},
         "rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",
         "memory": f"{_size(found.state_bytes + found.activation_bytes)} per device"
         f" ({_size(found.state_bytes)} weights and optimiser, {_size(found.activation_bytes)} activations)",
     }
-    return "\n".join(f"{name:<16} {value}" for name, value in rows.items())
+    width = max(16, *map(len, rows))
+    return "\n".join(f"{name:<{width}} {value}" for name, value in rows.items())
 
 
 def _size(size: int) -> str:

@@ -55,6 +55,7 @@ def identify(plan: Plan, model: Any) -> RunIdentity:
         stream={
             "corpus": plan.train_pieces.fingerprint,
             "settings": asdict(plan.training.settings),
+            "set_weights": {one.name: one.weight for one in plan.train_sets},
             "mask": plan.training.mask.name if plan.training.mask else None,
             "batch_size": config.batch_size,
             "accumulation": config.accumulation,

@@ -39,6 +39,7 @@ class MetricsFile:
             padding=round(record.padding, 5),
             seconds=round(record.seconds, 5),
             data_wait=round(record.data_wait, 5),
+            **{f"tokens/{name}": tokens for name, tokens in record.tokens_by_set.items()},
         )
 
     def evaluation(self, step: int, report: EvaluationReport) -> None:

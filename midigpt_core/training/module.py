@@ -41,6 +41,8 @@ class TakenStep:
     predicted: int
     padding: int
     positions: int
+    #: Tokens of each training set.
+    tokens_by_set: tuple[int, ...]
 
 
 @frozen(eq=False)
@@ -54,11 +56,14 @@ class _MicroBatch:
     predicted: Tensor
     padding: Tensor
     positions: int
+    #: int64[S]
+    tokens_by_set: Tensor
 
     def counts(self) -> Tensor:
-        """Loss, predicted tokens, padding, positions: float32[4]."""
+        """Loss, predicted tokens, padding, positions, and the tokens of each set: float32[4 + S]."""
         positions = torch.full_like(self.predicted, self.positions)
-        return torch.stack([self.losses.sum().float(), self.predicted, self.padding, positions])
+        sums = torch.stack([self.losses.sum().float(), self.predicted, self.padding, positions])
+        return torch.cat([sums, self.tokens_by_set])
 
     def non_finite_rows(self) -> list[int]:
         rows: list[int] = self.rows[~self.losses.isfinite()].tolist()
@@ -110,7 +115,8 @@ class TrainingModule(LightningModule):
         row_losses = token_losses(self(batch), labels).sum(dim=1)
         predicted = (labels != IGNORED_LABEL).sum()
         padding = (batch["document_ids"] < 0).sum()
-        self._pending.append(_MicroBatch(batch["row"], row_losses.detach(), predicted, padding, labels.numel()))
+        by_set = batch["tokens_by_set"].sum(dim=0)
+        self._pending.append(_MicroBatch(batch["row"], row_losses.detach(), predicted, padding, labels.numel(), by_set))
         # Any constant would do: `configure_gradient_clipping` divides by the tokens of the whole step.
         return row_losses.sum() / labels.numel()
 
@@ -126,7 +132,7 @@ class TrainingModule(LightningModule):
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         norm_of_parts = torch.nn.utils.get_total_norm(gradients).float()
         total = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        loss, predicted, padding, positions, norm = torch.stack([*total, norm_of_parts]).tolist()
+        loss, predicted, padding, positions, *by_set, norm = torch.stack([*total, norm_of_parts]).tolist()
         predicted = max(predicted, 1.0)
         # Lightning averaged the micro-batches' `loss / positions` over micro-batches and ranks.
         scale = positions / predicted
@@ -143,6 +149,7 @@ class TrainingModule(LightningModule):
             predicted=int(predicted),
             padding=int(padding),
             positions=int(positions),
+            tokens_by_set=tuple(map(int, by_set)),
         )
 
     def _refuse_non_finite(self, loss: float, norm: float, pending: Sequence[_MicroBatch]) -> None:

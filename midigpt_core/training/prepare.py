@@ -16,6 +16,7 @@ from midigpt_core.training.corpora import gather
 from midigpt_core.training.objective import stream_settings, usable_mask
 from midigpt_core.training.resume import find_checkpoint
 from midigpt_core.training.start_from import adopt
+from midigpt_core.training.train_sets import gather_sets, joined, piece_sets, require_one_spelling
 
 if TYPE_CHECKING:
     import os
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Encoder
     from midigpt_core.training.chosen import Chosen
     from midigpt_core.training.corpora import Paths, Pieces, Progress
+    from midigpt_core.training.train_sets import GatheredSet
 
 
 @frozen(eq=False, kw_only=True)
@@ -35,6 +37,8 @@ class Plan:
     chosen: Chosen
     encoder: Encoder
     train_pieces: Pieces
+    #: The sets that ``train_pieces`` is made of; empty if the run has none.
+    train_sets: tuple[GatheredSet, ...]
     eval_pieces: Pieces | None
     training: StreamSpec
     evaluation: StreamSpec | None
@@ -52,7 +56,7 @@ class Plan:
 
 def prepare(
     config: TrainConfig,
-    train_path: Paths,
+    train_path: Paths | None = None,
     eval_path: Paths | None = None,
     *,
     resume: str | os.PathLike[str] | None = None,
@@ -60,11 +64,13 @@ def prepare(
 ) -> Plan:
     """Check the configuration, resolve the components, build and select the corpora.
 
+    Without ``train_path`` the configuration's ``train_sets`` say what to train on.
     ``progress`` is told of the building. Raises :class:`midigpt_core.errors.MidigptError` for everything that a user
     can put right.
     """
     config = copy.deepcopy(config)
     config.validate()
+    require_one_spelling(config, train_path)
     registry = current_registry()
     adopted = adopt(config, registry) if config.init_from else None
     chosen = choose(config, registry, encoder=adopted)
@@ -77,7 +83,8 @@ def prepare(
     collect = partial(
         gather, source=chosen.source, encoder=encoder, settings=settings, workers=config.workers, progress=progress
     )
-    train_pieces = collect(train_path)
+    train_sets = gather_sets(config, collect, registry)
+    train_pieces = collect(train_path) if train_path else joined(train_sets)
     eval_pieces = collect(eval_path) if eval_path else None
     training = StreamSpec(
         shards=train_pieces.shards,
@@ -85,6 +92,7 @@ def prepare(
         encoder=chosen.encoder,
         mask=mask,
         settings=settings,
+        sets=piece_sets(train_sets),
     )
     evaluation = None
     if eval_pieces is not None:
@@ -100,6 +108,7 @@ def prepare(
         chosen=chosen,
         encoder=encoder,
         train_pieces=train_pieces,
+        train_sets=train_sets,
         eval_pieces=eval_pieces,
         training=training,
         evaluation=evaluation,

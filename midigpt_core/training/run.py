@@ -62,15 +62,16 @@ class TrainResult:
 
 def train(
     config: TrainConfig,
-    train_path: Paths,
+    train_path: Paths | None = None,
     eval_path: Paths | None = None,
     *,
     resume: str | os.PathLike[str] | None = None,
 ) -> TrainResult:
     """Train on the shards of ``train_path``, evaluate on those of ``eval_path``.
 
-    A path is one path, a list, or a glob. ``resume`` is ``"auto"`` or a ``step*.ckpt`` file. Raises
-    :class:`midigpt_core.errors.MidigptError` for everything that a user can put right.
+    A path is one path, a list, or a glob; without ``train_path`` the configuration's ``train_sets`` are mixed.
+    ``resume`` is ``"auto"`` or a ``step*.ckpt`` file. Raises :class:`midigpt_core.errors.MidigptError` for everything
+    that a user can put right.
     """
     return fit(prepare(config, train_path, eval_path, resume=resume))
 
@@ -167,7 +168,8 @@ def _callbacks(plan: Plan, module: TrainingModule, clock: StepClock, logger: Log
         clock=clock,
     )
     context = RunContext(run_dir=plan.run_dir, run_name=plan.run_name, config=config, encoder=plan.encoder)
-    return [StepReporter(module, sinks, clock), checkpoints, *current_registry().callbacks(context)]
+    set_names = [one.name for one in plan.train_sets]
+    return [StepReporter(module, sinks, clock, set_names), checkpoints, *current_registry().callbacks(context)]
 
 
 def _name_pieces(spec: StreamSpec, rows: Sequence[int]) -> list[str]:

@@ -34,7 +34,8 @@ def describe_run(plan: Plan) -> None:
     _write(folder / "encoder.json", plan.encoder.to_config())
     _write(folder / "provenance.json", run_provenance(plan, steps=0))
     evaluation = plan.eval_pieces.to_dict() if plan.eval_pieces else None
-    _write(folder / "corpus.json", {"train": plan.train_pieces.to_dict(), "eval": evaluation})
+    sets = [one.to_dict() for one in plan.train_sets]
+    _write(folder / "corpus.json", {"train": plan.train_pieces.to_dict(), "train_sets": sets, "eval": evaluation})
     _write(folder / "environment.json", environment())
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from lightning.pytorch.callbacks import Callback
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from lightning.pytorch import LightningModule, Trainer
@@ -37,6 +37,8 @@ class StepRecord:
     #: Wall time without validation and saving, and how much of it went into waiting for data.
     seconds: float
     data_wait: float
+    #: Tokens in the rows by the training set they are of; empty if the run has no sets.
+    tokens_by_set: Mapping[str, int] = field(factory=dict)
 
     @property
     def tokens_per_second(self) -> float:
@@ -60,7 +62,10 @@ class StepSink(Protocol):
 class StepReporter(Callback):
     """Tells sinks of every optimiser step and every evaluation."""
 
-    def __init__(self, module: TrainingModule, sinks: Sequence[StepSink], clock: StepClock) -> None:
+    def __init__(
+        self, module: TrainingModule, sinks: Sequence[StepSink], clock: StepClock, set_names: Sequence[str] = ()
+    ) -> None:
+        self._set_names = set_names
         self._module = module
         self._sinks = sinks
         self._clock = clock
@@ -88,6 +93,8 @@ class StepReporter(Callback):
             padding=taken.padding / taken.positions,
             seconds=seconds,
             data_wait=waited,
+            # Without sets, all tokens are of one that has no name.
+            tokens_by_set=dict(zip(self._set_names, taken.tokens_by_set, strict=False)),
         )
         for sink in self._told(trainer):
             sink.step(record)

@@ -68,6 +68,7 @@ def test_fields_shapes_and_types(spec):
         "document_ids": ((16, 256), torch.int32),
         "role": ((16, 256), torch.uint8),
         "row": ((16,), torch.int64),
+        "tokens_by_set": ((16, 1), torch.int64),
     }
     assert batch["row"].tolist() == list(range(70, 86))
 

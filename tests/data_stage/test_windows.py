@@ -12,6 +12,7 @@ from scipy.stats import chisquare, kstest
 
 from midigpt_core.contracts import MaskContext
 from midigpt_core.data.cells import Hider, draw_infill, window_cells
+from midigpt_core.data.mixing import PieceDrawer
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.errors import ConfigError, CorpusError
@@ -26,12 +27,10 @@ def draw_keys(count: int, seed: int = 17) -> np.ndarray:
     return derive(seed, Stage.SAMPLE, np.arange(count))
 
 
-def drawer_of(corpus, settings: StreamSettings, pieces: np.ndarray | None = None) -> WindowDrawer:
+def drawer_of(corpus, settings: StreamSettings) -> WindowDrawer:
     reference = mask_ref()
     hider = Hider(build(reference, MaskContext()), reference, settings.mask_apply_probability)
-    if pieces is None:
-        pieces = np.arange(corpus.num_pieces)
-    return WindowDrawer(corpus, pieces, EchoEncoder(EchoOptions()), hider, settings)
+    return WindowDrawer(corpus, EchoEncoder(EchoOptions()), hider, settings)
 
 
 def full_piece(tracks: int = 3, bars: int = 8):
@@ -48,7 +47,7 @@ def test_a_window_does_not_depend_on_what_is_drawn_with_it():
     corpus = corpus_of(random_pieces(3, 30), random_pieces(4, 30), genres=["jazz,rock", "", "folk"])
     drawer = drawer_of(corpus, StreamSettings(velocity_off_probability=0.5, attribute_dropout=0.5))
     keys = draw_keys(300)
-    pieces = drawer.draw_pieces(keys)
+    pieces = PieceDrawer(np.arange(corpus.num_pieces)).draw(keys)
     together = drawer.draw(keys, pieces)
     some = np.arange(7, 300, 11)
     alone = drawer.draw(keys[some], pieces[some])
@@ -71,7 +70,7 @@ def test_cells_stay_within_the_window_and_apart():
     settings = StreamSettings(infill_probability=0.8, mask_apply_probability=0.9)
     drawer = drawer_of(corpus, settings)
     keys = draw_keys(2000)
-    windows = drawer.draw(keys, drawer.draw_pieces(keys)).windows
+    windows = drawer.draw(keys, PieceDrawer(np.arange(corpus.num_pieces)).draw(keys)).windows
     valid = window_cells((windows.tracks >= 0).sum(axis=1), windows.num_bars)
     assert valid.shape == windows.infill.shape == windows.hidden.shape
     assert (valid.sum(axis=(1, 2)) == (windows.tracks >= 0).sum(axis=1) * windows.num_bars).all()

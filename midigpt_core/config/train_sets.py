@@ -1,0 +1,45 @@
+"""Several training sets and how much of each a run sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen, validators
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@frozen(kw_only=True)
+class TrainSet:
+    """One of several training sets."""
+
+    #: Shards as ``--train-data`` takes them: files, folders or globs.
+    paths: str | tuple[str, ...]
+    #: How often a sample is drawn from this set, relative to the others.
+    weight: float = field(default=1.0, validator=validators.gt(0))
+    #: For reports; empty: ``set1``, ``set2``, … by its place.
+    name: str = ""
+    #: Data source component; None: the run's.
+    source: str | dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was given, as plain values."""
+        paths = self.paths if isinstance(self.paths, str) else list(self.paths)
+        given = {"paths": paths, "weight": self.weight, "name": self.name, "source": self.source}
+        return {key: value for key, value in given.items() if value not in ("", None)}
+
+
+def set_names(sets: Sequence[TrainSet]) -> list[str]:
+    """The name of each set, its own or by its place."""
+    return [one.name or f"set{place}" for place, one in enumerate(sets, 1)]
+
+
+def contradictions(sets: Sequence[TrainSet]) -> Iterator[str]:
+    """What is wrong with the sets together."""
+    names = set_names(sets)
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"train_sets: {names.count(name)} sets are called {name!r}. Give each a name of its own"
+    for name, one in zip(names, sets, strict=True):
+        if not one.paths:
+            yield f"train_sets: {name} has no paths. Name its shards"

@@ -1,0 +1,55 @@
+"""Which piece a draw takes: uniform over the valid pieces, or over those of a set that is drawn by weight first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from attrs import frozen
+
+from midigpt_core.keys import Stage, below, derive, uniforms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midigpt_core.data.blocks import BlockDocuments
+    from midigpt_core.records import Int64Array, UInt64Array
+
+
+@frozen(kw_only=True)
+class PieceSet:
+    """A run of the valid pieces that makes up one of several training sets."""
+
+    name: str
+    #: How many of the valid pieces; the sets follow one another and cover them.
+    pieces: int
+    #: Share of the draws, relative to the other sets.
+    weight: float
+
+
+class PieceDrawer:
+    """Draws pieces by key. Without sets, or with one, all pieces are alike."""
+
+    def __init__(self, pieces: Int64Array, sets: Sequence[PieceSet] = ()) -> None:
+        """``pieces`` int64, ascending; those of the first set, then those of the second, …"""
+        self._pieces = pieces
+        self._sizes = np.array([one.pieces for one in sets] or [len(pieces)], dtype=np.int64)
+        self._first = np.cumsum(self._sizes) - self._sizes
+        weights = np.array([one.weight for one in sets] or [1.0], dtype=np.float64)
+        self._ends = np.cumsum(weights / weights.sum())[:-1]
+
+    def draw(self, keys: UInt64Array) -> Int64Array:
+        """The piece of each draw key uint64[N]: int64[N]."""
+        within = uniforms(derive(keys, Stage.PIECE), 1)[:, 0]
+        if len(self._sizes) == 1:
+            return self._pieces[below(within, len(self._pieces))]
+        drawn = np.searchsorted(self._ends, uniforms(derive(keys, Stage.SET), 1)[:, 0], side="right")
+        pieces: Int64Array = self._pieces[self._first[drawn] + below(within, self._sizes[drawn])]
+        return pieces
+
+    def tokens_by_set(self, documents: BlockDocuments, num_rows: int) -> Int64Array:
+        """How many tokens of each row are of each set: int64[R, S]."""
+        count = len(self._sizes)
+        owner = np.searchsorted(self._pieces[self._first], documents.piece, side="right") - 1
+        tokens = np.bincount(documents.row * count + owner, weights=documents.length, minlength=num_rows * count)
+        return tokens.astype(np.int64).reshape(num_rows, count)

@@ -1,0 +1,85 @@
+"""From the training paths of a run, or its sets by weight, to one sequence of pieces."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import frozen
+
+from midigpt_core.config.train_sets import set_names
+from midigpt_core.data.mixing import PieceSet
+from midigpt_core.errors import ConfigError
+from midigpt_core.plugins import structure_options
+from midigpt_core.training.corpora import Pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from midigpt_core.config import TrainConfig
+    from midigpt_core.plugins import Registry
+    from midigpt_core.training.corpora import Paths
+
+
+@frozen(eq=False, kw_only=True)
+class GatheredSet:
+    """A training set whose pieces are known."""
+
+    name: str
+    weight: float
+    pieces: Pieces
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "weight": self.weight, **self.pieces.to_dict()}
+
+
+def require_one_spelling(config: TrainConfig, train_path: Paths | None) -> None:
+    """Raise :class:`ConfigError` unless exactly one of ``train_path`` and ``train_sets`` says what to train on."""
+    if train_path and config.train_sets:
+        raise ConfigError(
+            f"train_path (--train-data) and train_sets ({config.origins['train_sets']}) both say what to train on."
+            " Keep one of them."
+        )
+    if not train_path and not config.train_sets:
+        raise ConfigError("nothing to train on. Give train_path (--train-data), or train_sets in the configuration.")
+
+
+def gather_sets(config: TrainConfig, collect: Callable[..., Pieces], registry: Registry) -> tuple[GatheredSet, ...]:
+    """The sets of the configuration; ``collect(paths)``, or ``collect(paths, source=ref)``, finds a set's pieces."""
+    sources = [{"source": registry.resolve("source", one.source)} if one.source else {} for one in config.train_sets]
+    for chosen in sources:
+        for source in chosen.values():
+            structure_options(source)
+    return tuple(
+        GatheredSet(name=name, weight=one.weight, pieces=collect(one.paths, **source))
+        for name, one, source in zip(set_names(config.train_sets), config.train_sets, sources, strict=True)
+    )
+
+
+def piece_sets(sets: Sequence[GatheredSet]) -> tuple[PieceSet, ...]:
+    """The sets as the token stream draws from them."""
+    return tuple(PieceSet(name=one.name, pieces=len(one.pieces.valid), weight=one.weight) for one in sets)
+
+
+def joined(sets: Sequence[GatheredSet]) -> Pieces:
+    """The pieces of all sets, one set after the other."""
+    parts = [one.pieces for one in sets]
+    firsts = np.cumsum([0, *(part.corpus_pieces for part in parts)])
+    return Pieces(
+        shards=tuple(shard for part in parts for shard in part.shards),
+        corpus_pieces=int(firsts[-1]),
+        valid=np.concatenate([first + part.valid for first, part in zip(firsts, parts, strict=False)]),
+        fingerprint=hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest(),
+        rows=_added(part.rows for part in parts),
+        examples={reason: rows for part in parts for reason, rows in part.examples.items()},
+        selection=_added(part.selection for part in parts),
+    )
+
+
+def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in counts:
+        for name, count in part.items():
+            total[name] = total.get(name, 0) + count
+    return total
