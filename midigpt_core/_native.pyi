@@ -60,3 +60,16 @@ def fill_rows(
     row_role: AnyBuffer,
 ) -> None: ...
 def uniforms(key: int, count: int) -> Sequence[float]: ...
+
+@final
+class Chooser:
+    def __init__(self, *, top_k: int = 0, top_p: float = 1.0, mask_k: int = 0, mask_p: float = 0.0) -> None: ...
+    def choose(
+        self,
+        logits: AnyBuffer,
+        allowed: AnyBuffer,
+        temperatures: AnyBuffer,
+        keys: AnyBuffer,
+        counter: int,
+        out: AnyBuffer,
+    ) -> None: ...

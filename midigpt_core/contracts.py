@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from midigpt_core.records import (
         BoolArray,
         Corpus,
+        Float32Array,
         Int16Array,
         Int32Array,
         Int64Array,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         UInt64Array,
         Vocabulary,
         WindowBatch,
+        WritingRequest,
     )
     from midigpt_core.score import Score
 
@@ -104,16 +106,38 @@ class EncoderContext:
 
 @runtime_checkable
 class Grammar(Protocol):
-    """Which tokens may come next, for N sequences at once."""
+    """Which tokens may come next, for N sequences at once.
 
-    def start(self, batch: TokenBatch) -> None:
-        """Begin with N prompts."""
+    A sequence follows a document of the encoder whose bars to be written are empty. Its tokens are forced, so are those
+    of which there is only one; where there is a choice, :meth:`mask` says between what and :meth:`advance` takes it.
+    """
+
+    def start(self, batch: TokenBatch, request: WritingRequest) -> None:
+        """Begin with N documents. Raises :class:`midigpt_core.errors.EncodingError` if a document has no room for the
+        bars that are asked for, or is itself longer than allowed."""
+
+    def take(self) -> tuple[Int32Array, Int32Array, Int64Array]:
+        """What the model has to read since the last call: the choices made, and all that is forced after them.
+
+        Tokens int32[total], their positions int32[total] within their documents, and offsets int64[N+1]. Tokens in
+        hidden spans are left out, as nothing may attend to them; positions count them.
+        """
 
     def mask(self, out: BoolArray) -> None:
-        """Write into ``out`` bool[N, V] whether each token may come next."""
+        """Write into ``out`` bool[N, V] whether each token may come next; a finished sequence has none."""
 
     def advance(self, tokens: Int32Array) -> None:
-        """Take the next token int32[N] of every sequence."""
+        """Take the next token int32[N] of every sequence; that of a finished one is ignored. Raises ValueError for a
+        token that may not come next."""
+
+    def finished(self) -> BoolArray:
+        """Whether all bars of a sequence are written: bool[N]."""
+
+    def bars_written(self) -> Int32Array:
+        """How many bars of each sequence are complete, in the order of the document: int32[N]."""
+
+    def document(self, index: int) -> Int32Array:
+        """The document so far. :meth:`Encoder.decode` takes it at any point."""
 
 
 @frozen(kw_only=True)
@@ -195,7 +219,7 @@ class Encoder(ABC):
         """The score that a token sequence says. Raises :class:`midigpt_core.errors.EncodingError` on a foreign id."""
 
     def grammar(self) -> Grammar | None:
-        """A fresh grammar, or None: unconstrained."""
+        """A fresh grammar; None: the encoder is not for generation."""
         return None
 
 
@@ -257,6 +281,31 @@ class Architecture(Protocol):
 
         ``vocab_size`` and ``n_positions`` (the context's ``max_seq_len``), and beside them the component's options.
         """
+
+
+@runtime_checkable
+class Sequences(Protocol):
+    """N token sequences that a model reads piece by piece."""
+
+    def read(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
+        """Read the next tokens of every sequence, as :meth:`Grammar.take` gives them.
+
+        ``logits`` float32[N, V] receives, for each sequence that read something, what its model says of the next token.
+        """
+
+    def copies(self, sources: Int64Array) -> Sequences:
+        """New sequences int64[M], each as ``sources`` says which of these is now."""
+
+
+@runtime_checkable
+class SequenceReader(Protocol):
+    """What an architecture's ``reader(precision)`` returns: its weights as they are now, ready to read with.
+
+    Without such a method, or where it returns None, sequences are read through :meth:`Architecture.forward`.
+    """
+
+    def open(self, count: int, capacity: int) -> Sequences:
+        """``count`` empty sequences of at most ``capacity`` tokens each."""
 
 
 # --- loggers and callbacks -----------------------------------------------------------------------------------------

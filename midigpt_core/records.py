@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Int64Array = NDArray[np.int64]
     UInt8Array = NDArray[np.uint8]
     UInt64Array = NDArray[np.uint64]
+    Float32Array = NDArray[np.float32]
     Float64Array = NDArray[np.float64]
 
 #: Ticks per quarter note of every score read from a file and of every corpus.
@@ -226,6 +227,23 @@ class TokenBatch:
 
     def __len__(self) -> int:
         return len(self.status)
+
+
+@frozen(eq=False, kw_only=True)
+class WritingRequest:
+    """What a grammar lets a model write into N documents, whose bars to be written are there and empty."""
+
+    #: bool[N, T, B], the bars to write, by track and bar of the document.
+    cells: BoolArray
+    #: bool[N], whether the model chooses the attributes that a document leaves out, of bars that are written in their
+    #: place (not in a fill block) and of tracks with such bars.
+    choose_attributes: BoolArray
+    #: int32[N], longest document in tokens; the grammar closes every bar before it is reached. 0: no limit.
+    max_tokens: Int32Array
+    #: int32[N], most notes in one written bar. 0: no limit.
+    max_notes: Int32Array
+    #: int32[N], most notes sounding at once in one written bar. 0: no limit.
+    max_polyphony: Int32Array
 
 
 @frozen(eq=False, kw_only=True)

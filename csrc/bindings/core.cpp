@@ -12,6 +12,7 @@
 namespace py = pybind11;
 using midigpt::bindings::Buffer;
 
+void bind_choose(py::module_& module);
 void bind_sample(py::module_& module);
 
 namespace {
@@ -86,5 +87,6 @@ PYBIND11_MODULE(_native, module) {
     module.def("read_errors", &read_errors, "(code, name, meaning) of every value of `status`.");
     module.def("write_midi", &write_midi, py::arg("columns"),
                "The standard MIDI file of one piece. Raises ValueError saying what it cannot express.");
+    bind_choose(module);
     bind_sample(module);
 }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bindings/encoder_arrays.h"
+#include "bindings/encoder_grammar.h"
 #include "decode/decoder.h"
 #include "encode/encoder.h"
 #include "vocab/codebook.h"
@@ -404,4 +405,5 @@ PYBIND11_MODULE(_encoder, m) {
         "Attribute values int16[N, T, 1 + B, K] of a WindowBatch, -1 where a control says nothing.");
   m.def("decode", &decode_tokens, py::arg("codebook"), py::arg("tokens"), py::arg("resample"),
         "Columns of one piece and the attributes of each track.");
+  midigpt::bindings::bind_grammar(m);
 }

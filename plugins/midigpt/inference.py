@@ -7,7 +7,9 @@ from midigpt_core.inference import (
     GenerationRequest,
     InferenceConfig,
     InferenceEngine,
+    Progress,
     RequestValidationError,
+    SamplingSession,
     TrackPrompt,
 )
 
@@ -16,7 +18,9 @@ __all__ = [
     "GenerationRequest",
     "InferenceConfig",
     "InferenceEngine",
+    "Progress",
     "RequestValidationError",
+    "SamplingSession",
     "TrackPrompt",
     "load_checkpoint",
 ]

@@ -16,10 +16,20 @@ from midigpt_encoder import _encoder
 from midigpt_encoder.config import EncoderConfig, genre_key
 
 if TYPE_CHECKING:
-    from midigpt_core.records import BoolArray, Corpus, Int16Array, Int32Array, WindowBatch
+    from midigpt_core.records import BoolArray, Corpus, Int16Array, Int32Array, WindowBatch, WritingRequest
 
 #: Microseconds per quarter note of decoded scores: tempo has no token.
 _DECODED_TEMPO = 500_000
+
+
+class MidigptGrammar(_encoder.Grammar):  # type: ignore[misc]
+    """See :class:`~midigpt_core.contracts.Grammar`."""
+
+    def start(self, batch: TokenBatch, request: WritingRequest) -> None:
+        try:
+            super().start(batch, request)
+        except ValueError as error:
+            raise EncodingError(f"{error}. Ask for less, or in a narrower window.") from error
 
 
 class MidigptEncoder(Encoder):
@@ -131,6 +141,9 @@ class MidigptEncoder(Encoder):
             note_offsets=np.array([0, len(arrays["note_onset"])]),
         )
         return Score(columns, tuple(attributes))
+
+    def grammar(self) -> MidigptGrammar:
+        return MidigptGrammar(self.config.codebook)
 
     def _native(self, corpus: Corpus) -> _encoder.Corpus:
         """The corpus as native code reads it: checked once, then kept as long as the corpus is."""

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
 from midigpt_gpt2 import documents
+from midigpt_gpt2.reader import PRECISIONS, Gpt2Reader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +96,17 @@ class Gpt2(nn.Module):
         for block in self.transformer.h:
             # Not by a wrapping module: the names in the state dict stay.
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+    def reader(self, precision: str = "float32") -> Gpt2Reader | None:
+        """What :class:`midigpt_core.contracts.SequenceReader` says, on the CPU; None elsewhere.
+
+        Raises ValueError for a ``precision`` that is none of :data:`midigpt_gpt2.reader.PRECISIONS`.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+        if self.lm_head.weight.device.type != "cpu":
+            return None
+        return Gpt2Reader(self.state_dict(), self.architecture_config(), precision)
 
     def architecture_config(self) -> dict[str, Any]:
         config = self.transformer.config

@@ -1,0 +1,179 @@
+// The grammar of a batch of sequences, for Python: whole batches per call, without the GIL where it pays.
+#include "bindings/encoder_grammar.h"
+
+#include <pybind11/numpy.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/encoder_arrays.h"
+#include "grammar/grammar.h"
+
+namespace midigpt::bindings {
+
+namespace {
+
+namespace py = pybind11;
+using grammar::Sequence;
+using vocab::Codebook;
+
+template <class T>
+py::array_t<T> to_array(const std::vector<T>& values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+// The hidden spans of each document, from int64[S, 3] rows (document, begin, end).
+std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> spans_by_document(const std::int64_t* rows,
+                                                                                  std::int64_t count,
+                                                                                  std::int64_t documents) {
+  std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> out(static_cast<std::size_t>(documents));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t document = rows[3 * i];
+    if (document < 0 || document >= documents) throw py::value_error("hidden_spans name a document that is not there");
+    out[static_cast<std::size_t>(document)].emplace_back(rows[3 * i + 1], rows[3 * i + 2]);
+  }
+  return out;
+}
+
+class BatchGrammar {
+ public:
+  explicit BatchGrammar(std::shared_ptr<Codebook> book) : book_(std::move(book)) {}
+
+  void start(const py::object& batch, const py::object& request) {
+    Fields documents(batch);
+    std::int64_t n = 0;
+    std::int64_t total = 0;
+    std::int64_t spans = 0;
+    const std::uint8_t* status = documents.array<std::uint8_t>("status", {-1}, &n);
+    const std::int64_t* offsets = documents.array<std::int64_t>("offsets", {n + 1});
+    const std::int32_t* tokens = documents.array<std::int32_t>("tokens", {-1}, &total);
+    const std::int64_t* span_rows = documents.array<std::int64_t>("hidden_spans", {-1, 3}, &spans);
+    const auto hidden = spans_by_document(span_rows, spans, n);
+    Fields asked(request);
+    grammar::Request row;
+    const std::uint8_t* cells = reinterpret_cast<const std::uint8_t*>(
+        asked.array<bool>("cells", {n, asked_tracks(request), -1}, &row.max_bars));
+    row.max_tracks = asked_tracks(request);
+    const std::uint8_t* choose = asked.flags("choose_attributes", {n});
+    const std::int32_t* max_tokens = asked.array<std::int32_t>("max_tokens", {n});
+    const std::int32_t* max_notes = asked.array<std::int32_t>("max_notes", {n});
+    const std::int32_t* max_polyphony = asked.array<std::int32_t>("max_polyphony", {n});
+
+    std::vector<Sequence> sequences(static_cast<std::size_t>(n), Sequence(*book_));
+    for (std::int64_t i = 0; i < n; ++i) {
+      const auto index = static_cast<std::size_t>(i);
+      if (status[i] > 2) throw py::value_error("document " + std::to_string(i) + " has no tokens");
+      if (offsets[i] < 0 || offsets[i + 1] < offsets[i] || offsets[i + 1] > total) {
+        throw py::value_error("offsets do not fit the tokens");
+      }
+      row.script = {tokens + offsets[i], static_cast<std::size_t>(offsets[i + 1] - offsets[i])};
+      row.hidden = hidden[index];
+      row.cells = cells + i * row.max_tracks * row.max_bars;
+      row.choose_attributes = choose[i] != 0;
+      row.max_tokens = max_tokens[i];
+      row.max_notes = max_notes[i];
+      row.max_polyphony = max_polyphony[i];
+      if (const std::string problem = sequences[index].start(row); !problem.empty()) {
+        throw py::value_error("document " + std::to_string(i) + ": " + problem);
+      }
+    }
+    sequences_ = std::move(sequences);
+    taken_.assign(sequences_.size(), 0);
+  }
+
+  py::tuple take() {
+    std::size_t total = 0;
+    for (std::size_t i = 0; i < sequences_.size(); ++i) total += sequences_[i].tokens().size() - taken_[i];
+    std::vector<std::int32_t> tokens;
+    std::vector<std::int32_t> positions;
+    std::vector<std::int64_t> offsets{0};
+    tokens.reserve(total);
+    positions.reserve(total);
+    offsets.reserve(sequences_.size() + 1);
+    for (std::size_t i = 0; i < sequences_.size(); ++i) {
+      const Sequence& sequence = sequences_[i];
+      for (std::size_t at = taken_[i]; at < sequence.tokens().size(); ++at) {
+        if (sequence.is_hidden(at)) continue;
+        tokens.push_back(sequence.tokens()[at]);
+        positions.push_back(static_cast<std::int32_t>(at));
+      }
+      taken_[i] = sequence.tokens().size();
+      offsets.push_back(static_cast<std::int64_t>(tokens.size()));
+    }
+    return py::make_tuple(to_array(tokens), to_array(positions), to_array(offsets));
+  }
+
+  void mask(py::array_t<bool, py::array::c_style>& out) const {
+    const auto n = static_cast<py::ssize_t>(sequences_.size());
+    if (out.ndim() != 2 || out.shape(0) != n || out.shape(1) != book_->vocab_size()) {
+      throw py::value_error("out must be bool[" + std::to_string(n) + ", " + std::to_string(book_->vocab_size()) + "]");
+    }
+    bool* row = out.mutable_data();
+    std::fill(row, row + out.size(), false);
+    for (const Sequence& sequence : sequences_) {
+      for (const grammar::Range& range : sequence.allowed()) std::fill_n(row + range.first, range.count, true);
+      row += book_->vocab_size();
+    }
+  }
+
+  void advance(const py::array_t<std::int32_t, py::array::c_style>& tokens) {
+    if (tokens.ndim() != 1 || tokens.shape(0) != static_cast<py::ssize_t>(sequences_.size())) {
+      throw py::value_error("tokens must be one per sequence");
+    }
+    const std::int32_t* token = tokens.data();
+    for (std::size_t i = 0; i < sequences_.size(); ++i) {
+      if (sequences_[i].finished() || sequences_[i].advance(token[i])) continue;
+      throw py::value_error("sequence " + std::to_string(i) + ": token " + std::to_string(token[i]) + " may not come next");
+    }
+  }
+
+  [[nodiscard]] py::array_t<bool> finished() const {
+    py::array_t<bool> out(static_cast<py::ssize_t>(sequences_.size()));
+    std::transform(sequences_.begin(), sequences_.end(), out.mutable_data(),
+                   [](const Sequence& sequence) { return sequence.finished(); });
+    return out;
+  }
+
+  [[nodiscard]] py::array_t<std::int32_t> bars_written() const {
+    py::array_t<std::int32_t> out(static_cast<py::ssize_t>(sequences_.size()));
+    std::transform(sequences_.begin(), sequences_.end(), out.mutable_data(),
+                   [](const Sequence& sequence) { return sequence.bars_written(); });
+    return out;
+  }
+
+  [[nodiscard]] py::array_t<std::int32_t> document(std::size_t index) const {
+    if (index >= sequences_.size()) throw py::index_error("there is no such sequence");
+    return to_array(sequences_[index].tokens());
+  }
+
+ private:
+  static std::int64_t asked_tracks(const py::object& request) {
+    const py::array cells = request.attr("cells");
+    return cells.ndim() == 3 ? cells.shape(1) : 0;
+  }
+
+  std::shared_ptr<Codebook> book_;
+  std::vector<Sequence> sequences_;
+  std::vector<std::size_t> taken_;  // tokens of each document that `take` has handed out
+};
+
+}  // namespace
+
+void bind_grammar(py::module_& m) {
+  py::class_<BatchGrammar>(m, "Grammar", "midigpt_core.contracts.Grammar of one codebook.")
+      .def(py::init<std::shared_ptr<Codebook>>(), py::arg("codebook"))
+      .def("start", &BatchGrammar::start, py::arg("batch"), py::arg("request"))
+      .def("take", &BatchGrammar::take)
+      .def("mask", &BatchGrammar::mask, py::arg("out").noconvert())
+      .def("advance", &BatchGrammar::advance, py::arg("tokens"))
+      .def("finished", &BatchGrammar::finished)
+      .def("bars_written", &BatchGrammar::bars_written)
+      .def("document", &BatchGrammar::document, py::arg("index"));
+}
+
+}  // namespace midigpt::bindings

@@ -1,0 +1,154 @@
+// The GPT-2 plugin's native module: packed weights, and sequences that are read and gone on with.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gpt2/kernels.h"
+#include "gpt2/model.h"
+#include "gpt2/sequences.h"
+
+namespace {
+
+namespace py = pybind11;
+namespace gpt2 = midigpt::gpt2;
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+gpt2::Precision precision_from(const std::string& name) {
+  if (name == "float32") return gpt2::Precision::Float32;
+  if (name == "bfloat16") return gpt2::Precision::Bfloat16;
+  if (name == "int8") return gpt2::Precision::Int8;
+  throw py::value_error("no precision named " + name + "; there are float32, bfloat16 and int8");
+}
+
+// Tensors of a state dict, float32 and contiguous, checked against the shape that the model needs of them.
+class StateDict {
+ public:
+  explicit StateDict(const py::dict& tensors) : tensors_(tensors) {}
+
+  const float* get(const std::string& name, std::initializer_list<std::size_t> shape) {
+    if (!tensors_.contains(name)) throw py::value_error("there is no tensor " + name);
+    auto array = Array<float>::ensure(tensors_[name.c_str()]);
+    if (!array) throw py::error_already_set();
+    bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
+    py::ssize_t axis = 0;
+    for (const std::size_t size : shape) fits = fits && array.shape(axis++) == static_cast<py::ssize_t>(size);
+    if (!fits) throw py::value_error("tensor " + name + " has another shape than the model");
+    alive_.push_back(array);
+    return array.data();
+  }
+
+  gpt2::Matrix linear(const std::string& name, std::size_t in, std::size_t out) {
+    return {get(name + ".weight", {in, out}), get(name + ".bias", {out}), in, out, false};
+  }
+
+ private:
+  py::dict tensors_;
+  std::vector<Array<float>> alive_;
+};
+
+std::shared_ptr<gpt2::Model> make_model(const py::dict& tensors, std::size_t vocab, std::size_t positions,
+                                        std::size_t width, std::size_t layers, std::size_t heads,
+                                        const std::string& precision) {
+  if (heads == 0 || width % heads != 0) throw py::value_error("heads do not divide the width");
+  const gpt2::Shape shape{vocab, positions, width, layers, heads};
+  StateDict state(tensors);
+  gpt2::Tensors all;
+  all.tokens = state.get("transformer.wte.weight", {vocab, width});
+  all.positions = state.get("transformer.wpe.weight", {positions, width});
+  for (std::size_t i = 0; i < layers; ++i) {
+    const std::string name = "transformer.h." + std::to_string(i) + ".";
+    gpt2::LayerTensors layer;
+    layer.norm_1_weight = state.get(name + "ln_1.weight", {width});
+    layer.norm_1_bias = state.get(name + "ln_1.bias", {width});
+    layer.attention = state.linear(name + "attn.c_attn", width, 3 * width);
+    layer.projection = state.linear(name + "attn.c_proj", width, width);
+    layer.norm_2_weight = state.get(name + "ln_2.weight", {width});
+    layer.norm_2_bias = state.get(name + "ln_2.bias", {width});
+    layer.expansion = state.linear(name + "mlp.c_fc", width, 4 * width);
+    layer.contraction = state.linear(name + "mlp.c_proj", 4 * width, width);
+    all.layers.push_back(layer);
+  }
+  all.norm_weight = state.get("transformer.ln_f.weight", {width});
+  all.norm_bias = state.get("transformer.ln_f.bias", {width});
+  all.head = {state.get("lm_head.weight", {vocab, width}), nullptr, width, vocab, true};
+  const gpt2::Precision chosen = precision_from(precision);
+  const py::gil_scoped_release released;
+  return std::make_shared<gpt2::Model>(shape, all, chosen);
+}
+
+void read_tokens(gpt2::Sequences& sequences, const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
+          const Array<std::int64_t>& offsets, Array<float>& logits) {
+  const gpt2::Shape& shape = sequences.model().shape();
+  const auto count = static_cast<py::ssize_t>(sequences.count());
+  if (tokens.ndim() != 1 || positions.ndim() != 1 || positions.size() != tokens.size()) {
+    throw py::value_error("tokens and positions must be of one length");
+  }
+  if (offsets.ndim() != 1 || offsets.size() != count + 1) throw py::value_error("offsets must be one more than sequences");
+  if (logits.ndim() != 2 || logits.shape(0) != count || logits.shape(1) != static_cast<py::ssize_t>(shape.vocab)) {
+    throw py::value_error("logits must be float32[sequences, vocabulary]");
+  }
+  const std::int64_t* offset = offsets.data();
+  if (offset[0] != 0 || offset[count] != tokens.size()) throw py::value_error("offsets do not cover the tokens");
+  for (py::ssize_t n = 0; n < count; ++n) {
+    if (offset[n + 1] < offset[n]) throw py::value_error("offsets descend");
+    const auto length = sequences.length(static_cast<std::size_t>(n)) + static_cast<std::size_t>(offset[n + 1] - offset[n]);
+    if (length > sequences.capacity()) throw py::value_error("sequence " + std::to_string(n) + " is longer than its cache");
+  }
+  for (py::ssize_t i = 0; i < tokens.size(); ++i) {
+    const std::int32_t token = tokens.data()[i];
+    const std::int32_t position = positions.data()[i];
+    if (token < 0 || static_cast<std::size_t>(token) >= shape.vocab) {
+      throw py::value_error("token " + std::to_string(token) + " is outside the vocabulary");
+    }
+    if (position < 0 || static_cast<std::size_t>(position) >= shape.positions) {
+      throw py::value_error("position " + std::to_string(position) + " is beyond the model's " + std::to_string(shape.positions));
+    }
+  }
+  const std::span<const std::int32_t> token_view(tokens.data(), static_cast<std::size_t>(tokens.size()));
+  const std::span<const std::int32_t> position_view(positions.data(), static_cast<std::size_t>(tokens.size()));
+  const std::span<const std::int64_t> offset_view(offset, static_cast<std::size_t>(count) + 1);
+  float* out = logits.mutable_data();
+  const py::gil_scoped_release released;
+  sequences.read(token_view, position_view, offset_view, out);
+}
+
+void copy_sequences(gpt2::Sequences& to, const gpt2::Sequences& other, const Array<std::int64_t>& from) {
+  if (from.ndim() != 1 || from.size() != static_cast<py::ssize_t>(to.count())) {
+    throw py::value_error("one source per sequence is needed");
+  }
+  for (py::ssize_t n = 0; n < from.size(); ++n) {
+    const std::int64_t source = from.data()[n];
+    if (source < 0 || static_cast<std::size_t>(source) >= other.count()) throw py::value_error("there is no such sequence");
+    if (other.length(static_cast<std::size_t>(source)) > to.capacity()) throw py::value_error("a sequence is too long");
+  }
+  if (&to.model() != &other.model()) throw py::value_error("the sequences are of another model");
+  const std::span<const std::int64_t> view(from.data(), static_cast<std::size_t>(from.size()));
+  const py::gil_scoped_release released;
+  to.copy(other, view);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_gpt2, m) {
+  m.doc() = "A GPT-2 that reads token sequences on the CPU and keeps their keys and values.";
+  m.def("instruction_set", [] { return gpt2::kernels().name; }, "The kernels that this processor runs.");
+  py::class_<gpt2::Model, std::shared_ptr<gpt2::Model>>(m, "Model")
+      .def(py::init(&make_model), py::arg("tensors"), py::kw_only(), py::arg("vocab"), py::arg("positions"),
+           py::arg("width"), py::arg("layers"), py::arg("heads"), py::arg("precision"));
+  py::class_<gpt2::Sequences>(m, "Sequences")
+      .def(py::init([](const std::shared_ptr<gpt2::Model>& model, std::size_t count, std::size_t capacity,
+                       std::size_t threads) {
+             return std::make_unique<gpt2::Sequences>(model, count, capacity, std::min<std::size_t>(threads, 256));
+           }),
+           py::arg("model"), py::kw_only(), py::arg("count"), py::arg("capacity"), py::arg("threads"))
+      .def("read", &read_tokens, py::arg("tokens"), py::arg("positions"), py::arg("offsets"), py::arg("logits").noconvert())
+      .def("copy", &copy_sequences, py::arg("other"), py::arg("sources"));
+}

@@ -1,0 +1,57 @@
+// The arithmetic of a GPT-2 on the CPU, once per instruction set.
+//
+// Every output is computed in an order that depends on nothing but its own inputs: not on what else is in the batch, not
+// on how many tokens come at once, not on the number of threads. So a sequence's logits are the same bit for bit in any
+// batch, on one machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace midigpt::gpt2 {
+
+// Columns of a packed matrix stand in panels of this width, each panel row by row: read once, in the order of memory.
+inline constexpr std::size_t kPanel = 32;
+
+// Sizes of vectors are padded to a multiple of this with zeros, so that no kernel has a remainder.
+inline constexpr std::size_t kPad = 32;
+
+constexpr std::size_t padded(std::size_t size) { return (size + kPad - 1) / kPad * kPad; }
+
+enum class Precision : std::uint8_t { Float32, Bfloat16, Int8 };
+
+// A matrix [in, out] in panels [out / kPanel, in, kPanel].
+struct PackedMatrix {
+  Precision precision = Precision::Float32;
+  std::size_t in = 0;
+  std::size_t out = 0;            // padded
+  const void* values = nullptr;   // float, uint16 (bfloat16) or int8
+  const float* scales = nullptr;  // [out], of int8
+  const float* bias = nullptr;    // [out], zeros where there is none
+};
+
+// Keys and values of one sequence, layer and head.
+struct HeadCache {
+  float* keys = nullptr;    // [head size, capacity]
+  float* values = nullptr;  // [capacity, head size padded]
+  std::size_t capacity = 0;
+  std::size_t head_size = 0;  // padded
+};
+
+struct Kernels {
+  const char* name;
+  // y[rows, out] = x[rows, in] W + bias, for panels [first, last).
+  void (*multiply)(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
+                   std::size_t y_stride, std::size_t first_panel, std::size_t last_panel);
+  // y = layer norm of x[size], with weight and bias; padded with zeros.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, std::size_t size, float* y);
+  // x[size] = GELU(x) (the tanh form), size a multiple of kPad.
+  void (*gelu)(float* x, std::size_t size);
+  // out[head size] = attention of one query to the first `length` keys; scores: room for `length` padded numbers.
+  void (*attend)(const HeadCache& cache, const float* query, std::size_t length, float scale, float* scores, float* out);
+};
+
+// The kernels for this processor.
+const Kernels& kernels();
+
+}  // namespace midigpt::gpt2

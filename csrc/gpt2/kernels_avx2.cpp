@@ -1,0 +1,5 @@
+// The kernels for AVX2 and FMA.
+#define MIDIGPT_ISA avx2
+#define MIDIGPT_NAME "avx2"
+#define MIDIGPT_LANES 8
+#include "gpt2/kernels_inl.h"

@@ -1,0 +1,5 @@
+// The kernels for AVX-512.
+#define MIDIGPT_ISA avx512
+#define MIDIGPT_NAME "avx512"
+#define MIDIGPT_LANES 16
+#include "gpt2/kernels_inl.h"

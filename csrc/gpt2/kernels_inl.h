@@ -1,0 +1,213 @@
+// The kernels, written once: each kernels_*.cpp includes this with MIDIGPT_ISA and MIDIGPT_LANES (floats of a register)
+// defined, compiled for its instruction set.
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "gpt2/kernels.h"
+
+namespace midigpt::gpt2::MIDIGPT_ISA {
+
+namespace {
+
+constexpr std::size_t kLanes = MIDIGPT_LANES;
+constexpr std::size_t kVectors = kPanel / kLanes;
+// Rows of x that share one reading of a panel: as many as leave the accumulators in registers.
+constexpr std::size_t kMostRows = MIDIGPT_LANES == 16 ? 12 : MIDIGPT_LANES == 8 ? 3 : 1;
+
+typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
+typedef std::int32_t Ints __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+
+inline Floats load(const float* from) {
+  Floats out;
+  std::memcpy(&out, from, sizeof out);
+  return out;
+}
+
+inline void store(float* to, Floats value) { std::memcpy(to, &value, sizeof value); }
+
+inline Floats load_weights(const float* from) { return load(from); }
+
+inline Floats load_weights(const std::uint16_t* from) {
+#if MIDIGPT_LANES == 16
+  return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16);
+#elif MIDIGPT_LANES == 8
+  return (Floats)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))), 16);
+#else
+  Ints bits;
+  for (std::size_t i = 0; i < kLanes; ++i) bits[i] = static_cast<std::int32_t>(std::uint32_t{from[i]} << 16U);
+  return (Floats)bits;
+#endif
+}
+
+inline Floats load_weights(const std::int8_t* from) {
+#if MIDIGPT_LANES == 16
+  return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif MIDIGPT_LANES == 8
+  return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+  Floats out;
+  for (std::size_t i = 0; i < kLanes; ++i) out[i] = static_cast<float>(from[i]);
+  return out;
+#endif
+}
+
+inline float sum(Floats value) {
+  float out = 0;
+  for (std::size_t i = 0; i < kLanes; ++i) out += value[i];
+  return out;
+}
+
+// e^x for x within float's range, to about 2 units in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]
+// (coefficients of the Taylor series; its seventh term is below 1e-7 there).
+inline Floats exponential(Floats x) {
+  constexpr float kLimit = 87.0F;
+  const Floats low = Floats{} - kLimit;
+  const Floats high = Floats{} + kLimit;
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  constexpr float kRounder = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
+  const Floats shifted = x * 1.44269504F + kRounder;
+  const Floats n = shifted - kRounder;
+  const Floats r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
+  Floats p = Floats{} + 1.0F / 5040;
+  p = p * r + 1.0F / 720;
+  p = p * r + 1.0F / 120;
+  p = p * r + 1.0F / 24;
+  p = p * r + 1.0F / 6;
+  p = p * r + 0.5F;
+  p = p * r + 1.0F;
+  p = p * r + 1.0F;
+  const Ints exponent = ((Ints)shifted - 0x4B400000 + 127) << 23;
+  return p * (Floats)exponent;
+}
+
+template <std::size_t kRows, class Weight>
+inline void multiply_panel(const PackedMatrix& matrix, const Weight* w, const float* x, std::size_t x_stride, float* y,
+                           std::size_t y_stride, std::size_t column) {
+  Floats total[kRows][kVectors] = {};
+  for (std::size_t i = 0; i < matrix.in; ++i, w += kPanel) {
+    Floats weights[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) weights[v] = load_weights(w + v * kLanes);
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Floats value = Floats{} + x[r * x_stride + i];
+      for (std::size_t v = 0; v < kVectors; ++v) total[r][v] += value * weights[v];
+    }
+  }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const std::size_t at = column + v * kLanes;
+      Floats out = total[r][v];
+      if constexpr (std::is_same_v<Weight, std::int8_t>) out = out * load(matrix.scales + at);
+      store(y + r * y_stride + at, out + load(matrix.bias + at));
+    }
+  }
+}
+
+// Rows by the dozen, then by the largest power of two that is left.
+template <std::size_t kRows, class Weight>
+inline void multiply_rows(const PackedMatrix& matrix, const Weight* w, const float*& x, std::size_t x_stride,
+                          std::size_t& rows, float*& y, std::size_t y_stride, std::size_t column) {
+  if constexpr (kRows <= kMostRows) {
+    for (; rows >= kRows; rows -= kRows, x += kRows * x_stride, y += kRows * y_stride) {
+      multiply_panel<kRows>(matrix, w, x, x_stride, y, y_stride, column);
+    }
+  }
+}
+
+template <class Weight>
+inline void multiply_all(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
+                         std::size_t y_stride, std::size_t first_panel, std::size_t last_panel) {
+  for (std::size_t panel = first_panel; panel < last_panel; ++panel) {
+    const Weight* w = static_cast<const Weight*>(matrix.values) + panel * matrix.in * kPanel;
+    const float* from = x;
+    float* to = y;
+    std::size_t left = rows;
+    const std::size_t column = panel * kPanel;
+    multiply_rows<12>(matrix, w, from, x_stride, left, to, y_stride, column);
+    multiply_rows<8>(matrix, w, from, x_stride, left, to, y_stride, column);
+    multiply_rows<4>(matrix, w, from, x_stride, left, to, y_stride, column);
+    multiply_rows<3>(matrix, w, from, x_stride, left, to, y_stride, column);
+    multiply_rows<2>(matrix, w, from, x_stride, left, to, y_stride, column);
+    multiply_rows<1>(matrix, w, from, x_stride, left, to, y_stride, column);
+  }
+}
+
+void multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
+              std::size_t y_stride, std::size_t first_panel, std::size_t last_panel) {
+  switch (matrix.precision) {
+    case Precision::Float32: multiply_all<float>(matrix, x, x_stride, rows, y, y_stride, first_panel, last_panel); break;
+    case Precision::Bfloat16:
+      multiply_all<std::uint16_t>(matrix, x, x_stride, rows, y, y_stride, first_panel, last_panel);
+      break;
+    case Precision::Int8:
+      multiply_all<std::int8_t>(matrix, x, x_stride, rows, y, y_stride, first_panel, last_panel);
+      break;
+  }
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, std::size_t size, float* y) {
+  constexpr float kEpsilon = 1e-5F;
+  const std::size_t whole = size / kLanes * kLanes;
+  Floats totals = {};
+  for (std::size_t i = 0; i < whole; i += kLanes) totals += load(x + i);
+  float total = sum(totals);
+  for (std::size_t i = whole; i < size; ++i) total += x[i];
+  const float mean = total / static_cast<float>(size);
+  Floats squares = {};
+  for (std::size_t i = 0; i < whole; i += kLanes) squares += (load(x + i) - mean) * (load(x + i) - mean);
+  float spread = sum(squares);
+  for (std::size_t i = whole; i < size; ++i) spread += (x[i] - mean) * (x[i] - mean);
+  const float scale = 1.0F / std::sqrt(spread / static_cast<float>(size) + kEpsilon);
+  for (std::size_t i = 0; i < size; ++i) y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+  for (std::size_t i = size; i < padded(size); ++i) y[i] = 0;
+}
+
+void gelu(float* x, std::size_t size) {
+  constexpr float kRootTwoOverPi = 0.7978845608F;
+  for (std::size_t i = 0; i < size; i += kLanes) {
+    const Floats value = load(x + i);
+    const Floats inner = kRootTwoOverPi * (value + 0.044715F * value * value * value);
+    store(x + i, value / (1.0F + exponential(-2.0F * inner)));  // 1 + tanh(u) = 2 / (1 + e^(-2u))
+  }
+}
+
+void attend(const HeadCache& cache, const float* query, std::size_t length, float scale, float* scores, float* out) {
+  const std::size_t blocks = (length + kLanes - 1) / kLanes;
+  for (std::size_t block = 0; block < blocks; ++block) {
+    Floats total = {};
+    const float* keys = cache.keys + block * kLanes;
+    for (std::size_t d = 0; d < cache.head_size; ++d, keys += cache.capacity) total += query[d] * load(keys);
+    store(scores + block * kLanes, total * scale);
+  }
+  float largest = scores[0];
+  for (std::size_t i = 1; i < length; ++i) largest = scores[i] > largest ? scores[i] : largest;
+  // What lies beyond the last key weighs nothing: e^-87 beside the largest key's e^0.
+  for (std::size_t i = length; i < blocks * kLanes; ++i) scores[i] = -INFINITY;
+  Floats weights = {};
+  for (std::size_t block = 0; block < blocks; ++block) {
+    const Floats weight = exponential(load(scores + block * kLanes) - largest);
+    store(scores + block * kLanes, weight);
+    weights += weight;
+  }
+  const float whole = sum(weights);
+  for (std::size_t d = 0; d < cache.head_size; d += kPad) {
+    Floats total[kPad / kLanes] = {};
+    const float* values = cache.values + d;
+    for (std::size_t i = 0; i < length; ++i, values += cache.head_size) {
+      for (std::size_t v = 0; v < kPad / kLanes; ++v) total[v] += scores[i] * load(values + v * kLanes);
+    }
+    for (std::size_t v = 0; v < kPad / kLanes; ++v) store(out + d + v * kLanes, total[v] / whole);
+  }
+}
+
+}  // namespace
+
+extern const Kernels kKernels;
+const Kernels kKernels{MIDIGPT_NAME, &multiply, &layer_norm, &gelu, &attend};
+
+}  // namespace midigpt::gpt2::MIDIGPT_ISA

@@ -1,0 +1,193 @@
+#include "gpt2/sequences.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+namespace midigpt::gpt2 {
+
+namespace {
+
+// Tokens that go through the layers together: their activations stay in the cache.
+constexpr std::size_t kBlock = 96;
+// Multiplications below which waking another thread costs more than it saves.
+constexpr std::size_t kWorthSplitting = std::size_t{1} << 17;
+
+}  // namespace
+
+Sequences::Sequences(std::shared_ptr<const Model> model, std::size_t count, std::size_t capacity, std::size_t threads)
+    : model_(std::move(model)),
+      kernels_(kernels()),
+      capacity_(padded(capacity)),
+      head_size_(padded(model_->shape().head_size())),
+      workers_(std::max<std::size_t>(threads, 1)),
+      lengths_(count, 0),
+      scores_(workers_.size(), std::vector<float>(capacity_)),
+      queries_(workers_.size(), std::vector<float>(head_size_)),
+      outs_(workers_.size(), std::vector<float>(head_size_)) {
+  const Shape& shape = model_->shape();
+  caches_.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    // Zeroed, for the padding; pages cost nothing until they are touched.
+    auto* memory = static_cast<float*>(std::calloc(shape.layers * shape.heads * head_floats(), sizeof(float)));
+    if (memory == nullptr) throw std::bad_alloc();
+    caches_.emplace_back(memory);
+  }
+}
+
+HeadCache Sequences::cache(std::size_t sequence, std::size_t layer, std::size_t head) {
+  float* keys = caches_[sequence].get() + (layer * model_->shape().heads + head) * head_floats();
+  return {keys, keys + head_size_ * capacity_, capacity_, head_size_};
+}
+
+void Sequences::read(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
+                     std::span<const std::int64_t> offsets, float* logits) {
+  const std::size_t total = tokens.size();
+  std::size_t sequence = 0;
+  for (std::size_t first = 0; first < total; first += kBlock) {
+    const std::size_t size = std::min(kBlock, total - first);
+    items_.clear();
+    for (std::size_t i = first; i < first + size; ++i) {
+      const auto index = static_cast<std::int64_t>(i);
+      while (index >= offsets[sequence + 1]) ++sequence;
+      items_.push_back({sequence, lengths_[sequence]++, index + 1 == offsets[sequence + 1]});
+    }
+    read_block(tokens.subspan(first, size), positions.subspan(first, size));
+    score(logits);
+  }
+}
+
+void Sequences::read_block(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions) {
+  const Shape& shape = model_->shape();
+  const std::size_t rows = tokens.size();
+  const std::size_t width = padded(shape.width);
+  const std::size_t wide = padded(4 * shape.width);
+  residual_.assign(rows * width, 0.0F);
+  normed_.resize(rows * width);
+  wide_.resize(rows * std::max(wide, padded(3 * shape.width)));
+  mixed_.resize(rows * width);
+  for (std::size_t r = 0; r < rows; ++r) {
+    const float* token = model_->token(static_cast<std::size_t>(tokens[r]));
+    const float* position = model_->position(static_cast<std::size_t>(positions[r]));
+    for (std::size_t i = 0; i < shape.width; ++i) residual_[r * width + i] = token[i] + position[i];
+  }
+  const auto normalise = [&](const std::vector<float>& weight, const std::vector<float>& bias) {
+    workers_.split(rows, [&](std::size_t, std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) {
+        kernels_.layer_norm(&residual_[r * width], weight.data(), bias.data(), shape.width, &normed_[r * width]);
+      }
+    });
+  };
+  const auto add = [&] {
+    for (std::size_t i = 0; i < rows * width; ++i) residual_[i] += normed_[i];
+  };
+  for (std::size_t index = 0; index < shape.layers; ++index) {
+    const Layer& layer = model_->layers()[index];
+    const std::size_t qkv = layer.attention.view().out;
+    normalise(layer.norm_1_weight, layer.norm_1_bias);
+    multiply(layer.attention.view(), normed_.data(), width, rows, wide_.data(), qkv);
+    attend(index);
+    multiply(layer.projection.view(), mixed_.data(), width, rows, normed_.data(), width);
+    add();
+    normalise(layer.norm_2_weight, layer.norm_2_bias);
+    multiply(layer.expansion.view(), normed_.data(), width, rows, wide_.data(), wide);
+    workers_.split(rows, [&](std::size_t, std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) kernels_.gelu(&wide_[r * wide], wide);
+    });
+    multiply(layer.contraction.view(), wide_.data(), wide, rows, normed_.data(), width);
+    add();
+  }
+}
+
+void Sequences::multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
+                         std::size_t y_stride) {
+  const std::size_t panels = matrix.out / kPanel;
+  if (matrix.in * matrix.out * rows < kWorthSplitting) {
+    kernels_.multiply(matrix, x, x_stride, rows, y, y_stride, 0, panels);
+    return;
+  }
+  workers_.split(panels, [&](std::size_t, std::size_t first, std::size_t last) {
+    kernels_.multiply(matrix, x, x_stride, rows, y, y_stride, first, last);
+  });
+}
+
+void Sequences::keep(std::size_t layer, std::size_t row) {
+  const Shape& shape = model_->shape();
+  const Item& item = items_[row];
+  const float* from = &wide_[row * padded(3 * shape.width)];
+  for (std::size_t head = 0; head < shape.heads; ++head) {
+    const HeadCache to = cache(item.sequence, layer, head);
+    const float* key = from + shape.width + head * shape.head_size();
+    const float* value = key + shape.width;
+    for (std::size_t d = 0; d < shape.head_size(); ++d) to.keys[d * to.capacity + item.slot] = key[d];
+    std::copy_n(value, shape.head_size(), to.values + item.slot * to.head_size);
+  }
+}
+
+void Sequences::attend(std::size_t layer) {
+  const Shape& shape = model_->shape();
+  const std::size_t rows = items_.size();
+  for (std::size_t row = 0; row < rows; ++row) keep(layer, row);
+  const std::size_t width = padded(shape.width);
+  const std::size_t stride = padded(3 * shape.width);
+  const std::size_t size = shape.head_size();
+  const float scale = 1.0F / std::sqrt(static_cast<float>(size));
+  const auto work = [&](std::size_t part, std::size_t first, std::size_t last) {
+    std::vector<float>& query = queries_[part];
+    std::vector<float>& out = outs_[part];
+    for (std::size_t i = first; i < last; ++i) {
+      const std::size_t head = i / rows;
+      const std::size_t row = i % rows;
+      std::copy_n(&wide_[row * stride + head * size], size, query.begin());
+      kernels_.attend(cache(items_[row].sequence, layer, head), query.data(), items_[row].slot + 1, scale,
+                      scores_[part].data(), out.data());
+      std::copy_n(out.begin(), size, &mixed_[row * width + head * size]);
+    }
+  };
+  std::size_t keys = 0;
+  for (const Item& item : items_) keys += item.slot + 1;
+  if (2 * keys * shape.width < kWorthSplitting) {
+    work(0, 0, rows * shape.heads);
+  } else {
+    workers_.split(rows * shape.heads, work);
+  }
+}
+
+// The logits of those tokens that are the last of their sequence.
+void Sequences::score(float* logits) {
+  const Shape& shape = model_->shape();
+  const std::size_t width = padded(shape.width);
+  scored_.clear();
+  for (std::size_t row = 0; row < items_.size(); ++row) {
+    if (!items_[row].last) continue;
+    const std::size_t to = scored_.size() * width;
+    kernels_.layer_norm(&residual_[row * width], model_->norm_weight(), model_->norm_bias(), shape.width, &normed_[to]);
+    scored_.push_back(items_[row].sequence);
+  }
+  if (scored_.empty()) return;
+  const PackedMatrix& head = model_->head();
+  wide_.resize(std::max(wide_.size(), scored_.size() * head.out));
+  multiply(head, normed_.data(), width, scored_.size(), wide_.data(), head.out);
+  for (std::size_t i = 0; i < scored_.size(); ++i) {
+    std::copy_n(&wide_[i * head.out], shape.vocab, logits + scored_[i] * shape.vocab);
+  }
+}
+
+void Sequences::copy(const Sequences& other, std::span<const std::int64_t> from) {
+  const Shape& shape = model_->shape();
+  for (std::size_t n = 0; n < from.size(); ++n) {
+    const auto source = static_cast<std::size_t>(from[n]);
+    const std::size_t length = other.lengths_[source];
+    lengths_[n] = length;
+    const std::size_t heads = shape.layers * shape.heads;
+    for (std::size_t head = 0; head < heads; ++head) {
+      const float* old = other.caches_[source].get() + head * other.head_floats();
+      float* now = caches_[n].get() + head * head_floats();
+      for (std::size_t d = 0; d < head_size_; ++d) std::copy_n(old + d * other.capacity_, length, now + d * capacity_);
+      std::copy_n(old + head_size_ * other.capacity_, length * head_size_, now + head_size_ * capacity_);
+    }
+  }
+}
+
+}  // namespace midigpt::gpt2

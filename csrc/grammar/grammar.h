@@ -1,0 +1,121 @@
+// Which tokens may come next, so that what is written is a document that the encoder could have written (encoder
+// specification, C.2 to C.5 and F.5).
+//
+// A sequence follows a *script*: the document as the encoder writes it with the bars that are asked for left empty. Every
+// token of the script is forced; in an empty bar, and where an attribute is left to the model, tokens are chosen.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "vocab/codebook.h"
+
+namespace midigpt::grammar {
+
+// What is asked for in one document.
+struct Request {
+  std::span<const std::int32_t> script;
+  // Tokens of the script that nothing attends to, as [begin, end), ascending.
+  std::span<const std::pair<std::int64_t, std::int64_t>> hidden;
+  const std::uint8_t* cells = nullptr;  // [T, B], the bars to write, by their place in the script
+  std::int64_t max_tracks = 0;
+  std::int64_t max_bars = 0;
+  bool choose_attributes = false;    // of bars without a placeholder, and of their tracks
+  std::int64_t max_tokens = 0;       // of the whole document; 0: no limit
+  std::int32_t max_notes = 0;        // in one bar; 0: no limit
+  std::int32_t max_polyphony = 0;    // notes sounding at once within a bar; 0: no limit
+};
+
+// Tokens [first, first + count) may come next.
+struct Range {
+  std::int32_t first = 0;
+  std::int32_t count = 0;
+};
+
+class Sequence {
+ public:
+  explicit Sequence(const vocab::Codebook& book) : book_(&book) {}
+
+  // Begins a document; everything up to the first choice is written. What is wrong with the request, or nothing.
+  std::string start(const Request& request);
+
+  // Whether every bar that was asked for is written.
+  [[nodiscard]] bool finished() const { return next_ == choices_.size(); }
+  // What may come next, without overlap; empty once finished.
+  [[nodiscard]] const std::vector<Range>& allowed() const { return allowed_; }
+  // Writes a choice and all that follows from it. False, and nothing happens, if it is not allowed.
+  bool advance(std::int32_t token);
+
+  [[nodiscard]] const std::vector<std::int32_t>& tokens() const { return tokens_; }
+  // Whether token `index` of the document stands in a hidden span.
+  [[nodiscard]] bool is_hidden(std::size_t index) const { return hidden_[index] != 0; }
+  // How many of the bars that were asked for are complete.
+  [[nodiscard]] std::int32_t bars_written() const { return bars_written_; }
+
+ private:
+  // A place of the script where tokens are chosen, before its token `at`.
+  struct Choice {
+    std::size_t at = 0;
+    bool body = false;                                   // the notes of a bar, else one attribute
+    vocab::TokenType attribute = vocab::TokenType::None;
+    bool drum = false;
+    std::int32_t length = 0;  // of the bar, in positions
+  };
+  // Where in a note the sequence stands.
+  enum class Phase : std::uint8_t { Between, AfterPosition, AfterVelocity, AfterDirection, AfterDelta, AfterOnset };
+  class ScriptReader;
+
+  void follow();
+  void write(std::int32_t token);
+  void end_choice();
+  void push(std::int32_t token, bool hidden);
+  void begin_body();
+  void find_allowed();
+  void allow(vocab::TokenType type, std::int32_t first_value, std::int32_t end_value);
+  void allow_positions();
+  void allow_note();
+  void allow_onset(bool with_delta);
+  void write_note_token(vocab::TokenType type, std::int32_t value);
+  void end_note(std::int32_t duration);
+  [[nodiscard]] const Choice& choice() const { return choices_[next_]; }
+  [[nodiscard]] bool may_add_note(std::int32_t onset) const;
+  [[nodiscard]] bool needs_velocity() const;
+  [[nodiscard]] bool durations() const;
+  // Tokens of the shortest note at this point, its position aside.
+  [[nodiscard]] std::int64_t note_cost() const;
+  [[nodiscard]] std::int32_t pitches() const;
+  // Whether `cost` more tokens leave room for all that must still come.
+  [[nodiscard]] bool fits(std::int64_t cost) const;
+
+  const vocab::Codebook* book_;
+  std::vector<std::int32_t> script_;
+  std::vector<std::uint8_t> script_hidden_;
+  std::vector<Choice> choices_;
+  std::int64_t max_tokens_ = 0;
+  std::int32_t max_notes_ = 0;
+  std::int32_t max_polyphony_ = 0;
+  bool velocities_ = false;
+  bool deltas_ = false;
+
+  std::vector<std::int32_t> tokens_;
+  std::vector<std::uint8_t> hidden_;
+  std::vector<Range> allowed_;
+  std::size_t cursor_ = 0;  // into script_
+  std::size_t next_ = 0;    // into choices_
+  bool begun_ = false;      // the bar of choices_[next_]
+  std::int32_t bars_written_ = 0;
+
+  // The bar that is being written.
+  Phase phase_ = Phase::Between;
+  std::int32_t onset_ = 0;
+  std::int32_t last_pitch_ = -1;  // at this onset
+  std::int32_t level_ = 0;
+  std::int32_t notes_ = 0;
+  std::vector<std::int32_t> sounding_;  // notes by position, if polyphony is limited
+};
+
+}  // namespace midigpt::grammar

@@ -1,0 +1,126 @@
+"""Making steps fit the model: context tracks are left out, then windows made narrower."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+from attrs import frozen
+
+from midigpt_core.errors import EncodingError
+from midigpt_core.inference import planner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from midigpt_core.inference.engine import InferenceEngine
+    from midigpt_core.inference.planner import Step
+    from midigpt_core.inference.prompts import Job, Prompter
+    from midigpt_core.inference.request import GenerationRequest
+    from midigpt_core.records import BoolArray
+    from midigpt_core.score import Score
+
+#: Tokens that a bar is thought to take at least.
+_LEAST_PER_BAR = 16
+
+
+@frozen(kw_only=True)
+class Planned:
+    """A step with the tracks that it sees, in the order in which they are written, and those it does without."""
+
+    step: Step
+    tracks: tuple[int, ...]
+    dropped: tuple[int, ...]
+
+
+class Fitter:
+    """Holds steps of one request against the model's longest sequence."""
+
+    def __init__(self, engine: InferenceEngine, prompter: Prompter, request: GenerationRequest) -> None:
+        self._limit = engine.max_tokens
+        self._sizes = engine.encoder.window_sizes
+        self._prompter = prompter
+        self._config = request.config
+
+    def fit_all(
+        self,
+        score: Score,
+        steps: Sequence[Step],
+        job_of: Callable[[Step, int, None, BoolArray], Job],
+        num_bars: int,
+    ) -> list[Planned]:
+        """The plan on ``score`` as it is: with context left out or windows narrowed where a step does not fit.
+
+        Raises EncodingError for a step that does not fit in the narrowest window without context.
+        """
+        nothing = np.zeros((len(score.tracks), 1), np.bool_)
+        planned: list[Planned] = []
+        waiting = list(steps)
+        while waiting:
+            step = waiting.pop(0)
+            job, dropped, fits = self._fit([score], job_of(step, 0, None, nothing))
+            narrower = self._narrower(step, num_bars)
+            if fits or not narrower:
+                if not fits and not self._has_room([score], job):
+                    raise EncodingError(
+                        f"bars {step.start_bar} to {step.end_bar - 1} take more than the model's {self._limit} tokens, "
+                        "whatever is left out. Ask for fewer bars or tracks at once (bars_per_step, tracks_per_step)."
+                    )
+                planned.append(Planned(step=step, tracks=job.tracks, dropped=dropped))
+            else:
+                waiting[:0] = narrower
+        return planned
+
+    def fit_running(self, scores: Sequence[Score], job: Job) -> tuple[Job, tuple[int, ...]]:
+        """The job as it fits now, and the tracks that had to go since it was planned."""
+        fitted, dropped, _ = self._fit(scores, job)
+        return fitted, dropped
+
+    def _fit(self, scores: Sequence[Score], job: Job) -> tuple[Job, tuple[int, ...], bool]:
+        length = self._length(scores, job)
+        if length + self._to_write(job, length) <= self._limit:
+            return job, (), True
+        tokens = self._prompter.lengths(scores, job)
+        dropped: list[int] = []
+        for track in self._droppable(job, tokens):
+            dropped.append(track)
+            fitted = attrs.evolve(job, tracks=tuple(seen for seen in job.tracks if seen not in dropped))
+            length = self._length(scores, fitted)
+            if length + self._to_write(fitted, length) <= self._limit:
+                return fitted, tuple(dropped), True
+        if not dropped:
+            return job, (), False
+        return fitted, tuple(dropped), False
+
+    def _droppable(self, job: Job, tokens: dict[int, int]) -> list[int]:
+        """Context tracks in the order in which they go: the listed ones, then those with the most tokens."""
+        kept = {*job.step.tracks, *self._config.context_keep}
+        listed = [track for track in self._config.context_drop if track in job.tracks and track not in kept]
+        if self._config.context == "all":
+            return []
+        if self._config.context == "listed":
+            return listed
+        others = [track for track in job.tracks if track not in kept and track not in listed]
+        return [*listed, *sorted(others, key=lambda track: (-tokens[track], track))]
+
+    def _length(self, scores: Sequence[Score], job: Job) -> int:
+        return len(self._prompter.prompts(scores, [job]).batch.tokens)
+
+    def _to_write(self, job: Job, length: int) -> int:
+        """Tokens that the step will write, guessed from those of the bars it sees."""
+        bars = slice(job.step.start_bar, job.step.end_bar)
+        seen = int(np.count_nonzero(~job.hidden[list(job.tracks), bars])) - len(job.step.cells)
+        per_bar = max(length / max(seen, 1), _LEAST_PER_BAR) if seen > 0 else _LEAST_PER_BAR
+        return math.ceil(len(job.step.cells) * per_bar * self._config.budget_margin)
+
+    def _has_room(self, scores: Sequence[Score], job: Job) -> bool:
+        return self._length(scores, job) + _LEAST_PER_BAR * len(job.step.cells) <= self._limit
+
+    def _narrower(self, step: Step, num_bars: int) -> list[Step]:
+        """The step's bars in the next narrower window that the encoder announces; empty if there is none."""
+        sizes = [size for size in self._sizes if size < step.num_bars]
+        if not self._sizes and step.num_bars > 1:
+            sizes = [step.num_bars // 2]
+        return planner.narrowed(step, num_bars, max(sizes), self._config) if sizes else []

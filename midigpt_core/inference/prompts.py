@@ -1,0 +1,179 @@
+"""From steps to prompts: documents of the encoder in which the bars to be written stand empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+from attrs import frozen
+
+from midigpt_core.errors import EncodingError
+from midigpt_core.records import HiddenAs, TokenStatus, WindowBatch
+from midigpt_core.score import editing
+from midigpt_core.score.columns import in_memory_corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.inference.planner import Step
+    from midigpt_core.inference.request import GenerationRequest, TrackPrompt
+    from midigpt_core.records import BoolArray, Int16Array, Int64Array, TokenBatch
+    from midigpt_core.score import Score
+
+
+@frozen(eq=False, kw_only=True)
+class Job:
+    """One step on one score, and the tracks that it sees."""
+
+    step: Step
+    #: Index into the scores that are prompted from.
+    score: int
+    #: In the order in which they are written.
+    tracks: tuple[int, ...]
+    #: bool[tracks of the score, bars], cells that the model must not see.
+    hidden: BoolArray
+
+
+@frozen(eq=False, kw_only=True)
+class Prompts:
+    """N documents whose bars to be written are empty."""
+
+    batch: TokenBatch
+    #: bool[N, T, B], the bars to write by track and bar of the document.
+    cells: BoolArray
+
+
+class Prompter:
+    """Writes the prompts of one request."""
+
+    def __init__(self, encoder: Encoder, request: GenerationRequest) -> None:
+        self._encoder = encoder
+        self._prompts: dict[int, TrackPrompt] = {prompt.id: prompt for prompt in request.tracks}
+        self._hidden_as = hidden_as(request.config.mask_mode, encoder)
+        controls = request.controls
+        self._genre = encoder.genre_id(controls["genre"]) if "genre" in controls else -1
+        self._velocity = int(controls.get("velocity", -1))
+        self._microtiming = int(controls.get("microtiming", -1))
+
+    def prompts(self, scores: Sequence[Score], jobs: Sequence[Job]) -> Prompts:
+        """The documents of ``jobs``. Raises EncodingError naming the step that the encoder cannot write."""
+        windows, cells = self._windows(jobs)
+        values = self._attributes(scores, jobs, windows, cells)
+        windows = attrs.evolve(windows, attribute_values=values, compute_attributes=False)
+        blank = in_memory_corpus([_without(score, index, jobs) for index, score in enumerate(scores)])
+        batch = self._encoder.encode_batch(blank, windows, np.zeros(len(jobs), np.int32))
+        for job, status in zip(jobs, batch.status, strict=True):
+            if status != TokenStatus.OK:
+                name = TokenStatus(int(status)).name.lower().replace("_", " ")
+                raise EncodingError(
+                    f"bars {job.step.start_bar} to {job.step.end_bar - 1}: {name}: the encoder has no tokens for them. "
+                    "Ask for other bars, or ignore the tracks in the way."
+                )
+        return Prompts(batch=batch, cells=cells)
+
+    def lengths(self, scores: Sequence[Score], job: Job) -> dict[int, int]:
+        """Tokens that each track takes in the prompt of ``job``."""
+        alone = [attrs.evolve(job, tracks=(track,)) for track in job.tracks]
+        offsets = self.prompts(scores, alone).batch.offsets
+        return dict(zip(job.tracks, np.diff(offsets).tolist(), strict=True))
+
+    def _windows(self, jobs: Sequence[Job]) -> tuple[WindowBatch, BoolArray]:
+        count = len(jobs)
+        shape = (count, max(len(job.tracks) for job in jobs), max(job.step.num_bars for job in jobs))
+        tracks = np.full(shape[:2], -1, np.int32)
+        cells, hidden = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+        infill = np.zeros(shape, np.bool_)
+        for row, job in enumerate(jobs):
+            tracks[row, : len(job.tracks)] = job.tracks
+            bars = slice(job.step.start_bar, job.step.end_bar)
+            hidden[row, : len(job.tracks), : job.step.num_bars] = job.hidden[list(job.tracks), bars]
+            for track, bar in job.step.cells:
+                if track in job.tracks:
+                    cells[row, job.tracks.index(track), bar - job.step.start_bar] = True
+            if not job.step.autoregressive:
+                infill[row] = cells[row]
+        windows = WindowBatch(
+            piece=np.array([job.score for job in jobs], np.int64),
+            start_bar=np.array([job.step.start_bar for job in jobs], np.int32),
+            num_bars=np.array([job.step.num_bars for job in jobs], np.int32),
+            tracks=tracks,
+            infill=infill,
+            hidden=hidden & ~cells,
+            window_bars=np.array([job.step.num_bars for job in jobs], np.int32),
+            transpose=np.zeros(count, np.int32),
+            velocity_scale=np.full(count, np.nan),
+            genre=np.full(count, self._genre, np.int32),
+            use_velocity=np.full(count, self._velocity, np.int8),
+            use_microtiming=np.full(count, self._microtiming, np.int8),
+            partial_track=np.full(count, -1, np.int32),
+            partial_bars=np.full(count, -1, np.int32),
+            hidden_as=np.full(count, self._hidden_as, np.uint8),
+        )
+        return windows, cells
+
+    def _attributes(
+        self, scores: Sequence[Score], jobs: Sequence[Job], windows: WindowBatch, cells: BoolArray
+    ) -> Int16Array | None:
+        """Attribute levels of the prompts: as asked, else as the score has them now.
+
+        Where there is nothing that could have a level they are left out: an empty bar that is to be written, or a
+        track without notes, would say "write nothing". What is written autoregressively, the model chooses.
+        """
+        values = self._encoder.compute_attributes(in_memory_corpus(scores), windows)
+        if values is None:
+            return None
+        names = [attribute.name for attribute in self._encoder.attributes]
+        for row, job in enumerate(jobs):
+            notes = _note_counts(scores[job.score])
+            for slot, track in enumerate(job.tracks):
+                written = np.flatnonzero(cells[row, slot])
+                if not len(written):
+                    continue
+                bars = np.arange(job.step.start_bar, job.step.end_bar)
+                counts = notes[track, bars]
+                if job.step.autoregressive:
+                    counts[written] = 0
+                    values[row, slot, 1 + written] = -1
+                values[row, slot, 1 + written[counts[written] == 0]] = -1
+                if not counts.sum():
+                    values[row, slot, 0] = -1
+                self._ask(values[row, slot], names, track, job.step)
+        return values
+
+    def _ask(self, values: Int16Array, names: Sequence[str], track: int, step: Step) -> None:
+        prompt = self._prompts.get(track)
+        if prompt is None:
+            return
+        for name, level in prompt.attributes.items():
+            values[0, names.index(name)] = level
+        for bar, levels in prompt.bar_attributes.items():
+            if step.start_bar <= bar < step.end_bar:
+                for name, level in levels.items():
+                    known = name if name in names else f"bar_{name}"
+                    values[1 + bar - step.start_bar, names.index(known)] = level
+
+
+def hidden_as(mask_mode: str, encoder: Encoder) -> HiddenAs:
+    """How a mask mode writes a hidden bar."""
+    if mask_mode == "auto":
+        mask_mode = "token" if "mask_bar" in encoder.provides else "attention"
+    return {"token": HiddenAs.MASK_TOKEN, "attention": HiddenAs.SPAN, "remove": HiddenAs.REMOVED}[mask_mode]
+
+
+def _without(score: Score, index: int, jobs: Sequence[Job]) -> Score:
+    """The score without the notes of what is to be written in it."""
+    cells = np.zeros((len(score.tracks), editing.num_bars(score)), np.bool_)
+    for job in jobs:
+        if job.score == index:
+            cells[tuple(np.array(job.step.cells).T)] = True
+    return editing.replace_cells(score, cells)
+
+
+def _note_counts(score: Score) -> Int64Array:
+    """Notes by track and bar: int64[tracks, bars]."""
+    table = editing.note_table(score)
+    counts = np.zeros((len(score.tracks), editing.num_bars(score)), np.int64)
+    np.add.at(counts, (table.track, table.bar), 1)
+    return counts

@@ -1,0 +1,345 @@
+"""One request on one score, carried out step by step."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from attrs import frozen
+
+from midigpt_core import keys
+from midigpt_core.inference import planner, validation
+from midigpt_core.inference.fitting import Fitter, Planned
+from midigpt_core.inference.prompts import Job, Prompter
+from midigpt_core.inference.writing import chooser_of, write
+from midigpt_core.keys import Stage
+from midigpt_core.records import WritingRequest
+from midigpt_core.score import editing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from midigpt_core.inference.engine import InferenceEngine
+    from midigpt_core.inference.request import GenerationRequest
+    from midigpt_core.inference.writing import Written
+    from midigpt_core.records import BoolArray, UInt64Array
+    from midigpt_core.score import Score
+    from midigpt_core.score.editing import NoteTable
+
+#: Documents that are written together: more share a reading of the weights, and take more memory.
+_TOGETHER = 32
+#: Progress is told at most so often, in chosen tokens.
+_TELL_EVERY = 64
+
+
+@frozen(kw_only=True)
+class Progress:
+    """How far a session is."""
+
+    steps_done: int
+    steps: int
+    #: Bars complete, of all candidates, and how many there will be.
+    bars_done: int
+    bars: int
+    #: Tokens chosen so far.
+    tokens: int
+    seconds: float
+
+
+@frozen(kw_only=True)
+class Dropped:
+    """Context that one step did without, so as to fit the model."""
+
+    step: int
+    candidate: int
+    #: Tracks that the step did not see.
+    tracks: tuple[int, ...]
+
+
+class SamplingSession:
+    """What :meth:`InferenceEngine.session` returns: a request that is checked and planned; :meth:`run` generates.
+
+    Raises :class:`midigpt_core.inference.RequestValidationError` with all that is wrong with the request.
+    """
+
+    def __init__(self, engine: InferenceEngine, score: Score, request: GenerationRequest) -> None:
+        validation.check(request, score, engine.encoder)
+        self.score = score
+        self.request = request
+        config = request.config
+        #: The seed in use: the request's, or a fresh one for -1.
+        self.seed = config.seed if config.seed >= 0 else secrets.randbits(32)
+        self._engine = engine
+        self._num_bars = editing.num_bars(score)
+        window = planner.window_of(config, self._num_bars, engine.encoder.window_sizes)
+        self._start = _prepared(score, request, engine, window)
+        self._prompter = Prompter(engine.encoder, request)
+        self._ignored = frozenset(prompt.id for prompt in request.tracks if prompt.ignore)
+        self._never_seen = _never_seen(self._start, request, self._num_bars)
+        self._fitter = Fitter(engine, self._prompter, request)
+        steps = planner.plan(request, self._num_bars, engine.encoder.window_sizes)
+        #: The steps, each with the tracks it sees.
+        self.plan: list[Planned] = self._fitter.fit_all(self._start, steps, self._job, self._num_bars)
+        #: Context left out for want of room, as planned and, where more had to go, as it was.
+        self.dropped_context: list[Dropped] = [
+            Dropped(step=number, candidate=candidate, tracks=planned.dropped)
+            for number, planned in enumerate(self.plan)
+            for candidate in range(config.num_candidates)
+            if planned.dropped
+        ]
+        #: Windows that were made narrower to fit: (bars as planned first, bars now) for each such step.
+        self.narrowed: list[tuple[int, int]] = [
+            (window, planned.step.num_bars) for planned in self.plan if planned.step.num_bars != window
+        ]
+        self._cancel = Event()
+        self._clear()
+
+    def _clear(self) -> None:
+        #: Whether :meth:`cancel` ended the last run.
+        self.cancelled = False
+        #: Bars of each candidate that were written, as (track, bar).
+        self.generated_bars: list[set[tuple[int, int]]] = []
+        #: Attempts that each step of each candidate took, by (step, candidate).
+        self.attempts: dict[tuple[int, int], int] = {}
+        #: Tokens chosen and read by the model in the last run, and how long it took.
+        self.tokens_chosen = 0
+        self.tokens_read = 0
+        self.seconds = 0.0
+
+    def plan_summary(self) -> list[dict[str, Any]]:
+        """The plan as plain values, a row per step: window, mode, the bars it writes per track, the tracks left out."""
+        return [
+            {
+                "start_bar": planned.step.start_bar,
+                "end_bar": planned.step.end_bar,
+                "autoregressive": planned.step.autoregressive,
+                "bars": {
+                    track: [bar for of, bar in planned.step.cells if of == track] for track in planned.step.tracks
+                },
+                "dropped_context": list(planned.dropped),
+            }
+            for planned in self.plan
+        ]
+
+    def cancel(self) -> None:
+        """End the run in progress, from any thread: it returns what is done, whole bars only."""
+        self._cancel.set()
+
+    def run(self, progress: Callable[[Progress], None] | None = None) -> Score:
+        """The score with the requested bars written; all else is as it was, note for note.
+
+        With ``plan_only`` it is the score as it is. After :meth:`cancel` it has the bars that were complete, see
+        ``generated_bars``.
+        """
+        return self._generate(1, progress)[0]
+
+    def run_variations(self, progress: Callable[[Progress], None] | None = None) -> list[Score]:
+        """``num_candidates`` scores that answer the request, each from a key of its own; the first is :meth:`run`'s."""
+        return self._generate(self.request.config.num_candidates, progress)
+
+    def _generate(self, candidates: int, progress: Callable[[Progress], None] | None) -> list[Score]:
+        self._cancel.clear()
+        self._clear()
+        self.generated_bars = [set() for _ in range(candidates)]
+        if self.request.config.plan_only:
+            return [self.score] * candidates
+        bars = candidates * sum(len(planned.step.cells) for planned in self.plan)
+        run = _Run(len(self.plan), bars, progress, self._cancel)
+        working = [self._start] * candidates
+        for wave in planner.waves([planned.step for planned in self.plan]):
+            jobs = [(candidate, number) for number in wave for candidate in range(candidates)]
+            for first in range(0, len(jobs), _TOGETHER):
+                self._carry_out(jobs[first : first + _TOGETHER], working, run)
+            if self._cancel.is_set():
+                self.cancelled = True
+                break
+            run.steps_done += len(wave)
+        self.seconds = run.tell()
+        return [self._result(score, written) for score, written in zip(working, self.generated_bars, strict=True)]
+
+    def _carry_out(self, jobs: Sequence[tuple[int, int]], working: list[Score], run: _Run) -> None:
+        """Write steps of candidates, those that fail the checks once more, and put them into the candidates' scores."""
+        before = list(working)
+        waiting = list(jobs)
+        for attempt in range(self.request.config.max_attempts):
+            if not waiting or self._cancel.is_set():
+                return
+            last = attempt + 1 == self.request.config.max_attempts
+            again = []
+            for (candidate, number), notes, bars in self._attempt(waiting, before, attempt, run):
+                self.attempts[number, candidate] = attempt + 1
+                step = self.plan[number].step
+                whole = len(bars) == len(step.cells)
+                if whole and not last and not self._passes(self.score, step, notes):
+                    again.append((candidate, number))
+                    continue
+                self.generated_bars[candidate].update(bars)
+                cells = self._cells(bars)
+                working[candidate] = editing.replace_cells(working[candidate], cells, notes)
+                run.bars_done += len(bars)
+            waiting = again
+
+    def _attempt(
+        self, jobs: Sequence[tuple[int, int]], scores: Sequence[Score], attempt: int, run: _Run
+    ) -> list[tuple[tuple[int, int], NoteTable, list[tuple[int, int]]]]:
+        """Documents of ``jobs``: for each its notes and the bars that are complete."""
+        config = self.request.config
+        fitted = []
+        for candidate, number in jobs:
+            job = self._job(self.plan[number].step, candidate, self.plan[number].tracks, self._pending(number))
+            job, more = self._fitter.fit_running(scores, job)
+            if more:
+                self.dropped_context.append(Dropped(step=number, candidate=candidate, tracks=more))
+            fitted.append(job)
+        prompts = self._prompter.prompts(scores, fitted)
+        count = len(jobs)
+        written = write(
+            self._engine.reader(),
+            self._engine.encoder,
+            prompts.batch,
+            WritingRequest(
+                cells=prompts.cells,
+                choose_attributes=np.array([job.step.autoregressive for job in fitted]),
+                max_tokens=np.full(count, self._engine.max_tokens, np.int32),
+                max_notes=np.full(count, config.density_hard_limit, np.int32),
+                max_polyphony=np.full(count, config.polyphony_hard_limit, np.int32),
+            ),
+            chooser=chooser_of(config),
+            temperatures=np.full(count, config.temperature * config.temperature_escalation**attempt),
+            keys=np.concatenate([self._key(number, candidate, attempt) for candidate, number in jobs]),
+            go_on=run.go_on,
+        )
+        self.tokens_chosen += written.chosen
+        self.tokens_read += written.read
+        return [
+            (pair, *self._decoded(job, written, row)) for row, (pair, job) in enumerate(zip(jobs, fitted, strict=True))
+        ]
+
+    def _decoded(self, job: Job, written: Written, row: int) -> tuple[NoteTable, list[tuple[int, int]]]:
+        """The notes of the complete bars of one document, at the score's resolution, and these bars."""
+        decoded = self._engine.encoder.decode(written.documents[row])
+        table = editing.note_table(decoded).at_resolution(decoded.resolution, self._start.resolution)
+        in_order = [(track, bar) for track in job.tracks for of, bar in job.step.cells if of == track]
+        complete = in_order[: int(written.bars_written[row])]
+        tracks = np.asarray(job.tracks, np.int64)[table.track]
+        table = attrs.evolve(table, track=tracks, bar=table.bar + job.step.start_bar)
+        cells = self._cells(complete)
+        return table.where(cells[table.track, table.bar]), complete
+
+    def _passes(self, original: Score, step: planner.Step, notes: NoteTable) -> bool:
+        """Whether what a step wrote is neither silence nor (nearly) what was there before."""
+        config = self.request.config
+        if config.silence_check and not len(notes):
+            return False
+        if not config.novelty_check or not len(notes):
+            return True
+        return same_share(original, self._cells(step.cells), notes) < config.novelty_threshold
+
+    def _result(self, working: Score, written: set[tuple[int, int]]) -> Score:
+        """The score as it came, with the written bars of a working score."""
+        table = editing.note_table(working)
+        cells = self._cells(sorted(written))
+        signed = _with_signatures(editing.with_bars(self.score, 0), self.request, self._engine, written)
+        return editing.replace_cells(signed, cells[:, : self._num_bars], table.where(cells[table.track, table.bar]))
+
+    def _cells(self, cells: Sequence[tuple[int, int]]) -> BoolArray:
+        out = np.zeros(self._never_seen.shape, np.bool_)
+        if len(cells):
+            out[tuple(np.array(cells).T)] = True
+        return out
+
+    def _pending(self, number: int) -> BoolArray:
+        """Cells that later steps write."""
+        return self._cells([cell for planned in self.plan[number + 1 :] for cell in planned.step.cells])
+
+    def _job(self, step: planner.Step, score: int, tracks: Sequence[int] | None, pending: BoolArray) -> Job:
+        if tracks is None:
+            seen = [track for track in range(len(self._start.tracks)) if track not in self._ignored]
+            # The track that goes on comes last: what the model writes follows what it knows.
+            tracks = sorted(seen, key=lambda track: (step.autoregressive and track in step.tracks, track))
+        return Job(step=step, score=score, tracks=tuple(tracks), hidden=self._never_seen | pending)
+
+    def _key(self, step: int, candidate: int, attempt: int) -> UInt64Array:
+        key = keys.derive(self.seed, Stage.SAMPLE, step)
+        return keys.derive(keys.derive(key, Stage.SAMPLE, candidate), Stage.SAMPLE, attempt)
+
+
+class _Run:
+    """Counts of a run in progress, and whom to tell."""
+
+    def __init__(self, steps: int, bars: int, listener: Callable[[Progress], None] | None, cancel: Event) -> None:
+        self._steps = steps
+        self._bars = bars
+        self._listener = listener
+        self._cancel = cancel
+        self._started = time.perf_counter()
+        self._told = 0
+        self.steps_done = 0
+        self.bars_done = 0
+        self.tokens = 0
+
+    def go_on(self, chosen: int) -> bool:
+        self.tokens += chosen
+        if self._listener is not None and self.tokens - self._told >= _TELL_EVERY:
+            self.tell()
+        return not self._cancel.is_set()
+
+    def tell(self) -> float:
+        """Tell the listener, if there is one; the seconds since the start."""
+        seconds = time.perf_counter() - self._started
+        self._told = self.tokens
+        if self._listener is not None:
+            self._listener(
+                Progress(
+                    steps_done=self.steps_done,
+                    steps=self._steps,
+                    bars_done=self.bars_done,
+                    bars=self._bars,
+                    tokens=self.tokens,
+                    seconds=seconds,
+                )
+            )
+        return seconds
+
+
+def same_share(original: Score, cells: BoolArray, notes: NoteTable) -> float:
+    """The share of ``notes`` that ``original`` has too, in the same cell at the same onset and pitch."""
+    before = editing.note_table(original)
+    inside = before.bar < cells.shape[1]
+    before = before.where(inside)
+    before = before.where(cells[before.track, before.bar])
+    old = np.stack([before.track, before.bar, before.onset, before.pitch], axis=1)
+    new = np.stack([notes.track, notes.bar, notes.onset, notes.pitch], axis=1)
+    known = {row.tobytes() for row in np.ascontiguousarray(old, np.int64)}
+    same = sum(row.tobytes() in known for row in np.ascontiguousarray(new, np.int64))
+    return same / max(len(new), 1)
+
+
+def _prepared(score: Score, request: GenerationRequest, engine: InferenceEngine, window: int) -> Score:
+    """The score to work on: tracks of one length, at least a window long, in the signatures that are asked for."""
+    targets = {(prompt.id, bar) for prompt in request.tracks for bar in prompt.bars}
+    return _with_signatures(editing.with_bars(score, window), request, engine, targets)
+
+
+def _with_signatures(
+    score: Score, request: GenerationRequest, engine: InferenceEngine, written: set[tuple[int, int]]
+) -> Score:
+    for prompt in request.tracks:
+        signature = validation.signature_of(prompt.controls.get("time_signature"), engine.encoder)
+        bars = [bar for bar in prompt.bars if (prompt.id, bar) in written]
+        if signature is not None and bars:
+            score = editing.with_signature(score, bars, signature)
+    return score
+
+
+def _never_seen(score: Score, request: GenerationRequest, num_bars: int) -> BoolArray:
+    """Cells that no step sees: those of ``mask_bars``, and bars that the piece does not have."""
+    hidden = np.zeros((len(score.tracks), editing.num_bars(score)), np.bool_)
+    hidden[:, num_bars:] = True
+    for prompt in request.tracks:
+        hidden[prompt.id, list(prompt.mask_bars)] = True
+    return hidden

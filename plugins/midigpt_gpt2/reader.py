@@ -1,0 +1,59 @@
+"""Sequences read on the CPU by native kernels: see :class:`midigpt_core.contracts.SequenceReader`.
+
+A token costs one reading of the weights and nothing of Python; a sequence's logits are the same bit for bit whatever
+else is in its batch and however many tokens come at once, because every sum has an order of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from midigpt_gpt2 import _gpt2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from midigpt_core.records import Int64Array
+
+#: How weights may be kept while sequences are read; activations, keys and values are always float32.
+PRECISIONS = ("float32", "bfloat16", "int8")
+
+
+class Gpt2Reader:
+    """The weights of a GPT-2 as they are now, packed: training on does not change them."""
+
+    def __init__(self, state_dict: Mapping[str, Tensor], sizes: Mapping[str, int], precision: str) -> None:
+        tensors = {name: tensor.detach().to("cpu", torch.float32).numpy() for name, tensor in state_dict.items()}
+        self._model = _gpt2.Model(
+            tensors,
+            vocab=sizes["vocab_size"],
+            positions=sizes["n_positions"],
+            width=sizes["n_embd"],
+            layers=sizes["n_layer"],
+            heads=sizes["n_head"],
+            precision=precision,
+        )
+
+    def open(self, count: int, capacity: int) -> Gpt2Sequences:
+        return Gpt2Sequences(self._model, count, capacity)
+
+
+class Gpt2Sequences:
+    """See :class:`midigpt_core.contracts.Sequences`."""
+
+    def __init__(self, model: _gpt2.Model, count: int, capacity: int) -> None:
+        self._model = model
+        self._capacity = capacity
+        self._native = _gpt2.Sequences(model, count=count, capacity=capacity, threads=torch.get_num_threads())
+        #: Straight to native code: it is called once per token.
+        self.read = self._native.read
+
+    def copies(self, sources: Int64Array) -> Gpt2Sequences:
+        made = Gpt2Sequences(self._model, len(sources), self._capacity)
+        made._native.copy(self._native, np.ascontiguousarray(sources, np.int64))
+        return made

@@ -1,0 +1,176 @@
+"""Sequences read by native kernels: forward's logits, and the same bits in any batch, chunk and number of threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from midigpt_gpt2 import _gpt2
+from midigpt_gpt2.factory import build
+from midigpt_gpt2.options import Gpt2Options
+
+from midigpt_core.contracts import ArchitectureContext
+from midigpt_core.inference.forward_reader import ForwardReader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midigpt_gpt2.model import Gpt2
+    from midigpt_gpt2.reader import Gpt2Reader
+    from numpy.typing import NDArray
+
+VOCAB, POSITIONS = 101, 96
+
+
+def model(width: int = 48, heads: int = 4, layers: int = 2) -> Gpt2:
+    """Weights large enough that attention and logits are far from uniform."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        made = build(
+            Gpt2Options(n_embd=width, n_layer=layers, n_head=heads),
+            ArchitectureContext(vocab_size=VOCAB, max_seq_len=POSITIONS),
+        )
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return made.eval()
+
+
+def read(
+    reader: Gpt2Reader | ForwardReader, sequences: Sequence[NDArray[np.int32]], chunks: Sequence[int]
+) -> NDArray[np.float32]:
+    """Logits after each chunk: float32[chunks, sequences, V]; chunks are lengths that add up to the sequences'."""
+    opened = reader.open(len(sequences), POSITIONS)
+    logits = np.zeros((len(sequences), VOCAB), np.float32)
+    out, start = [], 0
+    for size in chunks:
+        tokens = np.concatenate([sequence[start : start + size] for sequence in sequences])
+        positions = np.tile(np.arange(start, start + size, dtype=np.int32), len(sequences))
+        opened.read(tokens, positions, np.arange(len(sequences) + 1) * size, logits)
+        out.append(logits.copy())
+        start += size
+    return np.stack(out)
+
+
+TOKENS = np.random.default_rng(2).integers(0, VOCAB, (5, 80)).astype(np.int32)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(48, 4), (64, 1), (100, 5), (32, 8)])
+def test_logits_are_those_of_the_forward_pass(width: int, heads: int) -> None:
+    made = model(width, heads)
+    with torch.no_grad():
+        expected = made(torch.from_numpy(TOKENS).long()).numpy()
+    ours = read(made.reader(), list(TOKENS), [40] + [1] * 40)
+    assert np.abs(ours[0] - expected[:, 39]).max() < 2e-5 * np.abs(expected).max()
+    for step in range(1, 41):
+        assert np.abs(ours[step] - expected[:, 39 + step]).max() < 2e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_a_sequences_logits_are_the_same_bits_in_any_batch_and_chunk(precision: str) -> None:
+    reader = model().reader(precision)
+    alone = [read(reader, [sequence], [80])[-1, 0] for sequence in TOKENS]
+    for count in range(1, 6):
+        for chunks in ([80], [1] * 80, [17, 1, 1, 40, 21]):
+            together = read(reader, list(TOKENS[:count]), chunks)[-1]
+            assert all(np.array_equal(together[i], alone[i]) for i in range(count))
+    many = read(reader, [*TOKENS, *TOKENS, *TOKENS], [80])[-1]
+    assert all(np.array_equal(many[i], alone[i % 5]) for i in range(15))
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    made = model(width=256, heads=4)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(read(made.reader(), list(TOKENS), [60, 1, 19]))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+
+
+def test_copies_go_on_as_their_sources_would() -> None:
+    reader = model().reader()
+    expected = read(reader, list(TOKENS[:2]), [50, 1])[-1]
+    opened = reader.open(2, POSITIONS)
+    logits = np.zeros((2, VOCAB), np.float32)
+    opened.read(TOKENS[:2, :50].ravel(), np.tile(np.arange(50, dtype=np.int32), 2), np.array([0, 50, 100]), logits)
+    copies = opened.copies(np.array([1, 0, 1]))
+    logits = np.zeros((3, VOCAB), np.float32)
+    copies.read(TOKENS[[1, 0, 1], 50].copy(), np.full(3, 50, np.int32), np.arange(4), logits)
+    assert np.array_equal(logits, expected[[1, 0, 1]])
+
+
+def test_sequences_that_read_nothing_keep_their_logits() -> None:
+    opened = model().reader().open(2, POSITIONS)
+    logits = np.zeros((2, VOCAB), np.float32)
+    opened.read(TOKENS[0, :3].copy(), np.arange(3, dtype=np.int32), np.array([0, 3, 3]), logits)
+    first = logits.copy()
+    assert not logits[1].any()
+    opened.read(TOKENS[1, :2].copy(), np.arange(2, dtype=np.int32), np.array([0, 0, 2]), logits)
+    assert np.array_equal(logits[0], first[0])
+    assert logits[1].any()
+
+
+def test_positions_may_leave_tokens_out() -> None:
+    """What is hidden is not read: its place counts, nothing attends to it."""
+    made = model()
+    kept = np.r_[0:20, 30:50].astype(np.int32)
+    tokens = TOKENS[0, kept]
+    with torch.no_grad():
+        expected = made(torch.from_numpy(tokens)[None].long(), position_ids=torch.from_numpy(kept)[None].long())[0, -1]
+    opened = made.reader().open(1, POSITIONS)
+    logits = np.zeros((1, VOCAB), np.float32)
+    opened.read(tokens, kept, np.array([0, 40]), logits)
+    assert np.allclose(logits[0], expected.numpy(), atol=2e-5 * float(expected.abs().max()))
+
+
+def test_without_a_reader_the_forward_pass_gives_the_same() -> None:
+    made = model()
+    ours = read(made.reader(), list(TOKENS[:3]), [40, 1, 39])
+    theirs = read(ForwardReader(made), list(TOKENS[:3]), [40, 1, 39])
+    assert np.abs(ours - theirs).max() < 2e-5 * np.abs(theirs).max()
+    copies = ForwardReader(made).open(1, POSITIONS)
+    logits = np.zeros((1, VOCAB), np.float32)
+    copies.read(TOKENS[0, :40].copy(), np.arange(40, dtype=np.int32), np.array([0, 40]), logits)
+    again = copies.copies(np.array([0, 0]))
+    logits = np.zeros((2, VOCAB), np.float32)
+    again.read(np.repeat(TOKENS[0, 40], 2), np.full(2, 40, np.int32), np.arange(3), logits)
+    assert np.abs(logits - theirs[1, 0]).max() < 2e-5 * np.abs(theirs).max()
+
+
+def test_training_on_does_not_change_a_reader() -> None:
+    made = model()
+    reader = made.reader()
+    before = read(reader, list(TOKENS[:1]), [80])
+    with torch.no_grad():
+        made.lm_head.weight.zero_()
+    assert np.array_equal(read(reader, list(TOKENS[:1]), [80]), before)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "positions", "offsets", "message"),
+    [
+        ([VOCAB], [0], [0, 1], "token 101 is outside the vocabulary"),
+        ([-1], [0], [0, 1], "token -1 is outside"),
+        ([0], [POSITIONS], [0, 1], "position 96 is beyond the model's 96"),
+        ([0], [0], [0, 2], "offsets do not cover"),
+        ([0] * 97, [0] * 97, [0, 97], "longer than its cache"),
+    ],
+)
+def test_wrong_callers_are_told(tokens: list[int], positions: list[int], offsets: list[int], message: str) -> None:
+    opened = model().reader().open(1, POSITIONS)
+    logits = np.zeros((1, VOCAB), np.float32)
+    with pytest.raises(ValueError, match=message):
+        opened.read(np.array(tokens, np.int32), np.array(positions, np.int32), np.array(offsets), logits)
+
+
+def test_precisions_have_names() -> None:
+    with pytest.raises(ValueError, match="there are float32, bfloat16, int8"):
+        model().reader("float16")
+    assert _gpt2.instruction_set() in ("base", "avx2", "avx512")
