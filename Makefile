@@ -1,4 +1,4 @@
-# run · test · bench · lint · soak · peer: each sets up what it needs.
+# run · test · goldens · bench · lint · soak · peer: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 PEER ?= .venv-peer
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 
-.PHONY: run test bench lint soak clean setup peer
+.PHONY: run test goldens bench lint soak clean setup peer
 
 setup: $(READY)
 
@@ -30,6 +30,11 @@ run: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# How many rows of each golden file agree, by preset, and which differ for which reason.
+goldens: $(READY)
+	$(BIN)/python -m pytest -q tests/score/test_goldens.py tests/encoder/test_golden_tokens.py \
+	  tests/encoder/test_golden_synthetic.py tests/data_stage/test_windows_native.py::test_golden_windows
 
 lint: $(READY)
 	$(BIN)/ruff check .

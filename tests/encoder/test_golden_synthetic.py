@@ -14,7 +14,7 @@ from midigpt_core.errors import EncodingError
 from midigpt_core.records import TokenStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from conftest import NoteGolden
 
 #: Statuses with which a document has no tokens.
 REFUSED = (TokenStatus.UNSUPPORTED_SIGNATURE, TokenStatus.UNSUPPORTED_VALUE)
@@ -37,11 +37,15 @@ def request_of(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_domains(record_property: Callable[[str, object], None]) -> None:
-    for row, config in configurations():
-        assert config.codebook.domains == [tuple(domain) for domain in row["domains"]], row["seed"]
-        assert config.codebook.vocab_size == row["vocab_size"], row["seed"]
-    record_property("golden rows", f"random configurations: {len(configurations())} vocabularies")
+def test_domains(golden: NoteGolden) -> None:
+    wrong = [
+        f"seed {row['seed']}"
+        for row, config in configurations()
+        if config.codebook.domains != [tuple(domain) for domain in row["domains"]]
+        or config.codebook.vocab_size != row["vocab_size"]
+    ]
+    golden("synthetic", "vocabulary", "", len(configurations()), wrong)
+    assert wrong == []
 
 
 def test_serialised_form_reads_back() -> None:
@@ -52,45 +56,45 @@ def test_serialised_form_reads_back() -> None:
         assert again.codebook.domains == config.codebook.domains, row["seed"]
 
 
-def test_tokens_and_spans(record_property: Callable[[str, object], None]) -> None:
-    wrong = []
-    encoded = refused = 0
+def test_tokens_and_spans(golden: NoteGolden) -> None:
+    wrong: dict[str, list[str]] = {"tokens and spans": [], "refused": []}
+    counts = dict.fromkeys(wrong, 0)
     for row, config in configurations():
         encoder = MidigptEncoder(config)
         for index, case in enumerate(row["cases"]):
             windows = windows_of([request_of(case)], compute_attributes=case["options"]["compute"])
             batch = encode(encoder, corpus_of(case["score"]), windows)
             status = TokenStatus(int(batch.status[0]))
+            what = "refused" if "error" in case else "tokens and spans"
+            counts[what] += 1
             if "error" in case:
-                refused += 1
                 alike = status in REFUSED and len(batch.tokens) == 0
             else:
-                encoded += 1
                 alike = status == TokenStatus.OK and documents(batch) == [case["tokens"]]
                 alike = alike and spans(batch) == [case["spans"]]
             if not alike:
-                wrong.append(f"seed {row['seed']} case {index}: {status.name}, expected {case.get('error', 'tokens')}")
-    assert wrong == []
-    record_property("golden rows", f"random scores: {encoded} tokens, {refused} refused")
+                wrong[what].append(f"seed {row['seed']} case {index}: {status.name}")
+    for what, rows in wrong.items():
+        golden("synthetic", what, "", counts[what], rows)
+    assert not any(wrong.values())
 
 
-def test_decoding(record_property: Callable[[str, object], None]) -> None:
-    wrong = []
-    counts = {"tokens": 0, "damaged_tokens": 0}
+def test_decoding(golden: NoteGolden) -> None:
+    wrong: dict[str, list[str]] = {"decoded": [], "damaged_decoded": []}
+    counts = dict.fromkeys(wrong, 0)
     for row, config in configurations():
         encoder = MidigptEncoder(config)
         for index, case in enumerate(row["cases"]):
             for tokens, expected in (("tokens", "decoded"), ("damaged_tokens", "damaged_decoded")):
                 if expected not in case:
                     continue
-                counts[tokens] += 1
+                counts[expected] += 1
                 found = decoded(encoder, case[tokens])
                 if plain(found) != plain(case[expected]):
-                    wrong.append(f"seed {row['seed']} case {index} {expected}")
-    assert wrong == []
-    record_property(
-        "golden rows", f"random scores: {counts['tokens']} decoded, {counts['damaged_tokens']} decoded after damage"
-    )
+                    wrong[expected].append(f"seed {row['seed']} case {index}")
+    for what, rows in wrong.items():
+        golden("synthetic", what.replace("_", " "), "", counts[what], rows)
+    assert not any(wrong.values())
 
 
 def decoded(encoder: MidigptEncoder, tokens: list[int]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from encoder_parts import (
 from midigpt_core.records import TokenStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from conftest import NoteGolden
 
 
 @cache
@@ -49,7 +49,7 @@ def name_of(row: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_vocabulary(name: str) -> None:
+def test_vocabulary(name: str, golden: NoteGolden) -> None:
     expected = json.loads((GOLDENS / "config_vocab.json").read_text())[name]
     vocabulary = preset(name).vocabulary
     table = [[vocabulary.type_names[int(vocabulary.type_of[0])], 0, 0]]
@@ -57,13 +57,15 @@ def test_vocabulary(name: str) -> None:
         if vocabulary.value_of[token] == 0 and token > 0:
             table.append([vocabulary.type_names[int(vocabulary.type_of[token])], token, 0])
         table[-1][2] += 1
-    assert vocabulary.size == expected["vocab_size"]
+    same = vocabulary.size == expected["vocab_size"] and table == expected["table"]
+    golden("config", "vocabulary", name, 1, [] if same else [name])
     assert table == expected["table"]
+    assert vocabulary.size == expected["vocab_size"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("compute", [True, False])
-def test_tokens_and_spans(name: str, compute: bool, record_property: Callable[[str, object], None]) -> None:
+def test_tokens_and_spans(name: str, compute: bool, golden: NoteGolden) -> None:
     rows = [row for row in rows_of(name) if row["options"].get("compute", True) == compute]
     batch = encode(preset(name), corpus(), windows_of(requests(rows), compute_attributes=compute))
     wrong = [
@@ -71,11 +73,9 @@ def test_tokens_and_spans(name: str, compute: bool, record_property: Callable[[s
         for row, tokens, hidden, status in zip(rows, documents(batch), spans(batch), batch.status, strict=True)
         if tokens != row["tokens"] or hidden != row["spans"] or status != TokenStatus.OK
     ]
+    for mode, count in Counter(row["mode"] for row in rows).items():
+        golden("tokens", f"tokens and spans, {mode}", name, count, [what for what in wrong if f" {mode} " in what])
     assert wrong == []
-    modes = ", ".join(f"{mode} {count}" for mode, count in Counter(row["mode"] for row in rows).items())
-    record_property(
-        "golden rows", f"{name}, attributes {'computed' if compute else 'off'}: {len(rows)} tokens ({modes})"
-    )
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -93,7 +93,7 @@ def test_roles_start_with_the_first_block(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_attributes(name: str, record_property: Callable[[str, object], None]) -> None:
+def test_attributes(name: str, golden: NoteGolden) -> None:
     rows = [row for row in rows_of(name) if "attributes" in row]
     values = preset(name).compute_attributes(corpus(), windows_of(requests(rows)))
     wrong = []
@@ -102,14 +102,13 @@ def test_attributes(name: str, record_property: Callable[[str, object], None]) -
         given = [{key: value for key, value in track.items() if key != "_nomml_raw"} for track in row["attributes"]]
         if computed != given:
             wrong.append(name_of(row))
+    golden("tokens", "attributes", name, len(rows), wrong)
     assert wrong == []
-    record_property("golden rows", f"{name}: {len(rows)} attributes")
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_decoded_scores(name: str, record_property: Callable[[str, object], None]) -> None:
-    wrong = []
-    raw = 0
+def test_decoded_scores(name: str, golden: NoteGolden) -> None:
+    wrong, wrong_raw, raw = [], [], 0
     for row in rows_of(name):
         tokens = np.array(row["tokens"], np.int32)
         if preset(name).decode(tokens).digest() != row["decoded_sha256"]:
@@ -117,6 +116,7 @@ def test_decoded_scores(name: str, record_property: Callable[[str, object], None
         if "decoded_raw" in row:
             raw += 1
             if preset(name).decode(tokens, resample=False).to_dict() != row["decoded_raw"]:
-                wrong.append(f"{name_of(row)} without resampling")
-    assert wrong == []
-    record_property("golden rows", f"{name}: {len(rows_of(name))} decoded, {raw} of them also without resampling")
+                wrong_raw.append(name_of(row))
+    golden("tokens", "decoded", name, len(rows_of(name)), wrong)
+    golden("tokens", "decoded without resampling", name, raw, wrong_raw)
+    assert wrong + wrong_raw == []

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import MidiBytes
+    from midi_bytes import MidiBytes
 
 #: The first eight divide 480, so that every tick has a counterpart; the others round.
 RESOLUTIONS = (24, 48, 96, 120, 240, 480, 60, 160, 100, 192, 220, 384, 960, 1000, 1024, 15360, 32767)

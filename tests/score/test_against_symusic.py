@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from conftest import MidiBytes
+    from midi_bytes import MidiBytes
 
 FILES = 400
 REASONS = ("dropped on the bar line", "one tick instead of none", "stretched across a bar cut short")
