@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import symusic
-from generated_midi import RESOLUTIONS, generate
+from generated_midi import FEATURES, RESOLUTIONS, generate
 
 from midigpt_core.records import CORPUS_RESOLUTION
 from midigpt_core.score import Score
@@ -128,19 +128,23 @@ def _reason(note: tuple[int, ...], theirs: Any, bar: int, bars: Sequence[Line], 
     return "exact" if exact else "rounded"
 
 
-def test_generated_files(midi: MidiBytes) -> None:
-    counts, resolutions = Counter[str](), set()
-    for seed in range(FILES):
-        content = generate(seed, midi)
-        theirs = symusic.Score.from_midi(content)
-        problems, found = differences(Score.from_bytes(content), theirs)
+@pytest.mark.parametrize("seeds", [range(FILES), pytest.param(range(FILES, 50 * FILES), marks=pytest.mark.soak)])
+def test_generated_files(seeds: range, midi: MidiBytes) -> None:
+    counts, resolutions, features = Counter[str](), set(), Counter[str]()
+    for seed in seeds:
+        generated = generate(seed, midi)
+        theirs = symusic.Score.from_midi(generated.content)
+        problems, found = differences(Score.from_bytes(generated.content), theirs)
         assert problems == [], f"seed {seed}"
         counts += found
+        features.update(generated.features)
         resolutions.add(theirs.tpq)
     assert resolutions == set(RESOLUTIONS)
-    assert counts["exact"] > 5_000
-    assert counts["rounded"] > 5_000
-    assert min(counts[reason] for reason in REASONS) > 5
+    assert set(features) == FEATURES
+    assert min(features.values()) > 0.05 * len(seeds)
+    assert counts["exact"] > 10 * len(seeds)
+    assert counts["rounded"] > 10 * len(seeds)
+    assert min(counts[reason] for reason in REASONS) > len(seeds) / 100
 
 
 def test_real_files(midi_folder: Path) -> None:
