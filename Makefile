@@ -1,4 +1,4 @@
-# run · test · goldens · bench · lint · soak · peer: each sets up what it needs.
+# run · test · goldens · parity · bench · lint · soak · peer: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 PEER ?= .venv-peer
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 
-.PHONY: run test goldens bench lint soak clean setup peer
+.PHONY: run test goldens parity bench lint soak clean setup peer
 
 setup: $(READY)
 
@@ -49,6 +49,10 @@ soak: $(READY)
 # The figures that README quotes; beside the public package if `make peer` was run before.
 bench: $(READY)
 	$(BIN)/python -m bench.run
+
+# The same music through both programs: how much agrees.
+parity: $(READY) $(PEER)/.ready
+	$(BIN)/python tests/parity/encoding.py --peer $(PEER)/bin/python
 
 # The public package midigpt, in an environment of its own: what `make bench` and `make parity` measure against.
 peer: $(PEER)/.ready

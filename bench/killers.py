@@ -12,6 +12,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,31 +87,26 @@ def _killers() -> Iterator[tuple[str, list[bytes], str, int]]:
 
 
 def _run(who: Contender, content: bytes, library: Path, step: int) -> dict[str, Any]:
-    process = subprocess.Popen(
-        [
-            who.python,
-            _ROOT / "bench" / "peer" / "killer.py",
-            who.module,
-            str(_MOST_BYTES),
-            *([str(step)] if step else []),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "LD_PRELOAD": str(library)},
-    )
-    to_send: bytes | None = content
-    while True:
-        try:
-            answer, _ = process.communicate(to_send, timeout=_POLL_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            to_send = None
-            if not step and _processor_seconds(process.pid) > _MOST_SECONDS:
-                held = _resident(process.pid)
-                process.kill()
-                process.communicate()
-                return {"endings": [f"no end in {_MOST_SECONDS} s"], "seconds": _MOST_SECONDS, "bytes": held}
+    script = _ROOT / "bench" / "peer" / "killer.py"
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(content)
+        stdin.seek(0)
+        process = subprocess.Popen(
+            [who.python, script, who.module, str(_MOST_BYTES), *([str(step)] if step else [])],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "LD_PRELOAD": str(library)},
+        )
+    while process.poll() is None:
+        # Its answer is a line, which the pipe holds until it is read.
+        time.sleep(_POLL_SECONDS)
+        if not step and _processor_seconds(process.pid) > _MOST_SECONDS:
+            held = _resident(process.pid)
+            process.kill()
+            process.communicate()
+            return {"endings": [f"no end in {_MOST_SECONDS} s"], "seconds": _MOST_SECONDS, "bytes": held}
+    answer, _ = process.communicate()
     if process.returncode < 0:
         return {"endings": [f"**killed by {signal.Signals(-process.returncode).name}**"], "seconds": 0, "bytes": 0}
     answered: dict[str, Any] = json.loads(answer)

@@ -29,9 +29,6 @@ HERE = Path(__file__).parent
 LIMITS = HERE.parents[1] / "docs" / "limits.md"
 FILES = sorted((HERE.parent / "data" / "midi").glob("*.mid"))
 
-#: How much more processor time than the bound (20 ms + 1 s per MB) a run may take on a slow machine.
-PATIENCE = 3.0
-
 
 @pytest.fixture(scope="session")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bytes], dict[str, Any]]:
@@ -57,7 +54,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bytes], 
 
 def assert_within_bounds(measured: dict[str, Any]) -> None:
     assert 0 < measured["share_of_bytes"] <= 1
-    assert measured["share_of_seconds"] <= PATIENCE
+    assert measured["share_of_seconds"] <= 1
 
 
 @pytest.mark.parametrize("name", KILLERS)
