@@ -31,8 +31,7 @@ _BEGIN, _END = "<!-- begin: python -m bench.killers -->\n", "<!-- end -->\n"
 _MOST_BYTES = 4 << 30
 _MOST_SECONDS = 20
 _POLL_SECONDS = 0.1
-#: Golden files are read cut off after every so many bytes, 49,951 files; tests/score/test_killers.py cuts at every one.
-_STEP = 7
+_CUT = "the golden files cut off after every byte (0.4.2: every seventh)"
 _HEADER = """\
 | killer | size | outcome | time | memory | 0.4.2: outcome | time | memory |
 |---|---|---|---|---|---|---|---|
@@ -55,17 +54,22 @@ class Cell:
 class Contender:
     python: Path
     module: str
+    #: Golden files are read cut off after every so many bytes.
+    step: int
 
 
 def main() -> None:
+    """Raises SystemExit without a peer."""
+    if not _PEER.exists():
+        raise SystemExit("the peer is not here. Run `make peer`.")
     library = _ROOT / "runs" / "bench" / "count_allocations.so"
     library.parent.mkdir(parents=True, exist_ok=True)
     source = _TESTS / "count_allocations.c"
     subprocess.run([os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
-    contenders = [Contender(Path(sys.executable), "midigpt_core.score"), Contender(_PEER, "midigpt")]
+    contenders = [Contender(Path(sys.executable), "midigpt_core.score", 1), Contender(_PEER, "midigpt", 7)]
     rows = []
-    for name, contents, refusal, step in _killers():
-        cells = [_worst([_run(who, content, library, step) for content in contents]) for who in contenders]
+    for name, contents, refusal in _killers():
+        cells = [_worst([_run(who, content, library, cut=name == _CUT) for content in contents]) for who in contenders]
         if refusal != "none":
             cells[0] = Cell(f"`{refusal}`", cells[0].time, cells[0].memory)
         row = f"| {name} | {_size(sum(map(len, contents)))} | {cells[0]} | {cells[1]} |\n"
@@ -76,32 +80,31 @@ def main() -> None:
     _PAGE.write_text(f"{before}{_BEGIN}{_HEADER}{''.join(rows)}{_END}{after}", encoding="utf-8")
 
 
-def _killers() -> Iterator[tuple[str, list[bytes], str, int]]:
-    """Name, files, the reason under which ours refuses them, and the step at which they are cut (0: not)."""
+def _killers() -> Iterator[tuple[str, list[bytes], str]]:
+    """Name, files, and the reason under which ours refuses them."""
     sys.path.insert(0, str(_TESTS))
     killers, midi = import_module("killers"), import_module("midi_bytes").MidiBytes()
     for name, (make, refusal) in killers.KILLERS.items():
-        yield name, [make(midi)], refusal, 0
+        yield name, [make(midi)], refusal
     files = [path.read_bytes() for path in sorted((_TESTS.parent / "data" / "midi").glob("*.mid"))]
-    yield f"the golden files cut off after every {_STEP}th byte", files, "none", _STEP
+    yield _CUT, files, "none"
 
 
-def _run(who: Contender, content: bytes, library: Path, step: int) -> dict[str, Any]:
+def _run(who: Contender, content: bytes, library: Path, *, cut: bool) -> dict[str, Any]:
     script = _ROOT / "bench" / "peer" / "killer.py"
     with tempfile.TemporaryFile() as stdin:
         stdin.write(content)
         stdin.seek(0)
         process = subprocess.Popen(
-            [who.python, script, who.module, str(_MOST_BYTES), *([str(step)] if step else [])],
+            [who.python, script, who.module, str(_MOST_BYTES), *([str(who.step)] if cut else [])],
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             env={**os.environ, "LD_PRELOAD": str(library)},
         )
     while process.poll() is None:
         # Its answer is a line, which the pipe holds until it is read.
         time.sleep(_POLL_SECONDS)
-        if not step and _processor_seconds(process.pid) > _MOST_SECONDS:
+        if not cut and _processor_seconds(process.pid) > _MOST_SECONDS:
             held = _resident(process.pid)
             process.kill()
             process.communicate()
@@ -109,6 +112,8 @@ def _run(who: Contender, content: bytes, library: Path, step: int) -> dict[str, 
     answer, _ = process.communicate()
     if process.returncode < 0:
         return {"endings": [f"**killed by {signal.Signals(-process.returncode).name}**"], "seconds": 0, "bytes": 0}
+    if process.returncode > 0:
+        raise SystemExit(f"{script.name} with {who.module} ended with code {process.returncode}.")
     answered: dict[str, Any] = json.loads(answer)
     return answered
 

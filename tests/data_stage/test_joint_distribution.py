@@ -71,7 +71,7 @@ def filled(num_tracks: int, num_bars: int, settings: StreamSettings) -> dict[fro
 
 
 def drawn(seed: int) -> dict[Outcome, int]:
-    drawer = WindowDrawer(corpus_of([PIECE]), np.arange(1), EchoEncoder(EchoOptions()), None, SETTINGS)
+    drawer = WindowDrawer(corpus_of([PIECE]), EchoEncoder(EchoOptions()), None, SETTINGS)
     keys = derive(seed, Stage.SAMPLE, np.arange(DRAWS))
     found = drawer.draw(keys, np.zeros(DRAWS, dtype=np.int64))
     windows = found.windows

@@ -87,20 +87,17 @@ def _whole(content: bytes) -> dict[str, object]:
 
 def _cuts(content: bytes) -> dict[str, object]:
     endings = {"file": Counter[str](), "track": Counter[str]()}
-    allocated = seconds = share_of_bytes = share_of_seconds = 0.0
+    share_of_bytes = share_of_seconds = 0.0
     whole = (("file", batch) for batch in _batches(cuts(content)))
     tracks = (("track", batch) for batch in _batches(cuts_within_a_track(content)))
     for what, batch in chain(whole, tracks):
         reading = read(batch)
         endings[what].update(reading.statuses)
         smallest = min(map(len, batch))
-        allocated, seconds = max(allocated, reading.allocated), max(seconds, reading.seconds)
         share_of_bytes = max(share_of_bytes, reading.allocated / bound_bytes(smallest))
         share_of_seconds = max(share_of_seconds, reading.seconds / bound_seconds(smallest))
     return {
         "endings": endings,
-        "allocated": allocated,
-        "seconds": seconds,
         "share_of_bytes": share_of_bytes,
         "share_of_seconds": share_of_seconds,
     }
