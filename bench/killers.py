@@ -99,6 +99,7 @@ def _run(who: Contender, content: bytes, library: Path, *, cut: bool) -> dict[st
             [who.python, script, who.module, str(_MOST_BYTES), *([str(who.step)] if cut else [])],
             stdin=stdin,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env={**os.environ, "LD_PRELOAD": str(library)},
         )
     while process.poll() is None:
