@@ -1,4 +1,4 @@
-# run · test · bench · lint · soak · peer: each sets up what it needs.
+# run · test · bench · lint · soak · fuzz · peer: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 PEER ?= .venv-peer
@@ -9,6 +9,8 @@ DEMO := runs/demo
 .PHONY: run test bench lint soak clean setup peer
 
 setup: $(READY)
+
+include native.mk
 
 # torch first and pinned (constraints.txt says why); the editable build compiles the two extension modules.
 $(READY): constraints.txt pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
