@@ -30,7 +30,7 @@ run: $(READY)
 	$(BIN)/midigpt evaluate --checkpoint $(DEMO)/model/model_final.pt --data $(DEMO)/data/validation/*.parquet
 	$(BIN)/python docs/demo/check.py $(DEMO)/model
 
-test: $(READY)
+test: $(READY) native-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)
