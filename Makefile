@@ -1,4 +1,4 @@
-# run · test · goldens · parity · bench · lint · soak · peer: each sets up what it needs.
+# run · test · goldens · parity · bench · lint · soak · fuzz · peer: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 PEER ?= .venv-peer
@@ -9,6 +9,8 @@ DEMO := runs/demo
 .PHONY: run test goldens parity bench lint soak clean setup peer
 
 setup: $(READY)
+
+include native.mk
 
 # torch first and pinned (constraints.txt says why); the editable build compiles the two extension modules.
 $(READY): constraints.txt pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
@@ -28,7 +30,7 @@ run: $(READY)
 	$(BIN)/midigpt evaluate --checkpoint $(DEMO)/model/model_final.pt --data $(DEMO)/data/validation/*.parquet
 	$(BIN)/python docs/demo/check.py $(DEMO)/model
 
-test: $(READY)
+test: $(READY) native-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # How many rows of each golden file agree, by preset, and which differ for which reason.

@@ -86,7 +86,7 @@ std::int32_t duration_mode(std::span<const Note> notes, std::int32_t resolution)
 std::int32_t last_position(const vocab::TimeSignature& signature, std::int32_t resolution) {
   if (signature.denominator < 1) return 0;
   const double cells = 4.0 * signature.numerator / signature.denominator * resolution;
-  return std::max(0, vocab::saturate(std::ceil(cells)) - 1);
+  return std::max(1, vocab::saturate(std::ceil(cells))) - 1;
 }
 
 }  // namespace
