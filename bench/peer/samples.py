@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from midigpt import _core
@@ -27,9 +26,7 @@ def open_dataset(pieces: str, encoder: str, step: int, min_tracks: int = 1) -> M
         rows = pq.read_table(pieces)
         rows = rows.filter(pc.greater_equal(rows.column("num_tracks"), min_tracks))
         rows = rows.take(list(range(0, len(rows), step))[:MAX_ROWS])
-        # It takes a row with unknown total_notes for an empty one.
-        notes = pa.array([1000] * len(rows), pa.int64())
-        pq.write_table(rows.set_column(rows.schema.get_field_index("total_notes"), "total_notes", notes), path)
+        pq.write_table(rows, path)
     return MidiGPTDataset(
         str(path),
         Tokenizer(config),
