@@ -124,7 +124,8 @@ def table(files: Sequence[bytes]) -> pa.Table:
 
 def _note_counts(files: Sequence[bytes]) -> list[int]:
     offsets = np.cumsum([0, *map(len, files)])
-    return np.diff(read_batch(b"".join(files), offsets, 2).columns.note_offsets).tolist()
+    counts: list[int] = np.diff(read_batch(b"".join(files), offsets, 2).columns.note_offsets).tolist()
+    return counts
 
 
 def _spread(count: int) -> tuple[Int64Array, Int64Array]:
