@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from bench.session import Session
 
-#: Files of one call, as the corpus builder passes them.
-_CALL = 256
+#: Files of one call: the chunk in which the corpus builder parses.
+_CALL = 32
 #: The peer reads every n-th file, which takes it some seconds.
 _PEER_STEP = 24
 

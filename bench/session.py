@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import midigpt_encoder
 from attrs import frozen
 
 from bench.peer_process import PeerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+PRESETS = Path(midigpt_encoder.__file__ or "").with_name("presets")
 
 
 @frozen(kw_only=True)
@@ -24,6 +27,10 @@ class Session:
     folder: Path
     #: The interpreter of the peer's environment (``make peer``), or None: rows then say nothing of the peer.
     peer_python: Path | None
+
+    def preset(self, name: str) -> Path:
+        """The JSON of one of the bundled encoder configurations, which the peer reads too."""
+        return PRESETS / f"{name}.json"
 
     @contextlib.contextmanager
     def peer(self, script: str, *arguments: object) -> Iterator[PeerProcess | None]:

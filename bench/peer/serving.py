@@ -1,4 +1,7 @@
-"""What every peer script ends in: do the work each time a line arrives, and answer with seconds and amount."""
+"""What every peer script ends in: do the work each time a line arrives, and answer with seconds and amount.
+
+Import it before anything is made: from then on what the package prints goes to stderr, and stdout is for answers.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_ANSWERS = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
 
-def serve(work: Callable[[], float], clock: Callable[[], float] = time.process_time) -> None:
-    """``work`` returns how much it did. ``clock``: ``time.perf_counter`` if it uses threads or processes.
 
-    What the package prints goes to stderr.
-    """
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)
-        for _ in sys.stdin:
-            started = clock()
-            done = work()
-            answers.write(json.dumps({"seconds": clock() - started, "work": done}) + "\n")
-            answers.flush()
+def serve(work: Callable[[], float]) -> None:
+    """``work`` returns how much it did; it is timed in processor seconds of this process."""
+
+    def turn() -> tuple[float, float]:
+        started = time.process_time()
+        done = work()
+        return time.process_time() - started, done
+
+    serve_turns(turn)
+
+
+def serve_turns(turn: Callable[[], tuple[float, float]]) -> None:
+    """``turn`` returns the seconds it took, by whichever clock, and how much it did."""
+    for _ in sys.stdin:
+        seconds, done = turn()
+        _ANSWERS.write(json.dumps({"seconds": seconds, "work": done}) + "\n")
+        _ANSWERS.flush()

@@ -2,8 +2,8 @@
 
 ``pieces.arrow`` is an uncompressed Arrow IPC file with one record batch, one row per piece: scalars first, then one
 list column per level (tracks, bars, cells, notes). Anything that reads Arrow reads it. ``pieces.json``, the *sidecar*,
-is written last: it is the commit mark, and it holds where each buffer lies, a crc32 for every block of every byte, the
-sha256 of the file, and the report. Reading needs the sidecar and the mapped bytes, and no Arrow library.
+is written last: it is the commit mark, and it holds where each buffer lies, a crc32 for every block of every byte, a
+name for the content, and the report. Reading needs the sidecar and the mapped bytes, and no Arrow library.
 
 Blocks are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Raise with every change of the layout.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Raise with every change in what the MIDI reader makes of a file.
 READER_VERSION = 1
 
@@ -103,8 +103,8 @@ class Sidecar:
     #: Of the source shard.
     fingerprint: str
     resolution: int
-    #: Of ``pieces.arrow``, hexadecimal.
-    sha256: str
+    #: Names the content, hexadecimal: the sha256 of the pieces' content hashes and of ``crc32`` below.
+    identity: str
     #: Of ``pieces.arrow``, bytes.
     size: int
     #: Ascending; the first, without a name, is the file's head.

@@ -68,8 +68,8 @@ class OpenCorpus:
 
     @property
     def fingerprint(self) -> str:
-        """Names the content: sha256 over the sha256 of all shards, hexadecimal."""
-        return hashlib.sha256("".join(file.sidecar.sha256 for file in self.files).encode()).hexdigest()
+        """Names the content: sha256 over the identities of all shards, hexadecimal."""
+        return hashlib.sha256("".join(file.sidecar.identity for file in self.files).encode()).hexdigest()
 
     def verify(self, pieces: Int64Array) -> None:
         """Check the bytes of ``pieces`` (int64, any order) that were not checked before.

@@ -184,7 +184,7 @@ def test_what_is_no_corpus_is_named(tmp_path: Path, shard: Path) -> None:
         open_corpus([])
     (tmp_path / DATA_NAME).write_bytes(shard.read_bytes())
     body, _, _ = shard.with_name(SIDECAR_NAME).read_bytes().partition(b"\n")
-    body = body.replace(b'"version":1', b'"version":0')
+    body = body.replace(b'"version":2', b'"version":0')
     (tmp_path / SIDECAR_NAME).write_bytes(body + b"\n" + corpus_format._checksum_line(body))
     with pytest.raises(CorpusError, match="another version"):
         open_corpus([tmp_path / DATA_NAME])

@@ -1,0 +1,83 @@
+"""Windows to tokens, with resampling and attributes (yellow)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from midigpt_encoder.encoder import MidigptEncoder
+
+from bench import corpus
+from bench.built import PRESET, ready
+from bench.measure import one_thread, take_turns, wall
+from bench.rows import PEER, Row, ratio_at_least
+from midigpt_core.data.settings import StreamSettings
+from midigpt_core.data.windows import WindowDrawer
+from midigpt_core.keys import Stage, derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.session import Session
+
+_WINDOWS = 8192
+#: Windows of one call: about a block's.
+_CALL = 512
+_PEER_STEP = 40
+_MAX_TOKENS = 1 << 20
+
+
+def rows(session: Session) -> Iterator[Row]:
+    shard = corpus.pieces_path(session.folder)
+    data = ready([shard], session.folder)
+    assert isinstance(data.encoder, MidigptEncoder)
+    # Plain windows, as the peer's select_window draws them: no infill, nothing hidden, no augmentation.
+    settings = StreamSettings().evaluation()
+    drawer = WindowDrawer(data.opened.corpus, data.pieces, data.encoder, None, settings)
+    batches = []
+    for first in range(0, _WINDOWS, _CALL):
+        keys = derive(1, Stage.SAMPLE, np.arange(first, first + _CALL))
+        batches.append(drawer.draw(keys, drawer.draw_pieces(keys)).windows)
+    by_threads = {threads: MidigptEncoder(data.encoder.config, threads) for threads in (1, 2)}
+
+    def ours(threads: int) -> float:
+        tokens = 0
+        for windows in batches:
+            limit = np.full(len(windows), _MAX_TOKENS, np.int32)
+            tokens += len(by_threads[threads].encode_batch(data.opened.corpus, windows, limit).tokens)
+        return tokens
+
+    with (
+        session.peer("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "whole") as peer,
+        session.peer("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "bare") as bare,
+    ):
+        one = take_turns({"ours": one_thread(lambda: ours(1)), "peer": peer, "bare": bare}, session.repeats)
+    threads = take_turns({"two": wall(lambda: ours(2)), "one": wall(lambda: ours(1))}, session.repeats)
+    windows = f"{_WINDOWS} windows of 4 or 8 bars and up to 4 tracks of the bench corpus, in batches of {_CALL}"
+    yield Row.of(
+        "windows to tokens with resampling and attributes",
+        "tokens/s",
+        one["ours"],
+        one.get("peer"),
+        against=PEER,
+        required=ratio_at_least(60),
+        how=f"{windows}; the peer's Tokenizer.encode on windows of every {_PEER_STEP}th piece",
+    )
+    yield Row.of(
+        "windows to tokens, beside the peer's C++ alone",
+        "tokens/s",
+        one["ours"],
+        one.get("bare"),
+        against=f"{PEER}, bare Encoder.encode",
+        required=ratio_at_least(2),
+        how="ours as above; the peer's C++ call alone, its windows resampled and converted before, without attributes",
+    )
+    yield Row.of(
+        "windows to tokens, two threads",
+        "tokens/s",
+        threads["two"],
+        threads["one"],
+        against="one thread",
+        required=ratio_at_least(1.8),
+        how="the encoder's own threads; seconds on the clock",
+    )

@@ -1,0 +1,101 @@
+"""Preprocessing from nothing, as the command that users run; and the memory and the bytes on disk that it takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from bench import corpus
+from bench.built import PRESET, ready
+from bench.measure import Measured, Turn, take_turns
+from bench.rows import PEER, Row, ratio_at_least, ratio_at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bench.session import Session
+
+_ROWS = 20_000
+_SHARDS = 2
+_HOSTILE = 0.01
+#: The peer takes minutes over each thousand rows.
+_PEER_ROWS = 500
+_REPEATS = 3
+
+
+def rows(session: Session) -> Iterator[Row]:
+    clean = corpus.shards("rows", _ROWS, _SHARDS, folder=session.folder)
+    hostile = corpus.shards("hostile", _ROWS, _SHARDS, hostile=_HOSTILE, folder=session.folder)
+    few = corpus.shards("few", _PEER_ROWS, _SHARDS, folder=session.folder)
+    repeats = min(session.repeats, _REPEATS)
+    measured = take_turns(
+        {"ours": _preprocess(session, clean, _ROWS), "hostile": _preprocess(session, hostile, _ROWS)}, repeats
+    )
+    with session.peer("preprocess.py", session.preset(PRESET), _PEER_ROWS, *few) as peer:
+        theirs = None if peer is None else Measured([turn.work / turn.seconds for turn in (peer(),)])
+    how = f"midigpt preprocess, {_ROWS:,} rows of the bench corpus in {_SHARDS} shards, an empty cache"
+    yield Row.of(
+        "preprocess, two cores",
+        "rows/s",
+        measured["ours"],
+        theirs,
+        against=PEER,
+        required=ratio_at_least(150),
+        how=f"{how}; the peer's with its default of one worker on {_PEER_ROWS} such rows; each side less its "
+        "own run with a full cache; seconds on the clock",
+    )
+    yield Row.of(
+        f"preprocess, {_HOSTILE:.0%} hostile rows",
+        "times the time",
+        Measured(
+            [clean / bad for clean, bad in zip(measured["ours"].samples, measured["hostile"].samples, strict=True)]
+        ),
+        Measured([1.0] * repeats),
+        against="clean rows",
+        required=ratio_at_most(1.3),
+        how="the same command with every hundredth file cut in half, filled with noise or with giant lengths",
+    )
+    yield _on_disk(session, clean)
+
+
+def _preprocess(session: Session, shards: list[Path], count: int) -> Callable[[], Turn]:
+    """Cold less warm: what is left is the reading, parsing and writing of rows."""
+    cache = session.folder / "preprocess-cache"
+
+    def turn() -> Turn:
+        shutil.rmtree(cache, ignore_errors=True)
+        cold = _seconds(shards, cache)
+        return Turn(cold - _seconds(shards, cache), count)
+
+    return turn
+
+
+def _seconds(shards: list[Path], cache: Path) -> float:
+    command = [sys.executable, "-m", "midigpt.training.preprocess", "--encoder-config", PRESET, "--parquet"]
+    started = time.perf_counter()
+    subprocess.run(
+        [*command, *map(str, shards)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"MIDIGPT_CACHE": str(cache)},
+    )
+    return time.perf_counter() - started
+
+
+def _on_disk(session: Session, shards: list[Path]) -> Row:
+    data = ready(shards, session.folder)
+    notes = sum(file.sidecar.totals.notes for file in data.opened.files)
+    size = sum(one.stat().st_size for path in data.opened.shard_paths for one in path.parent.iterdir())
+    return Row(
+        name="corpus on disk",
+        unit="bytes/note",
+        ours=size / notes,
+        theirs=sum(path.stat().st_size for path in shards) / notes,
+        against="its parquet",
+        how=f"{size / 1e6:.0f} MB for {notes:,} notes in {_ROWS:,} rows, index and checksums included",
+    )

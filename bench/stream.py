@@ -1,0 +1,147 @@
+"""The sample stream from a ready corpus: window, augment, mask, encode, pack."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from bench import corpus
+from bench.built import notes_per_piece, ready, tracks_per_piece
+from bench.measure import Turn, one_thread, take_turns, wall
+from bench.rows import PEER, Row, ratio_at_least
+from midigpt_core.data.datasets import batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bench.built import Ready
+    from bench.session import Session
+    from midigpt_core.data.blocks import BlockReport
+    from midigpt_core.data.stream import StreamSpec, TokenStream
+
+#: The encoder of these rows writes masks, which yellow cannot.
+_PRESET = "ghost"
+_BLOCKS = 20
+#: Blocks that two workers make in one turn, after as many that start them up.
+_WORKER_BLOCKS = 60
+_PEER_STEP = 12
+_PEER_SAMPLES = 60
+#: A row of these has a dozen tracks or more.
+_MANY_TRACKS = 12
+#: Notes per track of a short and of a ten times longer piece, both at the density where it is capped.
+_SHORT, _LONG = 4_000, 40_000
+
+
+def rows(session: Session) -> Iterator[Row]:
+    shard = corpus.pieces_path(session.folder)
+    data = ready([shard], session.folder, _PRESET)
+    yield from _against_peer(session, data, shard)
+    yield _by_length(session)
+    yield _by_workers(session, data)
+
+
+def _against_peer(session: Session, data: Ready, shard: Path) -> Iterator[Row]:
+    many_tracks = data.pieces[tracks_per_piece(data.opened)[data.pieces] >= _MANY_TRACKS]
+    encoder = session.preset(_PRESET)
+    with (
+        session.peer("stream.py", shard, encoder, _PEER_STEP, 1, _PEER_SAMPLES) as peer,
+        session.peer("stream.py", shard, encoder, 1, _MANY_TRACKS, _PEER_SAMPLES // 4) as peer_many,
+    ):
+        measured = take_turns(
+            {
+                "ours": one_thread(_samples(data.stream_spec())),
+                "tokens": one_thread(_tokens(data.stream_spec())),
+                "peer": peer,
+                "many": one_thread(_samples(data.stream_spec(pieces=many_tracks))),
+                "peer many": peer_many,
+            },
+            session.repeats,
+        )
+    yield Row.of(
+        "sample stream",
+        "samples/s",
+        measured["ours"],
+        measured.get("peer"),
+        against=PEER,
+        required=ratio_at_least(400),
+        how=f"{_PRESET}, defaults of training, documents of {_BLOCKS} blocks at 2048; the peer's MidiGPTDataset, "
+        f"samples of every {_PEER_STEP}th piece",
+    )
+    yield Row.of("sample stream, tokens", "tokens/s", measured["tokens"], how="the tokens of those samples")
+    yield Row.of(
+        f"sample stream, pieces of {_MANY_TRACKS} tracks or more",
+        "samples/s",
+        measured["many"],
+        measured.get("peer many"),
+        against=PEER,
+        required=ratio_at_least(400),
+        how=f"as above, over the {len(many_tracks)} such pieces of the bench corpus",
+    )
+
+
+def _by_length(session: Session) -> Row:
+    """The same music per bar in pieces of 250 and of 2,500 bars."""
+    by_length = {}
+    for name, notes in (("short", _SHORT), ("long", _LONG)):
+        path = session.folder / f"length-{corpus.VERSION}-{notes}.parquet"
+        if not path.exists():
+            corpus.write_parquet(path, corpus.table([corpus.generate(n, 2 * notes, 2) for n in range(40)]))
+        by_length[name] = ready([path], session.folder, _PRESET)
+    measured = take_turns(
+        {name: one_thread(_tokens(data.stream_spec())) for name, data in by_length.items()}, session.repeats
+    )
+    mean = {name: int(notes_per_piece(data.opened).mean()) for name, data in by_length.items()}
+    return Row.of(
+        "sample stream, pieces ten times longer",
+        "tokens/s",
+        measured["long"],
+        measured["short"],
+        against="short pieces",
+        required=ratio_at_least(0.9),
+        how=f"40 pieces of two tracks and {mean['long']:,} notes beside 40 of {mean['short']:,}, as many notes a bar",
+    )
+
+
+def _by_workers(session: Session, data: Ready) -> Row:
+    spec = data.stream_spec()
+    measured = take_turns({"two": _workers(spec, 2), "one": _workers(spec, 1)}, session.repeats)
+    return Row.of(
+        "sample stream, two workers",
+        "rows/s",
+        measured["two"],
+        measured["one"],
+        against="one worker",
+        required=ratio_at_least(1.8),
+        how=f"batches of 64 rows from num_workers=2 beside num_workers=1, {_WORKER_BLOCKS} batches after the first; "
+        "seconds on the clock",
+    )
+
+
+def _samples(spec: StreamSpec) -> Callable[[], float]:
+    stream = spec.open()
+    return lambda: float(sum(report.documents for report in _made(stream)))
+
+
+def _tokens(spec: StreamSpec) -> Callable[[], float]:
+    stream = spec.open()
+    return lambda: float(sum(report.tokens for report in _made(stream)))
+
+
+def _made(stream: TokenStream) -> Iterator[BlockReport]:
+    """The same blocks in every turn: their pieces' bytes are checked in the round that is not counted."""
+    return (stream.block(index).report for index in range(_BLOCKS))
+
+
+def _workers(spec: StreamSpec, num_workers: int) -> Callable[[], Turn]:
+    def turn() -> Turn:
+        arriving = batches(spec, batch_size=64, first_row=0, num_workers=num_workers)
+        for _ in range(2 * num_workers + 1):  # what the workers prepared while they started
+            next(arriving)
+        measured = wall(lambda: float(sum(len(batch["row"]) for batch in itertools.islice(arriving, _WORKER_BLOCKS))))
+        try:
+            return measured()
+        finally:
+            arriving.close()  # type: ignore[attr-defined]
+
+    return turn
