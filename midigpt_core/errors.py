@@ -39,6 +39,14 @@ class TrainingError(MidigptError):
     """A run that cannot go on: a loss that is not finite, memory that does not suffice."""
 
 
+class RunStopped(MidigptError):
+    """A run that a signal stopped, with a checkpoint to continue from; ``exit_code`` is 128 plus its number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
 class EncodingError(MidigptError):
     """A score or request that an encoder cannot express, or tokens that it cannot decode."""
 

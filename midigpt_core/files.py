@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from midigpt_core.errors import MidigptError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: About when this process began to write: what carries its id and is older is of a process that had the id before.
+_STARTED = time.time()
 _TEMPORARY_MARK = ".midigpt-tmp-"
 
 
@@ -135,7 +138,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> int:
     removed = 0
     for leftover in Path(folder).glob(f"{_TEMPORARY_MARK}*"):
         owner = leftover.name.removeprefix(_TEMPORARY_MARK).split("-", 1)[0]
-        if owner.isdigit() and _is_alive(int(owner)):
+        if owner.isdigit() and _is_alive(int(owner)) and not _is_of_a_namesake(leftover, int(owner)):
             continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -143,6 +146,14 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> int:
             leftover.unlink(missing_ok=True)
         removed += 1
     return removed
+
+
+def _is_of_a_namesake(leftover: Path, owner: int) -> bool:
+    """In a container a program that is started again has the same process id each time."""
+    try:
+        return owner == os.getpid() and leftover.stat().st_mtime < _STARTED
+    except FileNotFoundError:
+        return False
 
 
 def _is_alive(pid: int) -> bool:

@@ -13,7 +13,7 @@ import click
 
 import midigpt_core
 from midigpt_core.cli.root import root
-from midigpt_core.errors import MidigptError
+from midigpt_core.errors import MidigptError, RunStopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run one command as a program called ``name``; returns the exit code.
 
-    2 for wrong usage and every :class:`MidigptError`, 130 after Ctrl-C. ``--traceback`` among the arguments shows where
+    2 for wrong usage and every :class:`MidigptError`, 130 after Ctrl-C, 128 plus its number after a signal that a run
+    obeyed. ``--traceback`` among the arguments shows where
     an error came from.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -45,7 +46,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     except MidigptError as error:
         if "--traceback" in arguments:
             traceback.print_exception(error)
-        click.echo(f"Error: {error}", err=True)
+        click.echo(str(error) if isinstance(error, RunStopped) else f"Error: {error}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

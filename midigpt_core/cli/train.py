@@ -32,6 +32,8 @@ FLAGS = (
     "seed",
     "num_workers",
     "devices",
+    "num_nodes",
+    "strategy",
     "source",
     "encoder",
     "mask",
@@ -62,6 +64,7 @@ def _setting_flags(function: Function) -> Function:
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. weight_decay=0."
 )
 @click.option("--resume", metavar="FILE|auto", help="Continue from a step*.ckpt file, or from the run's newest.")
+@click.option("--accept-new-data", is_flag=True, help="Continue although the training data is not the checkpoint's.")
 @click.option("--dry-run", is_flag=True, help="Print what the run would be: parameters, tokens, memory.")
 @click.pass_context
 def train(
@@ -73,6 +76,7 @@ def train(
     eval_data: tuple[str, ...],
     assignments: tuple[str, ...],
     resume: str | None,
+    accept_new_data: bool,
     dry_run: bool,
     **flags: str | None,
 ) -> None:
@@ -86,12 +90,20 @@ def train(
     # Settles everything that can be wrong before torch is imported, which takes seconds.
     prepare = later("midigpt_core.training.prepare:prepare")
     with later("midigpt_core.cli.build_progress:build_progress")() as progress:
-        plan = prepare(config, list(train_data) or None, list(eval_data), resume=resume, progress=progress)
+        plan = prepare(
+            config,
+            list(train_data) or None,
+            list(eval_data),
+            resume=resume,
+            accept_new_data=accept_new_data,
+            progress=progress,
+        )
     if dry_run:
         click.echo(later("midigpt_core.training.dry_run:describe")(plan))
         return
     result = later("midigpt_core.training.run:fit")(plan)
-    click.echo(f"Trained {result.steps:,} steps. The bundle is {result.bundle}.")
+    if result.rank == 0:
+        click.echo(f"Trained {result.steps:,} steps. The bundle is {result.bundle}.")
 
 
 def configure(

@@ -116,7 +116,7 @@ class TrainConfig:
     # The rest of the infrastructure
     devices: int = setting(1, "devices per node", low=1)
     num_nodes: int = setting(1, "nodes", low=1)
-    strategy: str = setting("auto", "Lightning strategy, e.g. ddp")
+    strategy: str = setting("auto", "how devices share a step: auto, ddp, fsdp or another of Lightning's")
     init_from: str = setting("", "bundle to start from: weights and encoder")
     freeze: list[str] = setting([], "weights that stay as they are, by module or parameter name; * and ? are wild")
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.errors import ComponentError, DataError, MidigptError
+from midigpt_core.processes import die_with_parent, leave_signals_to_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -167,6 +168,7 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
             num_workers=num_workers,
             multiprocessing_context=start_method,
             timeout=WORKER_TIMEOUT_S,
+            worker_init_fn=_start_worker,
             # The loader draws a seed for its workers: not from the process's own generator, which it would advance.
             generator=torch.Generator(),
         )
@@ -180,6 +182,11 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
     finally:
         # The traceback of an error keeps this frame alive; the workers must end all the same.
         del arriving
+
+
+def _start_worker(_worker: int) -> None:
+    leave_signals_to_parent()
+    die_with_parent()
 
 
 def _next_block(arriving: Iterator[_TensorBlock | _Failure]) -> _TensorBlock | _Failure:

@@ -10,17 +10,20 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from midigpt_core.errors import CheckpointError
-from midigpt_core.files import atomic_writer, remove_leftovers
-from midigpt_core.training.resume import step_files
+from midigpt_core.errors import CheckpointError, RunStopped
+from midigpt_core.files import atomic_writer
+from midigpt_core.training.ranks import require_same_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import NoReturn
 
     from lightning.pytorch import LightningModule, Trainer
 
     from midigpt_core.training.clock import StepClock
+    from midigpt_core.training.retention import CheckpointFolder
+    from midigpt_core.training.signals import StopSignals
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -49,48 +52,103 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Saves every ``save_steps`` optimiser steps and keeps the last ``keep``."""
+    """Saves every ``save_steps`` optimiser steps, and when the ranks have agreed to stop.
+
+    At a step after which an evaluation is due, the evaluation comes first: a run that is continued repeats none and
+    misses none, and the checkpoint knows its loss.
+    """
 
     def __init__(
         self,
-        folder: Path,
+        folder: CheckpointFolder,
         *,
         save_steps: int,
-        keep: int,
-        bundle_suffix: str,
+        eval_steps: int | None,
         write_bundle: Callable[[Path], None],
+        evaluation_loss: Callable[[], float],
+        signals: StopSignals,
         clock: StepClock,
     ) -> None:
+        """``eval_steps`` None: there are no evaluations. ``write_bundle`` is called by all ranks, ``evaluation_loss``
+        after an evaluation."""
         self._folder = folder
         self._save_steps = save_steps
-        self._keep = keep
-        self._suffix = bundle_suffix
+        self._eval_steps = eval_steps
         self._write_bundle = write_bundle
+        self._evaluation_loss = evaluation_loss
+        self._signals = signals
         self._clock = clock
-        self._seen = 0
+        #: The step up to which everything that is due has been done.
+        self._settled = 0
+        #: Evaluation loss of each saved step that has one.
+        self._losses: dict[int, float] = {}
+
+    @property
+    def best(self) -> int | None:
+        """The saved step with the lowest evaluation loss."""
+        return self._folder.best(self._losses)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": dict(self._losses)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._losses = dict(state_dict["losses"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._seen = trainer.global_step
-        if trainer.is_global_zero and self._folder.is_dir():
-            remove_leftovers(self._folder)
+        require_same_start(trainer)
+        step = self._settled = trainer.global_step
+        lacks_bundle = False
+        if trainer.is_global_zero:
+            self._folder.clean()
+            self._folder.set_aside_after(step)
+            # A run that was killed between the two has a checkpoint alone.
+            lacks_bundle = self._folder.checkpoint(step).exists() and not self._folder.bundle(step).exists()
+        if trainer.strategy.broadcast(lacks_bundle):
+            self._write_bundle(self._folder.bundle(step))
+        if trainer.is_global_zero:
+            self._folder.retire(self._losses)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Here, where a step was just taken, Lightning's progress counters are those of a clean restart."""
         step = trainer.global_step
-        if step == self._seen or step % self._save_steps:
+        if step != self._settled and self._eval_steps is not None and step % self._eval_steps == 0:
             return
-        self._seen = step
+        self._settle(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step = trainer.global_step
+        if step % self._save_steps == 0 or self._stops(trainer):
+            self._losses[step] = self._evaluation_loss()
+        self._settle(trainer)
+
+    def _settle(self, trainer: Trainer) -> None:
+        step = trainer.global_step
+        due = step != self._settled and step % self._save_steps == 0
+        self._settled = step
+        stops = self._stops(trainer)
+        if due or stops:
+            self._save(trainer, step)
+        if stops:
+            self._stop(trainer, step)
+
+    def _stops(self, trainer: Trainer) -> bool:
+        # The last step is no place to stop: the run is about to end by itself.
+        return self._signals.agreed is not None and trainer.global_step < trainer.max_steps
+
+    def _save(self, trainer: Trainer, step: int) -> None:
         with self._clock.paused():
-            trainer.save_checkpoint(self._folder / f"step{step}.ckpt")
+            trainer.save_checkpoint(self._folder.checkpoint(step))
+            self._write_bundle(self._folder.bundle(step))
             if trainer.is_global_zero:
-                self._write_bundle(self._bundle(step))
-                self._retire()
+                self._folder.retire(self._losses)
+            # No rank leaves, which may end the others, while the first is still writing.
+            trainer.strategy.barrier("checkpoints")
 
-    def _bundle(self, step: int) -> Path:
-        return self._folder / f"model-step{step}{self._suffix}"
-
-    def _retire(self) -> None:
-        steps = step_files(self._folder)
-        for step in list(steps)[: -self._keep]:
-            steps[step].unlink(missing_ok=True)
-            self._bundle(step).unlink(missing_ok=True)
+    def _stop(self, trainer: Trainer, step: int) -> NoReturn:
+        signal = self._signals.agreed
+        assert signal is not None
+        raise RunStopped(
+            f"Stopped by {signal.name} after step {step} of {trainer.max_steps}. {self._folder.checkpoint(step)} is"
+            " written; --resume auto goes on from it.",
+            signal,
+        )

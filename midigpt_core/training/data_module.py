@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.training.clock import StepClock
+    from midigpt_core.training.repeat import StepBatches
 
     Batch = dict[str, Tensor]
 
@@ -40,7 +41,9 @@ class RunData(LightningDataModule):
         eval_rows: int,
         num_workers: int,
         clock: StepClock,
+        repeated: StepBatches | None = None,
     ) -> None:
+        """``repeated``: gives batches of a step again that has to be repeated; None: no step will be."""
         super().__init__()
         self._training = training
         self._evaluation = evaluation
@@ -49,6 +52,7 @@ class RunData(LightningDataModule):
         self._eval_rows = eval_rows
         self._num_workers = num_workers
         self._clock = clock
+        self._repeated = repeated
         self._first_step = 0
         self._first_row = 0
         self._arriving: _Arriving | None = None
@@ -66,8 +70,14 @@ class RunData(LightningDataModule):
                 num_workers=self._num_workers,
             ),
             self._clock,
+            self._repeated,
         )
         return self._arriving
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        if self._repeated is None or not self._attached.training:
+            return batch
+        return self._repeated.take(batch)
 
     def val_dataloader(self) -> Iterable[Batch]:
         """Made once and kept: every evaluation sees the same rows, and costs no encoding."""
@@ -120,9 +130,10 @@ def first_rows(spec: StreamSpec, rows: int, batch_size: int, *, rank: int = 0, w
 class _Arriving:
     """Batches as they come, with the time that their consumer waits for them told to a clock."""
 
-    def __init__(self, start: Callable[[], Iterator[Batch]], clock: StepClock) -> None:
+    def __init__(self, start: Callable[[], Iterator[Batch]], clock: StepClock, repeated: StepBatches | None) -> None:
         self._start = start
         self._clock = clock
+        self._repeated = repeated
         self._batches: Iterator[Batch] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
@@ -133,6 +144,9 @@ class _Arriving:
     def __next__(self) -> Batch:
         if self._batches is None:
             raise StopIteration
+        promised = self._repeated.promise() if self._repeated is not None else None
+        if promised is not None:
+            return promised
         with self._clock.waiting():
             return next(self._batches)
 

@@ -37,6 +37,7 @@ class MetricsFile:
             predicted=record.predicted,
             tokens_per_second=round(record.tokens_per_second, 1),
             padding=round(record.padding, 5),
+            overflows=record.overflows,
             seconds=round(record.seconds, 5),
             data_wait=round(record.data_wait, 5),
             **{f"tokens/{name}": tokens for name, tokens in record.tokens_by_set.items()},

@@ -13,6 +13,9 @@ from midigpt_core.errors import TrainingError
 from midigpt_core.records import IGNORED_LABEL
 from midigpt_core.training.losses import LossTally, counted_labels, token_losses
 from midigpt_core.training.optimization import build_optimizer, build_schedule
+from midigpt_core.training.ranks import gathered
+from midigpt_core.training.resume import recount_micro_batches
+from midigpt_core.training.sharding import shard, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from midigpt_core.training.identity import RunIdentity
     from midigpt_core.training.losses import EvaluationReport
     from midigpt_core.training.optimization import OptimizationSettings
+    from midigpt_core.training.signals import StopSignals
 
 _ROWS_NAMED = 2
 
@@ -43,6 +47,8 @@ class TakenStep:
     positions: int
     #: Tokens of each training set.
     tokens_by_set: tuple[int, ...]
+    #: How often the step overflowed fp16, and was repeated, before it was taken.
+    overflows: int
 
 
 @frozen(eq=False)
@@ -65,9 +71,13 @@ class _MicroBatch:
         sums = torch.stack([self.losses.sum().float(), self.predicted, self.padding, positions])
         return torch.cat([sums, self.tokens_by_set])
 
-    def non_finite_rows(self) -> list[int]:
-        rows: list[int] = self.rows[~self.losses.isfinite()].tolist()
-        return rows
+
+def _rows(micro_batches: Sequence[_MicroBatch]) -> list[int]:
+    return [row for micro_batch in micro_batches for row in micro_batch.rows.tolist()]
+
+
+def _non_finite_rows(micro_batches: Sequence[_MicroBatch]) -> list[int]:
+    return [row for part in micro_batches for row in part.rows[~part.losses.isfinite()].tolist()]
 
 
 class TrainingModule(LightningModule):
@@ -85,22 +95,34 @@ class TrainingModule(LightningModule):
         *,
         identity: RunIdentity,
         name_pieces: Callable[[Sequence[int]], Sequence[str]],
+        signals: StopSignals,
+        accept_new_data: bool = False,
         loss_on: str = "all",
     ) -> None:
-        """``loss_on``: see :func:`midigpt_core.training.losses.counted_labels`. ``name_pieces`` gives the pieces that
-        rows of the token stream were made of, for messages."""
+        """``name_pieces`` gives the pieces that rows of the token stream were made of, for messages. ``signals`` are
+        agreed upon by the ranks along with the step's loss. ``loss_on``: see
+        :func:`midigpt_core.training.losses.counted_labels`."""
         super().__init__()
         self.model = model
         self.settings = settings
         self.vocabulary = vocabulary
         self._identity = identity
         self._name_pieces = name_pieces
+        self._signals = signals
+        self._accept_new_data = accept_new_data
         self._loss_on = loss_on
         #: Of each micro-batch since the last step.
         self._pending: list[_MicroBatch] = []
         self._tally = LossTally(vocabulary)
         self.last_step: TakenStep | None = None
+        #: The rows of the step just tried, if its gradients overflowed fp16: the scaler skips it.
+        self.overflowed_rows: list[int] = []
+        #: How often the step at hand has overflowed.
+        self.overflows = 0
         self.last_evaluation: EvaluationReport | None = None
+
+    def configure_model(self) -> None:
+        shard(self.model, self.trainer)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         logits: Tensor = self.model(
@@ -130,14 +152,22 @@ class TrainingModule(LightningModule):
         pending, self._pending = self._pending, []
         counts = torch.stack([micro_batch.counts() for micro_batch in pending]).sum(dim=0)
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        norm_of_parts = torch.nn.utils.get_total_norm(gradients).float()
-        total = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        loss, predicted, padding, positions, *by_set, norm = torch.stack([*total, norm_of_parts]).tolist()
+        norm_of_parts = whole(torch.nn.utils.get_total_norm(gradients)).float()
+        # What the ranks agree on travels together: a reduction of its own would wait for the device once more.
+        flags = counts.new_tensor(self._signals.flags())
+        total = self.trainer.strategy.reduce(torch.cat([counts, flags]), reduce_op="sum")
+        loss, predicted, padding, positions, *rest, norm = torch.stack([*total, norm_of_parts]).tolist()
+        by_set, asked = rest[: -len(flags)], rest[-len(flags) :]
+        self._signals.agree(asked)
         predicted = max(predicted, 1.0)
         # Lightning averaged the micro-batches' `loss / positions` over micro-batches and ranks.
         scale = positions / predicted
         norm *= scale
         self._refuse_non_finite(loss, norm, pending)
+        self.overflowed_rows = [] if math.isfinite(norm) else _rows(pending)
+        if self.overflowed_rows:
+            self.last_step = None
+            return
         clip = self.settings.gradient_clip
         factor = scale * min(1.0, clip / (norm + 1e-6)) if clip > 0 else scale
         for gradient in gradients:
@@ -150,20 +180,29 @@ class TrainingModule(LightningModule):
             padding=int(padding),
             positions=int(positions),
             tokens_by_set=tuple(map(int, by_set)),
+            overflows=self.overflows,
         )
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """The rate moves with the steps that are taken."""
+        if not self.overflowed_rows:
+            super().lr_scheduler_step(scheduler, metric)
+
+    def name_rows(self, rows: Sequence[int]) -> str:
+        """The pieces of the first of ``rows``, for messages."""
+        more = "; …" if len(rows) > _ROWS_NAMED else ""
+        return f"{'; '.join(self._name_pieces(rows[:_ROWS_NAMED]))}{more}"
 
     def _refuse_non_finite(self, loss: float, norm: float, pending: Sequence[_MicroBatch]) -> None:
         """Stop before the weights are touched. The gradient scaler of fp16 skips overflowed gradients by itself."""
         if math.isfinite(loss) and (math.isfinite(norm) or self.trainer.precision == "16-mixed"):
             return
-        if math.isfinite(loss):
-            what, bad = "gradient", [row for micro_batch in pending for row in micro_batch.rows.tolist()]
-        else:
-            what, bad = "loss", [row for micro_batch in pending for row in micro_batch.non_finite_rows()]
-        pieces = self._name_pieces(bad[:_ROWS_NAMED])
+        what = "gradient" if math.isfinite(loss) else "loss"
+        # Every rank is here, and each of them may be the one whose message is read.
+        bad = gathered(_rows(pending) if what == "gradient" else _non_finite_rows(pending))
         raise TrainingError(
-            f"step {self.trainer.global_step + 1}: the {what} is not finite in {len(bad)} rows"
-            f" ({'; '.join(pieces)}{'; …' if len(bad) > _ROWS_NAMED else ''}). The step was not taken."
+            f"step {self.trainer.global_step + 1}: the {what} is not finite in {len(bad)} rows ({self.name_rows(bad)})."
+            " The step was not taken."
             " Resume from the last checkpoint with a lower learning_rate or gradient_clip, or with precision fp32."
         )
 
@@ -180,7 +219,8 @@ class TrainingModule(LightningModule):
         checkpoint["midigpt"] = self._identity.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._identity.check(checkpoint.get("midigpt", {}))
+        self._identity.check(checkpoint.get("midigpt", {}), accept_new_data=self._accept_new_data)
+        recount_micro_batches(checkpoint, self.trainer.accumulate_grad_batches)
 
     # --- validation --------------------------------------------------------------------------------------------------
 

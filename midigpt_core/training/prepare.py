@@ -13,6 +13,7 @@ from midigpt_core.data.stream import StreamSpec
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.chosen import build_encoder, choose
 from midigpt_core.training.corpora import gather
+from midigpt_core.training.launch import require_as_many_processes
 from midigpt_core.training.objective import stream_settings, usable_mask
 from midigpt_core.training.resume import find_checkpoint
 from midigpt_core.training.start_from import adopt
@@ -44,6 +45,8 @@ class Plan:
     evaluation: StreamSpec | None
     #: Where the run continues; None: at the beginning.
     checkpoint: Path | None
+    #: Whether it may continue with another corpus.
+    accept_new_data: bool
 
     @property
     def run_dir(self) -> Path:
@@ -60,6 +63,7 @@ def prepare(
     eval_path: Paths | None = None,
     *,
     resume: str | os.PathLike[str] | None = None,
+    accept_new_data: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Check the configuration, resolve the components, build and select the corpora.
@@ -71,6 +75,7 @@ def prepare(
     config = copy.deepcopy(config)
     config.validate()
     require_one_spelling(config, train_path)
+    require_as_many_processes(config)
     registry = current_registry()
     adopted = adopt(config, registry) if config.init_from else None
     chosen = choose(config, registry, encoder=adopted)
@@ -113,4 +118,5 @@ def prepare(
         training=training,
         evaluation=evaluation,
         checkpoint=checkpoint,
+        accept_new_data=accept_new_data,
     )

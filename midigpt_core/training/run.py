@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import frozen
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.contracts import Bundle, LoggerContext, RunContext
+from midigpt_core.errors import ConfigError
+from midigpt_core.files import remove_leftovers
 from midigpt_core.plugins import build, current_registry
+from midigpt_core.processes import die_with_parent
 from midigpt_core.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from midigpt_core.training.clock import StepClock
 from midigpt_core.training.data_module import RunData
 from midigpt_core.training.identity import identify
 from midigpt_core.training.initial import initial_model
 from midigpt_core.training.logger_sink import LoggerSink
+from midigpt_core.training.memory import explained_memory
 from midigpt_core.training.metrics_file import MetricsFile
 from midigpt_core.training.module import TrainingModule
 from midigpt_core.training.optimization import OptimizationSettings
+from midigpt_core.training.overflow import OverflowedSteps
 from midigpt_core.training.prepare import prepare
 from midigpt_core.training.progress import progress_sink
 from midigpt_core.training.quiet import quiet_lightning
+from midigpt_core.training.repeat import StepBatches
+from midigpt_core.training.retention import CheckpointFolder
 from midigpt_core.training.run_folder import describe_run, run_provenance
+from midigpt_core.training.sharding import gathered_weights, lightning_strategy
+from midigpt_core.training.signals import StopSignals, keep_lightnings_handlers_out
 from midigpt_core.training.steps import StepReporter
 
 if TYPE_CHECKING:
@@ -43,6 +53,7 @@ if TYPE_CHECKING:
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.training.corpora import Paths
     from midigpt_core.training.prepare import Plan
+    from midigpt_core.training.steps import StepSink
 
 _log = logging.getLogger("midigpt_core.training")
 
@@ -53,11 +64,15 @@ _PRECISION: dict[str, Any] = {"fp16": "16-mixed", "bf16": "bf16-mixed", "fp32": 
 class TrainResult:
     """What a run left behind."""
 
-    #: The last bundle, ``model_final.pt``.
+    #: The last bundle, ``model_final.pt``, and the bundle of the saved step with the lowest evaluation loss, if any was
+    #: evaluated.
     bundle: Path
+    best_bundle: Path | None
     #: Optimiser steps taken in all.
     steps: int
     run_dir: Path
+    #: Of this process among those of the run, from 0; the first writes the files.
+    rank: int
 
 
 def train(
@@ -66,14 +81,16 @@ def train(
     eval_path: Paths | None = None,
     *,
     resume: str | os.PathLike[str] | None = None,
+    accept_new_data: bool = False,
 ) -> TrainResult:
     """Train on the shards of ``train_path``, evaluate on those of ``eval_path``.
 
     A path is one path, a list, or a glob; without ``train_path`` the configuration's ``train_sets`` are mixed.
-    ``resume`` is ``"auto"`` or a ``step*.ckpt`` file. Raises :class:`midigpt_core.errors.MidigptError` for everything
-    that a user can put right.
+    ``resume`` is ``"auto"`` or a ``step*.ckpt`` file; ``accept_new_data`` lets a run go on with another corpus than the
+    checkpoint's. Raises :class:`midigpt_core.errors.MidigptError` for everything that a user can put right, and
+    :class:`midigpt_core.errors.RunStopped` once SIGTERM, SIGINT or SIGUSR1 was obeyed.
     """
-    return fit(prepare(config, train_path, eval_path, resume=resume))
+    return fit(prepare(config, train_path, eval_path, resume=resume, accept_new_data=accept_new_data))
 
 
 def fit(plan: Plan) -> TrainResult:
@@ -82,6 +99,10 @@ def fit(plan: Plan) -> TrainResult:
     model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
     if config.compile and _compiles():
         model.compile()
+    precision = _precision(config)
+    clock, signals = StepClock(), StopSignals()
+    # Only fp16 has steps that are repeated.
+    repeated = StepBatches() if precision == "fp16" else None
     module = TrainingModule(
         model,
         _optimization(config),
@@ -89,8 +110,9 @@ def fit(plan: Plan) -> TrainResult:
         identity=identify(plan, model),
         name_pieces=partial(_name_pieces, plan.training),
         loss_on=config.loss_on,
+        signals=signals,
+        accept_new_data=plan.accept_new_data,
     )
-    clock = StepClock()
     data = RunData(
         plan.training,
         plan.evaluation,
@@ -99,15 +121,45 @@ def fit(plan: Plan) -> TrainResult:
         eval_rows=config.eval_rows,
         num_workers=config.num_workers,
         clock=clock,
+        repeated=repeated,
     )
-    with quiet_lightning(), contextlib.closing(data):
-        rank_zero_only(describe_run)(plan)
-        trainer = _trainer(plan, module, clock)
-        trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
+    folder = CheckpointFolder(
+        plan.run_dir / "checkpoints", keep=config.keep_checkpoints, bundle_suffix=plan.chosen.bundle_suffix
+    )
+    checkpoints = Checkpoints(
+        folder,
+        save_steps=config.save_steps,
+        eval_steps=_eval_steps(plan),
+        write_bundle=lambda path: _write_bundle(plan, module, path),
+        evaluation_loss=lambda: module.last_evaluation.loss if module.last_evaluation else math.nan,
+        signals=signals,
+        clock=clock,
+    )
+    logger: Logger | None = build(plan.chosen.logger, LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name))
+    callbacks = [
+        *([OverflowedSteps(module, repeated)] if repeated is not None else []),
+        StepReporter(module, _sinks(plan, logger), clock, [one.name for one in plan.train_sets]),
+        checkpoints,
+        *_third_party_callbacks(plan),
+    ]
+    with quiet_lightning(), contextlib.closing(data), signals:
+        trainer = _trainer(plan, precision, callbacks, logger)
+        if trainer.local_rank > 0:
+            die_with_parent()
+        if trainer.is_global_zero:
+            remove_leftovers(plan.run_dir)
+            describe_run(plan)
+        with explained_memory(config, lambda: trainer.global_step):
+            trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
     bundle = plan.run_dir / f"model_final{plan.chosen.bundle_suffix}"
-    if trainer.is_global_zero:
-        _write_bundle(plan, module, bundle)
-    return TrainResult(bundle=bundle, steps=trainer.global_step, run_dir=plan.run_dir)
+    _write_bundle(plan, module, bundle)
+    return TrainResult(
+        bundle=bundle,
+        best_bundle=folder.bundle(checkpoints.best) if checkpoints.best is not None else None,
+        steps=trainer.global_step,
+        run_dir=plan.run_dir,
+        rank=trainer.global_rank,
+    )
 
 
 def _optimization(config: TrainConfig) -> OptimizationSettings:
@@ -122,25 +174,29 @@ def _optimization(config: TrainConfig) -> OptimizationSettings:
     )
 
 
-def _trainer(plan: Plan, module: TrainingModule, clock: StepClock) -> Trainer:
+def _eval_steps(plan: Plan) -> int | None:
+    """Optimiser steps between evaluations; a run shorter than that is evaluated once, at its end."""
+    return None if plan.evaluation is None else min(plan.config.eval_steps, plan.config.max_steps)
+
+
+def _trainer(plan: Plan, precision: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
     config = plan.config
-    evaluates = plan.evaluation is not None
-    logger: Logger | None = build(plan.chosen.logger, LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name))
+    eval_steps = _eval_steps(plan)
     if logger is not None:
         logger.log_hyperparams(config.to_dict())
-    return Trainer(
+    trainer = _built_trainer(
         max_steps=config.max_steps,
-        precision=_PRECISION[_precision(config)],
+        precision=_PRECISION[precision],
         devices=config.devices,
         num_nodes=config.num_nodes,
-        strategy=config.strategy,
+        strategy=lightning_strategy(config, precision),
         accumulate_grad_batches=config.accumulation,
-        # Lightning counts micro-batches here. A run shorter than `eval_steps` is evaluated once, at its end.
-        val_check_interval=min(config.eval_steps, config.max_steps) * config.accumulation if evaluates else None,
-        check_val_every_n_epoch=None if evaluates else 1,
-        limit_val_batches=None if evaluates else 0,
+        # Lightning counts micro-batches here.
+        val_check_interval=eval_steps * config.accumulation if eval_steps else None,
+        check_val_every_n_epoch=None if eval_steps else 1,
+        limit_val_batches=None if eval_steps else 0,
         num_sanity_val_steps=0,
-        callbacks=_callbacks(plan, module, clock, logger),
+        callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         logger=logger or False,
         log_every_n_steps=config.log_steps,
@@ -150,26 +206,30 @@ def _trainer(plan: Plan, module: TrainingModule, clock: StepClock) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    keep_lightnings_handlers_out(trainer)
+    return trainer
 
 
-def _callbacks(plan: Plan, module: TrainingModule, clock: StepClock, logger: Logger | None) -> list[Callback]:
+def _built_trainer(**settings: Any) -> Trainer:
+    try:
+        return Trainer(**settings)
+    except MisconfigurationException as error:
+        # Devices that are not there, say.
+        raise ConfigError(f"devices, num_nodes, strategy: {str(error).strip().splitlines()[0]}") from error
+
+
+def _sinks(plan: Plan, logger: Logger | None) -> list[StepSink]:
     config = plan.config
-    sinks = [
+    return [
         MetricsFile(plan.run_dir / "metrics.jsonl"),
         progress_sink(Console(stderr=True), config.max_steps, config.log_steps),
         LoggerSink([logger] if logger else [], config.log_steps),
     ]
-    checkpoints = Checkpoints(
-        plan.run_dir / "checkpoints",
-        save_steps=config.save_steps,
-        keep=config.keep_checkpoints,
-        bundle_suffix=plan.chosen.bundle_suffix,
-        write_bundle=lambda path: _write_bundle(plan, module, path),
-        clock=clock,
-    )
-    context = RunContext(run_dir=plan.run_dir, run_name=plan.run_name, config=config, encoder=plan.encoder)
-    set_names = [one.name for one in plan.train_sets]
-    return [StepReporter(module, sinks, clock, set_names), checkpoints, *current_registry().callbacks(context)]
+
+
+def _third_party_callbacks(plan: Plan) -> Sequence[Callback]:
+    context = RunContext(run_dir=plan.run_dir, run_name=plan.run_name, config=plan.config, encoder=plan.encoder)
+    return current_registry().callbacks(context)
 
 
 def _name_pieces(spec: StreamSpec, rows: Sequence[int]) -> list[str]:
@@ -194,6 +254,10 @@ def _precision(config: TrainConfig) -> str:
 
 
 def _write_bundle(plan: Plan, module: TrainingModule, path: Path) -> None:
+    """All ranks take part; the first writes."""
+    weights = gathered_weights(module.trainer, module.model)
+    if not module.trainer.is_global_zero:
+        return
     model: Any = module.model
     evaluation = module.last_evaluation
     bundle = Bundle(
@@ -206,6 +270,6 @@ def _write_bundle(plan: Plan, module: TrainingModule, path: Path) -> None:
             steps=module.trainer.global_step,
             metrics={"eval_loss": evaluation.loss} if evaluation else None,
         ),
-        state_dict={name: tensor.detach().cpu() for name, tensor in model.state_dict().items()},
+        state_dict=weights,
     )
     save_bundle(bundle, path, plan.chosen.checkpoint_format.name)

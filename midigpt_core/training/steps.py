@@ -34,6 +34,8 @@ class StepRecord:
     predicted: int
     #: Share of the positions that hold no token.
     padding: float
+    #: How often the step overflowed fp16, and was repeated, before it was taken.
+    overflows: int = 0
     #: Wall time without validation and saving, and how much of it went into waiting for data.
     seconds: float
     data_wait: float
@@ -91,6 +93,7 @@ class StepReporter(Callback):
             tokens=taken.positions - taken.padding,
             predicted=taken.predicted,
             padding=taken.padding / taken.positions,
+            overflows=taken.overflows,
             seconds=seconds,
             data_wait=waited,
             # Without sets, all tokens are of one that has no name.

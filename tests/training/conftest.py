@@ -57,11 +57,11 @@ def eval_shard(tmp_path_factory: pytest.TempPathFactory, midi_files: list[Path])
     )
 
 
-@pytest.fixture
-def configure(tmp_path: Path) -> Configure:
-    """A configuration whose runs take a second or two."""
+@pytest.fixture(scope="session")
+def make_config() -> Configure:
+    """``make_config(folder, **changes)``: a configuration whose runs take a second or two."""
 
-    def make(folder: str = "run", **changes: Any) -> TrainConfig:
+    def make(folder: Path, **changes: Any) -> TrainConfig:
         values: dict[str, Any] = {
             "n_embd": 32,
             "n_layer": 1,
@@ -76,8 +76,14 @@ def configure(tmp_path: Path) -> Configure:
             "precision": "fp32",
             "eval_rows": 4,
             "mask_apply_probability": 0.0,
-            "output_dir": str(tmp_path / folder),
+            "output_dir": str(folder),
         }
         return TrainConfig(**{**values, **changes})
 
     return make
+
+
+@pytest.fixture
+def configure(tmp_path: Path, make_config: Configure) -> Configure:
+    """The same with folders of this test: ``configure("run", **changes)``."""
+    return lambda folder="run", **changes: make_config(tmp_path / folder, **changes)

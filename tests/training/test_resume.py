@@ -1,26 +1,22 @@
-"""A run that was stopped and continued is the run that was not, to the last bit."""
+"""What a run may continue from, and what is said when it is not the same run any more."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from training_parts import curve, evaluations
+from attrs import evolve
+from training_parts import curve, metrics
 
-from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.errors import CheckpointError
 from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.run import train
+from midigpt_core.training.prepare import prepare
+from midigpt_core.training.run import fit, train
 
 if TYPE_CHECKING:
     from training_parts import Configure
-
-    from midigpt_core.config import TrainConfig
 
 
 class Stopped(Exception):
@@ -39,45 +35,13 @@ def stop_at(patch: pytest.MonkeyPatch, step: int, micro_batch: int, how: Any) ->
     patch.setattr(TrainingModule, "training_step", training_step)
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def give_up() -> None:
     raise Stopped
-
-
-def train_and_die(config: TrainConfig, shard: Path, step: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        stop_at(patch, step, 1, die)
-        train(config, shard, shard, resume="auto")
 
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
     return {"max_steps": 9, "accumulation": 2, "save_steps": 2, "eval_steps": 3, "keep_checkpoints": 9}
-
-
-def weights(bundle: Path) -> dict[str, torch.Tensor]:
-    return dict(load_checkpoint(bundle).state_dict)
-
-
-def test_killed_twice_in_mid_accumulation_and_continued(
-    configure: Configure, shard: Path, settings: dict[str, Any]
-) -> None:
-    whole = train(configure("whole", **settings), shard, shard)
-    config = configure("killed", **settings)
-    for step in (3, 7):
-        # Forked, with one thread: a fresh interpreter would spend its time on imports.
-        child = multiprocessing.get_context("fork").Process(target=train_and_die, args=(config, shard, step))
-        child.start()
-        child.join(60)
-        assert child.exitcode == -signal.SIGKILL
-    continued = train(config, shard, shard, resume="auto")
-    assert curve(continued.run_dir) == curve(whole.run_dir)
-    assert evaluations(continued.run_dir) == evaluations(whole.run_dir)
-    expected = weights(whole.bundle)
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(continued.bundle).items())
 
 
 @pytest.mark.parametrize("step", [2, 5])
@@ -123,11 +87,67 @@ def test_another_model_or_encoder_is_refused_by_its_first_field(configure: Confi
         train(config, shard, resume="auto")
 
 
-def test_other_data_is_said(
+def test_other_data_needs_a_word(
     configure: Configure, shard: Path, eval_shard: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = configure(max_steps=2, save_steps=2)
     train(config, shard)
     config.max_steps = 3
-    train(config, eval_shard, resume="auto")
-    assert any("corpus was" in record.message and "bit for bit" in record.message for record in caplog.records)
+    with pytest.raises(CheckpointError, match=r"corpus\.pieces was 18 and is 1\..*--accept-new-data"):
+        train(config, eval_shard, resume="auto")
+    result = train(config, eval_shard, resume="auto", accept_new_data=True)
+    assert [line["step"] for line in metrics(result.run_dir)] == [1, 2, 3]
+    assert [record.message for record in caplog.records if "bit for bit" in record.message] == [
+        "corpus.pieces was 18 and is 1: the run does not continue bit for bit."
+    ]
+
+
+def test_another_number_of_threads_is_said(configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = configure(max_steps=2, save_steps=2)
+    train(config, shard)
+    config.max_steps, config.batch_size = 3, 4
+    torch.set_num_threads(2)
+    try:
+        train(config, shard, resume="auto")
+    finally:
+        torch.set_num_threads(1)
+    assert [record.message for record in caplog.records if "bit for bit" in record.message] == [
+        "batch_size was 2 and is 4: the run does not continue bit for bit.",
+        "threads was 1 and is 2: the run does not continue bit for bit.",
+    ]
+
+
+def test_another_vocabulary_is_refused(configure: Configure, shard: Path) -> None:
+    """An encoder may number its tokens otherwise in another version, with the same configuration."""
+    config = configure(max_steps=2, save_steps=2)
+    train(config, shard)
+    plan = prepare(config, shard, resume="auto")
+    encoder = plan.encoder
+    swapped = evolve(encoder.vocabulary, type_of=encoder.vocabulary.type_of[::-1].copy())
+
+    class Renumbered:
+        vocabulary = swapped
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(encoder, name)
+
+    with pytest.raises(CheckpointError, match=r"another model: vocabulary\.tokens is '\w+', but '\w+' in this run"):
+        fit(evolve(plan, encoder=Renumbered()))
+
+
+def test_going_back_sets_aside_what_came_later(
+    configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure(save_steps=2)
+    train(config, shard)
+    folder = Path(config.output_dir) / "checkpoints"
+    config.max_steps, config.learning_rate = 3, 1e-3
+    train(config, shard, resume=folder / "step2.ckpt")
+    assert sorted(path.name for path in folder.iterdir()) == ["model-step2.pt", "set-aside", "step2.ckpt"]
+    assert sorted(path.name for path in (folder / "set-aside").iterdir()) == [
+        "model-step4.pt",
+        "model-step6.pt",
+        "step4.ckpt",
+        "step6.ckpt",
+    ]
+    assert any("what was saved later (step 4, 6) is in" in record.message for record in caplog.records)

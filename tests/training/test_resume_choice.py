@@ -8,7 +8,7 @@ import pytest
 
 from midigpt_core.errors import CheckpointError
 from midigpt_core.training.checkpoints import AtomicCheckpointIO
-from midigpt_core.training.resume import find_checkpoint, first_difference, require_same, step_files
+from midigpt_core.training.resume import differences, find_checkpoint, require_same, step_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("step9.ckpt", "step10.ckpt", "step2.ckpt.bak", "model-step10.pt"):
-        (tmp_path / name).touch()
+        AtomicCheckpointIO().save_checkpoint({"step": name}, tmp_path / name)
     return tmp_path
 
 
@@ -28,6 +28,18 @@ def test_steps_are_sorted_as_numbers(folder: Path) -> None:
 def test_auto_takes_the_newest_or_starts_anew(folder: Path, tmp_path: Path) -> None:
     assert find_checkpoint("auto", folder) == folder / "step10.ckpt"
     assert find_checkpoint("auto", tmp_path / "none") is None
+
+
+def test_auto_passes_over_a_damaged_checkpoint(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    newest = folder / "step10.ckpt"
+    damaged = bytearray(newest.read_bytes())
+    damaged[damaged.index(b"step10.ckpt")] ^= 1
+    newest.write_bytes(damaged)
+    assert find_checkpoint("auto", folder) == folder / "step9.ckpt"
+    assert [record.message for record in caplog.records] == [f"{newest} is damaged: an older checkpoint is tried."]
+    (folder / "step9.ckpt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+        find_checkpoint("auto", folder)
 
 
 def test_a_new_run_does_not_mix_with_an_old_one(folder: Path) -> None:
@@ -43,8 +55,8 @@ def test_a_path_must_be_there(folder: Path) -> None:
 
 def test_the_first_difference_is_named() -> None:
     ours = {"a": 1, "b": {"c": [1, 2], "d": 3}}
-    assert first_difference(ours, {"b": {"d": 3, "c": [1, 2]}, "a": 1}) is None
-    assert first_difference(ours, {"a": 1, "b": {"c": [1, 5], "d": 4}}) == ("b.c[1]", 2, 5)
+    assert list(differences(ours, {"b": {"d": 3, "c": [1, 2]}, "a": 1})) == []
+    assert list(differences(ours, {"a": 1, "b": {"c": [1, 5], "d": 4}})) == [("b.c[1]", 2, 5), ("b.d", 3, 4)]
     with pytest.raises(CheckpointError, match=r"old\.ckpt: b\.d is 'nothing', but 3 in this run\. Go back\."):
         require_same(ours, {"a": 1, "b": {"c": [1, 2]}}, "old.ckpt", "Go back.")
 

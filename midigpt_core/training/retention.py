@@ -1,0 +1,72 @@
+"""Which of a run's checkpoints stay: the newest, and the one with the lowest evaluation loss."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from midigpt_core.files import remove_leftovers
+from midigpt_core.training.resume import is_whole, step_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_log = logging.getLogger("midigpt_core.training")
+
+_SET_ASIDE = "set-aside"
+
+
+class CheckpointFolder:
+    """``step5000.ckpt`` and ``model-step5000.pt`` for every step that is kept."""
+
+    def __init__(self, path: Path, *, keep: int, bundle_suffix: str) -> None:
+        self.path = path
+        self._keep = keep
+        self._suffix = bundle_suffix
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / f"step{step}.ckpt"
+
+    def bundle(self, step: int) -> Path:
+        return self.path / f"model-step{step}{self._suffix}"
+
+    def clean(self) -> None:
+        """Remove what writers left behind that were killed."""
+        if self.path.is_dir():
+            remove_leftovers(self.path)
+
+    def set_aside_after(self, step: int) -> None:
+        """Move what was saved after ``step``, where the run goes on, out of the way: it is of a course that was given
+        up, and ``auto`` must not return to it."""
+        later = [found for found in step_files(self.path) if found > step]
+        if not later:
+            return
+        aside = self.path / _SET_ASIDE
+        aside.mkdir(exist_ok=True)
+        for path in [file(found) for found in later for file in (self.bundle, self.checkpoint)]:
+            if path.exists():
+                path.replace(aside / path.name)
+        steps = ", ".join(map(str, later))
+        _log.warning("the run goes on after step %d: what was saved later (step %s) is in %s.", step, steps, aside)
+
+    def best(self, losses: Mapping[int, float]) -> int | None:
+        """The step with the lowest of ``losses`` (evaluation loss by step) that is there; of equal ones the first."""
+        there = [step for step in step_files(self.path) if step in losses]
+        return min(there, key=lambda step: (losses[step], step), default=None)
+
+    def retire(self, losses: Mapping[int, float]) -> None:
+        """Remove all but the newest ``keep`` and the best, once the newest has been read back."""
+        steps = step_files(self.path)
+        best = self.best(losses)
+        old = [step for step in list(steps)[: -self._keep] if step != best]
+        if not old:
+            return
+        newest = steps[max(steps)]
+        if not is_whole(newest):
+            _log.error("%s does not read back as it was written: nothing older is removed.", newest)
+            return
+        for step in old:
+            # In this order: what is left behind in between still has its checkpoint, and goes the next time.
+            self.bundle(step).unlink(missing_ok=True)
+            steps[step].unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+"""Strategy ``fsdp``: weights, gradients and optimiser state in shards, one per device.
+
+It is PyTorch's second FSDP (``fully_shard``), which leaves parameters their names and shapes: weight decay and frozen
+weights are chosen by them, checkpoints and bundles are those of every other strategy, and it runs on CPUs too. The
+first one flattens parameters, which makes every matrix a vector that no longer decays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from midigpt_core.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.strategies import Strategy
+    from torch import Tensor
+
+    from midigpt_core.config import TrainConfig
+
+FSDP = "fsdp"
+
+
+def lightning_strategy(config: TrainConfig, precision: str) -> str | Strategy:
+    """The strategy of ``config`` as Lightning takes it; raises :class:`ConfigError` for what does not go together."""
+    if config.strategy != FSDP:
+        known = ("auto", *StrategyRegistry.available_strategies())
+        if config.strategy not in known:
+            raise ConfigError(f"strategy: {unknown_name('strategy', config.strategy, known)}")
+        return config.strategy
+    if precision == "fp16":
+        raise ConfigError("strategy: fsdp does not go with precision fp16. Set precision to bf16 or fp32.")
+    return ModelParallelStrategy(
+        data_parallel_size=config.devices * config.num_nodes, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
+
+
+def shard(model: nn.Module, trainer: Trainer) -> None:
+    """Shard ``model`` over the ranks of ``trainer`` if its strategy asks for it: block by block, then the rest."""
+    strategy = trainer.strategy
+    if not isinstance(strategy, ModelParallelStrategy):
+        return
+    mesh = strategy.device_mesh["data_parallel"]
+    for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
+        for block in stack:
+            fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """``tensor`` on every rank, if it is in shards; all ranks must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered_weights(trainer: Trainer, model: Any) -> dict[str, Tensor]:
+    """The weights of ``model``, the trainer's module's ``model``, on the CPU of the first rank; all ranks must ask."""
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        of_module = trainer.strategy.lightning_module_state_dict()
+        return {name.removeprefix("model."): tensor for name, tensor in of_module.items()}
+    return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}

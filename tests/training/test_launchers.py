@@ -1,0 +1,86 @@
+"""The launchers themselves, as docs/running.md names them: Lightning's own and torchrun, stopped and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from stopping_parts import until
+from training_parts import metrics
+
+from midigpt_core.training.resume import step_files
+
+if TYPE_CHECKING:
+    from training_parts import Configure
+
+    from midigpt_core.config import TrainConfig
+
+TRAINER = "midigpt.training.trainer"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", TRAINER]
+LIGHTNING = [sys.executable, "-m", TRAINER]
+STEPS = 200
+
+
+def start(launcher: list[str], config: TrainConfig, shard: Path) -> subprocess.Popen[bytes]:
+    folder = Path(config.output_dir)
+    folder.mkdir(exist_ok=True)
+    (folder / "asked.json").write_text(json.dumps(config.set_values()), encoding="utf-8")
+    arguments = ["--config", str(folder / "asked.json"), "--train-data", str(shard), "--resume", "auto"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    return subprocess.Popen([*launcher, *arguments, "--devices", "2", "--strategy", "ddp"], env=environment)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+def ranks_at_work(process: subprocess.Popen[bytes], folder: Path) -> list[int]:
+    """The launcher's children, once they have taken a few steps."""
+    before = len(metrics(folder)) if (folder / "metrics.jsonl").exists() else 0
+    until(lambda: (folder / "metrics.jsonl").exists() and len(metrics(folder)) > before + 2, seconds=90)
+    return children(process.pid)
+
+
+def stop_after_some_steps(process: subprocess.Popen[bytes], folder: Path) -> int:
+    """The exit code after a SIGTERM, once nothing of the run is left."""
+    ranks = ranks_at_work(process, folder)
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(60)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks))
+    return code
+
+
+@pytest.mark.soak
+def test_both_launchers_stop_well_and_go_on_from_each_other(configure: Configure, shard: Path) -> None:
+    config = configure(max_steps=STEPS, save_steps=1000, batch_size=1)
+    folder = Path(config.output_dir)
+    assert stop_after_some_steps(start(LIGHTNING, config, shard), folder) == 128 + signal.SIGTERM
+    (first,) = step_files(folder / "checkpoints")
+    # torchrun passes the signal on, and has an exit code of its own.
+    assert stop_after_some_steps(start(TORCHRUN, config, shard), folder) != 0
+    assert max(step_files(folder / "checkpoints")) > first
+    assert start(TORCHRUN, config, shard).wait(120) == 0
+    assert [line["step"] for line in metrics(folder)] == list(range(1, STEPS + 1))
+    assert (folder / "model_final.pt").is_file()
+
+
+@pytest.mark.soak
+def test_ranks_end_with_the_first_however_it_ends(configure: Configure, shard: Path) -> None:
+    config = configure(max_steps=STEPS, save_steps=1000, batch_size=1)
+    process = start(LIGHTNING, config, shard)
+    folder = Path(config.output_dir)
+    ranks = ranks_at_work(process, folder)
+    process.kill()
+    process.wait(10)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks), seconds=5)

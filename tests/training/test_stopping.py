@@ -1,0 +1,127 @@
+"""A run that was stopped and continued is the run that was not, to the last bit: by signals that really come."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from stopping_parts import Run, Stop, joined, observed, outcome, until
+
+from midigpt_core.training.resume import step_files
+
+if TYPE_CHECKING:
+    from training_parts import Configure
+
+KILL, TERM, INT, USR1 = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
+
+#: Checkpoints at 2, 4, …; evaluations at 3, 6, 9: stops fall before, on and after both.
+SETTINGS: dict[str, Any] = {"max_steps": 9, "accumulation": 2, "save_steps": 2, "eval_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def whole(shard: Path, tmp_path_factory: pytest.TempPathFactory, make_config: Configure) -> dict[str, Any]:
+    """The outcome of the run that nobody stops."""
+    run = Run(make_config(tmp_path_factory.mktemp("whole") / "run", **SETTINGS), shard, shard)
+    assert run.exit_code() == 0
+    return outcome(run.folder)
+
+
+def expected_code(number: signal.Signals) -> int:
+    return -number if number == KILL else 128 + number
+
+
+def stopped_and_continued(run: Run, stops: list[tuple[Stop, int]], whole: dict[str, Any]) -> None:
+    """Stop the run at each of ``stops``, each with so many data workers, then let it end."""
+    for stop, workers in stops:
+        run.config.num_workers = workers
+        assert run.exit_code(stop) == expected_code(stop.signal)
+        if stop.signal != KILL:
+            assert max(step_files(run.folder / "checkpoints")) == stop.step + 1, "the stop wrote no checkpoint"
+        workers_seen = observed(run.folder)[-1]["workers"]
+        assert len(workers_seen) == workers
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers_seen))  # noqa: B023
+    run.config.num_workers = 0
+    assert run.exit_code() == 0
+    assert outcome(run.folder) == whole
+    assert not list(run.folder.rglob(".midigpt-tmp-*"))
+
+
+@pytest.mark.parametrize(
+    "stops",
+    [
+        pytest.param([(Stop(2, 1, TERM), 0)], id="SIGTERM in mid-accumulation, at an evaluation"),
+        pytest.param([(Stop(3, 0, INT, group=True), 2)], id="Ctrl-C to two data workers too"),
+        pytest.param([(Stop(3, 1, KILL), 0), (Stop(7, 0, KILL), 1)], id="kill -9, twice"),
+    ],
+)
+def test_a_stopped_run_continues_to_the_last_bit(
+    stops: list[tuple[Stop, int]], configure: Configure, shard: Path, whole: dict[str, Any]
+) -> None:
+    stopped_and_continued(Run(configure(**SETTINGS), shard, shard), stops, whole)
+
+
+#: Every micro-batch of the first eight steps and the first of the ninth, in turn by each signal, with 0 to 4 workers.
+POINTS = [
+    (Stop(step, micro_batch, number, group=number == INT), workers)
+    for (step, micro_batch), number, workers in zip(
+        [*itertools.product(range(8), range(2)), (2, 0), (2, 1), (5, 0), (5, 1)],
+        itertools.cycle([TERM, KILL, INT]),
+        itertools.cycle([0, 1, 2, 4, 0]),
+        strict=False,
+    )
+]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("point", range(20))
+def test_a_run_stopped_anywhere_continues_to_the_last_bit(
+    point: int, configure: Configure, shard: Path, whole: dict[str, Any]
+) -> None:
+    first, workers = POINTS[point]
+    # Every other one is stopped once more, further on; in the last step only SIGKILL stops a run.
+    later = min(first.step + 2, 8)
+    again = [(Stop(later, 1, KILL if later == 8 else [KILL, TERM, USR1][point % 3]), 1)] if point % 2 else []
+    stopped_and_continued(Run(configure(**SETTINGS), shard, shard), [(first, workers), *again], whole)
+
+
+def test_the_second_signal_ends_the_run_at_once(configure: Configure, shard: Path) -> None:
+    run = Run(configure(**SETTINGS), shard)
+    process = run.start(Stop(3, 0, TERM, lasting=60))
+    until(lambda: (run.folder / "observed-0.jsonl").exists() and observed(run.folder)[-1]["at"] == [3, 0])
+    assert process.pid is not None
+    process.join(0.5)
+    assert process.is_alive(), "the first signal must wait for the step"
+    os.kill(process.pid, TERM)
+    process.join(5)
+    assert process.exitcode == -TERM
+    assert list(step_files(run.folder / "checkpoints")) == [2]
+
+
+def test_a_stop_in_the_last_step_lets_the_run_end(configure: Configure, shard: Path, whole: dict[str, Any]) -> None:
+    run = Run(configure(**SETTINGS), shard, shard)
+    assert run.exit_code(Stop(8, 1, TERM)) == 0
+    assert outcome(run.folder) == whole
+
+
+def test_the_handlers_from_before_are_back_afterwards(configure: Configure, shard: Path) -> None:
+    from midigpt_core.training.run import train
+
+    before = [signal.getsignal(number) for number in (TERM, INT, USR1)]
+    train(configure(max_steps=1), shard)
+    assert [signal.getsignal(number) for number in (TERM, INT, USR1)] == before
+
+
+def test_a_run_killed_with_its_workers_busy_leaves_none(configure: Configure, shard: Path) -> None:
+    run = Run(configure(num_workers=2, **SETTINGS), shard)
+    process = run.start(Stop(1, 0, TERM, lasting=60))
+    until(lambda: (run.folder / "observed-0.jsonl").exists() and observed(run.folder)[-1]["at"] == [1, 0])
+    workers = observed(run.folder)[-1]["workers"]
+    assert len(workers) == 2
+    process.kill()
+    joined([process])
+    # At once, not when the workers happen to look for their parent, every five seconds.
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=2)
