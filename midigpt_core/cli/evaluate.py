@@ -18,7 +18,10 @@ from midigpt_core.cli.tables import table
 @click.option("--data", cls=Several, required=True, metavar="PATH...", help="Shards: files, folders, globs.")
 @click.option("--source", metavar="NAME", help="Data source component.")
 @click.option("--rows", type=click.IntRange(min=1), help="Packed rows; as many as the bundle's training unless given.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Rows at a time.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Rows at a time; as in the bundle's training.")
+@click.option(
+    "--precision", type=click.Choice(("fp16", "bf16", "fp32")), help="Arithmetic; as in the bundle's training."
+)
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -30,7 +33,8 @@ def evaluate(
     data: tuple[str, ...],
     source: str | None,
     rows: int | None,
-    batch_size: int,
+    batch_size: int | None,
+    precision: str | None,
     device: str | None,
     as_json: bool,
 ) -> None:
@@ -39,7 +43,7 @@ def evaluate(
     chosen = source or plugins.source_of_selection() or "gigamidi"
     plugins.find("source", chosen)
     report = later("midigpt_core.training.evaluate:evaluate")(
-        checkpoint, list(data), source=chosen, rows=rows, batch_size=batch_size, device=device
+        checkpoint, list(data), source=chosen, rows=rows, batch_size=batch_size, precision=precision, device=device
     )
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from attrs import evolve
+from attrs import evolve, field, frozen
+from attrs.validators import ge
 
 from midigpt_core.checkpoint import build_encoder, build_model, encoder_ref, load_checkpoint
 from midigpt_core.config import TrainConfig
@@ -17,6 +18,7 @@ from midigpt_core.training.corpora import gather
 from midigpt_core.training.data_module import first_rows
 from midigpt_core.training.losses import LossTally, token_losses
 from midigpt_core.training.objective import stream_settings
+from midigpt_core.training.precision import arithmetic
 
 if TYPE_CHECKING:
     import os
@@ -34,15 +36,17 @@ def evaluate(
     *,
     source: str | Mapping[str, Any] = "gigamidi",
     rows: int | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
+    precision: str | None = None,
     device: str | None = None,
     workers: int | None = None,
 ) -> EvaluationReport:
-    """Mean losses of a bundle on the shards of ``data``, in float32.
+    """Mean losses of a bundle on the shards of ``data``: on those of its run's ``eval_path``, the run's own figures.
 
     Windows are drawn as in the bundle's training (by the defaults for a bundle that does not say), always the same
-    ones, without augmentation or hidden bars. ``rows``: how many packed rows, None as many as the bundle's training
-    evaluated, or 64. ``device`` None: the GPU if there is one. Raises :class:`midigpt_core.errors.MidigptError`.
+    ones, without augmentation or hidden bars. ``rows`` packed rows, in batches of ``batch_size``, in ``precision``
+    (``"fp16"``, ``"bf16"``, ``"fp32"``; fp16 without a GPU is fp32): None as in the bundle's training, or 64, 16,
+    ``"fp32"``. ``device`` None: the GPU if there is one. Raises :class:`midigpt_core.errors.MidigptError`.
     """
     bundle = load_checkpoint(checkpoint, dtype=torch.float32)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -57,15 +61,28 @@ def evaluate(
         mask=None,
         settings=settings.evaluation(infill=True),
     )
-    stored = bundle.provenance.get("eval_rows")
-    wanted = rows or (stored if isinstance(stored, int) and stored > 0 else TrainConfig().eval_rows)
+    trained_with = _run_settings(bundle, str(checkpoint))
     tally = LossTally(encoder.vocabulary)
-    with torch.inference_mode():
-        for batch in first_rows(spec, wanted, batch_size):
+    with torch.inference_mode(), arithmetic(precision or trained_with.precision, place):
+        for batch in first_rows(spec, rows or trained_with.rows, batch_size or trained_with.batch_size):
             moved = {name: values.to(place) for name, values in batch.items()}
             logits = model(moved["input_ids"], position_ids=moved["position_ids"], document_ids=moved["document_ids"])
             tally.add(token_losses(logits, moved["labels"]), moved)
     return tally.report()
+
+
+@frozen(kw_only=True)
+class _RunSettings:
+    """How the bundle's run evaluated, beside the data."""
+
+    rows: int = field(default=TrainConfig().eval_rows, validator=ge(1))
+    batch_size: int = field(default=TrainConfig().batch_size, validator=ge(1))
+    precision: Literal["fp16", "bf16", "fp32"] = "fp32"
+
+
+def _run_settings(bundle: BundleHeader, path: str) -> _RunSettings:
+    stored = bundle.provenance.get("evaluation")
+    return _RunSettings() if stored is None else structure_class(stored, _RunSettings, f"{path}: evaluation")
 
 
 def _settings(bundle: BundleHeader, encoder: Encoder, path: str) -> StreamSettings:

@@ -31,6 +31,7 @@ from midigpt_core.training.metrics_file import MetricsFile
 from midigpt_core.training.module import TrainingModule
 from midigpt_core.training.optimization import OptimizationSettings
 from midigpt_core.training.overflow import OverflowedSteps
+from midigpt_core.training.precision import LIGHTNING_NAMES, usable_precision
 from midigpt_core.training.prepare import prepare
 from midigpt_core.training.progress import progress_sink
 from midigpt_core.training.quiet import quiet_lightning
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
     from midigpt_core.training.steps import StepSink
 
 _log = logging.getLogger("midigpt_core.training")
-
-_PRECISION: dict[str, Any] = {"fp16": "16-mixed", "bf16": "bf16-mixed", "fp32": "32-true"}
 
 
 @frozen(kw_only=True)
@@ -184,9 +183,10 @@ def _trainer(plan: Plan, precision: str, callbacks: list[Callback], logger: Logg
     eval_steps = _eval_steps(plan)
     if logger is not None:
         logger.log_hyperparams(config.to_dict())
+    lightning_name: Any = LIGHTNING_NAMES[precision]
     trainer = _built_trainer(
         max_steps=config.max_steps,
-        precision=_PRECISION[precision],
+        precision=lightning_name,
         devices=config.devices,
         num_nodes=config.num_nodes,
         strategy=lightning_strategy(config, precision),
@@ -247,10 +247,10 @@ def _compiles() -> bool:
 
 
 def _precision(config: TrainConfig) -> str:
-    if config.precision == "fp16" and not torch.cuda.is_available():
-        _log.warning("precision is fp32 instead of fp16: there is no GPU.")
-        return "fp32"
-    return config.precision
+    usable = usable_precision(config.precision, gpu=torch.cuda.is_available())
+    if usable != config.precision:
+        _log.warning("precision is %s instead of %s: there is no GPU.", usable, config.precision)
+    return usable
 
 
 def _write_bundle(plan: Plan, module: TrainingModule, path: Path) -> None:

@@ -50,7 +50,10 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
     )
     # Plain lists, not tuples: a bundle stores what JSON can say.
     settings = json.loads(json.dumps(asdict(plan.training.settings)))
-    return {**record, "stream": settings, "eval_rows": plan.config.eval_rows}
+    config = plan.config
+    # Batch size and precision too: they decide the last digits of a loss.
+    evaluation = {"rows": config.eval_rows, "batch_size": config.batch_size, "precision": config.precision}
+    return {**record, "stream": settings, "evaluation": evaluation}
 
 
 def environment() -> dict[str, Any]:

@@ -91,15 +91,7 @@ def attend(
     is causal, the last query standing at the last key (K - Q keys come from a cache).
     """
     if documents is not None:
-        pieces = [
-            scaled_dot_product_attention(
-                query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], is_causal=True, scale=scaling
-            )
-            if attends
-            else value[:, :, start:end]
-            for start, end, attends in documents
-        ]
-        return torch.cat(pieces, dim=2).transpose(1, 2), None
+        return _attend_within(documents, query, key, value, scaling), None
     queries, keys = query.shape[2], key.shape[2]
     if attention_mask is None and 1 < queries < keys:
         attention_mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
@@ -108,6 +100,19 @@ def attend(
         query, key, value, attn_mask=attention_mask, is_causal=is_causal, scale=scaling
     )
     return mixed.transpose(1, 2), None
+
+
+def _attend_within(
+    documents: tuple[Span, ...], query: Tensor, key: Tensor, value: Tensor, scaling: float | None
+) -> Tensor:
+    # Split, not sliced: the gradient of a slice is as long as the row, and there are many.
+    lengths = [span.end - span.start for span in documents]
+    parts = zip(documents, *(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    mixed = [
+        (scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling) if span.attends else v).transpose(1, 2)
+        for span, q, k, v in parts
+    ]
+    return torch.cat(mixed, dim=1)
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:

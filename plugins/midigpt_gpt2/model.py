@@ -47,6 +47,9 @@ class Gpt2(nn.Module):
         config = transformers_config(options, vocab_size=vocab_size, n_positions=n_positions)
         model = GPT2LMHeadModel(config)
         model.set_attn_implementation(documents.ATTENTION)
+        for block in model.transformer.h:
+            # The same function as transformers' "gelu_new" in one pass over memory instead of eight.
+            block.mlp.act = nn.GELU(approximate="tanh")
         self.transformer = model.transformer
         self.lm_head = model.lm_head
 

@@ -1,0 +1,26 @@
+"""The arithmetic of a run: the configuration's, as far as the machine has it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+#: The configuration's name -> Lightning's.
+LIGHTNING_NAMES = {"fp16": "16-mixed", "bf16": "bf16-mixed", "fp32": "32-true"}
+_AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def usable_precision(precision: str, *, gpu: bool) -> str:
+    """fp16 needs a GPU; without one it is fp32."""
+    return "fp32" if precision == "fp16" and not gpu else precision
+
+
+def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """What Lightning puts around a forward pass in this precision."""
+    dtype = _AUTOCAST.get(usable_precision(precision, gpu=device.type == "cuda"))
+    return torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
