@@ -65,5 +65,10 @@ $(PEER)/.ready: constraints.txt
 	$(PEER)/bin/pip install --quiet --constraint constraints.txt midigpt==0.4.2 lightning transformers pyarrow safetensors symusic
 	touch $@
 
+# Each reads the other's bundles; one bundle around all formats and back. Prints the tables.
+parity: $(READY) $(PEER)/.ready
+	$(BIN)/python tests/parity/cross_loading.py $(PEER)/bin/python
+	$(BIN)/python tests/parity/circle.py
+
 clean:
 	rm -rf build runs $(VENV) $(PEER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.errors import CheckpointError
@@ -25,7 +26,11 @@ def parse_json(path: Path, field: str, text: str | bytes) -> Any:
 
 
 def plain_mapping(path: Path, field: str, value: object) -> dict[str, Any]:
-    """``value`` as a dict of plain values with text keys, a copy; a value that contains itself is refused."""
+    """``value`` as a dict of plain values with text keys, a copy; a value that contains itself is refused.
+
+    Equal texts become one object: pickle writes an object that it has seen as a reference, so that equal values would
+    otherwise give unequal bytes.
+    """
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: {field} is a {type(value).__name__}, expected a mapping. {_NEXT}")
     budget = [_MAX_VALUES]
@@ -37,12 +42,14 @@ def _plain(path: Path, field: str, value: object, budget: list[int], depth: int)
     budget[0] -= 1
     if budget[0] < 0 or depth > _MAX_DEPTH:
         raise CheckpointError(f"{path}: {field} has too many values, or too many within one another. {_NEXT}")
-    if value is None or type(value) in (bool, int, float, str):
+    if type(value) is str:
+        return sys.intern(value)
+    if value is None or type(value) in (bool, int, float):
         return value
     if isinstance(value, (list, tuple)):
         return [_plain(path, field, item, budget, depth + 1) for item in value]
     if isinstance(value, dict) and all(type(key) is str for key in value):
-        return {key: _plain(path, field, item, budget, depth + 1) for key, item in value.items()}
+        return {sys.intern(key): _plain(path, field, item, budget, depth + 1) for key, item in value.items()}
     raise CheckpointError(f"{path}: {field} holds a {type(value).__name__}, expected plain values. {_NEXT}")
 
 

@@ -6,6 +6,7 @@ only midigpt-core reads. Reading runs nothing (:mod:`midigpt_core.checkpoint.tor
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,10 +15,12 @@ from midigpt_bundles import fields
 from midigpt_bundles.pt_header import FORMAT_VERSION, PtHeaders, described
 from midigpt_core.checkpoint.archive_tensors import TensorReader
 from midigpt_core.checkpoint.assemble import with_weights
+from midigpt_core.checkpoint.plain import plain_mapping
 from midigpt_core.checkpoint.torch_archive import open_archive
 from midigpt_core.files import atomic_writer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -43,12 +46,12 @@ class PtFormat(PtHeaders):
         return with_weights(header, state)
 
     def save(self, bundle: Bundle, path: Path) -> None:
-        content = {
+        said = {
             "format_version": FORMAT_VERSION,
             "arch": bundle.architecture,
             **fields.fields_of(bundle, path),
-            "state_dict": {name: _own_copy(tensor) for name, tensor in bundle.state_dict.items()},
         }
+        content = {**plain_mapping(path, "the bundle", said), "state_dict": _own_copies(bundle.state_dict)}
         with atomic_writer(path) as stream:
             try:
                 torch.save(content, stream)
@@ -63,7 +66,18 @@ def build(_options: None, _context: FormatContext) -> PtFormat:
     return PtFormat()
 
 
-def _own_copy(tensor: Tensor) -> Tensor:
-    """The tensor on the CPU with a storage of its own size: a view would drag what it is a view of into the file."""
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+def _own_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU by name, each with a storage of its own, so that equal weights give equal bytes.
+
+    A view would also drag what it is a view of into the file.
+    """
+    copies: dict[str, Tensor] = {}
+    seen = set()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != tensor.nbytes or storage.data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        copies[sys.intern(name)] = tensor
+    return copies

@@ -7,6 +7,7 @@ import io
 import marshal
 import pickle
 import struct
+import tarfile
 import time
 import tracemalloc
 import warnings
@@ -273,6 +274,34 @@ def test_a_file_before_zip_archives_is_refused(content: dict[str, Any], canary: 
     path = canary.with_name("m.pt")
     torch.save({**content, "more": Payload()}, path, _use_new_zipfile_serialization=False)
     refuse(path, canary)
+
+
+@pytest.mark.parametrize("payload", ["exec", "os.system", "STACK_GLOBAL"])
+def test_an_old_tar_archive_is_refused(payload: str, canary: Path) -> None:
+    """torch.load before 2.6 unpickled the members of its oldest format in spite of weights_only (CVE-2025-32434)."""
+    path = canary.with_name("m.pt")
+    with tarfile.open(path, "w") as archive:
+        for member in ("storages", "tensors", "pickle"):
+            content = b"\x80\x02" + LIVE[payload] + b"."
+            entry = tarfile.TarInfo(member)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    refuse(path, canary)
+
+
+def test_archives_within_archives_are_refused(content: dict[str, Any], canary: Path) -> None:
+    """A zip in a zip, a zip behind a zip, and a payload under the names that other readers look for."""
+    sound = archived(content, canary.with_name("sound.pt"), lambda whole: whole).read_bytes()
+    path = archived(content, canary.with_name("m.pt"), lambda whole: nested_archive())
+    refuse(path, canary)
+    for whole in (nested_archive() + sound[:-22], sound + nested_archive(), b"PK\x03\x04" + nested_archive()):
+        path.write_bytes(whole)
+        refuse(path, canary)
+    live = b"\x80\x02" + LIVE["exec"] + b"."
+    harmless = archived(
+        content, canary.with_name("n.pt"), lambda whole: whole, **{"data/extra.pkl": live, "constants.pkl": live}
+    )
+    refuse(harmless, canary)
 
 
 def test_a_program_in_disguise_is_refused(canary: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import random
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +21,8 @@ from midigpt_core.errors import CheckpointError, MidigptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+PLUGINS = Path(__file__).parents[1] / "data" / "plugins"
 
 pytestmark = pytest.mark.usefixtures("tiny_registry")
 
@@ -67,6 +71,13 @@ def refused(path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
         tracemalloc.stop()
     monkeypatch.undo()
     return str(caught.value)
+
+
+def many_tensors(count: int) -> bytes:
+    """A sound bundle's metadata and ``count`` tensors without a number in them."""
+    metadata = b'{"__metadata__":{"format_version":"2","config":"{}","encoder_config":"{}"}'
+    entry = b',"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    return join(metadata + b"".join(entry % number for number in range(count)) + b"}", b"")
 
 
 HEAD = "lm_head.weight"
@@ -121,33 +132,84 @@ def test_a_header_that_lies_is_refused(
     assert message in refused(tmp_path / "m.safetensors", join(header, body), monkeypatch)
 
 
-@pytest.mark.parametrize(
-    ("message", "content"),
-    [
-        ("header claims 18446744073709551615 bytes", b"\xff" * 8 + b"{}"),
-        ("header claims 94371840 bytes", struct.pack("<Q", 90 << 20) + b" " * (90 << 20)),
-        ("cut short", struct.pack("<Q", 1000) + b"{}"),
-        ("not valid JSON", join(b"[" * 900_000, b"")),
-        ("not valid JSON", join(b"\xff\xfe{}", b"")),
-        ("not a mapping", join(b"[]", b"")),
-        ("twice", join(b'{"a": 1, "a": 2}', b"")),
-    ],
-)
+KINDS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "endless header": ("header claims 18446744073709551615 bytes", lambda: b"\xff" * 8 + b"{}"),
+    "90 MB of nothing": ("header claims 94371840 bytes", lambda: struct.pack("<Q", 90 << 20) + b" " * (90 << 20)),
+    "90 MB of metadata": (
+        "header claims 94371878 bytes",
+        lambda: join(b'{"__metadata__":{"format_version":"' + b"2" * (90 << 20) + b'"}}', b""),
+    ),
+    "header cut short": ("cut short", lambda: struct.pack("<Q", 1000) + b"{}"),
+    "deep lists": ("not valid JSON", lambda: join(b"[" * 900_000, b"")),
+    "no text": ("not valid JSON", lambda: join(b"\xff\xfe{}", b"")),
+    "a list": ("not a mapping", lambda: join(b"[]", b"")),
+    "a key twice": ("twice", lambda: join(b'{"a": 1, "a": 2}', b"")),
+    "a million tensors": ("header claims", lambda: many_tensors(1_000_000)),
+    "as many tensors as a header holds": ("tensors, the limit is 4096", lambda: many_tensors(15_000)),
+    "no tensor of a GPT-2": ("is missing", lambda: many_tensors(3_000)),
+}
+
+
+@pytest.mark.parametrize(("message", "content"), KINDS.values(), ids=KINDS)
 def test_a_header_of_another_kind_is_refused(
-    message: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    message: str, content: Callable[[], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert message in refused(tmp_path / "m.safetensors", content, monkeypatch)
+    assert message in refused(tmp_path / "m.safetensors", content(), monkeypatch)
 
 
-def test_a_million_tensors_are_refused(sound: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_thousand_tensors_more_are_refused(sound: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header, body = parts(sound)
-    entry = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
-    many = b"{" + b",".join(entry % number for number in range(1_000_000)) + b"}"
-    assert "header claims" in refused(tmp_path / "m.safetensors", join(many, body), monkeypatch)
-    for count, message in ((15_000, "tensors, the limit is 4096"), (3_000, "a tensor '0' that no GPT-2 has")):
-        some = {str(number): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(count)}
-        content = join(json.dumps(some | header, separators=(",", ":")).encode(), body)
-        assert message in refused(tmp_path / "m.safetensors", content, monkeypatch)
+    some = {str(number): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(3_000)}
+    content = join(json.dumps(some | header, separators=(",", ":")).encode(), body)
+    assert "a tensor '0' that no GPT-2 has" in refused(tmp_path / "m.safetensors", content, monkeypatch)
+
+
+#: Loads every bomb, and prints the least CPU time of three tries and the most memory above what was resident before.
+MEASURE = """
+import json, sys, time
+from pathlib import Path
+from midigpt_core.checkpoint import load_checkpoint
+from midigpt_core.errors import CheckpointError
+from midigpt_core.plugins import Selection, load_registry, use_registry
+
+def resident(field):
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(field)[2].split()[0]) * 1024
+
+def seconds(path):
+    started = time.process_time()
+    try:
+        load_checkpoint(path)
+    except CheckpointError:
+        return time.process_time() - started
+    raise AssertionError(f"{path} was loaded")
+
+use_registry(load_registry(Selection(plugin_dirs=(sys.argv[1],))))
+folder = Path(sys.argv[2])
+load_checkpoint(folder / "sound.safetensors")
+for bomb in sorted(folder.glob("bomb *")):
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here (proc(5))
+    before = resident("VmRSS:")
+    least = min(seconds(bomb) for _ in range(3))
+    print(json.dumps([bomb.name, least, resident("VmHWM:") - before]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
+def test_every_bomb_stays_within_100_ms_and_32_mb_of_the_process(sound: bytes, tmp_path: Path) -> None:
+    for name, (_, edit) in EDITS.items():
+        header, body = parts(sound)
+        edit(header)
+        (tmp_path / f"bomb {name}.safetensors").write_bytes(join(header, body))
+    for name, (_, content) in KINDS.items():
+        (tmp_path / f"bomb {name}.safetensors").write_bytes(content())
+    command = [sys.executable, "-c", MEASURE, str(PLUGINS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(measured) == len(EDITS) + len(KINDS)
+    for name, elapsed, memory in measured:
+        assert elapsed < 0.1, name
+        assert memory < 32 << 20, name
 
 
 def test_flipped_bytes_of_the_header_give_an_error_or_the_same_tensors(sound: bytes, tmp_path: Path) -> None:

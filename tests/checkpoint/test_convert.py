@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from attrs import evolve
+from legacy_parts import Traceable, small_model, write
 from transformers import GPT2LMHeadModel
 
 from midigpt_core.checkpoint import build_model, convert, inspect, load_checkpoint, save_bundle
@@ -26,16 +27,27 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
-def test_around_every_format_and_back_bit_for_bit(bundle: Bundle, tmp_path: Path) -> None:
-    first = save_bundle(bundle, tmp_path / "first.pt")
-    names = ["a.safetensors", "folder", "b.pt", "folder2", "c.safetensors", "last.pt"]
-    at = first
+def test_around_every_format_and_back_bit_for_bit(tmp_path: Path) -> None:
+    """From a legacy directory through every format, transformers among them, and back: equal bits, equal bytes."""
+    model = small_model()
+    legacy = write(tmp_path / "legacy", Traceable(model))
+    names = ["a.pt", "b.safetensors", "c", "d.pt", "e", "f.safetensors", "g.pt"]
+    at = legacy
     for name in names:
         at = convert(at, tmp_path / name)
-    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
-    loaded = load_checkpoint(at)
-    assert all(torch.equal(loaded.state_dict[name], tensor) for name, tensor in bundle.state_dict.items())
-    assert differences(inspect(first), inspect(at)) == []
+    GPT2LMHeadModel.from_pretrained(tmp_path / "e").save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "encoder.json").write_bytes((tmp_path / "e" / "encoder.json").read_bytes())
+    expected = model.state_dict()
+    for name in [*names, "legacy", "theirs"]:
+        loaded = load_checkpoint(tmp_path / name)
+        assert loaded.state_dict.keys() == expected.keys()
+        assert all(torch.equal(loaded.state_dict[key], tensor) for key, tensor in expected.items()), name
+        assert loaded.encoder_config == load_checkpoint(legacy).encoder_config
+    for same in (["a.pt", "d.pt", "g.pt"], ["b.safetensors", "f.safetensors"]):
+        assert len({(tmp_path / name).read_bytes() for name in same}) == 1
+    folders = [{item.name: item.read_bytes() for item in (tmp_path / name).iterdir()} for name in ("c", "e")]
+    assert folders[0] == folders[1]
+    assert differences(inspect(tmp_path / "a.pt"), inspect(tmp_path / "g.pt")) == []
 
 
 def test_transformers_loads_the_folder_and_computes_the_same(bundle: Bundle, model: Gpt2, tmp_path: Path) -> None:
@@ -46,6 +58,9 @@ def test_transformers_loads_the_folder_and_computes_the_same(bundle: Bundle, mod
     tokens = torch.randint(0, 97, (1, 30))
     with torch.no_grad():
         expected = theirs.eval()(input_ids=tokens, use_cache=False).logits
+        direct = GPT2LMHeadModel(theirs.config).eval()
+        direct.load_state_dict(dict(bundle.state_dict))
+        assert torch.equal(direct(input_ids=tokens, use_cache=False).logits, expected)
         torch.testing.assert_close(build_model(load_checkpoint(folder))(tokens), expected, atol=1e-6, rtol=0)
         assert torch.equal(build_model(load_checkpoint(folder))(tokens), model(tokens))
     generated = theirs.generate(tokens[:, :4], max_length=12, pad_token_id=0)
