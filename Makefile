@@ -52,9 +52,11 @@ soak: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.run
 
-# The same music through both programs: how much agrees.
+# The same music through both programs; each reads the other's bundles; one bundle around all formats and back.
 parity: $(READY) $(PEER)/.ready
 	$(BIN)/python tests/parity/encoding.py --peer $(PEER)/bin/python
+	$(BIN)/python tests/parity/cross_loading.py $(PEER)/bin/python
+	$(BIN)/python tests/parity/circle.py
 
 # The public package midigpt, in an environment of its own: what `make bench` and `make parity` measure against.
 peer: $(PEER)/.ready
@@ -64,11 +66,6 @@ $(PEER)/.ready: constraints.txt
 	$(PEER)/bin/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(PEER)/bin/pip install --quiet --constraint constraints.txt midigpt==0.4.2 lightning transformers pyarrow safetensors symusic
 	touch $@
-
-# Each reads the other's bundles; one bundle around all formats and back. Prints the tables.
-parity: $(READY) $(PEER)/.ready
-	$(BIN)/python tests/parity/cross_loading.py $(PEER)/bin/python
-	$(BIN)/python tests/parity/circle.py
 
 clean:
 	rm -rf build runs $(VENV) $(PEER)

@@ -11,6 +11,7 @@ from bench import corpus
 from bench.built import PRESET, ready
 from bench.measure import one_thread, take_turns, wall
 from bench.rows import PEER, Row, ratio_at_least
+from midigpt_core.data.mixing import PieceDrawer
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.keys import Stage, derive
@@ -33,11 +34,12 @@ def rows(session: Session) -> Iterator[Row]:
     assert isinstance(data.encoder, MidigptEncoder)
     # Plain windows, as the peer's select_window draws them: no infill, nothing hidden, no augmentation.
     settings = StreamSettings().evaluation()
-    drawer = WindowDrawer(data.opened.corpus, data.pieces, data.encoder, None, settings)
+    drawer = WindowDrawer(data.opened.corpus, data.encoder, None, settings)
+    pieces = PieceDrawer(data.pieces)
     batches = []
     for first in range(0, _WINDOWS, _CALL):
         keys = derive(1, Stage.SAMPLE, np.arange(first, first + _CALL))
-        batches.append(drawer.draw(keys, drawer.draw_pieces(keys)).windows)
+        batches.append(drawer.draw(keys, pieces.draw(keys)).windows)
     by_threads = {threads: MidigptEncoder(data.encoder.config, threads) for threads in (1, 2)}
 
     def ours(threads: int) -> float:
