@@ -84,6 +84,23 @@ std::shared_ptr<gpt2::Model> make_model(const py::dict& tensors, std::size_t voc
   return std::make_shared<gpt2::Model>(shape, all, chosen);
 }
 
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> out;
+  for (const gpt2::Kernels* kernels : gpt2::kernels()) out.emplace_back(kernels->name);
+  return out;
+}
+
+std::unique_ptr<gpt2::Sequences> make_sequences(const std::shared_ptr<gpt2::Model>& model, std::size_t count,
+                                                std::size_t capacity, std::size_t threads,
+                                                const std::string& instruction_set) {
+  constexpr std::size_t most_threads = 256;
+  for (const gpt2::Kernels* kernels : gpt2::kernels()) {
+    if (kernels->name != instruction_set) continue;
+    return std::make_unique<gpt2::Sequences>(model, *kernels, count, capacity, std::min(threads, most_threads));
+  }
+  throw py::value_error("this processor has no " + instruction_set);
+}
+
 void read_tokens(gpt2::Sequences& sequences, const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
           const Array<std::int64_t>& offsets, Array<float>& logits) {
   const gpt2::Shape& shape = sequences.model().shape();
@@ -120,7 +137,7 @@ void read_tokens(gpt2::Sequences& sequences, const Array<std::int32_t>& tokens, 
   sequences.read(token_view, position_view, offset_view, out);
 }
 
-void copy_sequences(gpt2::Sequences& to, const gpt2::Sequences& other, const Array<std::int64_t>& from) {
+void begin_as(gpt2::Sequences& to, const gpt2::Sequences& other, const Array<std::int64_t>& from) {
   if (from.ndim() != 1 || from.size() != static_cast<py::ssize_t>(to.count())) {
     throw py::value_error("one source per sequence is needed");
   }
@@ -129,26 +146,26 @@ void copy_sequences(gpt2::Sequences& to, const gpt2::Sequences& other, const Arr
     if (source < 0 || static_cast<std::size_t>(source) >= other.count()) throw py::value_error("there is no such sequence");
     if (other.length(static_cast<std::size_t>(source)) > to.capacity()) throw py::value_error("a sequence is too long");
   }
+  for (std::size_t n = 0; n < to.count(); ++n) {
+    if (to.length(n) != 0) throw py::value_error("a sequence that has read cannot begin");
+  }
   if (&to.model() != &other.model()) throw py::value_error("the sequences are of another model");
   const std::span<const std::int64_t> view(from.data(), static_cast<std::size_t>(from.size()));
   const py::gil_scoped_release released;
-  to.copy(other, view);
+  to.begin_as(other, view);
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_gpt2, m) {
   m.doc() = "A GPT-2 that reads token sequences on the CPU and keeps their keys and values.";
-  m.def("instruction_set", [] { return gpt2::kernels().name; }, "The kernels that this processor runs.");
+  m.def("instruction_sets", &instruction_sets, "The kernels that this processor can run, the fastest first.");
   py::class_<gpt2::Model, std::shared_ptr<gpt2::Model>>(m, "Model")
       .def(py::init(&make_model), py::arg("tensors"), py::kw_only(), py::arg("vocab"), py::arg("positions"),
            py::arg("width"), py::arg("layers"), py::arg("heads"), py::arg("precision"));
   py::class_<gpt2::Sequences>(m, "Sequences")
-      .def(py::init([](const std::shared_ptr<gpt2::Model>& model, std::size_t count, std::size_t capacity,
-                       std::size_t threads) {
-             return std::make_unique<gpt2::Sequences>(model, count, capacity, std::min<std::size_t>(threads, 256));
-           }),
-           py::arg("model"), py::kw_only(), py::arg("count"), py::arg("capacity"), py::arg("threads"))
+      .def(py::init(&make_sequences), py::arg("model"), py::kw_only(), py::arg("count"), py::arg("capacity"),
+           py::arg("threads"), py::arg("instruction_set"))
       .def("read", &read_tokens, py::arg("tokens"), py::arg("positions"), py::arg("offsets"), py::arg("logits").noconvert())
-      .def("copy", &copy_sequences, py::arg("other"), py::arg("sources"));
+      .def("begin_as", &begin_as, py::arg("other"), py::arg("sources"));
 }

@@ -14,12 +14,14 @@ extern const Kernels kKernels;
 }
 #endif
 
-const Kernels& kernels() {
+std::vector<const Kernels*> kernels() {
+  std::vector<const Kernels*> out;
 #if defined(MIDIGPT_X86_KERNELS)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) return avx512::kKernels;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::kKernels;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) out.push_back(&avx512::kKernels);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) out.push_back(&avx2::kKernels);
 #endif
-  return base::kKernels;
+  out.push_back(&base::kKernels);
+  return out;
 }
 
 }  // namespace midigpt::gpt2

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace midigpt::gpt2 {
 
@@ -30,11 +31,24 @@ struct PackedMatrix {
   const float* bias = nullptr;    // [out], zeros where there is none
 };
 
-// Keys and values of one sequence, layer and head.
+// Keys and values of one head, of consecutive tokens.
 struct HeadCache {
-  float* keys = nullptr;    // [head size, capacity]
-  float* values = nullptr;  // [capacity, head size padded]
-  std::size_t capacity = 0;
+  // [capacity / kPad, head size, kPad]: number d of token t stands at key_place(t, d). A power of two between the
+  // numbers of one token would map them all to one set of the processor's cache.
+  float* keys = nullptr;
+  float* values = nullptr;  // [capacity, head size]
+};
+
+constexpr std::size_t key_place(std::size_t token, std::size_t number, std::size_t head_size) {
+  return (token / kPad * head_size + number) * kPad + token % kPad;
+}
+
+// What a query attends to: the tokens of `prefix`, which other sequences may share, then those of `own`.
+struct Visible {
+  HeadCache prefix;
+  std::size_t prefix_length = 0;
+  HeadCache own;
+  std::size_t own_length = 0;
   std::size_t head_size = 0;  // padded
 };
 
@@ -47,11 +61,11 @@ struct Kernels {
   void (*layer_norm)(const float* x, const float* weight, const float* bias, std::size_t size, float* y);
   // x[size] = GELU(x) (the tanh form), size a multiple of kPad.
   void (*gelu)(float* x, std::size_t size);
-  // out[head size] = attention of one query to the first `length` keys; scores: room for `length` padded numbers.
-  void (*attend)(const HeadCache& cache, const float* query, std::size_t length, float scale, float* scores, float* out);
+  // out[head size] = attention of one query; scores: room for all visible tokens and kPad more.
+  void (*attend)(const Visible& visible, const float* query, float scale, float* scores, float* out);
 };
 
-// The kernels for this processor.
-const Kernels& kernels();
+// What this processor can run, the fastest first.
+std::vector<const Kernels*> kernels();
 
 }  // namespace midigpt::gpt2

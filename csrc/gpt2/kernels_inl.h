@@ -176,33 +176,81 @@ void gelu(float* x, std::size_t size) {
   }
 }
 
-void attend(const HeadCache& cache, const float* query, std::size_t length, float scale, float* scores, float* out) {
-  const std::size_t blocks = (length + kLanes - 1) / kLanes;
-  for (std::size_t block = 0; block < blocks; ++block) {
-    Floats total = {};
-    const float* keys = cache.keys + block * kLanes;
-    for (std::size_t d = 0; d < cache.head_size; ++d, keys += cache.capacity) total += query[d] * load(keys);
-    store(scores + block * kLanes, total * scale);
+constexpr std::size_t kBlock = kPad / kLanes;
+
+// The scores of kPanels * kPad keys, in as many chains of sums as keep the processor busy.
+template <std::size_t kPanels>
+inline void score_panels(const float* keys, std::size_t head_size, const float* query, float scale, float* scores) {
+  Floats total[kPanels][kBlock] = {};
+  for (std::size_t d = 0; d < head_size; ++d) {
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      for (std::size_t v = 0; v < kBlock; ++v) {
+        total[p][v] += query[d] * load(keys + (p * head_size + d) * kPad + v * kLanes);
+      }
+    }
   }
-  float largest = scores[0];
-  for (std::size_t i = 1; i < length; ++i) largest = scores[i] > largest ? scores[i] : largest;
+  for (std::size_t p = 0; p < kPanels; ++p) {
+    for (std::size_t v = 0; v < kBlock; ++v) store(scores + p * kPad + v * kLanes, total[p][v] * scale);
+  }
+}
+
+// scores[length] of one query with the first keys of a cache, and whatever up to the next multiple of kPad.
+inline void score_keys(const HeadCache& cache, std::size_t length, std::size_t head_size, const float* query,
+                       float scale, float* scores) {
+  const std::size_t panels = (length + kPad - 1) / kPad;
+  std::size_t panel = 0;
+  for (; panel + 4 <= panels; panel += 4) {
+    score_panels<4>(cache.keys + panel * head_size * kPad, head_size, query, scale, scores + panel * kPad);
+  }
+  for (; panel < panels; ++panel) {
+    score_panels<1>(cache.keys + panel * head_size * kPad, head_size, query, scale, scores + panel * kPad);
+  }
+}
+
+// total += scores times values, for kBlocks * kPad numbers of each value from `d` on.
+template <std::size_t kBlocks>
+inline void mix_values(const HeadCache& cache, std::size_t length, std::size_t head_size, std::size_t d,
+                       const float* scores, Floats (&total)[kBlocks * kBlock]) {
+  const float* values = cache.values + d;
+  for (std::size_t i = 0; i < length; ++i, values += head_size) {
+    for (std::size_t v = 0; v < kBlocks * kBlock; ++v) total[v] += scores[i] * load(values + v * kLanes);
+  }
+}
+
+template <std::size_t kBlocks>
+inline void mix(const Visible& visible, std::size_t d, const float* scores, float whole, float* out) {
+  Floats total[kBlocks * kBlock] = {};
+  mix_values<kBlocks>(visible.prefix, visible.prefix_length, visible.head_size, d, scores, total);
+  mix_values<kBlocks>(visible.own, visible.own_length, visible.head_size, d, scores + visible.prefix_length, total);
+  for (std::size_t v = 0; v < kBlocks * kBlock; ++v) store(out + d + v * kLanes, total[v] / whole);
+}
+
+// The order of every sum goes by the token's place in the sequence, wherever its prefix ends.
+void attend(const Visible& visible, const float* query, float scale, float* scores, float* out) {
+  const std::size_t head_size = visible.head_size;
+  const std::size_t length = visible.prefix_length + visible.own_length;
+  score_keys(visible.prefix, visible.prefix_length, head_size, query, scale, scores);
+  score_keys(visible.own, visible.own_length, head_size, query, scale, scores + visible.prefix_length);
+  const std::size_t end = (length + kLanes - 1) / kLanes * kLanes;
   // What lies beyond the last key weighs nothing: e^-87 beside the largest key's e^0.
-  for (std::size_t i = length; i < blocks * kLanes; ++i) scores[i] = -INFINITY;
+  for (std::size_t i = length; i < end; ++i) scores[i] = -INFINITY;
+  Floats most = load(scores);
+  for (std::size_t i = kLanes; i < end; i += kLanes) {
+    const Floats other = load(scores + i);
+    most = other > most ? other : most;
+  }
+  float largest = most[0];
+  for (std::size_t i = 1; i < kLanes; ++i) largest = most[i] > largest ? most[i] : largest;
   Floats weights = {};
-  for (std::size_t block = 0; block < blocks; ++block) {
-    const Floats weight = exponential(load(scores + block * kLanes) - largest);
-    store(scores + block * kLanes, weight);
+  for (std::size_t i = 0; i < end; i += kLanes) {
+    const Floats weight = exponential(load(scores + i) - largest);
+    store(scores + i, weight);
     weights += weight;
   }
   const float whole = sum(weights);
-  for (std::size_t d = 0; d < cache.head_size; d += kPad) {
-    Floats total[kPad / kLanes] = {};
-    const float* values = cache.values + d;
-    for (std::size_t i = 0; i < length; ++i, values += cache.head_size) {
-      for (std::size_t v = 0; v < kPad / kLanes; ++v) total[v] += scores[i] * load(values + v * kLanes);
-    }
-    for (std::size_t v = 0; v < kPad / kLanes; ++v) store(out + d + v * kLanes, total[v] / whole);
-  }
+  std::size_t d = 0;
+  for (; d + 2 * kPad <= head_size; d += 2 * kPad) mix<2>(visible, d, scores, whole, out);
+  for (; d < head_size; d += kPad) mix<1>(visible, d, scores, whole, out);
 }
 
 }  // namespace

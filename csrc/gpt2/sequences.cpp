@@ -16,29 +16,34 @@ constexpr std::size_t kWorthSplitting = std::size_t{1} << 17;
 
 }  // namespace
 
-Sequences::Sequences(std::shared_ptr<const Model> model, std::size_t count, std::size_t capacity, std::size_t threads)
+Sequences::Sequences(std::shared_ptr<const Model> model, const Kernels& kernels, std::size_t count,
+                     std::size_t capacity, std::size_t threads)
     : model_(std::move(model)),
-      kernels_(kernels()),
-      capacity_(padded(capacity)),
+      kernels_(kernels),
+      capacity_(capacity),
       head_size_(padded(model_->shape().head_size())),
       workers_(std::max<std::size_t>(threads, 1)),
-      lengths_(count, 0),
-      scores_(workers_.size(), std::vector<float>(capacity_)),
+      sequences_(count),
+      scores_(workers_.size(), std::vector<float>(padded(capacity) + kPad)),
       queries_(workers_.size(), std::vector<float>(head_size_)),
-      outs_(workers_.size(), std::vector<float>(head_size_)) {
+      outs_(workers_.size(), std::vector<float>(head_size_)) {}
+
+std::shared_ptr<Sequences::Cache> Sequences::make_cache(std::size_t capacity) const {
   const Shape& shape = model_->shape();
-  caches_.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    // Zeroed, for the padding; pages cost nothing until they are touched.
-    auto* memory = static_cast<float*>(std::calloc(shape.layers * shape.heads * head_floats(), sizeof(float)));
-    if (memory == nullptr) throw std::bad_alloc();
-    caches_.emplace_back(memory);
-  }
+  auto cache = std::make_shared<Cache>();
+  cache->capacity = padded(capacity);
+  // Zeroed, for the padding; pages cost nothing until they are touched.
+  const std::size_t size = shape.layers * shape.heads * 2 * head_size_ * cache->capacity;
+  cache->memory.reset(static_cast<float*>(std::calloc(size, sizeof(float))));
+  if (cache->memory == nullptr) throw std::bad_alloc();
+  return cache;
 }
 
-HeadCache Sequences::cache(std::size_t sequence, std::size_t layer, std::size_t head) {
-  float* keys = caches_[sequence].get() + (layer * model_->shape().heads + head) * head_floats();
-  return {keys, keys + head_size_ * capacity_, capacity_, head_size_};
+HeadCache Sequences::head_of(const std::shared_ptr<Cache>& cache, std::size_t layer, std::size_t head) const {
+  if (cache == nullptr) return {};
+  const std::size_t size = head_size_ * cache->capacity;
+  float* keys = cache->memory.get() + (layer * model_->shape().heads + head) * 2 * size;
+  return {keys, keys + size};
 }
 
 void Sequences::read(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
@@ -51,7 +56,9 @@ void Sequences::read(std::span<const std::int32_t> tokens, std::span<const std::
     for (std::size_t i = first; i < first + size; ++i) {
       const auto index = static_cast<std::int64_t>(i);
       while (index >= offsets[sequence + 1]) ++sequence;
-      items_.push_back({sequence, lengths_[sequence]++, index + 1 == offsets[sequence + 1]});
+      Sequence& read_into = sequences_[sequence];
+      if (read_into.own == nullptr) read_into.own = make_cache(capacity_ - read_into.prefix_length);
+      items_.push_back({sequence, read_into.own_length++, index + 1 == offsets[sequence + 1]});
     }
     read_block(tokens.subspan(first, size), positions.subspan(first, size));
     score(logits);
@@ -117,11 +124,11 @@ void Sequences::keep(std::size_t layer, std::size_t row) {
   const Item& item = items_[row];
   const float* from = &wide_[row * padded(3 * shape.width)];
   for (std::size_t head = 0; head < shape.heads; ++head) {
-    const HeadCache to = cache(item.sequence, layer, head);
+    const HeadCache to = head_of(sequences_[item.sequence].own, layer, head);
     const float* key = from + shape.width + head * shape.head_size();
     const float* value = key + shape.width;
-    for (std::size_t d = 0; d < shape.head_size(); ++d) to.keys[d * to.capacity + item.slot] = key[d];
-    std::copy_n(value, shape.head_size(), to.values + item.slot * to.head_size);
+    for (std::size_t d = 0; d < shape.head_size(); ++d) to.keys[key_place(item.slot, d, head_size_)] = key[d];
+    std::copy_n(value, shape.head_size(), to.values + item.slot * head_size_);
   }
 }
 
@@ -140,13 +147,15 @@ void Sequences::attend(std::size_t layer) {
       const std::size_t head = i / rows;
       const std::size_t row = i % rows;
       std::copy_n(&wide_[row * stride + head * size], size, query.begin());
-      kernels_.attend(cache(items_[row].sequence, layer, head), query.data(), items_[row].slot + 1, scale,
-                      scores_[part].data(), out.data());
+      const Sequence& sequence = sequences_[items_[row].sequence];
+      const Visible visible{head_of(sequence.prefix, layer, head), sequence.prefix_length,
+                            head_of(sequence.own, layer, head), items_[row].slot + 1, head_size_};
+      kernels_.attend(visible, query.data(), scale, scores_[part].data(), out.data());
       std::copy_n(out.begin(), size, &mixed_[row * width + head * size]);
     }
   };
   std::size_t keys = 0;
-  for (const Item& item : items_) keys += item.slot + 1;
+  for (const Item& item : items_) keys += sequences_[item.sequence].prefix_length + item.slot + 1;
   if (2 * keys * shape.width < kWorthSplitting) {
     work(0, 0, rows * shape.heads);
   } else {
@@ -174,18 +183,25 @@ void Sequences::score(float* logits) {
   }
 }
 
-void Sequences::copy(const Sequences& other, std::span<const std::int64_t> from) {
-  const Shape& shape = model_->shape();
+void Sequences::begin_as(const Sequences& other, std::span<const std::int64_t> from) {
+  const std::size_t heads = model_->shape().heads;
   for (std::size_t n = 0; n < from.size(); ++n) {
-    const auto source = static_cast<std::size_t>(from[n]);
-    const std::size_t length = other.lengths_[source];
-    lengths_[n] = length;
-    const std::size_t heads = shape.layers * shape.heads;
-    for (std::size_t head = 0; head < heads; ++head) {
-      const float* old = other.caches_[source].get() + head * other.head_floats();
-      float* now = caches_[n].get() + head * head_floats();
-      for (std::size_t d = 0; d < head_size_; ++d) std::copy_n(old + d * other.capacity_, length, now + d * capacity_);
-      std::copy_n(old + head_size_ * other.capacity_, length * head_size_, now + head_size_ * capacity_);
+    const Sequence& source = other.sequences_[static_cast<std::size_t>(from[n])];
+    Sequence& made = sequences_[n];
+    if (source.prefix_length == 0) {
+      // The source may go on: it writes behind what is shared.
+      made = {source.own, source.own_length, nullptr, 0};
+      continue;
+    }
+    made = {source.prefix, source.prefix_length, make_cache(capacity_ - source.prefix_length), source.own_length};
+    if (source.own_length == 0) continue;
+    for (std::size_t layer = 0; layer < model_->shape().layers; ++layer) {
+      for (std::size_t head = 0; head < heads; ++head) {
+        const HeadCache old = head_of(source.own, layer, head);
+        const HeadCache now = head_of(made.own, layer, head);
+        std::copy_n(old.keys, padded(source.own_length) * head_size_, now.keys);
+        std::copy_n(old.values, source.own_length * head_size_, now.values);
+      }
     }
   }
 }

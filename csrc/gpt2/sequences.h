@@ -16,29 +16,42 @@ namespace midigpt::gpt2 {
 class Sequences {
  public:
   // `count` empty sequences of at most `capacity` tokens each.
-  Sequences(std::shared_ptr<const Model> model, std::size_t count, std::size_t capacity, std::size_t threads);
+  Sequences(std::shared_ptr<const Model> model, const Kernels& kernels, std::size_t count, std::size_t capacity,
+            std::size_t threads);
 
   // Reads tokens[offsets[n] .. offsets[n + 1]) at `positions` into sequence n, all of them valid ids and positions
   // within capacity. logits [count, vocab]: row n scores what comes after sequence n; where nothing was read it stays.
   void read(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
             std::span<const std::int64_t> offsets, float* logits);
 
-  // Sequence n becomes a copy of other's sequence from[n].
-  void copy(const Sequences& other, std::span<const std::int64_t> from);
+  // Sequence n, which has read nothing, begins as other's sequence from[n] is now. They share what was read.
+  void begin_as(const Sequences& other, std::span<const std::int64_t> from);
 
-  [[nodiscard]] std::size_t count() const { return lengths_.size(); }
+  [[nodiscard]] std::size_t count() const { return sequences_.size(); }
   [[nodiscard]] std::size_t capacity() const { return capacity_; }
-  [[nodiscard]] std::size_t length(std::size_t index) const { return lengths_[index]; }
+  [[nodiscard]] std::size_t length(std::size_t index) const { return sequences_[index].length(); }
   [[nodiscard]] const Model& model() const { return *model_; }
 
  private:
+  // Keys and values of consecutive tokens: [layers, heads] of keys, then values.
+  struct Cache {
+    struct Free {
+      void operator()(float* pointer) const { std::free(pointer); }
+    };
+    std::unique_ptr<float[], Free> memory;
+    std::size_t capacity = 0;  // padded
+  };
+  struct Sequence {
+    std::shared_ptr<Cache> prefix;  // of another sequence, its first prefix_length tokens; may be nothing
+    std::size_t prefix_length = 0;
+    std::shared_ptr<Cache> own;
+    std::size_t own_length = 0;
+    [[nodiscard]] std::size_t length() const { return prefix_length + own_length; }
+  };
   struct Item {  // a token on its way through the layers
     std::size_t sequence = 0;
-    std::size_t slot = 0;
-    bool last = false;  // of what is read into its sequence
-  };
-  struct Free {
-    void operator()(float* memory) const { std::free(memory); }
+    std::size_t slot = 0;  // in the sequence's own cache
+    bool last = false;     // of what is read into its sequence
   };
 
   void read_block(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions);
@@ -47,16 +60,15 @@ class Sequences {
   void score(float* logits);
   void multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
                 std::size_t y_stride);
-  [[nodiscard]] HeadCache cache(std::size_t sequence, std::size_t layer, std::size_t head);
-  [[nodiscard]] std::size_t head_floats() const { return 2 * head_size_ * capacity_; }
+  [[nodiscard]] std::shared_ptr<Cache> make_cache(std::size_t capacity) const;
+  [[nodiscard]] HeadCache head_of(const std::shared_ptr<Cache>& cache, std::size_t layer, std::size_t head) const;
 
   std::shared_ptr<const Model> model_;
   const Kernels& kernels_;
-  std::size_t capacity_;   // padded
+  std::size_t capacity_;
   std::size_t head_size_;  // padded
   Workers workers_;
-  std::vector<std::size_t> lengths_;
-  std::vector<std::unique_ptr<float[], Free>> caches_;  // [layers, heads, 2, head size, capacity] of each sequence
+  std::vector<Sequence> sequences_;
 
   // Of the tokens that are being read.
   std::vector<Item> items_;

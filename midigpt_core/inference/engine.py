@@ -135,6 +135,20 @@ class InferenceEngine:
             raise EncodingError(f"{len(ids)} tokens are more than the model's {self.max_tokens}. Score a part of them.")
         if len(ids) < 2:
             return np.zeros(0)
-        logits = self.logits(ids)[:-1].double().cpu()
+        logits = (self.logits(ids) if self.precision == "float32" else self._read_logits(ids))[:-1].double().cpu()
         scores: Float64Array = logits.log_softmax(-1).gather(1, ids[1:, None])[:, 0].numpy()
         return scores
+
+    def _read_logits(self, ids: Tensor) -> Tensor:
+        """Logits [L, V] as :meth:`reader` gives them, a token at a time: what a lesser precision makes of them."""
+        tokens = ids.numpy().astype(np.int32)
+        if not 0 <= tokens.min() <= tokens.max() < self.encoder.vocab_size:
+            raise EncodingError(f"token ids must lie in 0..{self.encoder.vocab_size - 1}.")
+        sequences = self.reader().open(1, len(tokens))
+        row = np.zeros((1, self.encoder.vocab_size), np.float32)
+        rows = []
+        for place in range(len(tokens)):
+            one = slice(place, place + 1)
+            sequences.read(tokens[one], np.array([place], np.int32), np.array([0, 1]), row)
+            rows.append(torch.from_numpy(row[0].copy()))
+        return torch.stack(rows)

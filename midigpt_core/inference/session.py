@@ -105,8 +105,10 @@ class SamplingSession:
         self.generated_bars: list[set[tuple[int, int]]] = []
         #: Attempts that each step of each candidate took, by (step, candidate).
         self.attempts: dict[tuple[int, int], int] = {}
-        #: Tokens chosen and read by the model in the last run, and how long it took.
+        #: Tokens of the last run: chosen, written (with those that follow from a choice), read by the model (with the
+        #: prompts); and how long it took.
         self.tokens_chosen = 0
+        self.tokens_written = 0
         self.tokens_read = 0
         self.seconds = 0.0
 
@@ -214,6 +216,7 @@ class SamplingSession:
             go_on=run.go_on,
         )
         self.tokens_chosen += written.chosen
+        self.tokens_written += written.written
         self.tokens_read += written.read
         return [
             (pair, *self._decoded(job, written, row)) for row, (pair, job) in enumerate(zip(jobs, fitted, strict=True))

@@ -39,8 +39,9 @@ class Written:
     documents: list[Int32Array]
     #: int32[N], how many of the bars asked for are complete, in the order of the document.
     bars_written: Int32Array
-    #: Tokens that were chosen, and read by the model, in all.
+    #: Tokens that were chosen, that were written (with those that follow from a choice), and that the model read.
     chosen: int
+    written: int
     read: int
 
 
@@ -69,6 +70,7 @@ def write(
     grammar.start(prompts, request)
     count, size = len(prompts), encoder.vocab_size
     capacity = int(request.max_tokens.max(initial=0)) or int(np.diff(prompts.offsets).max(initial=0)) * 8
+    begun = sum(len(grammar.document(index)) for index in range(count))
     sequences, logits, read = _read_prompts(reader, grammar, count, capacity, size)
     allowed = np.zeros((count, size), np.bool_)
     scores, flags = logits.reshape(-1), allowed.reshape(-1)
@@ -87,7 +89,8 @@ def write(
         sequences.read(*following, logits)
         read += len(following[0])
     documents = [grammar.document(index) for index in range(count)]
-    return Written(documents=documents, bars_written=grammar.bars_written(), chosen=chosen, read=read)
+    written = sum(map(len, documents)) - begun
+    return Written(documents=documents, bars_written=grammar.bars_written(), chosen=chosen, written=written, read=read)
 
 
 def _read_prompts(

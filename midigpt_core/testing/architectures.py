@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
 from midigpt_core.checkpoint import build_model
 from midigpt_core.contracts import ArchitectureContext, Bundle
+from midigpt_core.inference.forward_reader import ForwardReader
 from midigpt_core.testing.general import process_registry
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from midigpt_core.contracts import SequenceReader
     from midigpt_core.testing.general import Subject
 
 VOCAB = 23
@@ -76,6 +79,28 @@ def check_gradient_checkpointing_changes_no_gradient(subject: Subject) -> None:
         gradients.append(torch.autograd.grad(loss, list(model.parameters())))
     same = all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
     assert same, "gradients differ with gradient checkpointing"
+
+
+def check_reading_piece_by_piece_is_reading_at_once(subject: Subject) -> None:
+    """What generation does: through the architecture's own reader if it has one, else through its forward pass."""
+    model, tokens = _model_and_tokens(subject)
+    model = model.eval()
+    with torch.no_grad():
+        expected = model(tokens).numpy()
+    ids = tokens.numpy().astype(np.int32)
+    make = getattr(model, "reader", None)
+    reader: SequenceReader = (None if make is None else make("float32")) or ForwardReader(model)
+    sequences = reader.open(_BATCH, LENGTH)
+    logits = np.zeros((_BATCH, VOCAB), np.float32)
+    half = LENGTH // 2
+    steps = [(0, half), *((at, at + 1) for at in range(half, LENGTH))]
+    for first, end in steps:
+        positions = np.tile(np.arange(first, end, dtype=np.int32), _BATCH)
+        offsets = np.arange(_BATCH + 1, dtype=np.int64) * (end - first)
+        sequences.read(ids[:, first:end].reshape(-1), positions, offsets, logits)
+        assert np.allclose(logits, expected[:, end - 1], atol=1e-4), f"other logits than forward's after {end} tokens"
+        if first == 0:
+            sequences = sequences.copies(np.arange(_BATCH))
 
 
 def check_its_configuration_builds_the_same_model(subject: Subject) -> None:

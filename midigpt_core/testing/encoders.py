@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midigpt_core import keys
 from midigpt_core.checkpoint import build_encoder
 from midigpt_core.contracts import BundleHeader, Encoder, EncoderContext
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import TokenRole, TokenStatus
+from midigpt_core.records import TokenRole, TokenStatus, WritingRequest
 from midigpt_core.score.columns import in_memory_corpus
+from midigpt_core.score.editing import replace_cells
 from midigpt_core.testing import samples
 from midigpt_core.testing.general import process_registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midigpt_core.records import Corpus, Int32Array, TokenBatch
+    from midigpt_core.records import BoolArray, Corpus, Int32Array, TokenBatch
     from midigpt_core.score import Score
     from midigpt_core.testing.general import Subject
+
+#: Documents that grammars write end before that.
+_MOST_TOKENS = 4096
 
 
 def check_vocabulary_describes_every_token(subject: Subject) -> None:
@@ -90,6 +95,38 @@ def check_decoding_refuses_a_foreign_token(subject: Subject) -> None:
         raise AssertionError(f"token {foreign} was decoded; raise EncodingError")
 
 
+def check_its_grammar_writes_the_bars_that_are_asked_for(subject: Subject) -> None:
+    """Whatever is chosen among what is allowed ends with every bar written, and decodes."""
+    encoder = _build(subject)
+    grammar = encoder.grammar()
+    if grammar is None:
+        return
+    for infill in _modes(encoder):
+        documents, request = _to_write(encoder, infill=infill)
+        grammar.start(documents, request)
+        allowed = np.zeros((2, encoder.vocab_size), np.bool_)
+        lengths = np.zeros(2, np.int64)
+        choices = 0
+        while True:
+            tokens, positions, offsets = grammar.take()
+            assert len(tokens) == len(positions) == offsets[-1]
+            lengths += np.diff(offsets)
+            finished = grammar.finished()
+            if finished.all():
+                break
+            grammar.mask(allowed)
+            assert np.array_equal(allowed.any(axis=1), ~finished), "a sequence may choose until it is finished"
+            noise = keys.uniforms(keys.derive(choices, keys.Stage.SAMPLE, np.arange(2)), encoder.vocab_size)
+            grammar.advance(np.where(allowed, noise, -1).argmax(axis=1).astype(np.int32))
+            choices += 1
+            assert choices <= _MOST_TOKENS, "the grammar closes no bar"
+        assert np.array_equal(grammar.bars_written(), request.cells.sum(axis=(1, 2)))
+        for index in range(2):
+            document = grammar.document(index)
+            assert len(document) == lengths[index] <= _MOST_TOKENS, "a document is not what was taken of it"
+            encoder.decode(document)
+
+
 def check_its_configuration_builds_the_same_encoder(subject: Subject) -> None:
     """Every bundle stores ``to_config()``; the encoder is built from it again."""
     encoder = _build(subject)
@@ -128,6 +165,31 @@ def _encode(
 ) -> TokenBatch:
     windows = samples.windows(pieces, _num_bars(encoder), infill=infill)
     return encoder.encode_batch(corpus, windows, np.full(len(pieces), max_tokens, np.int32))
+
+
+def _to_write(encoder: Encoder, *, infill: bool) -> tuple[TokenBatch, WritingRequest]:
+    """Two documents with the second track's first bar to fill in, or the last track to write; and the request."""
+    windows = samples.windows((0, 1), _num_bars(encoder), infill=infill)
+    cells = windows.infill.copy()
+    if not infill:
+        cells[:, 2] = True
+    blank = [replace_cells(score, _of_piece(score, row)) for score, row in zip(samples.scores(), cells, strict=True)]
+    documents = encoder.encode_batch(in_memory_corpus(blank), windows, np.zeros(2, np.int32))
+    request = WritingRequest(
+        cells=cells,
+        choose_attributes=np.zeros(2, np.bool_),
+        max_tokens=np.full(2, _MOST_TOKENS, np.int32),
+        max_notes=np.full(2, 4, np.int32),
+        max_polyphony=np.zeros(2, np.int32),
+    )
+    return documents, request
+
+
+def _of_piece(score: Score, cells: BoolArray) -> BoolArray:
+    """Cells of a window as cells of the whole score."""
+    out = np.zeros((len(score.tracks), samples.BARS), np.bool_)
+    out[: cells.shape[0], : cells.shape[1]] = cells
+    return out
 
 
 def _documents(batch: TokenBatch) -> list[Int32Array]:

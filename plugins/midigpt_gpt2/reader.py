@@ -25,9 +25,14 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 class Gpt2Reader:
-    """The weights of a GPT-2 as they are now, packed: training on does not change them."""
+    """The weights of a GPT-2 as they are now, packed: training on does not change them.
 
-    def __init__(self, state_dict: Mapping[str, Tensor], sizes: Mapping[str, int], precision: str) -> None:
+    ``instruction_set``: one of ``_gpt2.instruction_sets()``; empty: the fastest.
+    """
+
+    def __init__(
+        self, state_dict: Mapping[str, Tensor], sizes: Mapping[str, int], precision: str, instruction_set: str = ""
+    ) -> None:
         tensors = {name: tensor.detach().to("cpu", torch.float32).numpy() for name, tensor in state_dict.items()}
         self._model = _gpt2.Model(
             tensors,
@@ -38,22 +43,30 @@ class Gpt2Reader:
             heads=sizes["n_head"],
             precision=precision,
         )
+        self._instruction_set = instruction_set or _gpt2.instruction_sets()[0]
 
     def open(self, count: int, capacity: int) -> Gpt2Sequences:
-        return Gpt2Sequences(self._model, count, capacity)
+        return Gpt2Sequences(self._model, self._instruction_set, count, capacity)
 
 
 class Gpt2Sequences:
     """See :class:`midigpt_core.contracts.Sequences`."""
 
-    def __init__(self, model: _gpt2.Model, count: int, capacity: int) -> None:
+    def __init__(self, model: _gpt2.Model, instruction_set: str, count: int, capacity: int) -> None:
         self._model = model
+        self._instruction_set = instruction_set
         self._capacity = capacity
-        self._native = _gpt2.Sequences(model, count=count, capacity=capacity, threads=torch.get_num_threads())
+        self._native = _gpt2.Sequences(
+            model,
+            count=count,
+            capacity=capacity,
+            threads=torch.get_num_threads(),
+            instruction_set=instruction_set,
+        )
         #: Straight to native code: it is called once per token.
         self.read = self._native.read
 
     def copies(self, sources: Int64Array) -> Gpt2Sequences:
-        made = Gpt2Sequences(self._model, len(sources), self._capacity)
-        made._native.copy(self._native, np.ascontiguousarray(sources, np.int64))
+        made = Gpt2Sequences(self._model, self._instruction_set, len(sources), self._capacity)
+        made._native.begin_as(self._native, np.ascontiguousarray(sources, np.int64))
         return made

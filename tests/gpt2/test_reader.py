@@ -10,6 +10,7 @@ import torch
 from midigpt_gpt2 import _gpt2
 from midigpt_gpt2.factory import build
 from midigpt_gpt2.options import Gpt2Options
+from midigpt_gpt2.reader import Gpt2Reader
 
 from midigpt_core.contracts import ArchitectureContext
 from midigpt_core.inference.forward_reader import ForwardReader
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from midigpt_gpt2.model import Gpt2
-    from midigpt_gpt2.reader import Gpt2Reader
     from numpy.typing import NDArray
 
 VOCAB, POSITIONS = 101, 96
@@ -57,20 +57,24 @@ def read(
 TOKENS = np.random.default_rng(2).integers(0, VOCAB, (5, 80)).astype(np.int32)
 
 
-@pytest.mark.parametrize(("width", "heads"), [(48, 4), (64, 1), (100, 5), (32, 8)])
-def test_logits_are_those_of_the_forward_pass(width: int, heads: int) -> None:
+@pytest.mark.parametrize("instruction_set", _gpt2.instruction_sets())
+@pytest.mark.parametrize(("width", "heads"), [(48, 4), (64, 1), (100, 5), (32, 8), (192, 2)])
+def test_logits_are_those_of_the_forward_pass(width: int, heads: int, instruction_set: str) -> None:
     made = model(width, heads)
+    reader = Gpt2Reader(made.state_dict(), made.architecture_config(), "float32", instruction_set)
     with torch.no_grad():
         expected = made(torch.from_numpy(TOKENS).long()).numpy()
-    ours = read(made.reader(), list(TOKENS), [40] + [1] * 40)
+    ours = read(reader, list(TOKENS), [40] + [1] * 40)
     assert np.abs(ours[0] - expected[:, 39]).max() < 2e-5 * np.abs(expected).max()
     for step in range(1, 41):
         assert np.abs(ours[step] - expected[:, 39 + step]).max() < 2e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("instruction_set", _gpt2.instruction_sets())
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_a_sequences_logits_are_the_same_bits_in_any_batch_and_chunk(precision: str) -> None:
-    reader = model().reader(precision)
+def test_a_sequences_logits_are_the_same_bits_in_any_batch_and_chunk(precision: str, instruction_set: str) -> None:
+    made = model()
+    reader = Gpt2Reader(made.state_dict(), made.architecture_config(), precision, instruction_set)
     alone = [read(reader, [sequence], [80])[-1, 0] for sequence in TOKENS]
     for count in range(1, 6):
         for chunks in ([80], [1] * 80, [17, 1, 1, 40, 21]):
@@ -100,10 +104,18 @@ def test_copies_go_on_as_their_sources_would() -> None:
     opened = reader.open(2, POSITIONS)
     logits = np.zeros((2, VOCAB), np.float32)
     opened.read(TOKENS[:2, :50].ravel(), np.tile(np.arange(50, dtype=np.int32), 2), np.array([0, 50, 100]), logits)
-    copies = opened.copies(np.array([1, 0, 1]))
+    # A copy of a copy, whose prefix is shared, and sources that go on meanwhile.
+    twice = opened.copies(np.array([0, 1])).copies(np.array([0, 1]))
+    opened.read(TOKENS[2:4, 0].copy(), np.full(2, 50, np.int32), np.arange(3), logits.copy())
+    copies = twice.copies(np.array([1, 0, 1]))
     logits = np.zeros((3, VOCAB), np.float32)
     copies.read(TOKENS[[1, 0, 1], 50].copy(), np.full(3, 50, np.int32), np.arange(4), logits)
     assert np.array_equal(logits, expected[[1, 0, 1]])
+    further = copies.copies(np.array([2]))
+    one = np.zeros((1, VOCAB), np.float32)
+    for step in range(51, 80):
+        further.read(TOKENS[1, step : step + 1].copy(), np.full(1, step, np.int32), np.arange(2), one)
+    assert np.array_equal(one[0], read(reader, [TOKENS[1]], [80])[-1, 0])
 
 
 def test_sequences_that_read_nothing_keep_their_logits() -> None:
@@ -171,6 +183,7 @@ def test_wrong_callers_are_told(tokens: list[int], positions: list[int], offsets
 
 
 def test_precisions_have_names() -> None:
+    with pytest.raises(ValueError, match="this processor has no mmx"):
+        Gpt2Reader(model().state_dict(), model().architecture_config(), "int8", "mmx").open(1, 8)
     with pytest.raises(ValueError, match="there are float32, bfloat16, int8"):
         model().reader("float16")
-    assert _gpt2.instruction_set() in ("base", "avx2", "avx512")

@@ -288,9 +288,14 @@ def test_tokens_are_scored_under_teacher_forcing() -> None:
 
 def test_lesser_precision_is_an_option_and_a_wrong_one_an_error() -> None:
     exact = engine()
-    for precision in ("bfloat16", "int8"):
+    tokens = np.random.default_rng(1).integers(0, exact.encoder.vocab_size, 40)
+    for precision, most in (("bfloat16", 0.02), ("int8", 0.1)):
         lesser = InferenceEngine(exact.model, exact.encoder, precision=precision)
-        assert session(TrackPrompt(id=1, bars=[3]), on=lesser).run().tracks[1].bars[3].notes is not None
+        made = session(TrackPrompt(id=1, bars=[3]), on=lesser)
+        made.run()
+        assert made.generated_bars == [{(1, 3)}]
+        difference = np.abs(lesser.score_tokens(tokens) - exact.score_tokens(tokens))
+        assert 0 < difference.max() < most
     with pytest.raises(ConfigError, match="float32, bfloat16, int8"):
         InferenceEngine(exact.model, exact.encoder, precision="float8").reader()
 

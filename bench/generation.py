@@ -1,0 +1,193 @@
+"""Music from a model, beside the peer: both load one bundle with random weights and write the same bars."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from attrs import frozen
+
+from bench.measure import one_thread, take_turns
+from bench.rows import PEER, Row, at_most, ratio_at_least
+from midigpt_core.checkpoint import build_model, save_bundle
+from midigpt_core.checkpoint.assemble import with_weights
+from midigpt_core.contracts import BundleHeader, EncoderContext
+from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
+from midigpt_core.plugins import build, current_registry
+from midigpt_core.score import Score
+from midigpt_core.score.encode_one import encode_part, part_of
+from midigpt_core.testing import samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.session import Session
+
+#: Notes of a bar at most: random weights would otherwise fill the model's window.
+_LIMIT = 8
+_BARS = 8
+_PRECISIONS = ("float32", "bfloat16", "int8")
+_SIZES = {
+    "default": {"n_embd": 512, "n_layer": 6, "n_head": 8},
+    "tiny": {"n_embd": 128, "n_layer": 4, "n_head": 4},
+}
+#: What `make run` leaves: its model, and music that it was not trained on.
+_TRAINED = Path("runs/demo/model/model_final.pt")
+_HELD_OUT = Path("runs/demo/data/validation/00000.parquet")
+_HOW = (
+    f"random weights, yellow, two tracks of {_BARS} bars as context, a third written with at most {_LIMIT} notes a bar"
+    "; from the session to the score, reading the prompt included; processor seconds of one thread"
+)
+
+
+def rows(session: Session) -> Iterator[Row]:
+    midi = session.folder / "generation.mid"
+    midi.parent.mkdir(parents=True, exist_ok=True)
+    samples.scores()[0].to_midi(midi)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield from _rows(session, midi)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _rows(session: Session, midi: Path) -> Iterator[Row]:
+    tiny, default = (_bundle(session.folder, name) for name in ("tiny", "default"))
+    with session.peer("generation.py", tiny, midi, 1, _LIMIT) as peer:
+        measured = take_turns({"ours": _writes(tiny), "peer": peer}, session.repeats)
+    yield _row("tiny (128/4/4)", measured, 3)
+    with session.peer("generation.py", default, midi, 1, _LIMIT) as peer:
+        contenders = {name: _writes(default, precision=name) for name in _PRECISIONS}
+        measured = take_turns({**contenders, "peer": peer}, session.repeats)
+    for precision, required in (("float32", 1.3), ("bfloat16", None), ("int8", 2)):
+        one = {"ours": measured[precision], **({"peer": measured["peer"]} if "peer" in measured else {})}
+        yield _row(f"default (512/6/8), {precision} weights", one, required)
+    with session.peer("generation.py", default, midi, 16, _LIMIT) as peer:
+        many = take_turns({"ours": _writes(default, candidates=16), "peer": peer}, min(session.repeats, 3))
+    yield _row("default, 16 candidates, the peer 16 too", many, None)
+    alone = {"ours": many["ours"], **({"peer": measured["peer"]} if "peer" in measured else {})}
+    yield _row("default, 16 candidates, the peer one", alone, 6)
+    yield from _overhead(tiny, session.repeats)
+    if _TRAINED.exists():
+        yield from _likelihood()
+
+
+def _row(name: str, measured: dict[str, Any], required: float | None) -> Row:
+    return Row.of(
+        name,
+        "tokens/s",
+        measured["ours"],
+        measured.get("peer"),
+        against=PEER,
+        required=None if required is None else ratio_at_least(required),
+        how=_HOW,
+    )
+
+
+def _bundle(folder: Path, name: str) -> Path:
+    encoder: Any = build(current_registry().find("encoder", "midigpt").ref({"config": "yellow"}), EncoderContext())
+    header = BundleHeader(
+        architecture="gpt2",
+        architecture_config={"vocab_size": encoder.vocab_size, "n_positions": 2048, **_SIZES[name]},
+        encoder="midigpt",
+        encoder_config=encoder.to_config(),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = build_model(header).state_dict()
+    return save_bundle(with_weights(header, weights), folder / f"generation-{name}.safetensors")
+
+
+def _request(candidates: int) -> GenerationRequest:
+    config = InferenceConfig(
+        seed=1,
+        window_bars=_BARS,
+        num_candidates=candidates,
+        novelty_check=False,
+        silence_check=False,
+        max_attempts=1,
+        density_hard_limit=_LIMIT,
+    )
+    return GenerationRequest([TrackPrompt(id=0, bars=range(_BARS), autoregressive=True)], config)
+
+
+def _writes(bundle: Path, *, candidates: int = 1, precision: str = "float32") -> Callable[[], Any]:
+    engine = InferenceEngine.from_checkpoint(bundle, "cpu", precision=precision)
+    score, request = samples.scores()[0], _request(candidates)
+
+    def write() -> float:
+        session = engine.session(score, request)
+        session.run_variations()
+        return session.tokens_written
+
+    return one_thread(write)
+
+
+@frozen
+class _TimedReader:
+    """A reader that notes when each reading begins and ends, in processor seconds."""
+
+    reader: Any
+    spans: list[tuple[float, float]]
+
+    def open(self, count: int, capacity: int) -> Any:
+        return _TimedSequences(self.reader.open(count, capacity), self.spans)
+
+
+@frozen
+class _TimedSequences:
+    sequences: Any
+    spans: list[tuple[float, float]]
+
+    def read(self, *arguments: Any) -> None:
+        started = time.process_time()
+        self.sequences.read(*arguments)
+        self.spans.append((started, time.process_time()))
+
+
+def _overhead(bundle: Path, repeats: int) -> Iterator[Row]:
+    engine = InferenceEngine.from_checkpoint(bundle, "cpu")
+    timed = _TimedReader(engine.reader(), [])
+    engine._reader = timed
+    figures = []
+    for _ in range(repeats):
+        timed.spans.clear()
+        engine.session(samples.scores()[0], _request(1)).run()
+        between = sum(begin - end for (_, end), (begin, _) in pairwise(timed.spans))
+        figures.append(between / (len(timed.spans) - 1) * 1e3)
+    yield Row(
+        name="beside the model's own forward pass, a token",
+        unit="ms",
+        ours=sorted(figures)[len(figures) // 2],
+        required=at_most(0.05),
+        how="grammar, choice and loop: processor time from one reading's end to the next one's beginning, batch 1",
+        samples={"ours": figures},
+    )
+
+
+def _likelihood() -> Iterator[Row]:
+    """What lesser precisions do to the log-probabilities of held-out music."""
+    engines = {name: InferenceEngine.from_checkpoint(_TRAINED, "cpu", precision=name) for name in _PRECISIONS}
+    encoder = engines["float32"].encoder
+    files = pq.read_table(_HELD_OUT).column("music").to_pylist()[:12]
+    scores = [Score.from_bytes(file) for file in files]
+    documents = [encode_part(encoder, score, part_of(score, bars=(0, 3), tracks=range(3))) for score in scores]
+    likelihood = {
+        name: np.concatenate([engine.score_tokens(tokens[: engine.max_tokens]) for tokens in documents])
+        for name, engine in engines.items()
+    }
+    exact = likelihood.pop("float32")
+    for name, scored in likelihood.items():
+        yield Row(
+            name=f"mean change of a token's log-probability, {name} weights",
+            unit="nats",
+            ours=float(np.abs(scored - exact).mean()),
+            how=f"the model of `make run` on {len(exact)} held-out tokens; at most {np.abs(scored - exact).max():.3f}; "
+            f"mean negative log-likelihood {-scored.mean():.4f} beside {-exact.mean():.4f} with float32",
+        )
