@@ -19,6 +19,9 @@ constexpr std::size_t kVectors = kPanel / kLanes;
 // Rows of x that share one reading of a panel: as many as leave the accumulators in registers.
 constexpr std::size_t kMostRows = MIDIGPT_LANES == 16 ? 12 : MIDIGPT_LANES == 8 ? 3 : 1;
 
+// Bytes ahead of the weights in use that are fetched already.
+constexpr std::size_t kLookAhead = 4096;
+
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 typedef std::int32_t Ints __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
 
@@ -91,6 +94,9 @@ inline void multiply_panel(const PackedMatrix& matrix, const Weight* w, const fl
                            std::size_t y_stride, std::size_t column) {
   Floats total[kRows][kVectors] = {};
   for (std::size_t i = 0; i < matrix.in; ++i, w += kPanel) {
+    // The processor's own look-ahead ends at page borders.
+    __builtin_prefetch(reinterpret_cast<const char*>(w) + kLookAhead);
+    __builtin_prefetch(reinterpret_cast<const char*>(w) + kLookAhead + 64);
     Floats weights[kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) weights[v] = load_weights(w + v * kLanes);
     for (std::size_t r = 0; r < kRows; ++r) {
