@@ -70,9 +70,9 @@ def _rows(session: Session, midi: Path) -> Iterator[Row]:
         yield _row(f"default (512/6/8), {precision} weights", one, required)
     with session.peer("generation.py", default, midi, 16, _LIMIT) as peer:
         many = take_turns({"ours": _writes(default, candidates=16), "peer": peer}, min(session.repeats, 3))
-    yield _row("default, 16 candidates, the peer 16 too", many, None)
+    yield _row("default, 16 candidates, the peer 16 too", many, 6)
     alone = {"ours": many["ours"], **({"peer": measured["peer"]} if "peer" in measured else {})}
-    yield _row("default, 16 candidates, the peer one", alone, 6)
+    yield _row("default, 16 candidates, the peer one", alone, None)
     yield from _overhead(tiny, session.repeats)
     if _TRAINED.exists():
         yield from _likelihood()
