@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from midigpt_core.data.datasets import batches
+from midigpt_core.records import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -116,15 +120,19 @@ class RunData(LightningDataModule):
 
 
 def first_rows(spec: StreamSpec, rows: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-    """Rows 0 .. ``rows`` - 1 of a stream (those of ``rank``) in batches of up to ``batch_size``."""
-    for batch in batches(spec, batch_size=batch_size, first_row=0, rank=rank, world_size=world_size):
+    """Rows 0 .. ``rows`` - 1 of a stream (those of ``rank``) in batches of up to ``batch_size``.
+
+    Every rank has as many batches, for ranks wait for one another in each: where no row is left for it, it has one
+    whose labels are all ignored.
+    """
+    count = math.ceil(rows / (batch_size * world_size))
+    for batch in islice(batches(spec, batch_size=batch_size, first_row=0, rank=rank, world_size=world_size), count):
         wanted = batch["row"] < rows
-        if wanted.all():
-            yield batch
-            continue
         if wanted.any():
             yield {name: values[wanted] for name, values in batch.items()}
-        return
+        else:
+            first = {name: values[:1] for name, values in batch.items()}
+            yield {**first, "labels": torch.full_like(first["labels"], IGNORED_LABEL)}
 
 
 class _Arriving:

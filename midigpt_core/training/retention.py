@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from midigpt_core.files import remove_leftovers
@@ -52,7 +53,7 @@ class CheckpointFolder:
 
     def best(self, losses: Mapping[int, float]) -> int | None:
         """The step with the lowest of ``losses`` (evaluation loss by step) that is there; of equal ones the first."""
-        there = [step for step in step_files(self.path) if step in losses]
+        there = [step for step in step_files(self.path) if math.isfinite(losses.get(step, math.nan))]
         return min(there, key=lambda step: (losses[step], step), default=None)
 
     def retire(self, losses: Mapping[int, float]) -> None:

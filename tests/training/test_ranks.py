@@ -52,6 +52,17 @@ def test_two_ranks_take_the_steps_of_one_with_twice_the_batch(pair: Run, configu
     assert [seen["rows"] for seen in observed(alone.folder)] == [[*a["rows"], *b["rows"]] for a, b in ranks]
 
 
+def test_ranks_without_a_row_to_evaluate_wait_with_the_others(configure: Configure, shard: Path) -> None:
+    changes: dict[str, Any] = {"max_steps": 2, "eval_steps": 1, "eval_rows": 3}
+    pair = Run(configure("two", batch_size=3, devices=2, strategy="ddp", **changes), shard, shard)
+    assert pair.ranks(2) == [0, 0]
+    alone = Run(configure("one", batch_size=6, **changes), shard, shard)
+    assert alone.exit_code() == 0
+    assert [line["step"] for line in evaluations(pair.folder)] == [1, 2]
+    for one, two in zip(evaluations(alone.folder), evaluations(pair.folder), strict=True):
+        assert one == {name: pytest.approx(value, rel=1e-5) for name, value in two.items()}
+
+
 def test_sigterm_to_one_rank_stops_both_and_both_continue(pair: Run, configure: Configure, shard: Path) -> None:
     run = Run(configure("stopped", batch_size=1, **TWO), shard, shard)
     assert run.ranks(2, Stop(2, 0, signal.SIGTERM, rank=1)) == [STOPPED, STOPPED]
