@@ -50,7 +50,7 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
     )
     # Plain lists, not tuples: a bundle stores what JSON can say.
     settings = json.loads(json.dumps(asdict(plan.training.settings)))
-    return {**record, "stream": settings, "eval_rows": plan.config.eval_rows}
+    return {**record, "sources": list(plan.sources), "stream": settings, "eval_rows": plan.config.eval_rows}
 
 
 def environment() -> dict[str, Any]:
