@@ -8,6 +8,7 @@ what reads them runs nothing.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -51,6 +52,9 @@ _TIMEOUT_SECONDS = 10.0
 #: What a request raises: no answer (errors of the HTTP library, whose base class huggingface_hub's own error extends),
 #: an answer that is an error, no token, offline mode.
 _NO_ANSWER: tuple[type[BaseException], ...] = (HfHubHTTPError.__bases__[0], OSError)
+
+#: Errors that the cache's folder causes, not the network.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 _log = logging.getLogger(__name__)
 
@@ -317,6 +321,6 @@ def _explained(repo: str, revision: str | None, cause: BaseException | None) -> 
             )
         case HfHubHTTPError():
             return f"{_endpoint()} answers {cause.response.status_code} for {repo}. Try again later."
-        case OSError() if cause.errno is not None and cause.filename is not None:
-            return f"{repo}: {cause.filename} cannot be used ({cause.strerror}). Make room, or choose a cache_dir."
+        case OSError() if cause.errno in _OF_THE_DISK:
+            return f"{repo}: the cache cannot be written ({cause.strerror}). Make room, or choose another cache_dir."
     return f"{_endpoint()} does not answer ({printable(cause, 120)}). Check the network and try again."

@@ -40,6 +40,18 @@ def provenance(
     return record
 
 
+def data_sources(provenance: Mapping[str, Any]) -> list[str]:
+    """Names of the data sources through which all training data came, that of a parent included; ``unknown`` among them
+    for a model, or a parent, that another program trained."""
+    recorded = provenance.get("sources")
+    if isinstance(recorded, list) and recorded and all(isinstance(name, str) for name in recorded):
+        return recorded
+    components = provenance.get("components")
+    source = components.get("source") if isinstance(components, dict) else None
+    name = source.get("name") if isinstance(source, dict) else None
+    return [name] if isinstance(name, str) else ["unknown"]
+
+
 def imported_provenance(components: Iterable[ComponentRef]) -> dict[str, Any]:
     """What a bundle records that another program trained: which versions read it; the corpus is not known."""
     return {**_made_with(components), "corpus": "", "imported": True}

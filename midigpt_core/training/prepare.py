@@ -16,8 +16,8 @@ from midigpt_core.training.corpora import gather
 from midigpt_core.training.launch import require_as_many_processes
 from midigpt_core.training.objective import stream_settings, usable_mask
 from midigpt_core.training.resume import find_checkpoint
-from midigpt_core.training.start_from import adopt
-from midigpt_core.training.train_sets import gather_sets, joined, piece_sets, require_one_spelling
+from midigpt_core.training.start_from import adopt, inherited_sources
+from midigpt_core.training.train_sets import gather_sets, joined, piece_sets, require_one_spelling, set_sources
 
 if TYPE_CHECKING:
     import os
@@ -40,6 +40,8 @@ class Plan:
     train_pieces: Pieces
     #: The sets that ``train_pieces`` is made of; empty if the run has none.
     train_sets: tuple[GatheredSet, ...]
+    #: Names of the data sources that the weights come from, those of ``init_from`` included.
+    sources: tuple[str, ...]
     eval_pieces: Pieces | None
     training: StreamSpec
     evaluation: StreamSpec | None
@@ -114,6 +116,7 @@ def prepare(
         encoder=encoder,
         train_pieces=train_pieces,
         train_sets=train_sets,
+        sources=tuple(sorted({*set_sources(config, chosen.source, registry), *inherited_sources(config)})),
         eval_pieces=eval_pieces,
         training=training,
         evaluation=evaluation,

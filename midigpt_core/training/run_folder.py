@@ -53,7 +53,7 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
     config = plan.config
     # Batch size and precision too: they decide the last digits of a loss.
     evaluation = {"rows": config.eval_rows, "batch_size": config.batch_size, "precision": config.precision}
-    return {**record, "stream": settings, "evaluation": evaluation}
+    return {**record, "sources": list(plan.sources), "stream": settings, "evaluation": evaluation}
 
 
 def environment() -> dict[str, Any]:

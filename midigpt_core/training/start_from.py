@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from midigpt_core import checkpoint
+from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.errors import ConfigError
 from midigpt_core.training.chosen import build_encoder, choose_encoder
 from midigpt_core.training.resume import require_same
@@ -37,6 +38,11 @@ def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
             "Leave encoder and encoder_config_path out to take the bundle's.",
         )
     return bundled
+
+
+def inherited_sources(config: TrainConfig) -> list[str]:
+    """The data sources of the bundle ``init_from``, whose licences the new weights inherit; none for fresh weights."""
+    return data_sources(checkpoint.read_header(config.init_from).provenance) if config.init_from else []
 
 
 def _adopt_sizes(config: TrainConfig, header: BundleHeader) -> None:

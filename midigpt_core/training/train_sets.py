@@ -17,6 +17,7 @@ from midigpt_core.training.corpora import Pieces
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
     from midigpt_core.plugins import Registry
     from midigpt_core.training.corpora import Paths
@@ -55,6 +56,12 @@ def gather_sets(config: TrainConfig, collect: Callable[..., Pieces], registry: R
         GatheredSet(name=name, weight=one.weight, pieces=collect(one.paths, **source))
         for name, one, source in zip(set_names(config.train_sets), config.train_sets, sources, strict=True)
     )
+
+
+def set_sources(config: TrainConfig, source: ComponentRef, registry: Registry) -> set[str]:
+    """Names of the sets' data sources; ``source`` is that of a run without sets, and of a set that names none."""
+    chosen = [registry.resolve("source", one.source) if one.source else source for one in config.train_sets]
+    return {one.name for one in chosen or [source]}
 
 
 def piece_sets(sets: Sequence[GatheredSet]) -> tuple[PieceSet, ...]:

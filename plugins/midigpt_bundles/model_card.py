@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
-from midigpt_core.checkpoint.provenance import printable
+from midigpt_core.checkpoint.provenance import data_sources, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Bundle
 
 _GIGAMIDI = (
-    "The training data is GigaMIDI, licensed CC BY-NC 4.0 and gated: the weights inherit its restriction to "
-    "non-commercial use, and its terms of access."
+    "The weights were trained on data in GigaMIDI's layout. GigaMIDI is licensed CC BY-NC 4.0 and gated: the weights "
+    "inherit its restriction to non-commercial use, and its terms of access. If the data was something else in the "
+    "same layout, state its licence here instead."
 )
-_UNKNOWN = (
-    "The training data is not known to this card. Before sharing the weights, find out its licence and state it here."
+_OTHERS = (
+    "The licence of the data that came through {} is not known to this card. Before sharing the weights, find it out "
+    "and state it here."
 )
 
 
@@ -28,7 +30,9 @@ def model_card(bundle: Bundle) -> str:
 
 def _lines(bundle: Bundle) -> Iterator[str]:
     components = _mapping(bundle.provenance.get("components"))
-    of_gigamidi = _mapping(components.get("source")).get("name") == "gigamidi"
+    sources = data_sources(bundle.provenance)
+    of_gigamidi = "gigamidi" in sources
+    others = [_cell(name) for name in sources if name != "gigamidi"]
     config = bundle.architecture_config
     parameters = parameter_count(Gpt2Size(**config))
     yield "---"
@@ -49,7 +53,10 @@ def _lines(bundle: Bundle) -> Iterator[str]:
     yield ""
     yield "## Licence and data"
     yield ""
-    yield _GIGAMIDI if of_gigamidi else _UNKNOWN
+    if of_gigamidi:
+        yield _GIGAMIDI
+    if others:
+        yield _OTHERS.format(", ".join(others))
     yield ""
     yield "## Provenance"
     yield ""

@@ -109,6 +109,11 @@ def test_the_card_names_data_and_licence_and_nothing_in_it_breaks_out(bundle: Bu
     assert "license: cc-by-nc-4.0" in known
     assert "| source | gigamidi 0.1 |" in known
     assert "| steps | 7 |" in known
+    assert "GigaMIDI is licensed CC BY-NC 4.0 and gated" in known
+    assert "not known to this card" not in known
+    mixed = card({"components": {"source": {"name": "acme"}}, "sources": ["acme", "gigamidi", "unknown"]}, "mixed")
+    assert "license: cc-by-nc-4.0" in mixed
+    assert "The licence of the data that came through acme, unknown is not known to this card." in mixed
     hostile = card({"x |\n# evil": "<img src=x>\x1b[2J", "components": ["odd"], "metrics": 3}, "hostile")
     assert "license" not in hostile.partition("---\n\n")[0]
     assert "\n# evil" not in hostile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -206,6 +207,18 @@ def test_what_can_be_no_name_is_not_asked_of_the_hub(hub: HubStandIn, name: str)
     with pytest.raises(CheckpointError, match="no such file or folder, and it is no name on the Hub"):
         fetch(name or "|")
     assert hub.requests == []
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_hub(
+    hub: HubStandIn, bundle: Bundle, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    hub.add(REPO, {"a-final.safetensors": content(bundle, tmp_path, 1)})
+    monkeypatch.setattr("midigpt_core.checkpoint.hub.hf_hub_download", full)
+    with pytest.raises(CheckpointError, match=r"the cache cannot be written \(No space left on device\)"):
+        from_pretrained("a", cache_dir=cache)
 
 
 def test_a_wrong_revision_is_named(hub: HubStandIn, bundle: Bundle, tmp_path: Path, cache: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 
 from midigpt_core import API_VERSION, __version__
-from midigpt_core.checkpoint.provenance import options_hash, printable, provenance
+from midigpt_core.checkpoint.provenance import data_sources, imported_provenance, options_hash, printable, provenance
 from midigpt_core.components import ComponentRef
 
 REF = ComponentRef(
@@ -42,6 +42,17 @@ def test_provenance_is_plain_and_names_every_part() -> None:
 def test_the_options_hash_tells_options_apart_whatever_their_order() -> None:
     assert options_hash({"a": 1, "b": 2}) == options_hash({"b": 2, "a": 1})
     assert options_hash({"a": 1}) != options_hash({"a": 2})
+
+
+def test_the_sources_of_the_data_are_told_whatever_a_file_says() -> None:
+    assert data_sources({"sources": ["acme", "unknown"], "components": {"source": {"name": "zed"}}}) == [
+        "acme",
+        "unknown",
+    ]
+    assert data_sources({"components": {"source": {"name": "zed"}}}) == ["zed"]
+    for odd in ({}, {"sources": []}, {"sources": [3]}, {"components": []}, {"components": {"source": {"name": 3}}}):
+        assert data_sources(odd) == ["unknown"]
+    assert data_sources(imported_provenance([REF])) == ["unknown"]
 
 
 def test_nothing_shown_can_move_the_cursor() -> None:

@@ -62,6 +62,7 @@ def test_a_run_from_a_bundle_takes_weights_encoder_and_sizes(bundle: Path, shard
     assert tuned.architecture_config == base.architecture_config
     assert tuned.encoder_config == base.encoder_config
     assert not torch.equal(tuned.state_dict["lm_head.weight"], base.state_dict["lm_head.weight"])
+    assert tuned.provenance["sources"] == base.provenance["sources"] == ["gigamidi"]
     assert metrics(result.run_dir)[0]["loss"] < before[0]["loss"] - 1
     assert config.n_embd == 512, "the caller's configuration was changed"
 
