@@ -64,7 +64,7 @@ $(PEER)/.ready: constraints.txt
 	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/pip install --quiet --upgrade pip
 	$(PEER)/bin/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(PEER)/bin/pip install --quiet --constraint constraints.txt midigpt==0.4.2 lightning transformers pyarrow safetensors symusic
+	$(PEER)/bin/pip install --quiet --constraint constraints.txt "midigpt[train]==0.4.2" transformers
 	touch $@
 
 clean:

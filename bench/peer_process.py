@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 from bench.measure import Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -25,14 +26,14 @@ class PeerError(Exception):
     """A peer script that ended; its own message stands above."""
 
 
-class PeerProcess:
-    """A peer script with its arguments; calling it is a turn. Use as a context."""
+class TurnProcess:
+    """A process that does its work each time a line arrives; calling it is a turn. Use as a context."""
 
-    def __init__(self, python: Path, script: str, *arguments: object, cache: Path) -> None:
-        """``cache`` becomes its MIDIGPT_CACHE."""
-        self._name = script
+    def __init__(self, name: str, command: Sequence[str | Path], *, cache: Path) -> None:
+        """``cache`` becomes its MIDIGPT_CACHE, ``name`` stands in errors."""
+        self._name = name
         self._process = subprocess.Popen(
-            [python, SCRIPTS / script, *map(str, arguments)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -58,9 +59,16 @@ class PeerProcess:
             pass  # the missing answer says so below
         answer = stdout.readline()
         if not answer:
-            raise PeerError(f"bench/peer/{self._name} ended with code {self._process.wait()}.")
+            raise PeerError(f"{self._name} ended with code {self._process.wait()}.")
         return Turn(**json.loads(answer))
 
     def _pipe(self, pipe: IO[str] | None) -> IO[str]:
         assert pipe is not None
         return pipe
+
+
+class PeerProcess(TurnProcess):
+    """A peer script with its arguments."""
+
+    def __init__(self, python: Path, script: str, *arguments: object, cache: Path) -> None:
+        super().__init__(f"bench/peer/{script}", [python, SCRIPTS / script, *map(str, arguments)], cache=cache)
