@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import Encoder
     from midigpt_core.corpus.store import OpenCorpus
+    from midigpt_core.plugins import Registry
     from midigpt_core.records import Int64Array
 
 PRESET = "yellow"
@@ -51,9 +53,14 @@ class Ready:
         )
 
 
+@cache
+def _registry() -> Registry:
+    return load_registry(Selection())
+
+
 def ready(shards: Sequence[Path], folder: Path, preset: str = PRESET) -> Ready:
     """The corpora of parquet shards, built if they are not there."""
-    registry = load_registry(Selection())
+    registry = _registry()
     encoder_ref = registry.resolve("encoder", {"name": "midigpt", "config": preset})
     encoder: Encoder = build(encoder_ref, EncoderContext())
     report = build_corpora(

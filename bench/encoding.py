@@ -35,11 +35,13 @@ def rows(session: Session) -> Iterator[Row]:
     # Plain windows, as the peer's select_window draws them: no infill, nothing hidden, no augmentation.
     settings = StreamSettings().evaluation()
     drawer = WindowDrawer(data.opened.corpus, data.encoder, None, settings)
-    pieces = PieceDrawer(data.pieces)
+    drawer_of_pieces = PieceDrawer(data.pieces)
     batches = []
     for first in range(0, _WINDOWS, _CALL):
         keys = derive(1, Stage.SAMPLE, np.arange(first, first + _CALL))
-        batches.append(drawer.draw(keys, pieces.draw(keys)).windows)
+        pieces = drawer_of_pieces.draw(keys)
+        data.opened.verify(pieces)
+        batches.append(drawer.draw(keys, pieces).windows)
     by_threads = {threads: MidigptEncoder(data.encoder.config, threads) for threads in (1, 2)}
 
     def ours(threads: int) -> float:

@@ -202,6 +202,7 @@ def _music_hashes(opened: OpenCorpus) -> tuple[Int64Array, np.ndarray[tuple[int]
     """The pieces that have notes and their content hashes as one 16-byte value each."""
     pieces, hashes = [], []
     for file, first in zip(opened.files, opened.corpus.piece_offsets, strict=False):
+        file.verify_index()
         shard = file.shard
         chosen = np.flatnonzero((shard.pieces.status == KEPT) & (np.diff(shard.columns.note_offsets) > 0))
         pieces.append(chosen + first)

@@ -173,8 +173,12 @@ def test_offsets_that_leave_their_column_are_refused(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(ShardWriter, "_append_run", shifted)
     shards = build(GIGAMIDI, [str(path)], cache=tmp_path / "cache").shards
+    opened = open_corpus(shards)
+    opened.verify(np.array([0]))
     with pytest.raises(CorpusError, match="note_offsets do not fit"):
-        open_corpus(shards)
+        opened.verify(np.array([1]))
+    with pytest.raises(CorpusError, match="note_offsets do not fit"):
+        opened.files[0].verify_index()
 
 
 def test_what_is_no_corpus_is_named(tmp_path: Path, shard: Path) -> None:
