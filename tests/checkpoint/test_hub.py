@@ -19,6 +19,7 @@ from transformers import GPT2LMHeadModel
 from midigpt_core.checkpoint import build_model, from_pretrained, push_to_hub, save_bundle, save_pretrained
 from midigpt_core.checkpoint.hub import choose, fetch
 from midigpt_core.errors import CheckpointError
+from midigpt_core.inference import InferenceEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -281,6 +282,21 @@ def test_save_pretrained_writes_a_folder_and_may_push_it(
     assert isinstance(GPT2LMHeadModel.from_pretrained(folder), GPT2LMHeadModel)
     head = hub.repos["me/tune"].commits[hub.repos["me/tune"].head]
     assert head["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+
+
+def test_an_engine_saves_and_pushes_the_weights_it_has(
+    hub: HubStandIn, bundle: Bundle, tmp_path: Path, cache: Path
+) -> None:
+    engine = InferenceEngine.from_bundle(bundle)
+    with torch.no_grad():
+        engine.model.lm_head.weight[0, 0] += 1.0
+    engine.push_to_hub("me/tuned", token=TOKEN)
+    folder = engine.save_pretrained(tmp_path / "tuned")
+    for again in (from_pretrained("me/tuned", cache_dir=cache), from_pretrained(folder)):
+        assert again.provenance == bundle.provenance
+        assert torch.equal(again.state_dict["lm_head.weight"], engine.model.lm_head.weight)
+    with pytest.raises(CheckpointError, match="no bundle to save"):
+        InferenceEngine(engine.model, engine.encoder).save_pretrained(tmp_path / "none")
 
 
 def test_a_process_of_its_own_finds_the_hub_by_environment(hub: HubStandIn, tmp_path: Path) -> None:
