@@ -16,8 +16,9 @@ from midigpt_core.checkpoint import (
     push_to_hub,
     save_pretrained,
 )
+from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
-from midigpt_core.contracts import Bundle, BundleHeader
+from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import CheckpointError, ConfigError, EncodingError
 from midigpt_core.inference.forward_reader import ForwardReader
 from midigpt_core.inference.session import SamplingSession
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from midigpt_core.contracts import Encoder, SequenceReader
+    from midigpt_core.contracts import Bundle, Encoder, SequenceReader
     from midigpt_core.inference.request import GenerationRequest
     from midigpt_core.records import Float64Array, Int32Array
     from midigpt_core.score import Score
@@ -102,8 +103,7 @@ class InferenceEngine:
                 "this engine has no bundle to save. Make it with from_checkpoint, from_pretrained or from_bundle."
             )
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
-        header = {field.name: getattr(self._header, field.name) for field in attrs.fields(BundleHeader)}
-        return Bundle(**header, state_dict=weights)
+        return with_weights(self._header, weights)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, push_to_hub: bool = False, repo_id: str | None = None

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+
+import pytest
 
 from midigpt_core import API_VERSION, __version__
+from midigpt_core.checkpoint import build_encoder
 from midigpt_core.checkpoint.provenance import data_sources, imported_provenance, options_hash, printable, provenance
 from midigpt_core.components import ComponentRef
+from midigpt_core.contracts import BundleHeader
+from midigpt_core.errors import PluginError
 
 REF = ComponentRef(
     kind="mask",
@@ -62,3 +68,21 @@ def test_nothing_shown_can_move_the_cursor() -> None:
     assert shown.replace(" ", "") == "a[2Jbcdef"
     assert len(printable("x" * 10**6)) == 200
     assert printable("Größe ♪ 音") == "Größe ♪ 音"
+
+
+@pytest.mark.parametrize("name", ["swing", "os:system", "acme.encoders:build", "../plugins/acme"])
+def test_a_missing_component_is_named_with_where_it_came_from_and_nothing_is_imported(name: str) -> None:
+    made_of = {"encoder": {"distribution": "midigpt-plugin-\x1b[2Jacme", "version": "0.3"}}
+    header = BundleHeader(
+        architecture="gpt2",
+        architecture_config={},
+        encoder=name,
+        encoder_config={},
+        provenance={"components": made_of},
+    )
+    with pytest.raises(PluginError) as caught:
+        build_encoder(header)
+    message = str(caught.value)
+    assert f"no encoder named {name!r}" in message
+    assert "made with that of 'midigpt-plugin- [2Jacme 0.3'; install it if you trust it." in message
+    assert "acme" not in sys.modules
