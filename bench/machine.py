@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from midigpt_core.corpus.build import available_cores
+from midigpt_core.cores import available_cores
 
 _PACKAGES = ("midigpt-core", "numpy", "pyarrow", "torch", "symusic")
 

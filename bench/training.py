@@ -16,7 +16,7 @@ from bench import corpus
 from bench.measure import take_turns
 from bench.peer_process import TurnProcess
 from bench.rows import PEER, Row, at_most, ratio_at_least
-from midigpt_core.corpus.build import available_cores
+from midigpt_core.cores import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

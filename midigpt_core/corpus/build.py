@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from attrs import Factory, frozen
 
 from midigpt_core import files
 from midigpt_core.contracts import SourceContext
+from midigpt_core.cores import available_cores
 from midigpt_core.corpus.cache import FileHashes, cache_root, owned, shard_folder
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, read_sidecar
 from midigpt_core.corpus.ingest import midi_buffers, to_pieces
@@ -127,13 +127,6 @@ def locate(source: ComponentRef, paths: Sequence[str], *, cache: Path | None = N
             raise CorpusError(f"{shard.name}: not preprocessed. Run `midigpt preprocess` first.")
         found.append(folder / DATA_NAME)
     return found
-
-
-def available_cores() -> int:
-    """Processors that this process may use: what a batch system or container allots, not what the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @frozen

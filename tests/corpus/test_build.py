@@ -16,7 +16,7 @@ from corpus_parsers import EXIT, HANG, MEMORY, RAISE, SEGFAULT
 from corpus_parts import GIGAMIDI, MIDI, SMALL, content, digests, small_rows, write_shard, write_shards
 
 from midigpt_core.components import ComponentRef
-from midigpt_core.corpus.build import BuildProgress, available_cores, build, locate
+from midigpt_core.corpus.build import BuildProgress, build, locate
 from midigpt_core.corpus.format import SIDECAR_NAME
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import ComponentError, CorpusError, DataError
@@ -144,10 +144,6 @@ def test_progress_reaches_all_rows(tmp_path: Path, cache: Path) -> None:
     assert seen[-1].rows == seen[-1].total_rows == 600
     assert seen[-1].shards == seen[-1].total_shards == 2
     assert seen[-1].rows_per_second > 0
-
-
-def test_available_cores_is_what_this_process_may_use() -> None:
-    assert available_cores() >= 1
 
 
 def nomml(tmp_path: Path, cache: Path, music: list[bytes], levels: list[list[int] | None]) -> list[list[int]]:

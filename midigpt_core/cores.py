@@ -1,0 +1,66 @@
+"""How many processors this process may keep busy: what a batch system or container allots, not what the machine has."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PROC_CGROUP = Path("/proc/self/cgroup")
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+
+def available_cores() -> int:
+    """The least of the processors that this process may run on, ``SLURM_CPUS_PER_TASK``, and the control groups' quota.
+
+    A quota of one and a half processors counts as two: the kernel lets both run, only not all the time.
+    """
+    allotted = [_affinity(), *_slurm(), *_quotas(_PROC_CGROUP, _CGROUP_ROOT)]
+    return max(1, min(allotted))
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _slurm() -> Iterator[int]:
+    """SLURM binds tasks to their processors only where its administrator configured it to."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if given.isdecimal():
+        yield int(given)
+
+
+def _quotas(membership: Path, root: Path) -> Iterator[int]:
+    """Quotas of the control group of this process and of all above it, in version 2 and version 1 of the interface."""
+    try:
+        lines = membership.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux, or hidden
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        folder = (root if not controllers else root / "cpu") / group.lstrip("/")
+        for place in (folder, *folder.parents):
+            yield from _quota(place, is_v2=not controllers)
+            if place == root:
+                break
+
+
+def _quota(folder: Path, *, is_v2: bool) -> Iterator[int]:
+    try:
+        if is_v2:
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+    except OSError:  # the root group and groups without the controller have no quota
+        return
+    if quota.isdecimal() and period.isdecimal() and int(quota) and int(period):
+        yield math.ceil(int(quota) / int(period))
