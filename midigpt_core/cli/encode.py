@@ -11,6 +11,7 @@ import click
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
 from midigpt_core.cli.options import common_options
+from midigpt_core.cli.places import bars_of, tracks_of
 from midigpt_core.errors import EncodingError
 
 if TYPE_CHECKING:
@@ -23,20 +24,11 @@ _LINE_STARTS = frozenset({"Track", "TrackEnd", "Bar", "FillInStart"})
 
 
 def _bars(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
-    if match is None:
-        raise click.BadParameter(f"{text!r} is no range of bars. Write the first and the last, from 0, e.g. 0-3.")
-    return int(match[1]), int(match[2] or match[1])
+    return None if text is None else bars_of(text)
 
 
 def _tracks(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    if re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text) is None:
-        raise click.BadParameter(f"{text!r} is no list of tracks. Write numbers from 0 between commas, e.g. 0,2.")
-    return [int(track) for track in text.split(",")]
+    return None if text is None else tracks_of(text)
 
 
 def _cells(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from midigpt_core.cli.options import common_options
         "train": ("midigpt_core.cli.train:train", "Train a model."),
         "preprocess": ("midigpt_core.cli.preprocess:preprocess", "Build the corpus that training reads."),
         "evaluate": ("midigpt_core.cli.evaluate:evaluate", "Validation losses of a bundle."),
+        "generate": ("midigpt_core.cli.generate:generate", "Write music with a trained model."),
         "encode": ("midigpt_core.cli.encode:encode", "Print the tokens of a MIDI file."),
         "decode": ("midigpt_core.cli.decode:decode", "Write tokens as a MIDI file."),
         "inspect": ("midigpt_core.cli.inspect:inspect", "What a bundle is and who made it."),

@@ -150,10 +150,10 @@ def _of_prompt(prompt: TrackPrompt, tracks: Sequence[Track], num_bars: int, enco
     for name in ("bars", "mask_bars", "bar_attributes"):
         outside = sorted({bar for bar in getattr(prompt, name) if not 0 <= bar < num_bars})
         if outside:
-            yield f"{name} {_listed(outside)}: out of range. Bars are 0 to {num_bars - 1}."
+            yield f"{name} {bar_ranges(outside)}: out of range. Bars are 0 to {num_bars - 1}."
     both = sorted({*prompt.bars} & {*prompt.mask_bars})
     if both:
-        yield f"bars {_listed(both)} are to be written and hidden at once. Leave them out of bars or of mask_bars."
+        yield f"bars {bar_ranges(both)} are to be written and hidden at once. Leave them out of bars or of mask_bars."
     if prompt.ignore and prompt.bars:
         yield "it is ignored, and bars of it are to be written. Leave out ignore, or bars."
     if prompt.bars and not prompt.autoregressive and not prompt.ignore and "infill" not in encoder.provides:
@@ -202,7 +202,7 @@ def _of_track_controls(prompt: TrackPrompt, tracks: Sequence[Track], encoder: En
             taken = [bar for bar in prompt.bars if _differs(other, bar, signature) and other.index != prompt.id]
             if taken:
                 yield (
-                    f"controls.time_signature: track {other.index} has notes in bars {_listed(sorted(taken))} under "
+                    f"controls.time_signature: track {other.index} has notes in bars {bar_ranges(sorted(taken))} under "
                     "another signature, and tracks share their bars. Leave it out, or write that track anew too."
                 )
                 break
@@ -263,5 +263,12 @@ def _num_bars(track: Track) -> int:
     return int(run.stop - run.start)
 
 
-def _listed(bars: Sequence[int]) -> str:
-    return ", ".join(map(str, bars))
+def bar_ranges(bars: Sequence[int]) -> str:
+    """Ascending bars as ``0-3, 8``."""
+    runs: list[list[int]] = []
+    for bar in bars:
+        if runs and bar == runs[-1][-1] + 1:
+            runs[-1][1:] = [bar]
+        else:
+            runs.append([bar])
+    return ", ".join("-".join(map(str, run)) for run in runs)

@@ -44,7 +44,7 @@ def test_a_good_request_has_no_problems() -> None:
     ("track", "message"),
     [
         ({"id": 3}, "track 3: there is no such track"),
-        ({"id": 0, "bars": [0, 9, 8]}, "track 0: bars 8, 9: out of range. Bars are 0 to 7"),
+        ({"id": 0, "bars": [0, 9, 8]}, "track 0: bars 8-9: out of range. Bars are 0 to 7"),
         ({"id": 0, "mask_bars": [-1]}, "mask_bars -1: out of range"),
         ({"id": 0, "bars": [1], "mask_bars": [1]}, "bars 1 are to be written and hidden at once"),
         ({"id": 0, "bars": [1], "ignore": True}, "it is ignored, and bars of it are to be written"),

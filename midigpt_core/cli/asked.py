@@ -1,0 +1,222 @@
+"""What the flags of ``midigpt generate`` ask for, as a score to work on and a request for the engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import field, frozen
+
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.places import bars_of, tracks_of
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.inference import GenerationRequest, InferenceConfig, TrackPrompt
+    from midigpt_core.score import Score
+
+#: Bars that one command may add, and the end of those it may write: a piece of more is not what anyone meant.
+_MOST_BARS = 10_000
+_LENGTH_UNKNOWN = "without --input, --bars says how long the new piece is. Give e.g. --bars 0-7."
+
+
+@frozen(kw_only=True)
+class Flags:
+    """The flags as they were written."""
+
+    has_input: bool
+    tracks: str | None
+    bars: str | None
+    new_tracks: Sequence[str]
+    continue_bars: int | None
+    autoregressive: bool
+    attributes: Sequence[str]
+
+
+@frozen(kw_only=True)
+class Asked:
+    """What the flags say, read."""
+
+    tracks: tuple[int, ...] | None
+    bars: tuple[int, int] | None
+    #: Program and whether it is a drum track.
+    new_tracks: tuple[tuple[int, bool], ...]
+    continue_bars: int
+    autoregressive: bool
+    #: (track or None for every written one, name, level).
+    attributes: tuple[tuple[int | None, str, int], ...]
+    problems: tuple[str, ...] = field(default=())
+
+
+def read_flags(flags: Flags) -> Asked:
+    """What the flags say; ``problems`` has a line for each that cannot be read or contradicts another."""
+    problems: list[str] = []
+
+    def read(option: str, text: str | None, parse: Callable[[str], Any]) -> Any:
+        try:
+            return None if text is None else parse(text)
+        except click.BadParameter as error:
+            problems.append(f"{option}: {error.message}")
+            return None
+
+    tracks = read("--track", flags.tracks, tracks_of)
+    bars = read("--bars", flags.bars, bars_of)
+    new_tracks = [read("--new-track", text, _new_track) for text in flags.new_tracks]
+    attributes = [read("--attribute", text, _attribute) for text in flags.attributes]
+    problems.extend(_contradictions(flags, bars))
+    return Asked(
+        tracks=None if tracks is None else tuple(tracks),
+        bars=bars,
+        new_tracks=tuple(track for track in new_tracks if track is not None),
+        continue_bars=flags.continue_bars or 0,
+        autoregressive=flags.autoregressive,
+        attributes=tuple(attribute for attribute in attributes if attribute is not None),
+        problems=tuple(problems),
+    )
+
+
+def _contradictions(flags: Flags, bars: tuple[int, int] | None) -> Iterator[str]:
+    adds = flags.continue_bars is not None
+    if flags.tracks is None and not flags.new_tracks and not adds:
+        yield "nothing is asked for. Give --track with --bars, --new-track, or --continue."
+    if flags.tracks is not None and flags.bars is None and not adds:
+        yield "--track: which bars of it? Give --bars, e.g. --bars 8-11."
+    if adds and flags.bars is not None:
+        yield "--continue and --bars both say which bars to write. Keep one of them."
+    if not flags.has_input:
+        if flags.tracks is not None or adds:
+            yield "--track and --continue need a piece. Give --input, or start a new one with --new-track and --bars."
+        elif flags.bars is None:
+            yield _LENGTH_UNKNOWN
+    if bars is not None and bars[0] > bars[1]:
+        yield f"--bars: {flags.bars} ends before it begins. Write the first and the last, e.g. {bars[1]}-{bars[0]}."
+    if bars is not None and bars[1] >= _MOST_BARS:
+        yield f"--bars: {flags.bars} goes beyond bar {_MOST_BARS - 1}, the last that can be written. Ask for fewer."
+    if adds and not 1 <= (flags.continue_bars or 0) <= _MOST_BARS:
+        yield f"--continue {flags.continue_bars}: give the number of bars to add, 1 to {_MOST_BARS}."
+
+
+def score_of(asked: Asked, given: Score | None) -> Score:
+    """The given piece (None: an empty one as long as ``asked.bars`` says) with the bars and tracks that are to be
+    written added, empty.
+
+    Raises RequestValidationError if nothing says how long an empty piece is to be.
+    """
+    if given is None:
+        if asked.bars is None:
+            raise later("midigpt_core.inference:RequestValidationError")([_LENGTH_UNKNOWN])
+        started: Score = later("midigpt_core.score.editing:empty_score")(asked.bars[1] + 1, asked.new_tracks)
+        return started
+    score = given
+    if asked.continue_bars:
+        count = later("midigpt_core.score.editing:num_bars")(score) + asked.continue_bars
+        score = later("midigpt_core.score.editing:with_bars")(score, count)
+    for program, drum in asked.new_tracks:
+        score = later("midigpt_core.score.editing:with_track")(score, program, drum=drum)
+    return score
+
+
+def request_of(asked: Asked, score: Score, encoder: Encoder, config: Mapping[str, Any]) -> GenerationRequest:
+    """The request that ``asked`` makes of ``score``, the result of :func:`score_of`.
+
+    Raises RequestValidationError with all that is wrong, in the configuration too.
+    """
+    of_config: type[InferenceConfig] = later("midigpt_core.inference:InferenceConfig")
+    prompts, problems = _prompts(asked, score, encoder)
+    try:
+        settings = of_config.from_dict(config)
+    except ConfigError as error:
+        problems.append(f"--set: {error}")
+        settings = of_config()
+    request: GenerationRequest = later("midigpt_core.inference:GenerationRequest")(prompts, settings)
+    problems += later("midigpt_core.inference.validation:problems")(request, score, encoder)
+    if problems:
+        raise later("midigpt_core.inference:RequestValidationError")(problems)
+    return request
+
+
+def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPrompt], list[str]]:
+    num_bars: int = later("midigpt_core.score.editing:num_bars")(score)
+    had = len(score.tracks) - len(asked.new_tracks)
+    bars = {track: _bars_to_write(asked, track >= had, num_bars) for track in _written(asked, had)}
+    levels = {attribute.name: attribute.level for attribute in encoder.attributes}
+    problems = [
+        f"--attribute {track}:{name}={level}: track {track} is not written. Written: {', '.join(map(str, bars))}."
+        for track, name, level in asked.attributes
+        if track is not None and track not in bars
+    ]
+    prompts = []
+    for track, written in bars.items():
+        of_track: dict[str, int] = {}
+        of_bars: dict[str, int] = {}
+        for only, name, level in asked.attributes:
+            if only in (None, track):
+                # A name that the encoder does not have stays with the track's, where validation names it.
+                (of_bars if levels.get(name) == "bar" else of_track)[name] = level
+        prompt: TrackPrompt = later("midigpt_core.inference:TrackPrompt")(
+            id=track,
+            bars=written,
+            autoregressive=asked.autoregressive or track >= had or bool(asked.continue_bars),
+            attributes=of_track,
+            bar_attributes={bar: dict(of_bars) for bar in written} if of_bars else {},
+        )
+        prompts.append(prompt)
+    return prompts, problems
+
+
+def _written(asked: Asked, had: int) -> list[int]:
+    """The tracks that are written, the new ones last."""
+    continued = range(had) if asked.continue_bars else ()
+    chosen = continued if asked.tracks is None else asked.tracks
+    return list(dict.fromkeys([*chosen, *range(had, had + len(asked.new_tracks))]))
+
+
+def _bars_to_write(asked: Asked, new: bool, num_bars: int) -> range:
+    if asked.bars is not None:
+        return range(asked.bars[0], asked.bars[1] + 1)
+    return range(0 if new else num_bars - asked.continue_bars, num_bars)
+
+
+def config_of(assignments: Sequence[str], flags: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Fields of an InferenceConfig from ``--set`` texts and flags (None: not given), and what is wrong with them."""
+    values: dict[str, Any] = {}
+    problems = []
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.strip():
+            problems.append(f"--set {assignment!r} is not of the form key=value. Write e.g. --set top_p=0.95.")
+            continue
+        try:
+            values[name.strip()] = json.loads(text)
+        except ValueError:
+            values[name.strip()] = text
+    for name, value in flags.items():
+        if value is None:
+            continue
+        if name in values:
+            problems.append(f"--set {name} and the flag of that name both give it. Keep one of them.")
+        values[name] = value
+    return values, problems
+
+
+def _new_track(text: str) -> tuple[int, bool]:
+    if text == "drums":
+        return 0, True
+    match = re.fullmatch(r"(?:program=)?([0-9]{1,3})", text)
+    if match is None or int(match[1]) > 127:
+        raise click.BadParameter(f"{text!r} is no track. Write program=0 to program=127, or drums.")
+    return int(match[1]), False
+
+
+def _attribute(text: str) -> tuple[int | None, str, int]:
+    match = re.fullmatch(r"(?:([0-9]{1,9}):)?([a-z_][a-z0-9_]*)=(-?[0-9]{1,9})", text)
+    if match is None:
+        raise click.BadParameter(
+            f"{text!r} is no attribute. Write NAME=LEVEL or TRACK:NAME=LEVEL, e.g. 2:max_polyphony=3."
+        )
+    return None if match[1] is None else int(match[1]), match[2], int(match[3])

@@ -1,0 +1,193 @@
+"""``midigpt generate``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from midigpt_core.cli import asked
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.options import common_options
+from midigpt_core.cli.selected import registry
+from midigpt_core.cli.tables import table
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from midigpt_core.inference import SamplingSession
+    from midigpt_core.inference.outcome import Reached, TrackOutcome
+
+#: The exit code of a command that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+@common_options
+@click.command()
+@click.option("--checkpoint", required=True, metavar="BUNDLE", help="Bundle of the model.")
+@click.option("--input", "input_file", metavar="FILE", help="MIDI file to work on; a new piece unless given.")
+@click.option("--track", "tracks", metavar="T,...", help="Tracks to write --bars of, counted from 0.")
+@click.option("--bars", metavar="A-B", help="From bar A to bar B, counted from 0; all of a new track unless given.")
+@click.option(
+    "--new-track", "new_tracks", multiple=True, metavar="program=P|drums", help="Write a track that is not there yet."
+)
+@click.option("--continue", "continue_bars", type=int, metavar="N", help="Go on for N bars: all tracks, or --track.")
+@click.option("--autoregressive", is_flag=True, help="Write --bars of --track from left to right, not by filling in.")
+@click.option(
+    "--attribute",
+    "attributes",
+    multiple=True,
+    metavar="[T:]NAME=LEVEL",
+    help="Ask for a level of an attribute control, of all written tracks or of track T.",
+)
+@click.option("--candidates", type=int, metavar="N", help="Variations to write; 1 unless given.")
+@click.option("--seed", type=int, help="The same seed and request give the same music; a fresh one unless given.")
+@click.option("--temperature", type=float, help="Above 1 more varied, below 1 more predictable; 1 unless given.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other field of InferenceConfig.")
+@click.option("--device", metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
+@click.option("--precision", default="float32", show_default=True, help="Of the weights: float32, bfloat16, int8.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Folder for the MIDI files and their pictures.")
+@click.option("--overwrite", is_flag=True, help="Replace files of an earlier call.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.pass_context
+def generate(
+    ctx: click.Context,
+    /,
+    *,
+    checkpoint: str,
+    input_file: str | None,
+    device: str | None,
+    precision: str,
+    output: str,
+    overwrite: bool,
+    as_json: bool,
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> int:
+    """Write music with a trained model: fill in bars, add a track, or go on.
+
+    Every candidate becomes a MIDI file and a picture of it, in which the new notes have a colour of their own.
+    """
+    of_config = {name: flags.pop(name) for name in ("seed", "temperature")}
+    of_config["num_candidates"] = flags.pop("candidates")
+    wanted = asked.read_flags(asked.Flags(has_input=input_file is not None, **flags))
+    config, problems = asked.config_of(assignments, of_config)
+    if wanted.problems or problems:
+        raise later("midigpt_core.inference:RequestValidationError")([*wanted.problems, *problems])
+    registry(ctx)
+    encoder = later("midigpt_core.checkpoint:build_encoder")(later("midigpt_core.checkpoint:read_header")(checkpoint))
+    given = None if input_file is None else later("midigpt_core.score:Score").from_midi(input_file)
+    score = asked.score_of(wanted, given)
+    request = asked.request_of(wanted, score, encoder, config)
+    stem = "new" if input_file is None else Path(input_file).stem
+    paths = [Path(output) / f"{stem}-{number}.mid" for number in range(1, request.config.num_candidates + 1)]
+    _require_free(paths, overwrite=overwrite)
+
+    engine = later("midigpt_core.inference:InferenceEngine").from_checkpoint(checkpoint, device, precision=precision)
+    session = engine.session(score, request)
+    if request.config.plan_only:
+        click.echo(json.dumps(session.plan_summary(), indent=2))
+        return 0
+    with later("midigpt_core.cli.generation_progress:generation_progress")() as progress, _cancelled_by_ctrl_c(session):
+        scores = session.run_variations(progress)
+    found = later("midigpt_core.inference.outcome:outcomes")(session, scores, engine.encoder)
+    draw = later("midigpt_core.score.piano_roll:save_piano_roll")
+    for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
+        music.to_midi(path)
+        draw(path.with_suffix(".png"), music, written, title=path.name)
+    click.echo(json.dumps(_as_json(session, paths, found), indent=2) if as_json else _as_text(session, paths, found))
+    return _INTERRUPTED if session.cancelled else 0
+
+
+def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
+    taken = [path for midi in paths for path in (midi, midi.with_suffix(".png")) if path.exists()]
+    if taken and not overwrite:
+        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise ConfigError(f"{taken[0]}{more}: exists already. Name another folder, or add --overwrite.")
+    folder = paths[0].parent
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file. Name a folder for the files.")
+
+
+@contextmanager
+def _cancelled_by_ctrl_c(session: SamplingSession) -> Iterator[None]:
+    """The first Ctrl-C ends the session, which returns what is done; the next ends the command."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def cancel(number: int, frame: object) -> None:
+        session.cancel()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _as_text(session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome]) -> str:
+    rows = [row for outcome in found for row in _rows(paths[outcome.candidate], outcome)]
+    header = ("file", "track", "bars", "notes", "novelty", "attribute", "requested", "reached")
+    blocks = [table(header, rows), *_remarks(session)]
+    return "\n".join(blocks)
+
+
+def _rows(path: Path, outcome: TrackOutcome) -> Iterator[tuple[str, ...]]:
+    ranges: str = later("midigpt_core.inference.validation:bar_ranges")(outcome.bars) or "none"
+    novelty = "-" if outcome.novelty is None else f"{outcome.novelty:.0%}"
+    place = (path.name, str(outcome.track), ranges, str(outcome.notes), novelty)
+    for reached in outcome.attributes or (None,):
+        yield (*place, *(("-", "-", "-") if reached is None else _levels(reached)))
+        place = ("", "", "", "", "")
+
+
+def _levels(reached: Reached) -> tuple[str, str, str]:
+    where = f"bar {reached.bar}" if reached.bar is not None else f"bars {reached.first_bar}-{reached.last_bar}"
+    level = "-" if reached.reached is None else str(reached.reached)
+    return f"{reached.name} ({where})", str(reached.requested), level
+
+
+def _remarks(session: SamplingSession) -> Iterator[str]:
+    chosen, seconds = session.tokens_chosen, session.seconds
+    speed = chosen / seconds if seconds else 0.0
+    yield f"seed {session.seed}, {chosen:,} tokens chosen in {seconds:.1f} s ({speed:,.0f} tokens/s)"
+    for number, planned in enumerate(session.plan):
+        dropped = {drop.tracks for drop in session.dropped_context if drop.step == number}
+        for tracks in sorted(dropped):
+            yield (
+                f"bars {planned.step.start_bar}-{planned.step.end_bar - 1} were written without seeing "
+                f"tracks {', '.join(map(str, tracks))}: they did not fit the model."
+            )
+    for before, now in sorted(set(session.narrowed)):
+        yield f"windows of {before} bars did not fit the model: {now} bars were seen at once."
+    if session.cancelled:
+        yield "Stopped: the files hold the bars that were complete."
+
+
+def _as_json(session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome]) -> dict[str, Any]:
+    return {
+        "seed": session.seed,
+        "tokens": session.tokens_chosen,
+        "seconds": session.seconds,
+        "cancelled": session.cancelled,
+        "dropped_context": [
+            {"step": drop.step, "candidate": drop.candidate, "tracks": drop.tracks} for drop in session.dropped_context
+        ],
+        "narrowed": session.narrowed,
+        "candidates": [
+            {
+                "midi": str(path),
+                "piano_roll": str(path.with_suffix(".png")),
+                "tracks": [outcome.to_dict() for outcome in found if outcome.candidate == candidate],
+            }
+            for candidate, path in enumerate(paths)
+        ],
+    }

@@ -1,0 +1,133 @@
+"""What became of a request: for every candidate and track the bars written, how new they are, attributes reached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from attrs import frozen
+
+from midigpt_core.inference.session import same_share
+from midigpt_core.score import editing
+from midigpt_core.score.columns import in_memory_corpus
+from midigpt_core.score.encode_one import Part, window_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from midigpt_core.contracts import Encoder
+    from midigpt_core.inference.fitting import Planned
+    from midigpt_core.inference.request import TrackPrompt
+    from midigpt_core.inference.session import SamplingSession
+    from midigpt_core.records import Int16Array
+    from midigpt_core.score import Score
+
+
+@frozen(kw_only=True)
+class Reached:
+    """One attribute control that was asked for, in one window that wrote the track."""
+
+    name: str
+    #: The bar, of a control of bars; None: the track's, over the bars ``first_bar`` to ``last_bar``.
+    bar: int | None
+    first_bar: int
+    last_bar: int
+    requested: int
+    #: The level of what was written; None: the control has none for it (a track without notes, say).
+    reached: int | None
+
+
+@frozen(kw_only=True)
+class TrackOutcome:
+    """What one candidate has in one track that was asked for."""
+
+    candidate: int
+    track: int
+    #: Bars that were written, ascending.
+    bars: tuple[int, ...]
+    #: Notes in them.
+    notes: int
+    #: Share of these notes that the piece did not have in the same bar at the same onset and pitch; None without notes.
+    novelty: float | None
+    attributes: tuple[Reached, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return attrs.asdict(self)
+
+
+def outcomes(session: SamplingSession, scores: Sequence[Score], encoder: Encoder) -> list[TrackOutcome]:
+    """What the last run of ``session``, which returned ``scores``, wrote; ``encoder`` is its engine's."""
+    return [
+        _outcome(session, score, encoder, candidate, prompt)
+        for candidate, score in enumerate(scores)
+        for prompt in sorted(session.request.tracks, key=lambda prompt: prompt.id)
+        if prompt.bars and not prompt.ignore
+    ]
+
+
+def _outcome(
+    session: SamplingSession, score: Score, encoder: Encoder, candidate: int, prompt: TrackPrompt
+) -> TrackOutcome:
+    bars = tuple(sorted(bar for track, bar in session.generated_bars[candidate] if track == prompt.id))
+    cells = np.zeros((len(score.tracks), editing.num_bars(score)), np.bool_)
+    cells[prompt.id, list(bars)] = True
+    notes = editing.note_table(score)
+    notes = notes.where(cells[notes.track, notes.bar])
+    written = set(bars)
+    return TrackOutcome(
+        candidate=candidate,
+        track=prompt.id,
+        bars=bars,
+        notes=len(notes),
+        novelty=1 - same_share(session.score, cells, notes) if len(notes) else None,
+        attributes=tuple(
+            found
+            for planned in session.plan
+            # A window that was cut short has not had its say.
+            if {bar for track, bar in planned.step.cells if track == prompt.id} <= written
+            for found in _reached(encoder, score, prompt, planned)
+        ),
+    )
+
+
+def _reached(encoder: Encoder, score: Score, prompt: TrackPrompt, planned: Planned) -> Iterator[Reached]:
+    step = planned.step
+    bars = [bar for track, bar in step.cells if track == prompt.id]
+    if not bars or not (prompt.attributes or prompt.bar_attributes):
+        return
+    part = Part(first_bar=step.start_bar, last_bar=step.end_bar - 1, tracks=planned.tracks)
+    levels = attribute_levels(encoder, score, part)
+    names = [attribute.name for attribute in encoder.attributes]
+    of_track = levels[planned.tracks.index(prompt.id)]
+
+    def found(name: str, bar: int | None, requested: int) -> Reached:
+        row = 0 if bar is None else 1 + bar - step.start_bar
+        level = int(of_track[row, names.index(name if name in names else f"bar_{name}")])
+        return Reached(
+            name=name,
+            bar=bar,
+            first_bar=part.first_bar,
+            last_bar=part.last_bar,
+            requested=requested,
+            reached=None if level < 0 else level,
+        )
+
+    yield from (found(name, None, level) for name, level in prompt.attributes.items())
+    yield from (
+        found(name, bar, level)
+        for bar, asked in sorted(prompt.bar_attributes.items())
+        if bar in bars
+        for name, level in asked.items()
+    )
+
+
+def attribute_levels(encoder: Encoder, score: Score, part: Part) -> Int16Array:
+    """The levels of ``encoder.attributes`` in a window of a score: int16[T, 1+B, K], see ``attribute_values`` of a
+    :class:`~midigpt_core.records.WindowBatch`; -1 where a control does not apply. Bars beyond the score are empty."""
+    whole = editing.with_bars(score, part.last_bar + 1)
+    levels = encoder.compute_attributes(in_memory_corpus([whole]), window_of(part))
+    if levels is None:
+        return np.full((len(part.tracks), 1 + part.num_bars, 0), -1, np.int16)
+    window: Int16Array = levels[0]
+    return window

@@ -1,0 +1,326 @@
+"""``midigpt generate`` as it is called, on a small bundle with random weights: files, summary, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from midigpt_encoder.factory import EncoderOptions
+from midigpt_encoder.factory import build as build_encoder
+from midigpt_gpt2.factory import build as build_model
+from midigpt_gpt2.options import Gpt2Options
+from PIL import Image
+
+from midigpt_core.checkpoint import save_bundle
+from midigpt_core.cli import generation_progress
+from midigpt_core.cli.asked import Flags, read_flags, score_of
+from midigpt_core.cli.main import main
+from midigpt_core.contracts import ArchitectureContext, Bundle, EncoderContext
+from midigpt_core.inference import RequestValidationError
+from midigpt_core.score import Score
+from midigpt_core.score.piano_roll import NEW, OLD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from midigpt_core.inference import Progress
+
+MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
+#: Two tracks of 34 bars.
+BACH = str(MIDI / "mutopia_bach_invention_08.mid")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    encoder = build_encoder(EncoderOptions(config="yellow"), EncoderContext())
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        context = ArchitectureContext(vocab_size=encoder.vocab_size, max_seq_len=1024)
+        model = build_model(Gpt2Options(n_embd=32, n_layer=1, n_head=2), context)
+    content = Bundle(
+        architecture="gpt2",
+        architecture_config=model.architecture_config(),
+        encoder="midigpt",
+        encoder_config=encoder.to_config(),
+        provenance={},
+        state_dict=model.state_dict(),
+    )
+    return str(save_bundle(content, tmp_path_factory.mktemp("bundle") / "model.pt"))
+
+
+@pytest.fixture
+def generate(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, output and error of the command, which writes to ``tmp_path``."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["generate", "--checkpoint", bundle, "--device", "cpu", "-o", str(tmp_path), *arguments])
+        output = capsys.readouterr()
+        lines = [line for line in output.err.splitlines() if not line.startswith("Note: ")]
+        return code, output.out, "\n".join(lines)
+
+    return run
+
+
+def _tracks(path: str | Path) -> list[Any]:
+    return [(track.program, track.is_drum, list(track.notes.rows())) for track in Score.from_midi(path).tracks]
+
+
+def _outside(path: str | Path, cells: set[tuple[int, int]]) -> list[list[list[int]]]:
+    """The notes of each track that do not lie in ``cells``."""
+    content = Score.from_midi(path).to_dict()
+    return [
+        [note for note in track["notes"] if (index, note[0]) not in cells]
+        for index, track in enumerate(content["tracks"])
+    ]
+
+
+def _colours(path: Path) -> set[tuple[int, ...]]:
+    """Colours below the legend."""
+    with Image.open(path) as image:
+        below = image.crop((0, 30, *image.size))
+        return {colour for _, colour in below.getcolors(1 << 24) or () if isinstance(colour, tuple)}
+
+
+def test_bars_are_filled_in_and_nothing_else_changes(
+    generate: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    arguments = ("--input", BACH, "--track", "1", "--bars", "8-11", "--candidates", "2", "--seed", "7")
+    code, text, error = generate(*arguments, "--attribute", "max_polyphony=3")
+    assert (code, error) == (0, "")
+    names = [f"mutopia_bach_invention_08-{number}" for number in (1, 2)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{name}{suffix}" for name in names for suffix in (".mid", ".png")
+    )
+    written = {(1, bar) for bar in range(8, 12)}
+    for name in names:
+        midi = tmp_path / f"{name}.mid"
+        assert _outside(midi, written) == _outside(BACH, written)
+        assert _tracks(midi) != _tracks(BACH)
+        assert {NEW, OLD} <= _colours(midi.with_suffix(".png"))
+    assert _tracks(tmp_path / f"{names[0]}.mid") != _tracks(tmp_path / f"{names[1]}.mid")
+    header, first, second, *remarks = text.splitlines()
+    assert header.split() == ["file", "track", "bars", "notes", "novelty", "attribute", "requested", "reached"]
+    assert first.split()[:3] == [f"{names[0]}.mid", "1", "8-11"]
+    assert second.split()[:3] == [f"{names[1]}.mid", "1", "8-11"]
+    assert "max_polyphony (bars 6-13)  3 " in first
+    assert remarks[0].startswith("seed 7, ")
+    assert remarks[0].endswith(" tokens/s)")
+
+
+def test_the_same_seed_writes_the_same_files_and_none_is_replaced_unasked(
+    generate: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    arguments = ("--input", BACH, "--track", "0", "--bars", "4", "--seed", "7")
+    assert generate(*arguments)[0] == 0
+    midi = tmp_path / "mutopia_bach_invention_08-1.mid"
+    first = midi.read_bytes()
+    code, _, error = generate(*arguments[:-1], "8")
+    assert code == 2
+    assert error == f"Error: {midi} and 1 more: exists already. Name another folder, or add --overwrite."
+    assert midi.read_bytes() == first
+    assert generate(*arguments, "--overwrite")[0] == 0
+    assert midi.read_bytes() == first
+    assert generate(*arguments[:-1], "8", "--overwrite")[0] == 0
+    assert midi.read_bytes() != first
+
+
+def test_a_piece_goes_on_and_gets_a_track(generate: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, text, _ = generate(
+        *("--input", BACH, "--continue", "2", "--new-track", "program=33", "--seed", "1", "--json"),
+        *("--attribute", "2:max_polyphony=2"),
+    )
+    assert code == 0
+    summary = json.loads(text)
+    (candidate,) = summary["candidates"]
+    assert [(track["track"], track["bars"]) for track in candidate["tracks"]] == [
+        (0, [34, 35]),
+        (1, [34, 35]),
+        (2, list(range(36))),
+    ]
+    assert (summary["seed"], summary["cancelled"]) == (1, False)
+    assert [track["notes"] > 0 for track in candidate["tracks"]] == [True, True, True]
+    assert [bool(track["attributes"]) for track in candidate["tracks"]] == [False, False, True]
+    assert {reached["requested"] for reached in candidate["tracks"][2]["attributes"]} == {2}
+    midi = tmp_path / "mutopia_bach_invention_08-1.mid"
+    assert candidate["midi"] == str(midi)
+    assert Path(candidate["piano_roll"]).is_file()
+    added = {(track, bar) for track in (0, 1, 2) for bar in (34, 35)}
+    assert _outside(midi, added)[:2] == _outside(BACH, added)
+    assert _tracks(midi)[2][:2] == (33, False)
+    assert sum(len(notes) for _, _, notes in _tracks(midi)) == sum(len(notes) for _, _, notes in _tracks(BACH)) + sum(
+        track["notes"] for track in candidate["tracks"]
+    )
+
+
+def test_a_new_piece(generate: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, text, _ = generate("--new-track", "drums", "--new-track", "33", "--bars", "0-5", "--seed", "1")
+    assert code == 0
+    assert [(program, drum) for program, drum, _ in _tracks(tmp_path / "new-1.mid")] == [(0, True), (33, False)]
+    assert [line.split()[-6:-5] for line in text.splitlines()[1:3]] == [["0-5"], ["0-5"]]
+
+
+def test_levels_reached_are_those_of_the_music(generate: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """Level 7 of a drum track's note_density: counted here by the notes of the file."""
+    arguments = ("--new-track", "drums", "--bars", "0-3", "--seed", "1", "--attribute", "note_density=7", "--json")
+    hit = generate(*arguments)
+    (reached,) = json.loads(hit[1])["candidates"][0]["tracks"][0]["attributes"]
+    assert (reached["name"], reached["requested"], reached["bar"]) == ("note_density", 7, None)
+    assert generate(*arguments, "--overwrite", "--set", "density_hard_limit=1")[0] == 0
+    counts = [len(bar.notes) for bar in Score.from_midi(tmp_path / "new-1.mid").tracks[0].bars]
+    assert max(counts) == 1
+    again = json.loads(generate(*arguments, "--overwrite", "--set", "density_hard_limit=1")[1])
+    (limited,) = again["candidates"][0]["tracks"][0]["attributes"]
+    assert limited["reached"] == 0
+    assert limited["reached"] < reached["reached"]
+
+
+def test_a_plan_writes_nothing(generate: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, text, _ = generate("--input", BACH, "--track", "0", "--bars", "8-11", "--set", "plan_only=true")
+    assert code == 0
+    assert [(step["start_bar"], step["end_bar"], step["bars"]) for step in json.loads(text)] == [
+        (6, 14, {"0": [8, 9, 10, 11]})
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_keeps_the_bars_that_are_complete(
+    generate: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def interrupting() -> Iterator[Callable[[Progress], None]]:
+        def told(state: Progress) -> None:
+            if 0 < state.bars_done < state.bars and len(interrupted) == 0:
+                interrupted.append(state.bars_done)
+                signal.raise_signal(signal.SIGINT)
+
+        yield told
+
+    interrupted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(generation_progress, "generation_progress", interrupting)
+    code, text, _ = generate("--input", BACH, "--new-track", "33", "--seed", "1")
+    assert code == 130
+    assert interrupted
+    assert "Stopped: the files hold the bars that were complete." in text
+    bars = {
+        note[0]
+        for note in Score.from_midi(tmp_path / "mutopia_bach_invention_08-1.mid").to_dict()["tracks"][2]["notes"]
+    }
+    assert bars
+    assert max(bars) < 33
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("line", "problems"),
+    [
+        ("", ["nothing is asked for.", "without --input, --bars says how long the new piece is."]),
+        (
+            "--input BACH --track 0,x --bars 9-4 --new-track piano --attribute foo --set bar --continue 0 "
+            "--seed 1 --set seed=2",
+            [
+                "--track: '0,x' is no list of tracks.",
+                "--new-track: 'piano' is no track.",
+                "--attribute: 'foo' is no attribute.",
+                "--continue and --bars both say which bars to write.",
+                "--bars: 9-4 ends before it begins.",
+                "--continue 0: give the number of bars to add, 1 to 10000.",
+                "--set 'bar' is not of the form key=value.",
+                "--set seed and the flag of that name both give it.",
+            ],
+        ),
+        (
+            "--input BACH --track 0,7 --bars 30-40 --attribute foo=3 --attribute 1:max_polyphony=3 --candidates 0 "
+            "--set model_dim=5",
+            [
+                "--attribute 1:max_polyphony=3: track 1 is not written. Written: 0, 7.",
+                "config.num_candidates is 0.",
+                "config.model_dim (window_bars) is 5: the model never saw such a window. Choose one of 4, 8.",
+                "track 0: bars 34-40: out of range. Bars are 0 to 33.",
+                "track 0: attributes.foo: the encoder has no such track attribute.",
+                "track 7: there is no such track. Tracks are 0 to 1.",
+            ],
+        ),
+        (
+            "--input BACH --track 9 --bars 0 --set top_q=1",
+            ["--set: config.top_q: unknown option. Did you mean 'top_p'?", "track 9: there is no such track."],
+        ),
+        ("--input BACH --track 0", ["--track: which bars of it? Give --bars, e.g. --bars 8-11."]),
+        ("--track 0 --bars 0", ["--track and --continue need a piece."]),
+        ("--new-track 33 --bars 0-10000", ["--bars: 0-10000 goes beyond bar 9999"]),
+        ("--input EMPTY --new-track 3 --bars 0-3", ["the score is empty"]),
+        ("--input no.mid --track 0 --bars 0", ["no.mid: cannot be read"]),
+        ("--new-track 33 --bars 0-3 --set mask_mode=token", ['config.mask_mode is "token"']),
+        ("--new-track 33 --bars 0-3 --precision int9", ["precision: no precision 'int9'"]),
+    ],
+    ids=["nothing", "flags", "request", "config", "bars", "no piece", "many", "empty", "file", "mask", "precision"],
+)
+def test_all_that_is_wrong_is_named_and_nothing_written(
+    generate: Callable[..., tuple[int, str, str]], tmp_path: Path, line: str, problems: list[str]
+) -> None:
+    files = {"BACH": BACH, "EMPTY": str(MIDI / "empty.mid")}
+    code, text, error = generate(*(files.get(word, word) for word in line.split()))
+    assert (code, text) == (2, "")
+    assert error.count("\n") == 0
+    assert [problem for problem in problems if problem not in error] == []
+    if len(problems) > 1:
+        assert error.startswith(f"Error: {len(problems)} problems: (1) ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_folders_place(generate: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    code, _, error = generate("--new-track", "33", "--bars", "0-3", "-o", str(taken))
+    assert (code, error) == (2, f"Error: {taken} is a file. Name a folder for the files.")
+    assert taken.read_text() == "mine"
+
+
+def test_an_empty_piece_of_unknown_length_is_an_error_in_python_too() -> None:
+    flags = Flags(
+        has_input=False,
+        tracks=None,
+        bars=None,
+        new_tracks=["33"],
+        continue_bars=None,
+        autoregressive=False,
+        attributes=(),
+    )
+    with pytest.raises(RequestValidationError, match="says how long the new piece is"):
+        score_of(read_flags(flags), None)
+
+
+ERROR_AND_MODULES = """
+import sys
+from midigpt_core.cli import main
+code = main(sys.argv[1:])
+print(code, *sorted({"torch", "lightning", "transformers"} & set(sys.modules)))
+"""
+
+
+def test_a_bad_request_is_refused_before_torch(bundle: str, tmp_path: Path) -> None:
+    arguments = [
+        "generate",
+        "--checkpoint",
+        bundle,
+        "-o",
+        str(tmp_path),
+        "--input",
+        BACH,
+        "--track",
+        "5",
+        "--bars",
+        "0",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", ERROR_AND_MODULES, *arguments], capture_output=True, text=True, check=True
+    )
+    assert "track 5: there is no such track" in done.stderr
+    assert done.stdout.split() == ["2"], done.stderr
