@@ -20,7 +20,8 @@ $(READY): constraints.txt pyproject.toml CMakeLists.txt $(shell find csrc -name 
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
 	touch $(READY)
 
-# Composes the data set, preprocesses it, trains a small model for about two minutes, evaluates it.
+# Composes the data set, preprocesses it, trains a small model for about two minutes, evaluates it, and has it write two
+# bars of a melody that it was not trained on, in windows as wide as those of the training.
 run: $(READY)
 	$(BIN)/python docs/demo/compose.py $(DEMO)/data
 	$(BIN)/midigpt preprocess --parquet '$(DEMO)/data/*/*.parquet' --encoder-config yellow
@@ -29,6 +30,9 @@ run: $(READY)
 	  --train-data $(DEMO)/data/train/*.parquet --eval-data $(DEMO)/data/validation/*.parquet --output-dir $(DEMO)/model
 	$(BIN)/midigpt evaluate --checkpoint $(DEMO)/model/model_final.pt --data $(DEMO)/data/validation/*.parquet
 	$(BIN)/python docs/demo/check.py $(DEMO)/model
+	$(BIN)/midigpt generate --checkpoint $(DEMO)/model/model_final.pt --input $(DEMO)/data/song.mid --track 0 --bars 4-5 \
+	  --set window_bars=4 --seed 1 --overwrite -o $(DEMO)/music
+	@echo "The music is $(DEMO)/music/song-1.mid, its picture $(DEMO)/music/song-1.png: what was written is orange."
 
 test: $(READY) native-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -2,6 +2,7 @@
 
 Every piece is a function of the seed and its number: a key, a chord progression, and up to four tracks (melody, chords,
 bass, drums) that follow it. There is enough in them to learn (harmony, rhythm, form) and nothing to download.
+A held-out piece with the most tracks is also written as ``song.mid``, for a trained model to work on.
 
     python docs/demo/compose.py OUT_DIR [--train 300] [--valid 30] [--seed 1]
 """
@@ -162,6 +163,8 @@ def main() -> None:
     numbers = {"train": range(options.train), "validation": range(options.train, options.train + options.valid)}
     for split, pieces in numbers.items():
         write_parquet(options.out / split / "00000.parquet", (compose(options.seed, number) for number in pieces))
+    held_out = (compose(options.seed, number) for number in numbers["validation"])
+    max(held_out, key=lambda score: len(score.tracks)).to_midi(options.out / "song.mid")
 
 
 if __name__ == "__main__":
