@@ -98,12 +98,15 @@ def _reached(encoder: Encoder, score: Score, prompt: TrackPrompt, planned: Plann
         return
     part = Part(first_bar=step.start_bar, last_bar=step.end_bar - 1, tracks=planned.tracks)
     levels = attribute_levels(encoder, score, part)
-    names = [attribute.name for attribute in encoder.attributes]
+    places = {(attribute.level, attribute.name): place for place, attribute in enumerate(encoder.attributes)}
     of_track = levels[planned.tracks.index(prompt.id)]
 
     def found(name: str, bar: int | None, requested: int) -> Reached:
-        row = 0 if bar is None else 1 + bar - step.start_bar
-        level = int(of_track[row, names.index(name if name in names else f"bar_{name}")])
+        if bar is None:
+            level = int(of_track[0, places["track", name]])
+        else:
+            place = places["bar", name if ("bar", name) in places else f"bar_{name}"]
+            level = int(of_track[1 + bar - step.start_bar, place])
         return Reached(
             name=name,
             bar=bar,
