@@ -8,7 +8,14 @@ FUZZ_TARGETS := reader differential encoder_config encode_batch decode round_tri
 FUZZ_RUNS ?= -1
 FUZZ_SECONDS ?= $(if $(filter -1,$(FUZZ_RUNS)),60,0)
 
-.PHONY: native-tools native-test coverage fuzz fuzz-build $(FUZZ_TARGETS:%=fuzz-%)
+# Less what is marked unsanitized; pyproject.toml says why.
+SANITIZED_TESTS := tests/score tests/encoder tests/data_stage tests/corpus tests/gpt2 tests/inference tests/attacks
+SANITIZERS := address,undefined,float-cast-overflow
+SANITIZED := build/sanitize
+SANITIZED_BIN := $(SANITIZED)/venv/bin
+RUNTIMES = $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell gcc -print-file-name=$(name)))
+
+.PHONY: native-tools native-test coverage sanitize sanitize-native sanitize-python fuzz fuzz-build $(FUZZ_TARGETS:%=fuzz-%)
 
 native-tools:
 	@missing=$$(for name in $(NATIVE_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
@@ -30,12 +37,38 @@ coverage: native-tools
 	$(PYTHON) csrc/fuzz/seeds.py build/coverage/seeds
 	tests/native/coverage.sh build/coverage
 
+# The native tests, and the Python tests that reach native code, with the sanitizers watching and the standard library
+# checking its preconditions. Tests ask for more memory than there is, and are told so by a null pointer.
+sanitize: sanitize-native sanitize-python
+sanitize-native sanitize-python: export UBSAN_OPTIONS := print_stacktrace=1
+
+sanitize-native: native-tools
+	$(NATIVE) -B $(SANITIZED)/native -DMIDIGPT_TESTS=ON -DCMAKE_BUILD_TYPE=Debug -DMIDIGPT_SANITIZE=$(SANITIZERS) \
+	  -DCMAKE_CXX_FLAGS=-D_GLIBCXX_ASSERTIONS >/dev/null
+	cmake --build $(SANITIZED)/native
+	ASAN_OPTIONS=allocator_may_return_null=1 $(SANITIZED)/native/tests/native/native_tests --minimal
+	@for folder in csrc/fuzz/regressions/*; do \
+	  ASAN_OPTIONS=allocator_may_return_null=1 $(SANITIZED)/native/csrc/fuzz/fuzz_replay $${folder##*/} $$folder || exit 1; \
+	done
+
+# An environment that sees the packages of the other one, with extension modules of its own. Python is not built for
+# sanitizers: their runtime is loaded before it, libstdc++ with it (else exceptions are not followed), and it leaks.
+sanitize-python: $(READY)
+	test -x $(SANITIZED_BIN)/python || $(PYTHON) -m venv $(SANITIZED)/venv
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  >"$$($(SANITIZED_BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/packages.pth"
+	$(SANITIZED_BIN)/pip install --quiet --no-deps --editable . --config-settings=build-dir=$(SANITIZED)/python \
+	  --config-settings=cmake.build-type=RelWithDebInfo --config-settings=cmake.define.MIDIGPT_SANITIZE=$(SANITIZERS) \
+	  --config-settings=cmake.define.CMAKE_CXX_FLAGS=-D_GLIBCXX_ASSERTIONS
+	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 \
+	  $(SANITIZED_BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak and not unsanitized' $(SANITIZED_TESTS)
+
 # Each target for FUZZ_SECONDS, or for FUZZ_RUNS executions; fuzz-reader is one of them.
 fuzz: $(FUZZ_TARGETS:%=fuzz-%)
 
 fuzz-build: native-tools
 	$(NATIVE) -B build/fuzz $(CLANG) -DMIDIGPT_FUZZ=ON \
-	  -DMIDIGPT_SANITIZE=address,undefined,float-cast-overflow >/dev/null
+	  -DMIDIGPT_SANITIZE=$(SANITIZERS) >/dev/null
 	cmake --build build/fuzz
 	$(PYTHON) csrc/fuzz/seeds.py build/fuzz/seeds
 

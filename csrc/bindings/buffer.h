@@ -19,7 +19,7 @@ class Buffer {
     static Buffer of(Container&& values) {
         using Owned = std::remove_cvref_t<Container>;
         static_assert(!std::is_lvalue_reference_v<Container>, "a buffer takes its values over");
-        auto owner = std::make_shared<Owned>(std::move(values));
+        auto owner = std::make_shared<Owned>(std::move(values));  // NOLINT(bugprone-move-forwarding-reference)
         using Value = typename Owned::value_type;
         // Python refuses a null pointer even where there is nothing to read.
         static constexpr Value kNothing{};
@@ -34,6 +34,7 @@ class Buffer {
 
     [[nodiscard]] pybind11::buffer_info info() const {
         constexpr bool kReadOnly = true;
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): what pybind11 takes; the buffer is read-only
         return {const_cast<void*>(data_), item_size_, format_, 1, {size_}, {item_size_}, kReadOnly};
     }
     [[nodiscard]] pybind11::ssize_t size() const { return size_; }

@@ -22,8 +22,8 @@ constexpr double kHighQuantile = 0.85;
 constexpr std::int32_t kDrumRow = 128;
 constexpr std::int32_t kNoKey = 24;
 constexpr std::int32_t kLargestValue = std::numeric_limits<std::int16_t>::max();
-// A bar longer than this many ticks is no music; the limit keeps sums of bar lengths below 2^63.
-constexpr double kLongestBar = 1e12;
+// A bar longer than this many ticks is no music; 2^31 such bars, more than a window can have, sum up to less than 2^63.
+constexpr double kLongestBar = 1e9;
 
 // Key profiles of Krumhansl and Kessler, major then minor, in this order of summation: tokens depend on the rounding.
 constexpr std::array<double, 12> kMajor{6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88};

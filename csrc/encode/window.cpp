@@ -123,9 +123,9 @@ struct WindowLoader::Source {
   score::PieceView piece;
   PieceRuns runs;
   vocab::Resampler resampler;
-  std::int64_t track;
-  std::int64_t start_bar;
-  std::int64_t num_bars;
+  std::int64_t track = 0;
+  std::int64_t start_bar = 0;
+  std::int64_t num_bars = 0;
 };
 
 WindowLoader::WindowLoader(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows)
@@ -200,7 +200,7 @@ bool WindowLoader::load_track(const Source& source, std::int64_t slot, LoadedWin
   return true;
 }
 
-bool WindowLoader::load_bars(const Source& source, Track& track, LoadedWindow& out) const {
+bool WindowLoader::load_bars(const Source& source, Track& track, LoadedWindow& out) {
   const Columns& columns = source.piece.columns();
   const Run bars = source.piece.bars(source.track);
   if (!inside(bars, source.runs.bars)) return false;

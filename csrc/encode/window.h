@@ -84,7 +84,7 @@ class WindowLoader {
 
   void prepare_maps(std::int64_t window);
   bool load_track(const Source& source, std::int64_t slot, LoadedWindow& out) const;
-  bool load_bars(const Source& source, Track& track, LoadedWindow& out) const;
+  static bool load_bars(const Source& source, Track& track, LoadedWindow& out);
   bool load_notes(const Source& source, Track& track, LoadedWindow& out) const;
   void sort_bar(std::span<Note> notes);
 

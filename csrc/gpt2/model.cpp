@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace midigpt::gpt2 {
 
@@ -12,10 +13,16 @@ constexpr float kInt8Limit = 127.0F;
 
 // The nearest bfloat16, halves to even.
 std::uint16_t to_bfloat16(float value) {
+  constexpr std::uint16_t not_a_number = 0x7FC0;
+  if (std::isnan(value)) return not_a_number;  // rounding could carry over into the sign
   std::uint32_t bits = 0;
   std::memcpy(&bits, &value, sizeof bits);
   const std::uint32_t rounding = 0x7FFFU + ((bits >> 16U) & 1U);
   return static_cast<std::uint16_t>((bits + rounding) >> 16U);
+}
+
+std::int8_t to_int8(float value, float scale) {
+  return std::isnan(scale) ? std::int8_t{0} : static_cast<std::int8_t>(std::nearbyint(value / scale));
 }
 
 float at(const Matrix& matrix, std::size_t in, std::size_t out) {
@@ -39,12 +46,18 @@ OwnedMatrix::OwnedMatrix(const Matrix& matrix, Precision precision) {
   bias_.assign(out, 0.0F);
   if (matrix.bias != nullptr) std::copy_n(matrix.bias, matrix.out, bias_.begin());
   if (precision == Precision::Int8) {
-    // One scale per output, so that its largest weight is 127.
+    // One scale per output, so that its largest weight is 127; subnormal weights are nothing.
     scales_.assign(out, 1.0F);
     for (std::size_t o = 0; o < matrix.out; ++o) {
-      float largest = 0;
-      for (std::size_t i = 0; i < matrix.in; ++i) largest = std::max(largest, std::fabs(at(matrix, i, o)));
-      if (largest > 0) scales_[o] = largest / kInt8Limit;
+      float largest = std::numeric_limits<float>::min() * kInt8Limit;
+      bool finite = true;
+      for (std::size_t i = 0; i < matrix.in; ++i) {
+        const float weight = at(matrix, i, o);
+        finite = finite && std::isfinite(weight);
+        largest = std::max(largest, std::fabs(weight));
+      }
+      // No byte says "not a number": the scale does, and so the output.
+      scales_[o] = finite ? largest / kInt8Limit : std::numeric_limits<float>::quiet_NaN();
     }
   }
   switch (precision) {
@@ -61,7 +74,7 @@ OwnedMatrix::OwnedMatrix(const Matrix& matrix, Precision precision) {
         switch (precision) {
           case Precision::Float32: floats_[to] = value; break;
           case Precision::Bfloat16: halves_[to] = to_bfloat16(value); break;
-          case Precision::Int8: bytes_[to] = static_cast<std::int8_t>(std::nearbyint(value / scales_[o])); break;
+          case Precision::Int8: bytes_[to] = to_int8(value, scales_[o]); break;
         }
       }
     }

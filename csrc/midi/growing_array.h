@@ -23,10 +23,13 @@ namespace midigpt::midi {
 inline void advise_huge_pages([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) {
 #if defined(__linux__)
     constexpr std::uintptr_t kHugePage = 2 << 20;
-    const auto begin = (reinterpret_cast<std::uintptr_t>(block) + kHugePage - 1) / kHugePage * kHugePage;
-    const auto end = (reinterpret_cast<std::uintptr_t>(block) + bytes) / kHugePage * kHugePage;
+    const auto address = reinterpret_cast<std::uintptr_t>(block);
+    const auto begin = (address + kHugePage - 1) / kHugePage * kHugePage;
+    const auto end = (address + bytes) / kHugePage * kHugePage;
     // Without huge pages everything works as well: the answer does not matter.
-    if (begin < end) static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
+    if (begin < end) {
+        static_cast<void>(madvise(static_cast<char*>(block) + (begin - address), end - begin, MADV_HUGEPAGE));
+    }
 #endif
 }
 

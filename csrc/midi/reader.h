@@ -52,7 +52,7 @@ struct File {
 // Tables of the reader by (channel, pitch) and (channel, program). All entries are -1 between chunks, so that starting
 // a chunk costs nothing.
 struct Scratch {
-    static constexpr std::size_t kKeys = 16 * 128;
+    static constexpr std::size_t kKeys = std::size_t{16} * 128;
 
     Scratch() {
         oldest_open.fill(-1);

@@ -44,13 +44,15 @@ bool documents_fit(const Documents& documents, std::int64_t num_tokens, const Ro
     if (documents.offsets[0] < 0 || documents.offsets[documents.count] > num_tokens) return false;
     std::vector<std::int64_t> used(static_cast<std::size_t>(rows.num_rows), 0);
     for (std::int64_t document = 0; document < documents.count; ++document) {
-        const std::int64_t length = documents.offsets[document + 1] - documents.offsets[document];
+        const std::int64_t begin = documents.offsets[document];
+        const std::int64_t end = documents.offsets[document + 1];
         const std::int32_t row = documents.row[document];
-        if (length < 0 || length > num_tokens || row < -1 || row >= rows.num_rows) return false;
+        // Compared before they are subtracted: a wrong caller's difference may not fit.
+        if (end < begin || end > num_tokens || row < -1 || row >= rows.num_rows) return false;
         if (row < 0) continue;
         std::int64_t& of_row = used[static_cast<std::size_t>(row)];
-        of_row += length;
-        if (of_row > rows.row_length) return false;
+        if (end - begin > rows.row_length - of_row) return false;
+        of_row += end - begin;
     }
     return true;
 }

@@ -26,9 +26,8 @@ void append_number(Bytes& out, std::int64_t value, int bytes) {
 // One chunk, event by event in the order of time.
 class ChunkWriter {
    public:
-    explicit ChunkWriter(Bytes& out) : out_(out) {
-        append(out_, "MTrk");
-        length_at_ = out_.size();
+    explicit ChunkWriter(Bytes& out) : out_(out), length_at_(out.size() + kName.size()) {
+        append(out_, kName);
         append_number(out_, 0, 4);
     }
 
@@ -56,6 +55,8 @@ class ChunkWriter {
     }
 
    private:
+    static constexpr std::string_view kName = "MTrk";
+
     void delta(std::int64_t tick) {
         const std::int64_t ticks = tick - last_tick_;
         last_tick_ = tick;
@@ -67,7 +68,7 @@ class ChunkWriter {
     }
 
     Bytes& out_;
-    std::size_t length_at_ = 0;
+    std::size_t length_at_;
     std::int64_t last_tick_ = 0;
     std::uint8_t running_status_ = 0;
     bool fits_ = true;

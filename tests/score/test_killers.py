@@ -57,12 +57,23 @@ def assert_within_bounds(measured: dict[str, Any]) -> None:
     assert measured["share_of_seconds"] <= 1
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("name", KILLERS)
 def test_killer(name: str, midi: MidiBytes, counted: Callable[..., dict[str, Any]]) -> None:
     make, expected = KILLERS[name]
     measured = counted("whole", make(midi))
     assert measured["statuses"] == [expected]
     assert_within_bounds(measured)
+
+
+@pytest.mark.parametrize("name", KILLERS)
+def test_killer_in_this_process(name: str, midi: MidiBytes) -> None:
+    """Where a sanitizer can watch (`make sanitize`)."""
+    make, expected = KILLERS[name]
+    content = make(midi)
+    status = _native.read_batch(content, np.array([0, len(content)]))["status"]
+    names = {code: name for code, name, _ in _native.read_errors()}
+    assert [names[code] for code in bytes(status)] == [expected]
 
 
 def test_every_denominator_beyond_128_is_refused(midi: MidiBytes) -> None:
@@ -73,6 +84,7 @@ def test_every_denominator_beyond_128_is_refused(midi: MidiBytes) -> None:
     assert {names[code] for code in bytes(status)} == {"time_signature_denominator"}
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_files_cut_off_after_every_byte(path: Path, counted: Callable[..., dict[str, Any]]) -> None:
     content = path.read_bytes()
@@ -92,6 +104,7 @@ def test_files_cut_off_after_every_byte(path: Path, counted: Callable[..., dict[
     assert sum(endings.values()) == len(content) - 14 - 8 * len(ends)
 
 
+@pytest.mark.unsanitized
 def test_the_allocator_counts(counted: Callable[..., dict[str, Any]]) -> None:
     """Without it the bounds above would hold for anything."""
     measured = counted("whole", (HERE.parent / "data" / "midi" / "mutopia_mozart_kv525_1.mid").read_bytes())
@@ -100,6 +113,7 @@ def test_the_allocator_counts(counted: Callable[..., dict[str, Any]]) -> None:
     assert measured["columns"] <= measured["held"] <= measured["allocated"] < 100 * measured["columns"]
 
 
+@pytest.mark.unsanitized
 def test_no_memory_left_is_an_error_and_no_crash(midi: Any) -> None:
     """2,000 files of 20,000 bars each in one call, with 100 MB to hold them."""
     program = """
