@@ -1,7 +1,7 @@
 # What tests the C++ beside Python's tests: included by the Makefile, explained in docs/fuzzing.md.
 
 # Debian's own packages, beside a compiler.
-NATIVE_PACKAGES := cmake ninja-build doctest-dev clang-14 libclang-rt-14-dev llvm-14
+NATIVE_PACKAGES := cmake ninja-build doctest-dev clang-14 clang-tidy-14 libclang-rt-14-dev llvm-14
 NATIVE := cmake -S . -G Ninja -DMIDIGPT_PYTHON=OFF -DMIDIGPT_WERROR=ON
 CLANG := -DCMAKE_CXX_COMPILER=clang++-14
 FUZZ_TARGETS := reader differential encoder_config encode_batch decode round_trip
@@ -15,7 +15,7 @@ SANITIZED := build/sanitize
 SANITIZED_BIN := $(SANITIZED)/venv/bin
 RUNTIMES = $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell gcc -print-file-name=$(name)))
 
-.PHONY: native-tools native-test coverage sanitize sanitize-native sanitize-python fuzz fuzz-build $(FUZZ_TARGETS:%=fuzz-%)
+.PHONY: native-tools native-test coverage tidy sanitize sanitize-native sanitize-python fuzz fuzz-build $(FUZZ_TARGETS:%=fuzz-%)
 
 native-tools:
 	@missing=$$(for name in $(NATIVE_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
@@ -36,6 +36,12 @@ coverage: native-tools
 	cmake --build build/coverage
 	$(PYTHON) csrc/fuzz/seeds.py build/coverage/seeds
 	tests/native/coverage.sh build/coverage
+
+# What .clang-tidy asks for, over all of csrc and its tests; the bindings need the environment's Python and pybind11.
+tidy: native-tools $(READY)
+	cmake -S . -G Ninja -B build/tidy $(CLANG) -DMIDIGPT_TESTS=ON -DMIDIGPT_FUZZ=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null
+	find csrc -name '*.cpp' | sort | xargs -P 2 -n 1 clang-tidy-14 -p build/tidy --quiet
 
 # The native tests, and the Python tests that reach native code, with the sanitizers watching and the standard library
 # checking its preconditions. Tests ask for more memory than there is, and are told so by a null pointer.
