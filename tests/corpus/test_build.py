@@ -188,6 +188,7 @@ class TestIsolation:
             rows[row] = mark
         return rows
 
+    @pytest.mark.unsanitized
     @pytest.mark.parametrize("workers", [1, 2])
     def test_guilty_rows_are_quarantined_under_their_reason(
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, workers: int
@@ -206,6 +207,7 @@ class TestIsolation:
             if name not in {"status", "id_bytes", "id_offsets"}:
                 np.testing.assert_array_equal(values, content(unmarked.columns, unmarked.pieces)[name], err_msg=name)
 
+    @pytest.mark.unsanitized
     def test_every_row_guilty(self, tmp_path: Path, cache: Path) -> None:
         path = write_shard(tmp_path / "a.parquet", [SEGFAULT] * 70)
         report = build(GIGAMIDI, [str(path)], cache=cache, parser="corpus_parsers:faulty")
