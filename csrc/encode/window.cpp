@@ -119,6 +119,7 @@ RequestError check_windows(const Corpus& corpus, const Windows& w) {
   return {};
 }
 
+// NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): what is without a default cannot be left out
 struct WindowLoader::Source {
   score::PieceView piece;
   PieceRuns runs;

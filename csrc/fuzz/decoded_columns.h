@@ -15,6 +15,9 @@ class DecodedColumns {
     explicit DecodedColumns(const decode::DecodedScore& score);
     DecodedColumns(const DecodedColumns&) = delete;
     DecodedColumns& operator=(const DecodedColumns&) = delete;
+    DecodedColumns(DecodedColumns&&) = delete;
+    DecodedColumns& operator=(DecodedColumns&&) = delete;
+    ~DecodedColumns() = default;
 
     [[nodiscard]] const score::Columns& columns() const { return shard_.columns; }
     // A corpus of this one piece.

@@ -75,9 +75,9 @@ void check_scales(const Codebook& book) {
 
 void check_attributes(const Codebook& book) {
     const auto controls = book.controls();
-    for (std::size_t k = 0; k < controls.size(); ++k) {
-        FUZZ_CHECK(!vocab::attribute_name(controls[k]).empty());
-        FUZZ_CHECK(vocab::token_type(vocab::token_spelling(controls[k])).has_value());
+    for (const vocab::AttributeControl& control : controls) {
+        FUZZ_CHECK(!vocab::attribute_name(control).empty());
+        FUZZ_CHECK(vocab::token_type(vocab::token_spelling(control)).has_value());
     }
     for (const auto written : {book.track_attributes(), book.bar_attributes()}) {
         for (const vocab::WrittenAttribute& attribute : written) {

@@ -75,7 +75,7 @@ class Chunk {
     [[nodiscard]] bool done() const { return at_ >= end_; }
     void finish() { at_ = end_; }
 
-    int peek() const {
+    [[nodiscard]] int peek() const {
         require(!done(), ReadError::kTruncatedEvent);
         return file_[at_];
     }
@@ -320,6 +320,7 @@ std::vector<Signature> effective_signatures(const RawFile& file) {
     std::map<std::int64_t, Signature> by_tick{{0, Signature{}}};
     for (const Signature& signature : file.signatures) by_tick[signature.tick] = signature;
     std::vector<Signature> out;
+    out.reserve(by_tick.size());
     for (const auto& [tick, signature] : by_tick) out.push_back(signature);
     return out;
 }

@@ -45,6 +45,7 @@ vocab::Settings settings_from(Bytes& bytes) {
         const vocab::TokenType type = vocab::kTokenTypes[bytes.below(vocab::kTokenTypes.size())].type;
         out.token_domains.push_back({type, bytes.take<std::int32_t>()});
     }
+    // NOLINTNEXTLINE(bugprone-signed-char-misuse): edges may descend
     const auto step = static_cast<std::int32_t>(bytes.take<std::int8_t>());
     for (auto& edges : out.density_edges) {
         for (std::size_t bin = 0; bin < edges.size(); ++bin) edges[bin] = step * static_cast<std::int32_t>(bin);

@@ -10,6 +10,7 @@
 
 #include "gpt2/kernels.h"
 
+// NOLINTBEGIN(misc-definitions-in-headers): a namespace of its own for everything that includes this
 namespace midigpt::gpt2::MIDIGPT_ISA {
 
 namespace {
@@ -22,8 +23,8 @@ constexpr std::size_t kMostRows = MIDIGPT_LANES == 16 ? 12 : MIDIGPT_LANES == 8 
 // Bytes ahead of the weights in use that are fetched already.
 constexpr std::size_t kLookAhead = 4096;
 
-typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
-typedef std::int32_t Ints __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
+using Ints = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
 
 inline Floats load(const float* from) {
   Floats out;
@@ -265,3 +266,4 @@ extern const Kernels kKernels;
 const Kernels kKernels{MIDIGPT_NAME, &multiply, &layer_norm, &gelu, &attend};
 
 }  // namespace midigpt::gpt2::MIDIGPT_ISA
+// NOLINTEND(misc-definitions-in-headers)

@@ -20,6 +20,8 @@ class Workers {
   ~Workers();
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
+  Workers(Workers&&) = delete;
+  Workers& operator=(Workers&&) = delete;
 
   [[nodiscard]] std::size_t size() const { return threads_.size() + 1; }
 

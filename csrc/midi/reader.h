@@ -54,6 +54,7 @@ struct File {
 struct Scratch {
     static constexpr std::size_t kKeys = std::size_t{16} * 128;
 
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): filled here, or valid only where another table says so
     Scratch() {
         oldest_open.fill(-1);
         track_of_program.fill(-1);

@@ -21,7 +21,7 @@ const std::uint8_t* read_number(const std::uint8_t* p, const std::uint8_t* end, 
     for (int i = 0; i < 4; ++i) {
         if (p == end) return nullptr;
         const std::uint8_t byte = *p++;
-        number = number << 7 | (byte & 0x7Fu);
+        number = number << 7 | (byte & 0x7FU);
         if (byte < 0x80) break;
     }
     return p;
@@ -110,7 +110,7 @@ Outcome TrackReader::read_events(Position p, Position end) {
             } else if (status == 0) {
                 return failure(ReadError::kNoRunningStatus);
             }
-            const unsigned channel = status & 0x0Fu;
+            const unsigned channel = status & 0x0FU;
             if (status >= 0xA0) {
                 p = status < 0xF0 ? channel_event(p, end, status) : system_event(p, end);
             } else if (end - p < 2) {
@@ -132,8 +132,8 @@ Outcome TrackReader::read_events(Position p, Position end) {
 }
 
 TrackReader::Position TrackReader::channel_event(Position p, Position end, std::uint8_t status) {
-    const unsigned kind = status & 0xF0u;
-    const unsigned channel = status & 0x0Fu;
+    const unsigned kind = status & 0xF0U;
+    const unsigned channel = status & 0x0FU;
     const std::ptrdiff_t size = kind == 0xC0 || kind == 0xD0 ? 1 : 2;
     if (end - p < size) return fail(ReadError::kTruncatedEvent);
     switch (kind) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "sample/philox.h"
 
@@ -27,10 +28,10 @@ double total(Iterator first, Iterator last) {
 std::int32_t Chooser::choose(const float* logits, const std::uint8_t* allowed, std::size_t size, double temperature,
                              std::uint64_t key, std::uint64_t counter) {
     candidates_.clear();
-    double largest = -INFINITY;
+    double largest = -std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < size; ++i) {
         if (allowed[i] == 0) continue;
-        const double logit = static_cast<double>(logits[i]);
+        const auto logit = static_cast<double>(logits[i]);
         if (!std::isfinite(logit)) return -2;
         largest = std::max(largest, logit);
         candidates_.push_back({logit, static_cast<std::int32_t>(i)});

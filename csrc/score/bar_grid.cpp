@@ -37,8 +37,9 @@ void sort_signatures(const midi::File& file, midi::GrowingArray<TimeSignature>& 
 class Segment {
    public:
     Segment(const midi::File& file, const midi::GrowingArray<TimeSignature>& signatures, std::size_t index)
-        : signature_(signatures[index]), ticks_per_quarter_(file.ticks_per_quarter) {
-        ticks_ = static_cast<std::int64_t>(4) * ticks_per_quarter_ * signature_.numerator >> signature_.log2_denominator;
+        : signature_(signatures[index]),
+          ticks_per_quarter_(file.ticks_per_quarter),
+          ticks_(std::int64_t{4} * ticks_per_quarter_ * signature_.numerator >> signature_.log2_denominator) {
         if (ticks_ == 0) return;
         const bool last = index + 1 == signatures.size();
         const std::int64_t span = static_cast<std::int64_t>(last ? file.last_tick : signatures[index + 1].tick) -
@@ -71,7 +72,7 @@ class Segment {
    private:
     TimeSignature signature_;
     std::int32_t ticks_per_quarter_;
-    std::int64_t ticks_ = 0;  // per bar
+    std::int64_t ticks_;  // per bar
     std::int64_t num_bars_ = 0;
 };
 
