@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gpt2/kernels.h"
@@ -31,7 +32,7 @@ gpt2::Precision precision_from(const std::string& name) {
 // Tensors of a state dict, float32 and contiguous, checked against the shape that the model needs of them.
 class StateDict {
  public:
-  explicit StateDict(const py::dict& tensors) : tensors_(tensors) {}
+  explicit StateDict(py::dict tensors) : tensors_(std::move(tensors)) {}
 
   const float* get(const std::string& name, std::initializer_list<std::size_t> shape) {
     if (!tensors_.contains(name)) throw py::value_error("there is no tensor " + name);
