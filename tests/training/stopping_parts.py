@@ -148,7 +148,14 @@ def joined(processes: Sequence[BaseProcess]) -> list[int | None]:
 
 
 def observed(folder: Path, rank: int = 0) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / f"observed-{rank}.jsonl").read_text(encoding="utf-8").splitlines()]
+    """The micro-batches that a run has noted so far; a line that is still being written is none yet."""
+    path = folder / f"observed-{rank}.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def has_reached(folder: Path, at: list[int]) -> bool:
+    return [seen["at"] for seen in observed(folder)[-1:]] == [at]
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -163,7 +170,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

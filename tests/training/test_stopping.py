@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stopping_parts import Run, Stop, joined, observed, outcome, until
+from stopping_parts import Run, Stop, has_reached, joined, observed, outcome, until
 
 from midigpt_core.training.resume import step_files
 
@@ -91,7 +91,7 @@ def test_a_run_stopped_anywhere_continues_to_the_last_bit(
 def test_the_second_signal_ends_the_run_at_once(configure: Configure, shard: Path) -> None:
     run = Run(configure(**SETTINGS), shard)
     process = run.start(Stop(3, 0, TERM, lasting=60))
-    until(lambda: (run.folder / "observed-0.jsonl").exists() and observed(run.folder)[-1]["at"] == [3, 0])
+    until(lambda: has_reached(run.folder, [3, 0]))
     assert process.pid is not None
     process.join(0.5)
     assert process.is_alive(), "the first signal must wait for the step"
@@ -118,10 +118,10 @@ def test_the_handlers_from_before_are_back_afterwards(configure: Configure, shar
 def test_a_run_killed_with_its_workers_busy_leaves_none(configure: Configure, shard: Path) -> None:
     run = Run(configure(num_workers=2, **SETTINGS), shard)
     process = run.start(Stop(1, 0, TERM, lasting=60))
-    until(lambda: (run.folder / "observed-0.jsonl").exists() and observed(run.folder)[-1]["at"] == [1, 0])
+    until(lambda: has_reached(run.folder, [1, 0]))
     workers = observed(run.folder)[-1]["workers"]
     assert len(workers) == 2
     process.kill()
     joined([process])
     # At once, not when the workers happen to look for their parent, every five seconds.
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=2)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=4)
