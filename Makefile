@@ -30,6 +30,7 @@ run: $(READY)
 	  --train-data $(DEMO)/data/train/*.parquet --eval-data $(DEMO)/data/validation/*.parquet --output-dir $(DEMO)/model
 	$(BIN)/midigpt evaluate --checkpoint $(DEMO)/model/model_final.pt --data $(DEMO)/data/validation/*.parquet
 	$(BIN)/python docs/demo/check.py $(DEMO)/model
+	$(BIN)/midigpt curves $(DEMO)/model
 	$(BIN)/midigpt generate --checkpoint $(DEMO)/model/model_final.pt --input $(DEMO)/data/song.mid --track 0 --bars 4-5 \
 	  --set window_bars=4 --seed 1 --overwrite -o $(DEMO)/music
 	@echo "The music is $(DEMO)/music/song-1.mid, its picture $(DEMO)/music/song-1.png: what was written is orange."

@@ -40,11 +40,15 @@ class TrainingError(MidigptError):
 
 
 class RunStopped(MidigptError):
-    """A run that a signal stopped, with a checkpoint to continue from; ``exit_code`` is 128 plus its number."""
+    """A run that a signal stopped, with a checkpoint to continue from; ``exit_code`` is 128 plus its number.
 
-    def __init__(self, message: str, signal_number: int) -> None:
+    All ranks of a run raise it; ``rank`` is this process's among them, and the first is the one that says so.
+    """
+
+    def __init__(self, message: str, signal_number: int, *, rank: int = 0) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+        self.rank = rank
 
 
 class EncodingError(MidigptError):

@@ -31,8 +31,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     """Run one command as a program called ``name``; returns the exit code.
 
     2 for wrong usage and every :class:`MidigptError`, 130 after Ctrl-C, 128 plus its number after a signal that a run
-    obeyed. ``--traceback`` among the arguments shows where
-    an error came from.
+    obeyed. ``--traceback`` among the arguments shows where an error came from.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -43,10 +42,14 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     except click.ClickException as error:
         _show(error)
         return error.exit_code
+    except RunStopped as stopped:
+        if stopped.rank == 0:
+            click.echo(str(stopped), err=True)
+        return stopped.exit_code
     except MidigptError as error:
         if "--traceback" in arguments:
             traceback.print_exception(error)
-        click.echo(str(error) if isinstance(error, RunStopped) else f"Error: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

@@ -16,6 +16,7 @@ from midigpt_core.cli.options import common_options
     lazy_commands={
         "train": ("midigpt_core.cli.train:train", "Train a model."),
         "preprocess": ("midigpt_core.cli.preprocess:preprocess", "Build the corpus that training reads."),
+        "curves": ("midigpt_core.cli.curves:curves", "Draw the curves of a run."),
         "evaluate": ("midigpt_core.cli.evaluate:evaluate", "Validation losses of a bundle."),
         "generate": ("midigpt_core.cli.generate:generate", "Write music with a trained model."),
         "encode": ("midigpt_core.cli.encode:encode", "Print the tokens of a MIDI file."),

@@ -151,4 +151,5 @@ class Checkpoints(Callback):
             f"Stopped by {signal.name} after step {step} of {trainer.max_steps}. {self._folder.checkpoint(step)} is"
             " written; --resume auto goes on from it.",
             signal,
+            rank=trainer.global_rank,
         )

@@ -1,68 +1,45 @@
-"""Where the documents of packed rows begin and end, and attention that keeps them apart.
+"""Attention that keeps the documents of packed rows apart.
 
 A token attends to the earlier tokens of its own document and to nothing else. transformers' usual calls do not give
-that: ``position_ids`` alone, or with a two-dimensional mask, let documents see one another without a word. Two ways
+that: ``position_ids`` alone, or with a two-dimensional mask, let documents see one another without a word. Three ways
 that do:
 
-- a causal attention per document (:func:`attend`), the fastest on the CPU, where the boundaries are read as Python
-  integers once per forward pass;
-- one attention under a four-dimensional mask (:func:`attention_mask`) elsewhere, where a kernel per document would
-  cost more than the masked half saves.
+- a causal attention per document, the fastest on the CPU, where the boundaries are read as Python integers once per
+  forward pass;
+- block by block (:mod:`midigpt_gpt2.blocks`) on GPUs that have the kernel for it;
+- one attention under a four-dimensional mask (:func:`attention_mask`) elsewhere.
 
 Padding (document -1) attends to itself alone: an empty row of a softmax would be NaN.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from midigpt_gpt2.blocks import are_computed_on, attend_in_blocks
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from midigpt_gpt2.boundaries import Span
+
+    #: Documents of packed rows, as one of the ways takes them: laid end to end as spans, or row by row in blocks.
+    Documents = tuple[Span, ...] | BlockMask
 
 #: The name under which transformers finds :func:`attend`.
 ATTENTION = "midigpt_documents"
 
 
-class Span(NamedTuple):
-    """Tokens ``start .. end-1`` of a row."""
-
-    start: int
-    end: int
-    #: False for a run of single tokens (padding, documents of one token), each of which attends to itself alone.
-    attends: bool
-
-
-def starts(document_ids: Tensor) -> Tensor:
-    """Whether a document begins at each token of ``document_ids`` int[B, L]: bool[B, L]. Every padding token does."""
-    begins = torch.ones_like(document_ids, dtype=torch.bool)
-    begins[:, 1:] = (document_ids[:, 1:] != document_ids[:, :-1]) | (document_ids[:, 1:] < 0)
-    return begins
-
-
-def positions(document_ids: Tensor) -> Tensor:
-    """Each token's place within its document, from 0: int64[B, L]."""
-    index = torch.arange(document_ids.shape[1], device=document_ids.device).expand_as(document_ids)
-    first = torch.where(starts(document_ids), index, 0).cummax(dim=1).values
-    return index - first
-
-
-def spans(document_ids: Tensor) -> tuple[Span, ...]:
-    """The documents of ``document_ids`` int[B, L], its rows laid end to end: they cover 0 .. B * L."""
-    begins = starts(document_ids).flatten().nonzero().flatten().tolist()
-    found: list[Span] = []
-    for start, end in pairwise([*begins, document_ids.numel()]):
-        if end - start > 1:
-            found.append(Span(start, end, attends=True))
-        elif found and not found[-1].attends:
-            found[-1] = found[-1]._replace(end=end)
-        else:
-            found.append(Span(start, end, attends=False))
-    return tuple(found)
+def way(device: torch.device) -> Literal["spans", "blocks", "mask"]:
+    """Which of the three a device takes."""
+    if device.type == "cpu":
+        return "spans"
+    return "blocks" if are_computed_on(device) else "mask"
 
 
 def attention_mask(document_ids: Tensor) -> Tensor:
@@ -82,14 +59,16 @@ def attend(
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
-    documents: tuple[Span, ...] | None = None,
+    documents: Documents | None = None,
     **_unused: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: ``query`` [B, H, Q, d], ``key`` and ``value`` [B, H, K, d] -> [B, Q, H, d].
 
-    With ``documents`` (B is 1) each span attends within itself; with a mask the mask decides; with neither, attention
-    is causal, the last query standing at the last key (K - Q keys come from a cache).
+    With spans (B is 1) or blocks of ``documents`` each attends within itself; with a mask the mask decides; with
+    neither, attention is causal, the last query standing at the last key (K - Q keys come from a cache).
     """
+    if isinstance(documents, BlockMask):
+        return attend_in_blocks(query, key, value, documents, scaling), None
     if documents is not None:
         return _attend_within(documents, query, key, value, scaling), None
     queries, keys = query.shape[2], key.shape[2]

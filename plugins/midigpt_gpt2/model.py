@@ -10,6 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
 from midigpt_gpt2 import documents
+from midigpt_gpt2.blocks import document_blocks
+from midigpt_gpt2.boundaries import positions, spans
 from midigpt_gpt2.reader import PRECISIONS, Gpt2Reader
 
 if TYPE_CHECKING:
@@ -66,26 +68,30 @@ class Gpt2(nn.Module):
         packed documents have no cache. Positions default to the place in the document, or in the row.
         """
         batch, length = input_ids.shape
-        spans = mask = None
+        within: documents.Documents | None = None
+        mask = None
         if document_ids is None:
             self._check_length(length + (cache.get_seq_length() if cache is not None else 0))
         elif cache is not None:
             raise ValueError("a key-value cache holds one document per row: leave document_ids out")
         else:
             if position_ids is None:
-                position_ids = documents.positions(document_ids)
-            if input_ids.device.type == "cpu":
-                spans = documents.spans(document_ids)
-                input_ids, position_ids = input_ids.reshape(1, -1), position_ids.reshape(1, -1)
-            else:
-                mask = documents.attention_mask(document_ids)
+                position_ids = positions(document_ids)
+            match documents.way(input_ids.device):
+                case "spans":
+                    within = spans(document_ids)
+                    input_ids, position_ids = input_ids.reshape(1, -1), position_ids.reshape(1, -1)
+                case "blocks":
+                    within = document_blocks(document_ids)
+                case "mask":
+                    mask = documents.attention_mask(document_ids)
         hidden = self.transformer(
             input_ids,
             position_ids=position_ids,
             attention_mask=mask,
             past_key_values=cache,
             use_cache=cache is not None,
-            documents=spans,
+            documents=within,
         ).last_hidden_state
         logits: Tensor = self.lm_head(hidden)
         return logits.view(batch, length, -1)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midigpt_gpt2 import documents
+from midigpt_gpt2.boundaries import positions, spans
 from midigpt_gpt2.factory import build
 from midigpt_gpt2.options import Gpt2Options
 from torch import Tensor
@@ -108,25 +109,20 @@ def test_padding_is_finite_and_changes_nothing(model: Gpt2) -> None:
         torch.testing.assert_close(logits[0, :10], model(input_ids[:1, :10])[0], atol=1e-5, rtol=0)
 
 
-def test_the_mask_of_other_devices_gives_the_same_logits(model: Gpt2) -> None:
+def test_the_mask_of_other_devices_gives_the_same_logits(model: Gpt2, monkeypatch: pytest.MonkeyPatch) -> None:
     input_ids = tokens(*PACKED.shape)
     with torch.no_grad():
-        by_mask = model.transformer(
-            input_ids,
-            position_ids=documents.positions(PACKED),
-            attention_mask=documents.attention_mask(PACKED),
-            use_cache=False,
-        ).last_hidden_state
         expected = model(input_ids, document_ids=PACKED)
-        torch.testing.assert_close(model.lm_head(by_mask), expected, atol=1e-5, rtol=0)
+        monkeypatch.setattr(documents, "way", lambda _: "mask")
+        torch.testing.assert_close(model(input_ids, document_ids=PACKED), expected, atol=1e-5, rtol=0)
 
 
 def test_given_positions_are_used(model: Gpt2) -> None:
     input_ids = tokens(*PACKED.shape)
     with torch.no_grad():
         default = model(input_ids, document_ids=PACKED)
-        given = model(input_ids, document_ids=PACKED, position_ids=documents.positions(PACKED))
-        shifted = model(input_ids, document_ids=PACKED, position_ids=documents.positions(PACKED) + 1)
+        given = model(input_ids, document_ids=PACKED, position_ids=positions(PACKED))
+        shifted = model(input_ids, document_ids=PACKED, position_ids=positions(PACKED) + 1)
     assert torch.equal(default, given)
     assert not torch.equal(default, shifted)
 
@@ -143,13 +139,13 @@ def test_spans_positions_and_mask_agree_with_their_definitions(rows: list[tuple[
     length = max(1, *(sum(lengths) + padding for lengths, padding in rows))
     document_ids = torch.stack([row(lengths, padding=length - sum(lengths)) for lengths, _ in rows])
     mask = documents.attention_mask(document_ids)[:, 0]
-    places = documents.positions(document_ids)
+    places = positions(document_ids)
     for r, ids in enumerate(document_ids.tolist()):
         for query, document in enumerate(ids):
             seen = [key for key in range(query + 1) if document >= 0 and ids[key] == document] or [query]
             assert mask[r, query].nonzero().flatten().tolist() == seen
             assert places[r, query] == query - seen[0]
-    found = documents.spans(document_ids)
+    found = spans(document_ids)
     assert [span.start for span in found] == [0, *(span.end for span in found[:-1])]
     assert found[-1].end == document_ids.numel()
     flat_places = places.flatten().tolist()

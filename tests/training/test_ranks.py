@@ -63,9 +63,12 @@ def test_ranks_without_a_row_to_evaluate_wait_with_the_others(configure: Configu
         assert one == {name: pytest.approx(value, rel=1e-5) for name, value in two.items()}
 
 
-def test_sigterm_to_one_rank_stops_both_and_both_continue(pair: Run, configure: Configure, shard: Path) -> None:
+def test_sigterm_to_one_rank_stops_both_and_both_continue(
+    pair: Run, configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     run = Run(configure("stopped", batch_size=1, **TWO), shard, shard)
     assert run.ranks(2, Stop(2, 0, signal.SIGTERM, rank=1)) == [STOPPED, STOPPED]
+    assert capfd.readouterr().err.count("Stopped by SIGTERM after step 3 of 6.") == 1
     assert list(step_files(run.folder / "checkpoints")) == [2, 3]
     assert run.ranks(2) == [0, 0]
     assert outcome(run.folder) == outcome(pair.folder)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from attrs import evolve
 from training_parts import evaluations
 
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.files import WriteError
 from midigpt_core.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from midigpt_core.training.losses import LossTally
 from midigpt_core.training.resume import find_checkpoint, step_files
 from midigpt_core.training.retention import CheckpointFolder
 from midigpt_core.training.run import train
@@ -184,6 +186,27 @@ def test_the_newest_and_the_best_are_kept(configure: Configure, shard: Path) -> 
     assert result.best_bundle == result.run_dir / "checkpoints" / f"model-step{best}.pt"
     assert list(step_files(result.run_dir / "checkpoints")) == sorted({best, 9, 10})
     assert load_checkpoint(result.best_bundle).provenance["metrics"]["eval_loss"] == losses[best]
+
+
+def test_an_evaluation_that_is_no_number_is_never_the_best(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where it comes first, nor after the run was continued."""
+    original = LossTally.report
+    spoilt = [float("nan"), float("inf")]
+    monkeypatch.setattr(
+        LossTally, "report", lambda self: evolve(original(self), loss=spoilt.pop(0)) if spoilt else original(self)
+    )
+    config = configure(max_steps=2, save_steps=1, eval_steps=1, keep_checkpoints=1)
+    first = train(config, shard, shard)
+    assert first.best_bundle is None
+    assert list(step_files(first.run_dir / "checkpoints")) == [2]
+    config.max_steps = 4
+    second = train(config, shard, shard, resume="auto")
+    losses = {line["step"]: line["eval_loss"] for line in evaluations(second.run_dir)}
+    assert (losses[1], losses[2]) == (None, None)
+    best = min((3, 4), key=losses.__getitem__)
+    assert second.best_bundle == second.run_dir / "checkpoints" / f"model-step{best}.pt"
 
 
 def test_an_old_best_stays(tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+"""``midigpt curves``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from midigpt_core.cli.doors import later
+from midigpt_core.cli.options import common_options
+
+
+@common_options
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("-o", "--output", metavar="FILE", help="Where the PNG goes; RUN/curves.png unless given.")
+def curves(run: str, output: str | None) -> None:
+    """Draw the curves of a run, from the metrics.jsonl in its folder, as a PNG; also while the run goes."""
+    path = Path(output) if output else Path(run) / "curves.png"
+    later("midigpt_core.training.curves:save_run_curves")(path, run)
+    click.echo(f"The curves are {path}.")

@@ -1,0 +1,153 @@
+"""The curves of a run as a picture, from its ``metrics.jsonl``: loss, evaluation, rate, gradients, speed, waste."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midigpt_core import files
+from midigpt_core.errors import DataError
+from midigpt_core.score.piano_roll import png_bytes
+from midigpt_core.training.charts import COLOURS, Chart, Line, sheet
+from midigpt_core.training.token_groups import GROUPS
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from PIL import Image
+
+    from midigpt_core.records import Float64Array
+    from midigpt_core.training.charts import Colour
+
+    Records = Sequence[dict[str, Any]]
+
+#: A smoothed line averages over such a share of the run's steps.
+_SMOOTHED = 1 / 40
+_PART = "eval_loss/"
+_BLUE, _ORANGE, _GREEN = COLOURS[:3]
+
+
+def save_run_curves(path: str | os.PathLike[str], run: str | os.PathLike[str]) -> None:
+    """Write :func:`run_curves` to ``path`` as a PNG, atomically."""
+    files.write_bytes(path, png_bytes(run_curves(run)))
+
+
+def run_curves(run: str | os.PathLike[str]) -> Image.Image:
+    """A picture of the run in the folder ``run``, which may still be going.
+
+    Raises :class:`midigpt_core.errors.DataError` if nothing is there to be drawn.
+    """
+    path = Path(run) / "metrics.jsonl"
+    records = _records(path)
+    steps = [record for record in records if "loss" in record]
+    evaluations = [record for record in records if "eval_loss" in record]
+    if not steps:
+        raise DataError(f"{path}: has no optimiser step. Give the folder of a run that has taken some.")
+    charts = [*_losses(steps, evaluations), *_optimisation(steps), *_efficiency(steps)]
+    return sheet(_heading(Path(run), steps, evaluations), charts, x_label="steps")
+
+
+def _records(path: Path) -> Records:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Give the folder of a run.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text. Give the folder of a run.") from error
+    return [record for record in map(_record, lines) if record]
+
+
+def _record(line: str) -> dict[str, Any]:
+    """A line's figures; none if the run is writing it, or died writing it."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else {}
+
+
+def _heading(run: Path, steps: Records, evaluations: Records) -> str:
+    tokens = np.nansum(_column(steps, "tokens"))
+    facts = [f"{run.resolve().name}: {steps[-1]['step']:,} steps, {tokens / 1e6:,.3g} million tokens"]
+    if evaluations:
+        facts.append(f"evaluation loss {_column(evaluations, 'eval_loss')[-1]:.3f}")
+    return ", ".join(facts)
+
+
+def _losses(steps: Records, evaluations: Records) -> Iterator[Chart]:
+    whole = _line("evaluation", evaluations, "eval_loss", _ORANGE)
+    training = _smoothed("training", _column(steps, "step"), _column(steps, "loss"), _BLUE)
+    yield Chart(title="loss, nats per token", lines=[*training, *([whole] if evaluations else [])], from_zero=True)
+    parts = {name.removeprefix(_PART) for record in evaluations for name in record if name.startswith(_PART)}
+    kinds = sorted(parts - set(GROUPS))
+    groups = [name for name in GROUPS if name in parts]
+    for what, names in (("kind of document", kinds), ("type of token", groups)):
+        lines = [
+            _line(name.replace("_", " "), evaluations, _PART + name, colour)
+            for name, colour in zip(names, COLOURS, strict=False)
+        ]
+        if lines:
+            yield Chart(title=f"evaluation loss by {what}", lines=lines, from_zero=True)
+
+
+def _optimisation(steps: Records) -> Iterator[Chart]:
+    at, rate = _column(steps, "step"), _column(steps, "learning_rate")
+    yield Chart(
+        title="learning rate",
+        lines=[Line(label="rate", x=at, y=rate, colour=_GREEN)],
+        from_zero=True,
+        write=lambda value: f"{value:.2g}",
+    )
+    norm = _smoothed("norm", at, _column(steps, "gradient_norm"), _ORANGE)
+    yield Chart(title="gradient norm before clipping", lines=norm, logarithmic=True)
+
+
+def _efficiency(steps: Records) -> Iterator[Chart]:
+    at, speed = _column(steps, "step"), _column(steps, "tokens_per_second")
+    yield Chart(
+        title="tokens per second",
+        lines=_smoothed("tokens/s", at, speed, _BLUE),
+        from_zero=True,
+        write=lambda value: f"{value:,.0f}",
+    )
+    seconds = _column(steps, "seconds")
+    waited = np.divide(_column(steps, "data_wait"), seconds, out=np.zeros_like(seconds), where=seconds > 0)
+    for title, label, values, colour in (
+        ("positions that hold no token", "padding", _column(steps, "padding"), _GREEN),
+        ("time spent waiting for data", "data wait", waited, _ORANGE),
+    ):
+        lines = _smoothed(label, at, 100 * values, colour)
+        yield Chart(title=title, lines=lines, from_zero=True, write=lambda value: f"{value:g} %")
+
+
+def _line(label: str, records: Records, name: str, colour: Colour) -> Line:
+    return Line(label=label, x=_column(records, "step"), y=_column(records, name), colour=colour, dots=True)
+
+
+def _smoothed(label: str, at: Float64Array, values: Float64Array, colour: Colour) -> list[Line]:
+    """The values, pale, and their mean over the steps before and after."""
+    reach = round(len(values) * _SMOOTHED / 2)
+    if not reach:
+        return [Line(label=label, x=at, y=values, colour=colour)]
+    known = np.isfinite(values)
+    sums, counts = (
+        np.concatenate([[0.0], np.cumsum(column)]) for column in (np.where(known, values, 0.0), known.astype(float))
+    )
+    first = np.maximum(np.arange(len(values)) - reach, 0)
+    end = np.minimum(np.arange(len(values)) + reach + 1, len(values))
+    number = counts[end] - counts[first]
+    means = np.divide(sums[end] - sums[first], number, out=np.full(len(values), np.nan), where=number > 0)
+    return [
+        Line(label=label, x=at, y=values, colour=colour, pale=True),
+        Line(label=label, x=at, y=means, colour=colour),
+    ]
+
+
+def _column(records: Records, name: str) -> Float64Array:
+    """float64[n]; NaN where a record has no such figure."""
+    values = [record.get(name) for record in records]
+    return np.array([value if isinstance(value, int | float) else np.nan for value in values], dtype=np.float64)

@@ -1,0 +1,86 @@
+"""Attention within documents on a GPU, block by block: blocks of keys that no query of a block sees cost nothing.
+
+The kernel is PyTorch's ``flex_attention``. What it needs, which blocks to look at and which of them whole, is made here
+from the documents' boundaries, so that no mask of the row's length squared is ever built and the host never waits for
+the device. (``create_block_mask`` would build that mask first.)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from midigpt_gpt2.boundaries import positions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+#: Tokens of a block, flex_attention's own default.
+BLOCK = 128
+#: Least compute capability of the kernel's dot products in bfloat16.
+_LEAST_CAPABILITY = (8, 0)
+
+
+@cache
+def are_computed_on(device: torch.device) -> bool:
+    """Whether a device has kernels for :func:`attend_in_blocks`."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= _LEAST_CAPABILITY
+
+
+def document_blocks(document_ids: Tensor) -> BlockMask:
+    """Which blocks of keys the blocks of queries look at, for ``document_ids`` int[B, L].
+
+    A query sees the keys from the first token of its document, ``first``, up to itself; padding begins anew at every
+    token. ``first`` never falls along a row, so that its values at the ends of a block of queries say it all: blocks of
+    keys from that of the lowest on are looked at, and those wholly between the highest and the block itself need no
+    look at single tokens.
+    """
+    length = document_ids.shape[1]
+    index = torch.arange(length, device=document_ids.device)
+    first = index - positions(document_ids)
+
+    def sees(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (first[row, query] <= key) & (key <= query)
+
+    own = index[::BLOCK] // BLOCK
+    ends = (index[::BLOCK] + BLOCK - 1).clamp(max=length - 1)
+    lowest, highest = first[:, ::BLOCK, None], first[:, ends, None]
+    earlier = own < own[:, None]
+    looked_at = (lowest // BLOCK <= own) & (own <= own[:, None])
+    whole = earlier & (highest <= own * BLOCK)
+    partial = looked_at & ~whole
+    return BlockMask.from_kv_blocks(
+        *_listed(partial),
+        *_listed(whole),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=sees,
+        seq_lengths=(length, length),
+    )
+
+
+def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """How many blocks of keys are ``chosen`` bool[B, n, n] for each block of queries, and which: those come first."""
+    counts = chosen.sum(dim=-1, dtype=torch.int32)[:, None]
+    order = chosen.int().argsort(dim=-1, descending=True, stable=True).int()[:, None]
+    return counts, order
+
+
+def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask, scaling: float | None) -> Tensor:
+    """``query``, ``key``, ``value`` [B, H, L, d] -> [B, L, H, d]."""
+    # Uncompiled it computes all scores: right, and slow. A CPU, where it is only tested, has no other way.
+    attention = flex_attention if query.device.type == "cpu" else _compiled()
+    mixed: Tensor = attention(query, key, value, block_mask=blocks, scale=scaling)
+    return mixed.transpose(1, 2)
+
+
+@cache
+def _compiled() -> Callable[..., Any]:
+    return torch.compile(flex_attention)

@@ -1,0 +1,128 @@
+"""Attention in blocks, as GPUs compute it, is the attention within documents that CPUs compute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from midigpt_gpt2 import documents
+from midigpt_gpt2.blocks import BLOCK, are_computed_on, attend_in_blocks, document_blocks
+from midigpt_gpt2.boundaries import positions
+from midigpt_gpt2.factory import build
+from midigpt_gpt2.options import Gpt2Options
+from torch._dynamo.testing import CompileCounter
+from torch.nn.attention import flex_attention
+
+from midigpt_core.contracts import ArchitectureContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+
+
+def packed(*rows: list[int], length: int) -> Tensor:
+    """``document_ids`` of rows whose documents have these lengths; the rest is padding."""
+    ids = torch.full((len(rows), length), -1, dtype=torch.int32)
+    for row, lengths in zip(ids, rows, strict=True):
+        row[: sum(lengths)] = torch.repeat_interleave(
+            torch.arange(len(lengths), dtype=torch.int32), torch.tensor(lengths, dtype=torch.int64)
+        )
+    return ids
+
+
+ROWS = packed([100, 1, 150, 20], [7, 290, 3], [300], [], length=300)
+
+
+def heads(seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(4, 2, 300, 16, generator=generator) for _ in range(3)]
+
+
+def test_a_model_gives_the_logits_and_gradients_of_documents_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # PyTorch refuses gradients here because its fast kernel has none for CPUs; the plain one does.
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        model = build(Gpt2Options(n_embd=32, n_layer=2, n_head=4), ArchitectureContext(vocab_size=97, max_seq_len=300))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    input_ids = torch.randint(0, 97, ROWS.shape, generator=torch.Generator().manual_seed(5))
+    weights = torch.randn(int((ROWS >= 0).sum()), 97, generator=torch.Generator().manual_seed(2))
+    parameters = list(model.parameters())
+
+    one_by_one = model(input_ids, document_ids=ROWS)[ROWS >= 0]
+    expected = torch.autograd.grad((one_by_one * weights).sum(), parameters)
+    with monkeypatch.context() as patch:
+        patch.setattr(documents, "way", lambda _: "blocks")
+        in_blocks = model(input_ids, document_ids=ROWS)[ROWS >= 0]
+    torch.testing.assert_close(in_blocks, one_by_one, atol=1e-5, rtol=1e-5)
+    found = torch.autograd.grad((in_blocks * weights).sum(), parameters)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 300), max_size=6), min_size=1, max_size=3),
+    st.integers(0, 200),
+)
+def test_blocks_are_those_that_the_mask_needs(rows: list[list[int]], spare: int) -> None:
+    length = max(map(sum, rows)) + spare or 1
+    ids = packed(*rows, length=length)
+    blocks = document_blocks(ids)
+    count = -(-length // BLOCK)
+    mask = torch.zeros(len(rows), count * BLOCK, count * BLOCK, dtype=torch.bool)
+    mask[:, :length, :length] = documents.attention_mask(ids)[:, 0]
+    # What lies beyond the row is nobody's: it must not keep a block from being whole.
+    inside = torch.zeros_like(mask)
+    inside[:, :length, :length] = True
+    tiles = [part.view(len(rows), count, BLOCK, count, BLOCK).transpose(2, 3) for part in (mask, mask | ~inside)]
+    some, all_ = tiles[0].any(dim=(3, 4)), tiles[1].all(dim=(3, 4)) & tiles[0].any(dim=(3, 4))
+
+    def listed(counts: Tensor | None, order: Tensor | None) -> Tensor:
+        assert counts is not None
+        assert order is not None
+        found = torch.zeros(len(rows), count, count, dtype=torch.bool)
+        for row in range(len(rows)):
+            for block in range(count):
+                found[row, block, order[row, 0, block, : counts[row, 0, block]].long()] = True
+        return found
+
+    partial = listed(blocks.kv_num_blocks, blocks.kv_indices)
+    whole = listed(blocks.full_kv_num_blocks, blocks.full_kv_indices)
+    assert torch.equal(partial | whole, some)
+    assert not (partial & whole).any()
+    assert not (whole & ~all_).any(), "no look at single tokens, where some must not be seen"
+    # The diagonal is causal; everything else that is seen whole is known to be.
+    assert torch.equal(whole, all_ & ~torch.eye(count, dtype=torch.bool))
+    row, query, key = (torch.randint(0, high, (50,)) for high in (len(rows), length, length))
+    assert torch.equal(blocks.mask_mod(row, row, query, key), mask[row, query, key])
+
+
+def test_compiled_once_for_all_boundaries() -> None:
+    counter = CompileCounter()
+
+    @torch.compile(backend=counter, fullgraph=True)
+    def attend(query: Tensor, key: Tensor, value: Tensor, document_ids: Tensor) -> Tensor:
+        return attend_in_blocks(query, key, value, document_blocks(document_ids), 0.25)
+
+    for seed, ids in enumerate((ROWS, ROWS.flip(0), packed([300], [300], [150, 150], [], length=300))):
+        tensors = heads(seed)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            *tensors, attn_mask=documents.attention_mask(ids), scale=0.25
+        )
+        torch.testing.assert_close(attend(*tensors, ids), expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+    assert counter.frame_count == 1
+
+
+def test_a_device_without_the_kernel_is_known() -> None:
+    assert not are_computed_on(torch.device("cpu"))
+    assert not are_computed_on(torch.device("meta"))
+
+
+def test_boundaries_of_padding() -> None:
+    assert positions(packed([2, 1], length=5)).tolist() == [[0, 1, 0, 0, 0]]
