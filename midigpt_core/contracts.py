@@ -317,6 +317,15 @@ class LoggerContext:
     run_name: str
 
 
+@runtime_checkable
+class SampleLogger(Protocol):
+    """What a logger may have beside what Lightning asks of it: a place for the music of ``sample_steps``."""
+
+    def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
+        """Take sample ``name`` (``"prompt1"``, the same prompt at every step): a MIDI file and a PNG, which stay in the
+        run's folder. Called on the first rank; what it raises becomes a warning."""
+
+
 @frozen(eq=False, kw_only=True)
 class RunContext:
     """What ``midigpt_callbacks`` is told of a run."""

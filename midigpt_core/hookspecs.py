@@ -114,7 +114,8 @@ def midigpt_loggers() -> Iterable[LoggerSpec]:  # type: ignore[empty-body]
         def midigpt_loggers():
             return [LoggerSpec(name="mlflow", summary="MLflow", target="acme.mlflow:build")]
 
-    The factory takes ``(options, LoggerContext)`` and returns a Lightning ``Logger`` or None.
+    The factory takes ``(options, LoggerContext)`` and returns a Lightning ``Logger`` or None. One with the method of
+    :class:`midigpt_core.contracts.SampleLogger` is also given the samples of ``sample_steps``.
     """
 
 

@@ -42,6 +42,7 @@ class Stage(IntEnum):
     SAMPLE = 11
     ATTRIBUTES = 12
     SET = 13
+    PROMPT = 14
 
 
 def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:

@@ -121,6 +121,7 @@ class TrainConfig:
     freeze: list[str] = setting([], "weights that stay as they are, by module or parameter name; * and ? are wild")
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
+    sample_steps: int = setting(0, "optimiser steps between samples of music; 0: none", low=0)
     eval_rows: int = setting(64, "rows per evaluation", low=1)
     workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1)
     run_name: str = setting("", "name shown by loggers; empty: the output folder's")

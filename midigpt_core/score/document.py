@@ -37,7 +37,7 @@ _NOTE_LIMITS = {"pitch": 127, "velocity": 127}
 def write(score: Score) -> dict[str, Any]:
     """The JSON object of a score."""
     tracks = score.tracks
-    first = _bar_rows(tracks[0]) if tracks else []
+    first = _bar_rows(score, tracks[0].bar_run if tracks else slice(None))
     return {
         "resolution": score.resolution,
         "tempo": score.tempo,
@@ -46,8 +46,8 @@ def write(score: Score) -> dict[str, Any]:
     }
 
 
-def _bar_rows(track: Track) -> list[list[int | float]]:
-    columns, bars = track.score.columns, track.bar_run
+def _bar_rows(score: Score, bars: slice) -> list[list[int | float]]:
+    columns = score.columns
     fields = (columns.bar_numerator[bars], columns.bar_denominator[bars], columns.bar_length[bars])
     return [list(row) for row in zip(*(values.tolist() for values in fields), strict=True)]
 
@@ -60,7 +60,7 @@ def _write_track(track: Track, first_bars: list[list[int | float]]) -> dict[str,
     content: dict[str, Any] = {"program": track.program, "drum": track.is_drum, "notes": notes}
     if track.attributes:
         content["attributes"] = dict(sorted(track.attributes.items()))
-    if (bars := _bar_rows(track)) != first_bars:
+    if (bars := _bar_rows(track.score, track.bar_run)) != first_bars:
         content["bars"] = bars
     if track.masked:
         content["masked"] = list(track.masked)
@@ -84,7 +84,9 @@ def _parse(
     tracks: Sequence[Mapping[str, Any]] = content["tracks"]
     track_bars = [_table(track["bars"] if "bars" in track else content["bars"], 3, "bars") for track in tracks]
     own_bars = any(not np.array_equal(rows, track_bars[0]) for rows in track_bars)
-    bars = np.concatenate(track_bars) if own_bars else (track_bars or [np.zeros((0, 3))])[0]
+    # Without a track the piece may still have bars for one.
+    shared = track_bars[0] if tracks else _table(content.get("bars", ()), 3, "bars")
+    bars = np.concatenate(track_bars) if own_bars else shared
     notes = [_parse_notes(track, len(track_bars[index]), index) for index, track in enumerate(tracks)]
     table = np.concatenate([*notes, np.zeros((0, 6), np.int64)])
     cell_bar, note_end, cell_end = _group_cells(notes)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from midigpt_core.records import BoolArray, Int32Array, Int64Array, ScoreColumns, UInt8Array
 
 _BAR_COLUMNS = ("bar_numerator", "bar_denominator", "bar_length")
+_TRACK_COLUMNS = ("track_program", "track_drum", "track_nomml")
 _NOTE_COLUMNS = ("onset", "duration", "pitch", "velocity", "microtiming")
 
 
@@ -139,6 +140,40 @@ def note_table(score: Score) -> NoteTable:
         track=np.repeat(np.repeat(np.arange(len(cells)), cells), notes),
         bar=np.repeat(columns.cell_bar, notes).astype(np.int64),
         **{name: getattr(columns, f"note_{name}") for name in _NOTE_COLUMNS},
+    )
+
+
+def excerpt(score: Score, first_bar: int, count: int, tracks: Sequence[int]) -> Score:
+    """Bars ``first_bar`` to ``first_bar + count - 1`` of ``tracks``, in the order given, as a score of their own.
+
+    Bars that a track lacks are empty, as :func:`with_bars` makes them.
+    """
+    whole = with_bars(score, first_bar + count)
+    columns, chosen = whole.columns, np.asarray(tracks, np.int64)
+    run = np.arange(first_bar, first_bar + count)
+    own_bars = columns.track_bar_end is not None
+    runs = (chosen[:, None] * num_bars(whole) + run).ravel() if own_bars else run
+    ends = (np.arange(1, len(chosen) + 1) * count).astype(np.int32) if own_bars else None
+    of_tracks: dict[str, Any] = {name: getattr(columns, name)[chosen] for name in _TRACK_COLUMNS}
+    nothing: dict[str, Any] = {
+        name: getattr(columns, name)[:0] for name in ("cell_bar", "cell_note_end", *(f"note_{n}" for n in _NOTE_COLUMNS))
+    }
+    empty = attrs.evolve(
+        columns,
+        **of_tracks,
+        **nothing,
+        track_cell_end=np.zeros(len(chosen), np.int32),
+        track_offsets=np.array([0, len(chosen)]),
+        cell_offsets=np.array([0, 0]),
+        note_offsets=np.array([0, 0]),
+    )
+    place = np.full(len(columns.track_program), -1, np.int64)
+    place[chosen] = np.arange(len(chosen))
+    table = note_table(whole)
+    table = table.where((place[table.track] >= 0) & (table.bar >= first_bar) & (table.bar < first_bar + count))
+    table = attrs.evolve(table, track=place[table.track], bar=table.bar - first_bar)
+    return replace_cells(
+        _with_bar_columns(Score(empty), runs, ends), np.zeros((len(chosen), count), np.bool_), table
     )
 
 

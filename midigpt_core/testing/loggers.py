@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midigpt_core.contracts import LoggerContext
+from midigpt_core.contracts import LoggerContext, SampleLogger
+from midigpt_core.score.piano_roll import save_piano_roll
+from midigpt_core.testing import samples
 
 if TYPE_CHECKING:
     from midigpt_core.testing.general import Subject
@@ -20,4 +22,10 @@ def check_takes_metrics_and_closes(subject: Subject) -> None:
         logger.log_hyperparams({"seed": 1})
         for step in range(3):
             logger.log_metrics({"train_loss": 3.0 - step}, step=step)
+        if isinstance(logger, SampleLogger):
+            midi, picture = Path(folder) / "samples/step2/kit.mid", Path(folder) / "samples/step2/kit.png"
+            score = samples.scores()[0]
+            score.to_midi(midi)
+            save_piano_roll(picture, score)
+            logger.log_sample("kit", midi, picture, step=2)
         logger.finalize("success")

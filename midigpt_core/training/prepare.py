@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from midigpt_core.data.stream import StreamSpec
+from midigpt_core.errors import ConfigError
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.chosen import build_encoder, choose
 from midigpt_core.training.corpora import gather
@@ -82,6 +83,10 @@ def prepare(
     adopted = adopt(config, registry) if config.init_from else None
     chosen = choose(config, registry, encoder=adopted)
     encoder = build_encoder(chosen.encoder)
+    if config.sample_steps and encoder.grammar() is None:
+        raise ConfigError(
+            f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so no music can be made with it. Set it to 0."
+        )
     settings = stream_settings(config, encoder)
     mask = usable_mask(config, chosen, encoder, registry)
     if mask is None:

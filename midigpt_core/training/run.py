@@ -38,6 +38,7 @@ from midigpt_core.training.quiet import quiet_lightning
 from midigpt_core.training.repeat import StepBatches
 from midigpt_core.training.retention import CheckpointFolder
 from midigpt_core.training.run_folder import describe_run, run_provenance
+from midigpt_core.training.samples import SampleWriter, draw_prompts
 from midigpt_core.training.sharding import gathered_weights, lightning_strategy
 from midigpt_core.training.signals import StopSignals, keep_lightnings_handlers_out
 from midigpt_core.training.steps import StepReporter
@@ -139,6 +140,7 @@ def fit(plan: Plan) -> TrainResult:
         *([OverflowedSteps(module, repeated)] if repeated is not None else []),
         StepReporter(module, _sinks(plan, logger), clock, [one.name for one in plan.train_sets]),
         checkpoints,
+        *_sample_writer(plan, module, logger, signals, clock),
         *_third_party_callbacks(plan),
     ]
     with quiet_lightning(), contextlib.closing(data), signals:
@@ -227,6 +229,23 @@ def _sinks(plan: Plan, logger: Logger | None) -> list[StepSink]:
     ]
 
 
+def _sample_writer(
+    plan: Plan, module: TrainingModule, logger: Logger | None, signals: StopSignals, clock: StepClock
+) -> list[Callback]:
+    if not plan.config.sample_steps:
+        return []
+    writer = SampleWriter(
+        plan.run_dir / "samples",
+        every=plan.config.sample_steps,
+        prompts=partial(draw_prompts, plan.evaluation or plan.training, plan.encoder),
+        bundle=partial(_bundle, plan, module),
+        logger=logger,
+        signals=signals,
+        clock=clock,
+    )
+    return [writer]
+
+
 def _third_party_callbacks(plan: Plan) -> Sequence[Callback]:
     context = RunContext(run_dir=plan.run_dir, run_name=plan.run_name, config=plan.config, encoder=plan.encoder)
     return current_registry().callbacks(context)
@@ -255,12 +274,19 @@ def _precision(config: TrainConfig) -> str:
 
 def _write_bundle(plan: Plan, module: TrainingModule, path: Path) -> None:
     """All ranks take part; the first writes."""
+    bundle = _bundle(plan, module)
+    if bundle is not None:
+        save_bundle(bundle, path, plan.chosen.checkpoint_format.name)
+
+
+def _bundle(plan: Plan, module: TrainingModule) -> Bundle | None:
+    """The bundle of the model as it is, on the first rank; all ranks take part."""
     weights = gathered_weights(module.trainer, module.model)
     if not module.trainer.is_global_zero:
-        return
+        return None
     model: Any = module.model
     evaluation = module.last_evaluation
-    bundle = Bundle(
+    return Bundle(
         architecture=plan.chosen.architecture.name,
         architecture_config=model.architecture_config(),
         encoder=plan.chosen.encoder.name,
@@ -272,4 +298,3 @@ def _write_bundle(plan: Plan, module: TrainingModule, path: Path) -> None:
         ),
         state_dict=weights,
     )
-    save_bundle(bundle, path, plan.chosen.checkpoint_format.name)

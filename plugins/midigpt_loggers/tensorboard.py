@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
 
 from midigpt_loggers.requirements import require
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from midigpt_core.contracts import LoggerContext
     from midigpt_loggers.options import TensorBoardOptions
+
+
+class _TensorBoard(TensorBoardLogger):
+    def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
+        """The picture among the images; where the MIDI file is, which TensorBoard cannot play, among the texts."""
+        with Image.open(piano_roll) as picture:
+            self.experiment.add_image(f"samples/{name}", np.asarray(picture), step, dataformats="HWC")
+        self.experiment.add_text(f"samples/{name}", str(midi), step)
 
 
 def build(options: TensorBoardOptions, context: LoggerContext) -> TensorBoardLogger:
     """Writes to ``<run folder>/<folder>``; a run that continues adds a file there."""
     require("tensorboard", "tensorboard")
-    return TensorBoardLogger(
+    return _TensorBoard(
         save_dir=context.run_dir,
         name=options.folder,
         version="",

@@ -16,14 +16,21 @@ require("wandb", "wandb")
 import wandb  # noqa: E402 (an extra: the line above says so if it is missing)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from midigpt_core.contracts import LoggerContext
     from midigpt_loggers.options import WandbOptions
 
 _CONNECT_SECONDS = 3.0
 
 
-class _FinishedLogger(WandbLogger):
-    """Ends the W&B run with the training run, so that one process can train twice."""
+class _Wandb(WandbLogger):
+    """Ends the W&B run with the training run, so that one process can train twice; takes samples."""
+
+    def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
+        """The picture among the run's media, the MIDI file among its files."""
+        self.log_image(f"samples/{name}", [str(piano_roll)], step=step)
+        self.experiment.save(str(midi), base_path=str(midi.parents[2]), policy="now")
 
     def finalize(self, status: str) -> None:
         super().finalize(status)
@@ -33,7 +40,7 @@ class _FinishedLogger(WandbLogger):
 
 def build(options: WandbOptions, context: LoggerContext) -> WandbLogger:
     """Writes to ``<run folder>/wandb`` and, online, to the server."""
-    return _FinishedLogger(
+    return _Wandb(
         name=context.run_name,
         save_dir=context.run_dir,
         project=options.project,

@@ -15,6 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from midigpt_core.contracts import LoggerContext
 from midigpt_core.errors import PluginError
+from midigpt_core.score.piano_roll import save_piano_roll
+from midigpt_core.testing import samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +52,18 @@ def test_wandb_writes_offline_without_a_network(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     logger = wandb.build(WandbOptions(project="study", tags=("a",)), context(tmp_path))
     logger.log_metrics({"loss": 2.5}, step=10)
+    midi, picture = (tmp_path / "samples" / "step10" / f"prompt1.{suffix}" for suffix in ("mid", "png"))
+    samples.scores()[0].to_midi(midi)
+    save_piano_roll(picture, samples.scores()[0])
+    logger.log_sample("prompt1", midi, picture, step=10)
     assert logger.experiment.name == "trial"
     assert logger.experiment.offline
     logger.finalize("success")
     (run,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    files = run.parent / "files"
+    assert (files / "samples" / "step10" / "prompt1.mid").read_bytes() == midi.read_bytes()
+    (image,) = (files / "media" / "images" / "samples").glob("prompt1*.png")
+    assert image.read_bytes() == picture.read_bytes()
     # W&B's own process closes the file after `finish` has returned: later on a busy machine.
     deadline = time.monotonic() + 60
     while b"loss" not in run.read_bytes():

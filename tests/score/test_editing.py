@@ -9,6 +9,7 @@ from midigpt_core.score import Score
 from midigpt_core.score.editing import (
     NoteTable,
     empty_score,
+    excerpt,
     note_table,
     num_bars,
     replace_cells,
@@ -101,3 +102,42 @@ def test_times_keep_their_place_at_another_resolution(old: int, new: int) -> Non
     quarters = [(n.onset + n.microtiming / r) / r for n, r in ((notes, old), (moved, new))]
     assert np.abs(quarters[0] - quarters[1]).max() <= 0.5 / new**2 + 1e-12
     assert ((moved.microtiming >= 0) & (moved.microtiming < new)).all()
+
+
+def test_an_excerpt_has_its_bars_and_tracks_alone() -> None:
+    part = excerpt(SCORE, 2, 3, [2, 0])
+    assert [(track.program, track.is_drum, len(track.bars)) for track in part.tracks] == [
+        (SCORE.tracks[track].program, SCORE.tracks[track].is_drum, 3) for track in (2, 0)
+    ]
+    for index, track in enumerate((2, 0)):
+        for bar in range(3):
+            there = SCORE.tracks[track].bars[2 + bar]
+            here = part.tracks[index].bars[bar]
+            assert list(here.notes.rows()) == list(there.notes.rows())
+            assert (here.numerator, here.denominator, here.length) == (
+                there.numerator,
+                there.denominator,
+                there.length,
+            )
+    assert (part.tempo, part.resolution) == (SCORE.tempo, SCORE.resolution)
+    assert excerpt(SCORE, 0, 8, range(3)).digest() == SCORE.digest()
+
+
+def test_an_excerpt_of_tracks_with_bars_of_their_own() -> None:
+    content = SCORE.to_dict()
+    content["tracks"][1]["bars"] = [[3, 4, 3.0]] * 6
+    content["tracks"][1]["notes"] = [[bar, 0, 120, 60 + bar, 80, 0] for bar in range(6)]
+    mixed = Score.from_dict(content)
+    part = excerpt(mixed, 4, 4, [1, 2])
+    assert [bar.numerator for bar in part.tracks[0].bars[:2]] == [3, 3]
+    assert [bar.numerator for bar in part.tracks[1].bars] == [bar.numerator for bar in mixed.tracks[2].bars[4:8]]
+    assert [note[3] for track in part.to_dict()["tracks"][:1] for note in track["notes"]] == [64, 65]
+    assert len(part.tracks[1].notes) == sum(len(bar.notes) for bar in mixed.tracks[2].bars[4:8])
+
+
+def test_an_empty_score_keeps_its_bars_for_a_track_to_come() -> None:
+    score = empty_score(5, signature=(3, 4))
+    assert num_bars(score) == 5
+    written = with_track(score, 33)
+    assert [(bar.numerator, bar.denominator) for bar in written.tracks[0].bars] == [(3, 4)] * 5
+    assert num_bars(Score.from_dict(score.to_dict())) == 5

@@ -122,3 +122,11 @@ def test_a_layout_that_cannot_be_is_an_error_in_a_line(
     with pytest.raises(ConfigError, match=r"torchrun started 4 processes, but devices = 2 times num_nodes = 1 is 2\."):
         prepare(configure(devices=2), shard)
     prepare(configure(devices=2, num_nodes=2), shard)
+
+
+def test_the_first_rank_makes_samples_while_the_other_waits(pair: Run, configure: Configure, shard: Path) -> None:
+    sampled = Run(configure("sampled", batch_size=1, sample_steps=3, **TWO), shard, shard)
+    assert sampled.ranks(2) == [0, 0]
+    assert outcome(sampled.folder) == outcome(pair.folder)
+    found = [path.relative_to(sampled.folder / "samples").as_posix() for path in sampled.folder.rglob("prompt*.mid")]
+    assert sorted(found) == [f"step{step}/prompt{number}.mid" for step in (3, 6) for number in (1, 2, 3, 4)]

@@ -1,0 +1,209 @@
+"""Music while a run goes: every so many steps the model fills bars of a few fixed prompts, for the ear and the eye."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import frozen
+from lightning.pytorch.callbacks import Callback
+
+from midigpt_core import files
+from midigpt_core.contracts import SampleLogger
+from midigpt_core.corpus.store import open_corpus
+from midigpt_core.data.pieces import origin
+from midigpt_core.data.settings import EVALUATION_SEED
+from midigpt_core.data.windows import WindowDrawer
+from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt, validation
+from midigpt_core.keys import Stage, below, derive, uniforms
+from midigpt_core.score import Score, columns, editing
+from midigpt_core.score.piano_roll import save_piano_roll
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from lightning.pytorch import LightningModule, Trainer
+
+    from midigpt_core.contracts import Bundle, Encoder
+    from midigpt_core.data.stream import StreamSpec
+    from midigpt_core.records import UInt64Array
+    from midigpt_core.training.clock import StepClock
+    from midigpt_core.training.signals import StopSignals
+
+_log = logging.getLogger("midigpt_core.training")
+
+_PROMPTS = 4
+#: Windows drawn to find so many: short pieces have none, and some are in signatures that cannot be written.
+_DRAWS = 64
+
+
+@frozen(eq=False, kw_only=True)
+class Prompt:
+    """A window of a piece and what is to be written in it: the same in every run on the same pieces."""
+
+    #: ``"prompt1"``, a file name.
+    name: str
+    #: Where the window is from and what is written in it, for the picture.
+    title: str
+    score: Score
+    request: GenerationRequest
+
+
+def draw_prompts(spec: StreamSpec, encoder: Encoder) -> list[Prompt]:
+    """Up to four prompts from windows of the pieces of ``spec``, as its settings draw them but not augmented.
+
+    By turns a track has the middle half of its bars filled in and the last track is written from nothing, as far as the
+    settings train both. Raises :class:`midigpt_core.errors.CorpusError` if the corpus is damaged.
+    """
+    settings = spec.settings.evaluation()
+    keys = derive(EVALUATION_SEED, Stage.PROMPT, np.arange(_DRAWS))
+    opened = open_corpus(spec.shards)
+    pieces = spec.pieces[below(uniforms(keys, 1)[:, 0], len(spec.pieces))]
+    opened.verify(pieces)
+    drawn = WindowDrawer(opened.corpus, encoder, None, settings).draw(keys, pieces)
+    kinds = [
+        *([False] if spec.settings.infill_probability > 0 and "infill" in encoder.provides else []),
+        *([True] if spec.settings.infill_probability < 1 else []),
+    ]
+    prompts: list[Prompt] = []
+    windows = drawn.windows
+    for place, draw in enumerate(drawn.draw.tolist()):
+        if len(prompts) == _PROMPTS:
+            break
+        piece, first, count = int(windows.piece[place]), int(windows.start_bar[place]), int(windows.num_bars[place])
+        tracks = windows.tracks[place]
+        number = int(np.searchsorted(opened.corpus.piece_offsets, piece, side="right")) - 1
+        shard = opened.corpus.shards[number].columns
+        whole = Score(columns.select(shard, [piece - int(opened.corpus.piece_offsets[number])]))
+        score = editing.excerpt(whole, first, count, tracks[tracks >= 0])
+        autoregressive = kinds[len(prompts) % len(kinds)]
+        request = _request(score, count, draw, keys[draw : draw + 1], autoregressive=autoregressive)
+        if validation.problems(request, score, encoder):
+            continue
+        does = "written anew" if autoregressive else "filled in"
+        prompts.append(
+            Prompt(
+                name=f"prompt{len(prompts) + 1}",
+                title=f"row {origin(opened.corpus, piece).row}, bars {first} to {first + count - 1}"
+                f", track {request.tracks[0].id} {does}",
+                score=score,
+                request=request,
+            )
+        )
+    return prompts
+
+
+def _request(score: Score, count: int, seed: int, key: UInt64Array, *, autoregressive: bool) -> GenerationRequest:
+    last = len(score.tracks) - 1
+    if autoregressive:
+        prompt = TrackPrompt(id=last, bars=range(count), autoregressive=True)
+    else:
+        track = int(below(uniforms(derive(key, Stage.PROMPT), 1)[0], last + 1)[0])
+        middle = range(count // 4, count // 4 + max(count // 2, 1))
+        prompt = TrackPrompt(id=track, bars=middle)
+    # What a model writes at its first attempt is what there is to hear of it.
+    config = InferenceConfig(seed=seed, window_bars=count, max_attempts=1, novelty_check=False, silence_check=False)
+    return GenerationRequest([prompt], config)
+
+
+class SampleWriter(Callback):
+    """Every ``every`` steps has the model, as a bundle of that step would have it, answer the prompts.
+
+    It writes ``<folder>/step<N>/prompt1.mid`` and ``prompt1.png``, and so on, and tells the logger if that has a method
+    ``log_sample``. The model that is trained takes no part beyond its weights being read, and no generator is used: the
+    run is the same, bit for bit, with samples and without. Whatever fails is a warning.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        every: int,
+        prompts: Callable[[], Sequence[Prompt]],
+        bundle: Callable[[], Bundle | None],
+        logger: object,
+        signals: StopSignals,
+        clock: StepClock,
+    ) -> None:
+        """``bundle`` is called by all ranks and gives the first the weights as they are; ``prompts`` by the first."""
+        self._folder = folder
+        self._every = every
+        self._draw = prompts
+        self._prompts: Sequence[Prompt] | None = None
+        self._bundle = bundle
+        self._logger = logger
+        self._signals = signals
+        self._clock = clock
+        self._seen = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that was stopped at a step whose samples were due makes them now."""
+        step = self._seen = trainer.global_step
+        due = step > 0 and step % self._every == 0
+        if due and trainer.strategy.broadcast(not self._of_step(step).exists()):
+            self._sample(step)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        step = trainer.global_step
+        if step == self._seen:
+            return
+        self._seen = step
+        if step % self._every == 0 and self._signals.agreed is None:
+            self._sample(step)
+
+    def _of_step(self, step: int) -> Path:
+        return self._folder / f"step{step}"
+
+    def _sample(self, step: int) -> None:
+        with self._clock.paused():
+            bundle = self._bundle()
+            if bundle is not None:
+                with _survived(f"no samples at step {step}"):
+                    self._write(step, bundle)
+
+    def _write(self, step: int, bundle: Bundle) -> None:
+        if self._prompts is None:
+            self._prompts = self._draw()
+        if not self._prompts:
+            _log.warning("no samples at step %d: no window of the pieces can be asked for.", step)
+            return
+        engine = InferenceEngine.from_bundle(bundle)
+        target = self._of_step(step)
+        made = []
+        with files.atomic_folder(target) as folder:
+            for prompt in self._prompts:
+                with _survived(f"no sample of {prompt.name} at step {step}"):
+                    if self._answer(engine, prompt, folder, f"step {step}"):
+                        made.append(prompt.name)
+                if any(self._signals.flags()):
+                    return
+            # A run that was taken up again before this step has been here already.
+            shutil.rmtree(target, ignore_errors=True)
+        if isinstance(self._logger, SampleLogger):
+            for name in made:
+                with _survived(f"{name} of step {step} is not in the logger"):
+                    self._logger.log_sample(name, target / f"{name}.mid", target / f"{name}.png", step)
+
+    def _answer(self, engine: InferenceEngine, prompt: Prompt, folder: Path, when: str) -> bool:
+        session = engine.session(prompt.score, prompt.request)
+        music = session.run(lambda _: session.cancel() if any(self._signals.flags()) else None)
+        if session.cancelled:
+            return False
+        music.to_midi(folder / f"{prompt.name}.mid")
+        title = f"{when}: {prompt.title}"
+        save_piano_roll(folder / f"{prompt.name}.png", music, session.generated_bars[0], title=title)
+        return True
+
+
+@contextlib.contextmanager
+def _survived(what: str) -> Iterator[None]:
+    """Samples are a look at a run: nothing that goes wrong in them, in a plugin's code too, may end it."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no reason given"
+        _log.warning("%s: %s: %s", what, type(error).__name__, reason)
