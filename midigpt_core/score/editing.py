@@ -156,7 +156,8 @@ def excerpt(score: Score, first_bar: int, count: int, tracks: Sequence[int]) -> 
     ends = (np.arange(1, len(chosen) + 1) * count).astype(np.int32) if own_bars else None
     of_tracks: dict[str, Any] = {name: getattr(columns, name)[chosen] for name in _TRACK_COLUMNS}
     nothing: dict[str, Any] = {
-        name: getattr(columns, name)[:0] for name in ("cell_bar", "cell_note_end", *(f"note_{n}" for n in _NOTE_COLUMNS))
+        name: getattr(columns, name)[:0]
+        for name in ("cell_bar", "cell_note_end", *(f"note_{n}" for n in _NOTE_COLUMNS))
     }
     empty = attrs.evolve(
         columns,
@@ -172,9 +173,7 @@ def excerpt(score: Score, first_bar: int, count: int, tracks: Sequence[int]) -> 
     table = note_table(whole)
     table = table.where((place[table.track] >= 0) & (table.bar >= first_bar) & (table.bar < first_bar + count))
     table = attrs.evolve(table, track=place[table.track], bar=table.bar - first_bar)
-    return replace_cells(
-        _with_bar_columns(Score(empty), runs, ends), np.zeros((len(chosen), count), np.bool_), table
-    )
+    return replace_cells(_with_bar_columns(Score(empty), runs, ends), np.zeros((len(chosen), count), np.bool_), table)
 
 
 def replace_cells(score: Score, cells: BoolArray, notes: NoteTable | None = None) -> Score:

@@ -85,7 +85,7 @@ def prepare(
     encoder = build_encoder(chosen.encoder)
     if config.sample_steps and encoder.grammar() is None:
         raise ConfigError(
-            f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so no music can be made with it. Set it to 0."
+            f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so nothing can be generated. Set it to 0."
         )
     settings = stream_settings(config, encoder)
     mask = usable_mask(config, chosen, encoder, registry)

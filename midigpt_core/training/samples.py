@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.contracts import Bundle, Encoder
     from midigpt_core.data.stream import StreamSpec
-    from midigpt_core.records import UInt64Array
+    from midigpt_core.records import Corpus, UInt64Array
     from midigpt_core.training.clock import StepClock
     from midigpt_core.training.signals import StopSignals
 
@@ -76,10 +76,7 @@ def draw_prompts(spec: StreamSpec, encoder: Encoder) -> list[Prompt]:
             break
         piece, first, count = int(windows.piece[place]), int(windows.start_bar[place]), int(windows.num_bars[place])
         tracks = windows.tracks[place]
-        number = int(np.searchsorted(opened.corpus.piece_offsets, piece, side="right")) - 1
-        shard = opened.corpus.shards[number].columns
-        whole = Score(columns.select(shard, [piece - int(opened.corpus.piece_offsets[number])]))
-        score = editing.excerpt(whole, first, count, tracks[tracks >= 0])
+        score = editing.excerpt(_score(opened.corpus, piece), first, count, tracks[tracks >= 0])
         autoregressive = kinds[len(prompts) % len(kinds)]
         request = _request(score, count, draw, keys[draw : draw + 1], autoregressive=autoregressive)
         if validation.problems(request, score, encoder):
@@ -95,6 +92,11 @@ def draw_prompts(spec: StreamSpec, encoder: Encoder) -> list[Prompt]:
             )
         )
     return prompts
+
+
+def _score(corpus: Corpus, piece: int) -> Score:
+    number = int(np.searchsorted(corpus.piece_offsets, piece, side="right")) - 1
+    return Score(columns.select(corpus.shards[number].columns, [piece - int(corpus.piece_offsets[number])]))
 
 
 def _request(score: Score, count: int, seed: int, key: UInt64Array, *, autoregressive: bool) -> GenerationRequest:
@@ -204,6 +206,6 @@ def _survived(what: str) -> Iterator[None]:
     """Samples are a look at a run: nothing that goes wrong in them, in a plugin's code too, may end it."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or "no reason given"
         _log.warning("%s: %s: %s", what, type(error).__name__, reason)

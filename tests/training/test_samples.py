@@ -98,9 +98,7 @@ def test_prompts_are_of_the_kinds_that_are_trained_and_of_no_seed(
     for prompt in prompts:
         assert len(prompt.score.tracks) <= 2
         assert len(prompt.score.tracks[0].bars) == prompt.request.config.window_bars
-    assert [(one.title, one.score.digest()) for one in drawn(2)] == [
-        (one.title, one.score.digest()) for one in prompts
-    ]
+    assert [(one.title, one.score.digest()) for one in drawn(2)] == [(one.title, one.score.digest()) for one in prompts]
 
 
 def test_a_run_that_stops_where_samples_are_due_makes_them_when_it_goes_on(configure: Configure, shard: Path) -> None:
