@@ -19,7 +19,7 @@ class Buffer {
     static Buffer of(Container&& values) {
         using Owned = std::remove_cvref_t<Container>;
         static_assert(!std::is_lvalue_reference_v<Container>, "a buffer takes its values over");
-        auto owner = std::make_shared<Owned>(std::move(values));  // NOLINT(bugprone-move-forwarding-reference)
+        auto owner = std::make_shared<Owned>(std::forward<Container>(values));
         using Value = typename Owned::value_type;
         // Python refuses a null pointer even where there is nothing to read.
         static constexpr Value kNothing{};
