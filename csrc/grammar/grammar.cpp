@@ -260,7 +260,9 @@ void Sequence::begin_body() {
   last_pitch_ = -1;
   level_ = 0;
   notes_ = 0;
-  sounding_.assign(max_polyphony_ > 0 ? static_cast<std::size_t>(std::max(choice().length, 0)) : 0, 0);
+  // No longer than the vocabulary has positions, however long a signature says the bar is.
+  const std::int32_t positions = std::clamp(choice().length, 0, std::max(book_->size(TokenType::TimeAbsolutePos), 1));
+  sounding_.assign(max_polyphony_ > 0 ? static_cast<std::size_t>(positions) : 0, 0);
 }
 
 void Sequence::find_allowed() {

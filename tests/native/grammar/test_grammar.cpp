@@ -1,6 +1,7 @@
 #include "grammar/grammar.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +62,13 @@ class Writing {
     std::vector<std::int32_t> script_;
     std::vector<std::uint8_t> cells_;
 };
+
+// The most memory that this process has held so far, in kB (Linux).
+long peak_memory() {
+    rusage usage{};
+    REQUIRE(getrusage(RUSAGE_SELF, &usage) == 0);
+    return usage.ru_maxrss;
+}
 
 TEST_CASE("the script is followed to the bar that is asked for, and no further than its end") {
     Writing writing;
@@ -124,6 +132,26 @@ TEST_CASE("a bar has no more notes, nor more at once, than are allowed") {
     CHECK_FALSE(writing.allows(TokenType::NoteOnset, 61));
     CHECK_FALSE(writing.allows(TokenType::TimeAbsolutePos, 11));
     CHECK(writing.allows(TokenType::TimeAbsolutePos, 12));
+}
+
+TEST_CASE("a bar that is longer than the vocabulary has positions takes no memory for the rest") {
+    const auto usual = codebook(rich_settings());
+    auto settings = rich_settings();
+    settings.token_domains.assign(usual->domains().begin(), usual->domains().end());
+    settings.resolution = 1 << 16;
+    settings.time_signatures = {{1 << 16, 1}, {3, 4}};  // 2^34 positions
+    Writing writing(settings);
+    Request request;
+    request.max_polyphony = 1;
+    const long before = peak_memory();
+    REQUIRE(writing.start(kTwoBars, {1, 0}, request).empty());
+    CHECK(peak_memory() - before < 16'000);
+    CHECK(writing.allows(TokenType::TimeAbsolutePos, 47));
+    REQUIRE(writing.add(TokenType::TimeAbsolutePos, 47));
+    REQUIRE(writing.add(TokenType::VelocityLevel, 25));
+    REQUIRE(writing.add(TokenType::NoteOnset, 60));
+    REQUIRE(writing.add(TokenType::NoteDuration, 11));
+    CHECK_FALSE(writing.allows(TokenType::NoteOnset, 61));
 }
 
 TEST_CASE("whatever is chosen, a document ends within its tokens") {
