@@ -1,34 +1,16 @@
 // Which tokens may come next, so that what is written is a document that the encoder could have written (encoder
 // specification, C.2 to C.5 and F.5).
-//
-// A sequence follows a *script*: the document as the encoder writes it with the bars that are asked for left empty. Every
-// token of the script is forced; in an empty bar, and where an attribute is left to the model, tokens are chosen.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "grammar/script.h"
 #include "vocab/codebook.h"
 
 namespace midigpt::grammar {
-
-// What is asked for in one document.
-struct Request {
-  std::span<const std::int32_t> script;
-  // Tokens of the script that nothing attends to, as [begin, end), ascending.
-  std::span<const std::pair<std::int64_t, std::int64_t>> hidden;
-  const std::uint8_t* cells = nullptr;  // [T, B], the bars to write, by their place in the script
-  std::int64_t max_tracks = 0;
-  std::int64_t max_bars = 0;
-  bool choose_attributes = false;    // of bars without a placeholder, and of their tracks
-  std::int64_t max_tokens = 0;       // of the whole document; 0: no limit
-  std::int32_t max_notes = 0;        // in one bar; 0: no limit
-  std::int32_t max_polyphony = 0;    // notes sounding at once within a bar; 0: no limit
-};
 
 // Tokens [first, first + count) may come next.
 struct Range {
@@ -36,6 +18,7 @@ struct Range {
   std::int32_t count = 0;
 };
 
+// A document that is being written: what its script forces, and what is chosen where the script leaves a choice.
 class Sequence {
  public:
   explicit Sequence(const vocab::Codebook& book) : book_(&book) {}
@@ -57,17 +40,8 @@ class Sequence {
   [[nodiscard]] std::int32_t bars_written() const { return bars_written_; }
 
  private:
-  // A place of the script where tokens are chosen, before its token `at`.
-  struct Choice {
-    std::size_t at = 0;
-    bool body = false;                                   // the notes of a bar, else one attribute
-    vocab::TokenType attribute = vocab::TokenType::None;
-    bool drum = false;
-    std::int32_t length = 0;  // of the bar, in positions
-  };
   // Where in a note the sequence stands.
   enum class Phase : std::uint8_t { Between, AfterPosition, AfterVelocity, AfterDirection, AfterDelta, AfterOnset };
-  class ScriptReader;
 
   void follow();
   void write(std::int32_t token);
