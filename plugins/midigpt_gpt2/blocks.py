@@ -8,6 +8,8 @@ the device. (``create_block_mask`` would build that mask first.)
 from __future__ import annotations
 
 import importlib.util
+import logging
+import subprocess
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+_log = logging.getLogger("midigpt_gpt2")
+
 #: Tokens of a block, flex_attention's own default.
 BLOCK = 128
 #: Least compute capability of the kernel's dot products in bfloat16.
@@ -29,10 +33,32 @@ _LEAST_CAPABILITY = (8, 0)
 
 @cache
 def are_computed_on(device: torch.device) -> bool:
-    """Whether a device has kernels for :func:`attend_in_blocks`."""
+    """Whether a device computes :func:`attend_in_blocks`.
+
+    It is tried once, since the kernel is built on the spot and needs more than the device: triton, a C compiler,
+    Python's headers. Where that fails the reason is logged.
+    """
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return False
-    return torch.cuda.get_device_capability(device) >= _LEAST_CAPABILITY
+    if torch.cuda.get_device_capability(device) < _LEAST_CAPABILITY:
+        return False
+    try:
+        _attend_once(device)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
+        reason = str(problem).strip().partition("\n")[0] or type(problem).__name__
+        _log.warning(
+            "No attention in blocks on %s (%s): packed rows attend under a mask, which is slower.", device, reason
+        )
+        return False
+    return True
+
+
+def _attend_once(device: torch.device) -> None:
+    """One row of two documents, with its gradient."""
+    heads = torch.zeros(1, 1, BLOCK, 16, device=device, dtype=torch.bfloat16, requires_grad=True)
+    documents = torch.arange(BLOCK, device=device).div(BLOCK // 2, rounding_mode="floor")[None]
+    attend_in_blocks(heads, heads, heads, document_blocks(documents), None).sum().backward()  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize(device)
 
 
 def document_blocks(document_ids: Tensor) -> BlockMask:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midigpt_gpt2 import documents
+from midigpt_gpt2 import blocks, documents
 from midigpt_gpt2.blocks import BLOCK, are_computed_on, attend_in_blocks, document_blocks
 from midigpt_gpt2.boundaries import positions
 from midigpt_gpt2.factory import build
@@ -73,7 +73,7 @@ def test_a_model_gives_the_logits_and_gradients_of_documents_one_by_one(monkeypa
 def test_blocks_are_those_that_the_mask_needs(rows: list[list[int]], spare: int) -> None:
     length = max(map(sum, rows)) + spare or 1
     ids = packed(*rows, length=length)
-    blocks = document_blocks(ids)
+    found_blocks = document_blocks(ids)
     count = -(-length // BLOCK)
     mask = torch.zeros(len(rows), count * BLOCK, count * BLOCK, dtype=torch.bool)
     mask[:, :length, :length] = documents.attention_mask(ids)[:, 0]
@@ -92,15 +92,15 @@ def test_blocks_are_those_that_the_mask_needs(rows: list[list[int]], spare: int)
                 found[row, block, order[row, 0, block, : counts[row, 0, block]].long()] = True
         return found
 
-    partial = listed(blocks.kv_num_blocks, blocks.kv_indices)
-    whole = listed(blocks.full_kv_num_blocks, blocks.full_kv_indices)
+    partial = listed(found_blocks.kv_num_blocks, found_blocks.kv_indices)
+    whole = listed(found_blocks.full_kv_num_blocks, found_blocks.full_kv_indices)
     assert torch.equal(partial | whole, some)
     assert not (partial & whole).any()
     assert not (whole & ~all_).any(), "no look at single tokens, where some must not be seen"
     # The diagonal is causal; everything else that is seen whole is known to be.
     assert torch.equal(whole, all_ & ~torch.eye(count, dtype=torch.bool))
     row, query, key = (torch.randint(0, high, (50,)) for high in (len(rows), length, length))
-    assert torch.equal(blocks.mask_mod(row, row, query, key), mask[row, query, key])
+    assert torch.equal(found_blocks.mask_mod(row, row, query, key), mask[row, query, key])
 
 
 def test_compiled_once_for_all_boundaries() -> None:
@@ -122,6 +122,22 @@ def test_compiled_once_for_all_boundaries() -> None:
 def test_a_device_without_the_kernel_is_known() -> None:
     assert not are_computed_on(torch.device("cpu"))
     assert not are_computed_on(torch.device("meta"))
+
+
+def test_a_device_where_the_kernel_cannot_be_built_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_device: torch.device) -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(blocks.importlib.util, "find_spec", lambda _: True)
+    device = torch.device("cuda", 0)
+    monkeypatch.setattr(blocks, "_attend_once", lambda _: None)
+    assert are_computed_on.__wrapped__(device)
+    monkeypatch.setattr(blocks, "_attend_once", fail)
+    assert not are_computed_on.__wrapped__(device)
+    assert "cuda:0 (Failed to find C compiler.): packed rows attend under a mask" in caplog.text
 
 
 def test_boundaries_of_padding() -> None:
