@@ -1,4 +1,4 @@
-// The grammar of a batch of sequences, for Python: whole batches per call, without the GIL where it pays.
+// The grammar of a batch of sequences, for Python: whole batches per call, without the GIL.
 #include "bindings/encoder_grammar.h"
 
 #include <pybind11/numpy.h>
@@ -64,6 +64,7 @@ class BatchGrammar {
     const std::int32_t* max_notes = asked.array<std::int32_t>("max_notes", {n});
     const std::int32_t* max_polyphony = asked.array<std::int32_t>("max_polyphony", {n});
 
+    const py::gil_scoped_release unlocked;
     std::vector<Sequence> sequences(static_cast<std::size_t>(n), Sequence(*book_));
     for (std::int64_t i = 0; i < n; ++i) {
       const auto index = static_cast<std::size_t>(i);
@@ -87,24 +88,10 @@ class BatchGrammar {
   }
 
   py::tuple take() {
-    std::size_t total = 0;
-    for (std::size_t i = 0; i < sequences_.size(); ++i) total += sequences_[i].tokens().size() - taken_[i];
     std::vector<std::int32_t> tokens;
     std::vector<std::int32_t> positions;
     std::vector<std::int64_t> offsets{0};
-    tokens.reserve(total);
-    positions.reserve(total);
-    offsets.reserve(sequences_.size() + 1);
-    for (std::size_t i = 0; i < sequences_.size(); ++i) {
-      const Sequence& sequence = sequences_[i];
-      for (std::size_t at = taken_[i]; at < sequence.tokens().size(); ++at) {
-        if (sequence.is_hidden(at)) continue;
-        tokens.push_back(sequence.tokens()[at]);
-        positions.push_back(static_cast<std::int32_t>(at));
-      }
-      taken_[i] = sequence.tokens().size();
-      offsets.push_back(static_cast<std::int64_t>(tokens.size()));
-    }
+    collect(tokens, positions, offsets);
     return py::make_tuple(to_array(tokens), to_array(positions), to_array(offsets));
   }
 
@@ -114,7 +101,9 @@ class BatchGrammar {
       throw py::value_error("out must be bool[" + std::to_string(n) + ", " + std::to_string(book_->vocab_size()) + "]");
     }
     bool* row = out.mutable_data();
-    std::fill(row, row + out.size(), false);
+    const std::size_t size = static_cast<std::size_t>(out.size());
+    const py::gil_scoped_release unlocked;
+    std::fill(row, row + size, false);
     for (const Sequence& sequence : sequences_) {
       for (const grammar::Range& range : sequence.allowed()) std::fill_n(row + range.first, range.count, true);
       row += book_->vocab_size();
@@ -126,6 +115,7 @@ class BatchGrammar {
       throw py::value_error("tokens must be one per sequence");
     }
     const std::int32_t* token = tokens.data();
+    const py::gil_scoped_release unlocked;
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       if (sequences_[i].finished() || sequences_[i].advance(token[i])) continue;
       throw py::value_error("sequence " + std::to_string(i) + ": token " + std::to_string(token[i]) + " may not come next");
@@ -152,6 +142,27 @@ class BatchGrammar {
   }
 
  private:
+  // What was not taken yet.
+  void collect(std::vector<std::int32_t>& tokens, std::vector<std::int32_t>& positions,
+               std::vector<std::int64_t>& offsets) {
+    const py::gil_scoped_release unlocked;
+    std::size_t total = 0;
+    for (std::size_t i = 0; i < sequences_.size(); ++i) total += sequences_[i].tokens().size() - taken_[i];
+    tokens.reserve(total);
+    positions.reserve(total);
+    offsets.reserve(sequences_.size() + 1);
+    for (std::size_t i = 0; i < sequences_.size(); ++i) {
+      const Sequence& sequence = sequences_[i];
+      for (std::size_t at = taken_[i]; at < sequence.tokens().size(); ++at) {
+        if (sequence.is_hidden(at)) continue;
+        tokens.push_back(sequence.tokens()[at]);
+        positions.push_back(static_cast<std::int32_t>(at));
+      }
+      taken_[i] = sequence.tokens().size();
+      offsets.push_back(static_cast<std::int64_t>(tokens.size()));
+    }
+  }
+
   static std::int64_t asked_tracks(const py::object& request) {
     const py::array cells = request.attr("cells");
     return cells.ndim() == 3 ? cells.shape(1) : 0;

@@ -52,6 +52,9 @@ struct Visible {
   std::size_t head_size = 0;  // padded
 };
 
+// Queries that may be given to `attend` at once.
+inline constexpr std::size_t kMostQueries = 4;
+
 struct Kernels {
   const char* name;
   // y[rows, out] = x[rows, in] W + bias, for panels [first, last).
@@ -61,8 +64,10 @@ struct Kernels {
   void (*layer_norm)(const float* x, const float* weight, const float* bias, std::size_t size, float* y);
   // x[size] = GELU(x) (the tanh form), size a multiple of kPad.
   void (*gelu)(float* x, std::size_t size);
-  // out[head size] = attention of one query; scores: room for all visible tokens and kPad more.
-  void (*attend)(const Visible& visible, const float* query, float scale, float* scores, float* out);
+  // out[count, head size] = attention of queries[count, head size] (count <= kMostQueries), which see one prefix, read
+  // once for several of them, and own tokens each; scores: `stride` for each, room for all visible tokens and kPad more.
+  void (*attend)(const Visible* visible, std::size_t count, const float* queries, float scale, float* scores,
+                 std::size_t stride, float* out);
 };
 
 // What this processor can run, the fastest first.

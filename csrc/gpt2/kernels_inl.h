@@ -101,7 +101,8 @@ inline void multiply_panel(const PackedMatrix& matrix, const Weight* w, const fl
     Floats weights[kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) weights[v] = load_weights(w + v * kLanes);
     for (std::size_t r = 0; r < kRows; ++r) {
-      const Floats value = Floats{} + x[r * x_stride + i];
+      // Less nothing, not plus nothing: the latter makes +0 of -0, so it would really be computed.
+      const Floats value = x[r * x_stride + i] - Floats{};
       for (std::size_t v = 0; v < kVectors; ++v) total[r][v] += value * weights[v];
     }
   }
@@ -214,30 +215,69 @@ inline void score_keys(const HeadCache& cache, std::size_t length, std::size_t h
   }
 }
 
-// total += scores times values, for kBlocks * kPad numbers of each value from `d` on.
-template <std::size_t kBlocks>
-inline void mix_values(const HeadCache& cache, std::size_t length, std::size_t head_size, std::size_t d,
-                       const float* scores, Floats (&total)[kBlocks * kBlock]) {
-  const float* values = cache.values + d;
-  for (std::size_t i = 0; i < length; ++i, values += head_size) {
-    for (std::size_t v = 0; v < kBlocks * kBlock; ++v) total[v] += scores[i] * load(values + v * kLanes);
+// Queries that share one reading of a prefix: as many as leave the accumulators in registers.
+constexpr std::size_t kTogether = MIDIGPT_LANES == 16 ? 4 : MIDIGPT_LANES == 8 ? 2 : 1;
+
+// score_keys for kTogether queries at once: the same sums.
+inline void score_keys_together(const HeadCache& cache, std::size_t length, std::size_t head_size, const float* queries,
+                                float scale, float* scores, std::size_t stride) {
+  for (std::size_t panel = 0; panel * kPad < length; ++panel) {
+    const float* keys = cache.keys + panel * head_size * kPad;
+    Floats total[kTogether][kBlock] = {};
+    for (std::size_t d = 0; d < head_size; ++d) {
+      for (std::size_t q = 0; q < kTogether; ++q) {
+        for (std::size_t v = 0; v < kBlock; ++v) {
+          total[q][v] += queries[q * head_size + d] * load(keys + d * kPad + v * kLanes);
+        }
+      }
+    }
+    for (std::size_t q = 0; q < kTogether; ++q) {
+      for (std::size_t v = 0; v < kBlock; ++v) {
+        store(scores + q * stride + panel * kPad + v * kLanes, total[q][v] * scale);
+      }
+    }
   }
 }
 
-template <std::size_t kBlocks>
-inline void mix(const Visible& visible, std::size_t d, const float* scores, float whole, float* out) {
-  Floats total[kBlocks * kBlock] = {};
-  mix_values<kBlocks>(visible.prefix, visible.prefix_length, visible.head_size, d, scores, total);
-  mix_values<kBlocks>(visible.own, visible.own_length, visible.head_size, d, scores + visible.prefix_length, total);
-  for (std::size_t v = 0; v < kBlocks * kBlock; ++v) store(out + d + v * kLanes, total[v] / whole);
+// out[kQueries, head size] = weights times values, for kBlocks * kPad numbers of each value from `d` on, added to what
+// is in out if `more`.
+template <std::size_t kQueries, std::size_t kBlocks>
+inline void mix_values(const HeadCache& cache, std::size_t length, std::size_t head_size, std::size_t d,
+                       const float* weights, std::size_t stride, bool more, float* out) {
+  constexpr std::size_t kVectorsOfBlocks = kBlocks * kBlock;
+  Floats total[kQueries][kVectorsOfBlocks] = {};
+  if (more) {
+    for (std::size_t q = 0; q < kQueries; ++q) {
+      for (std::size_t v = 0; v < kVectorsOfBlocks; ++v) total[q][v] = load(out + q * head_size + d + v * kLanes);
+    }
+  }
+  const float* values = cache.values + d;
+  for (std::size_t i = 0; i < length; ++i, values += head_size) {
+    for (std::size_t q = 0; q < kQueries; ++q) {
+      for (std::size_t v = 0; v < kVectorsOfBlocks; ++v) {
+        total[q][v] += weights[q * stride + i] * load(values + v * kLanes);
+      }
+    }
+  }
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    for (std::size_t v = 0; v < kVectorsOfBlocks; ++v) store(out + q * head_size + d + v * kLanes, total[q][v]);
+  }
 }
 
-// The order of every sum goes by the token's place in the sequence, wherever its prefix ends.
-void attend(const Visible& visible, const float* query, float scale, float* scores, float* out) {
-  const std::size_t head_size = visible.head_size;
-  const std::size_t length = visible.prefix_length + visible.own_length;
-  score_keys(visible.prefix, visible.prefix_length, head_size, query, scale, scores);
-  score_keys(visible.own, visible.own_length, head_size, query, scale, scores + visible.prefix_length);
+template <std::size_t kQueries>
+inline void mix(const HeadCache& cache, std::size_t length, std::size_t head_size, const float* weights,
+                std::size_t stride, bool more, float* out) {
+  std::size_t d = 0;
+  for (; d + 2 * kPad <= head_size; d += 2 * kPad) {
+    mix_values<kQueries, 2>(cache, length, head_size, d, weights, stride, more, out);
+  }
+  for (; d < head_size; d += kPad) {
+    mix_values<kQueries, 1>(cache, length, head_size, d, weights, stride, more, out);
+  }
+}
+
+// scores[length] become weights that add up to what is returned.
+inline float weigh(float* scores, std::size_t length) {
   const std::size_t end = (length + kLanes - 1) / kLanes * kLanes;
   // What lies beyond the last key weighs nothing: e^-87 beside the largest key's e^0.
   for (std::size_t i = length; i < end; ++i) scores[i] = -INFINITY;
@@ -254,10 +294,50 @@ void attend(const Visible& visible, const float* query, float scale, float* scor
     store(scores + i, weight);
     weights += weight;
   }
-  const float whole = sum(weights);
-  std::size_t d = 0;
-  for (; d + 2 * kPad <= head_size; d += 2 * kPad) mix<2>(visible, d, scores, whole, out);
-  for (; d < head_size; d += kPad) mix<1>(visible, d, scores, whole, out);
+  return sum(weights);
+}
+
+template <std::size_t kQueries>
+inline void attend_some(const Visible* visible, const float* queries, float scale, float* scores, std::size_t stride,
+                        float* out) {
+  const HeadCache& prefix = visible[0].prefix;
+  const std::size_t prefix_length = visible[0].prefix_length;
+  const std::size_t head_size = visible[0].head_size;
+  if constexpr (kQueries == 1) {
+    score_keys(prefix, prefix_length, head_size, queries, scale, scores);
+  } else {
+    score_keys_together(prefix, prefix_length, head_size, queries, scale, scores, stride);
+  }
+  float whole[kQueries];
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    float* of_query = scores + q * stride;
+    const std::size_t own_length = visible[q].own_length;
+    score_keys(visible[q].own, own_length, head_size, queries + q * head_size, scale, of_query + prefix_length);
+    whole[q] = weigh(of_query, prefix_length + own_length);
+  }
+  mix<kQueries>(prefix, prefix_length, head_size, scores, stride, false, out);
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    float* to = out + q * head_size;
+    mix<1>(visible[q].own, visible[q].own_length, head_size, scores + q * stride + prefix_length, stride, true, to);
+    for (std::size_t d = 0; d < head_size; d += kLanes) store(to + d, load(to + d) / whole[q]);
+  }
+}
+
+// The order of every sum goes by the token's place in the sequence, wherever its prefix ends and whoever shares it.
+void attend(const Visible* visible, std::size_t count, const float* queries, float scale, float* scores,
+            std::size_t stride, float* out) {
+  const std::size_t head_size = visible[0].head_size;
+  std::size_t first = 0;
+  if constexpr (kTogether > 1) {
+    for (; first + kTogether <= count; first += kTogether) {
+      attend_some<kTogether>(visible + first, queries + first * head_size, scale, scores + first * stride, stride,
+                             out + first * head_size);
+    }
+  }
+  for (; first < count; ++first) {
+    attend_some<1>(visible + first, queries + first * head_size, scale, scores + first * stride, stride,
+                   out + first * head_size);
+  }
 }
 
 }  // namespace

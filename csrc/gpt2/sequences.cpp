@@ -1,6 +1,7 @@
 #include "gpt2/sequences.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -24,9 +25,9 @@ Sequences::Sequences(std::shared_ptr<const Model> model, const Kernels& kernels,
       head_size_(padded(model_->shape().head_size())),
       workers_(std::max<std::size_t>(threads, 1)),
       sequences_(count),
-      scores_(workers_.size(), std::vector<float>(padded(capacity) + kPad)),
-      queries_(workers_.size(), std::vector<float>(head_size_)),
-      outs_(workers_.size(), std::vector<float>(head_size_)) {}
+      scores_(workers_.size(), std::vector<float>(kMostQueries * (padded(capacity) + kPad))),
+      queries_(workers_.size(), std::vector<float>(kMostQueries * head_size_)),
+      outs_(workers_.size(), std::vector<float>(kMostQueries * head_size_)) {}
 
 std::shared_ptr<Sequences::Cache> Sequences::make_cache(std::size_t capacity) const {
   const Shape& shape = model_->shape();
@@ -141,17 +142,30 @@ void Sequences::attend(std::size_t layer) {
   const std::size_t size = shape.head_size();
   const float scale = 1.0F / std::sqrt(static_cast<float>(size));
   const auto work = [&](std::size_t part, std::size_t first, std::size_t last) {
-    std::vector<float>& query = queries_[part];
-    std::vector<float>& out = outs_[part];
-    for (std::size_t i = first; i < last; ++i) {
+    float* queries = queries_[part].data();
+    float* outs = outs_[part].data();
+    std::array<Visible, kMostQueries> visible;
+    for (std::size_t i = first; i < last;) {
       const std::size_t head = i / rows;
       const std::size_t row = i % rows;
-      std::copy_n(&wide_[row * stride + head * size], size, query.begin());
-      const Sequence& sequence = sequences_[items_[row].sequence];
-      const Visible visible{head_of(sequence.prefix, layer, head), sequence.prefix_length,
-                            head_of(sequence.own, layer, head), items_[row].slot + 1, head_size_};
-      kernels_.attend(visible, query.data(), scale, scores_[part].data(), out.data());
-      std::copy_n(out.begin(), size, &mixed_[row * width + head * size]);
+      const Sequence& leader = sequences_[items_[row].sequence];
+      const std::size_t most = std::min({kMostQueries, rows - row, last - i});
+      std::size_t count = 0;
+      for (; count < most; ++count) {
+        const Item& item = items_[row + count];
+        const Sequence& sequence = sequences_[item.sequence];
+        const bool together = sequence.prefix != nullptr && sequence.prefix == leader.prefix &&
+                              sequence.prefix_length == leader.prefix_length;
+        if (count > 0 && !together) break;
+        std::copy_n(&wide_[(row + count) * stride + head * size], size, queries + count * head_size_);
+        visible[count] = {head_of(sequence.prefix, layer, head), sequence.prefix_length,
+                          head_of(sequence.own, layer, head), item.slot + 1, head_size_};
+      }
+      kernels_.attend(visible.data(), count, queries, scale, scores_[part].data(), padded(capacity_) + kPad, outs);
+      for (std::size_t n = 0; n < count; ++n) {
+        std::copy_n(outs + n * head_size_, size, &mixed_[(row + n) * width + head * size]);
+      }
+      i += count;
     }
   };
   std::size_t keys = 0;

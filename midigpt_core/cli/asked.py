@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.contracts import Encoder
     from midigpt_core.inference import GenerationRequest, InferenceConfig, TrackPrompt
+    from midigpt_core.inference.trained import TrainedWindows
     from midigpt_core.score import Score
 
 #: Bars that one command may add, and the end of those it may write: a piece of more is not what anyone meant.
@@ -121,7 +122,9 @@ def score_of(asked: Asked, given: Score | None) -> Score:
     return score
 
 
-def request_of(asked: Asked, score: Score, encoder: Encoder, config: Mapping[str, Any]) -> GenerationRequest:
+def request_of(
+    asked: Asked, score: Score, encoder: Encoder, config: Mapping[str, Any], trained: TrainedWindows
+) -> GenerationRequest:
     """The request that ``asked`` makes of ``score``, the result of :func:`score_of`.
 
     Raises RequestValidationError with all that is wrong, in the configuration too.
@@ -134,7 +137,7 @@ def request_of(asked: Asked, score: Score, encoder: Encoder, config: Mapping[str
         problems.append(f"--set: {error}")
         settings = of_config()
     request: GenerationRequest = later("midigpt_core.inference:GenerationRequest")(prompts, settings)
-    problems += later("midigpt_core.inference.validation:problems")(request, score, encoder)
+    problems += later("midigpt_core.inference.validation:problems")(request, score, encoder, trained)
     if problems:
         raise later("midigpt_core.inference:RequestValidationError")(problems)
     return request

@@ -81,10 +81,12 @@ def generate(
     if wanted.problems or problems:
         raise later("midigpt_core.inference:RequestValidationError")([*wanted.problems, *problems])
     registry(ctx)
-    encoder = later("midigpt_core.checkpoint:build_encoder")(later("midigpt_core.checkpoint:read_header")(checkpoint))
+    header = later("midigpt_core.checkpoint:read_header")(checkpoint)
+    encoder = later("midigpt_core.checkpoint:build_encoder")(header)
+    trained = later("midigpt_core.inference.trained:trained_windows")(encoder, header.provenance)
     given = None if input_file is None else later("midigpt_core.score:Score").from_midi(input_file)
     score = asked.score_of(wanted, given)
-    request = asked.request_of(wanted, score, encoder, config)
+    request = asked.request_of(wanted, score, encoder, config, trained)
     stem = "new" if input_file is None else Path(input_file).stem
     paths = [Path(output) / f"{stem}-{number}.mid" for number in range(1, request.config.num_candidates + 1)]
     _require_free(paths, overwrite=overwrite)

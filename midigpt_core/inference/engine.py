@@ -22,6 +22,7 @@ from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import CheckpointError, ConfigError, EncodingError
 from midigpt_core.inference.forward_reader import ForwardReader
 from midigpt_core.inference.session import SamplingSession
+from midigpt_core.inference.trained import trained_windows
 
 if TYPE_CHECKING:
     import os
@@ -51,6 +52,8 @@ class InferenceEngine:
         self.encoder = encoder
         self.precision = precision
         self._header = header
+        #: The windows that the model was trained on: requests are planned in them and held against them.
+        self.trained = trained_windows(encoder, header.provenance if header is not None else {})
         self._reader: SequenceReader | None = None
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Making steps fit the model: context tracks are left out, then windows made narrower."""
+"""Making steps fit the model, its longest sequence and most tracks: context is left out, then windows made narrower."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ class Planned:
 
 
 class Fitter:
-    """Holds steps of one request against the model's longest sequence."""
+    """Holds steps of one request against the model's longest sequence and the most tracks that it saw at once."""
 
     def __init__(self, engine: InferenceEngine, prompter: Prompter, request: GenerationRequest) -> None:
         self._limit = engine.max_tokens
-        self._sizes = engine.encoder.window_sizes
+        self._sizes = engine.trained.sizes
+        self._max_tracks = engine.trained.max_tracks
         self._prompter = prompter
         self._config = request.config
 
@@ -79,20 +80,25 @@ class Fitter:
         return fitted, dropped
 
     def _fit(self, scores: Sequence[Score], job: Job) -> tuple[Job, tuple[int, ...], bool]:
-        length = self._length(scores, job)
-        if length + self._to_write(job, length) <= self._limit:
+        # As many tracks have to go whatever their length, as far as any may.
+        surplus = len(job.tracks) - self._max_tracks if self._max_tracks is not None else 0
+        if surplus <= 0 and self._fits(scores, job):
             return job, (), True
-        tokens = self._prompter.lengths(scores, job)
         dropped: list[int] = []
-        for track in self._droppable(job, tokens):
+        fitted = job
+        going = self._droppable(job, self._prompter.lengths(scores, job))
+        for track in going:
             dropped.append(track)
+            if len(dropped) < min(surplus, len(going)):
+                continue
             fitted = attrs.evolve(job, tracks=tuple(seen for seen in job.tracks if seen not in dropped))
-            length = self._length(scores, fitted)
-            if length + self._to_write(fitted, length) <= self._limit:
+            if self._fits(scores, fitted):
                 return fitted, tuple(dropped), True
-        if not dropped:
-            return job, (), False
-        return fitted, tuple(dropped), False
+        return fitted, tuple(dropped), not dropped and surplus > 0 and self._fits(scores, job)
+
+    def _fits(self, scores: Sequence[Score], job: Job) -> bool:
+        length = self._length(scores, job)
+        return length + self._to_write(job, length) <= self._limit
 
     def _droppable(self, job: Job, tokens: dict[int, int]) -> list[int]:
         """Context tracks in the order in which they go: the listed ones, then those with the most tokens."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from midigpt_core.inference.request import GenerationRequest, InferenceConfig
+    from midigpt_core.inference.trained import TrainedWindows
 
 #: Window of an encoder that announces none.
 _DEFAULT_WINDOW = 8
@@ -47,13 +48,13 @@ class Step:
         return any(self.start_bar <= bar < self.end_bar for _, bar in cells)
 
 
-def plan(request: GenerationRequest, num_bars: int, window_sizes: Sequence[int]) -> list[Step]:
+def plan(request: GenerationRequest, num_bars: int, trained: TrainedWindows) -> list[Step]:
     """The steps of a request on a piece of ``num_bars`` bars, in their order.
 
     Bars that the piece does not have are left out: :mod:`midigpt_core.inference.validation` names them.
     """
     config = request.config
-    window = window_of(config, num_bars, window_sizes)
+    window = window_of(config, num_bars, trained.sizes)
     targets = {
         prompt.id: sorted({bar for bar in prompt.bars if 0 <= bar < num_bars})
         for prompt in request.tracks
@@ -66,7 +67,7 @@ def plan(request: GenerationRequest, num_bars: int, window_sizes: Sequence[int])
         for step in _autoregressive(track, targets[track], num_bars, window, config)
     ]
     infill = sorted(track for track, bars in targets.items() if bars and track not in autoregressive)
-    size = _number(config.tracks_per_step) or len(infill)
+    size = _number(config.tracks_per_step) or trained.max_tracks or len(infill)
     for first in range(0, len(infill), max(size, 1)):
         group = {track: targets[track] for track in infill[first : first + size]}
         steps.extend(_infill(group, num_bars, window, config))

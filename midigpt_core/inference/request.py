@@ -58,7 +58,7 @@ class InferenceConfig:
     #: Bars that one step writes. ``auto``: autoregressive steps keep ``ar_overlap`` of the window as history, infill
     #: steps write all of a window's bars.
     bars_per_step: int | Auto = "auto"
-    #: Infill tracks that one step writes. ``auto``: all.
+    #: Infill tracks that one step writes. ``auto``: all, or as many as the model saw at once.
     tracks_per_step: int | Auto = "auto"
     #: Share of an autoregressive window that is history when ``bars_per_step`` is ``auto``.
     ar_overlap: float = 0.5
@@ -69,7 +69,7 @@ class InferenceConfig:
 
     #: How bars are hidden that are neither context nor to be written.
     mask_mode: MaskMode = "auto"
-    #: Which context tracks a step that does not fit the model leaves out.
+    #: Which context tracks a step leaves out that does not fit the model, or has more tracks than it ever saw.
     context: ContextPolicy = "auto"
     #: Tracks to leave out first, in this order.
     context_drop: Sequence[int] = field(default=(), converter=_integers)

@@ -67,7 +67,7 @@ class SamplingSession:
     """
 
     def __init__(self, engine: InferenceEngine, score: Score, request: GenerationRequest) -> None:
-        validation.check(request, score, engine.encoder)
+        validation.check(request, score, engine.encoder, engine.trained)
         self.score = score
         self.request = request
         config = request.config
@@ -75,13 +75,13 @@ class SamplingSession:
         self.seed = config.seed if config.seed >= 0 else secrets.randbits(32)
         self._engine = engine
         self._num_bars = editing.num_bars(score)
-        window = planner.window_of(config, self._num_bars, engine.encoder.window_sizes)
+        window = planner.window_of(config, self._num_bars, engine.trained.sizes)
         self._start = _prepared(score, request, engine, window)
         self._prompter = Prompter(engine.encoder, request)
         self._ignored = frozenset(prompt.id for prompt in request.tracks if prompt.ignore)
         self._never_seen = _never_seen(self._start, request, self._num_bars)
         self._fitter = Fitter(engine, self._prompter, request)
-        steps = planner.plan(request, self._num_bars, engine.encoder.window_sizes)
+        steps = planner.plan(request, self._num_bars, engine.trained)
         #: The steps, each with the tracks it sees.
         self.plan: list[Planned] = self._fitter.fit_all(self._start, steps, self._job, self._num_bars)
         #: Context left out for want of room, as planned and, where more had to go, as it was.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from midigpt_core.contracts import Encoder
+    from midigpt_core.inference.trained import TrainedWindows
     from midigpt_core.score import Score, Track
 
 _TRACK_CONTROLS = ("time_signature",)
@@ -51,19 +52,19 @@ class RequestValidationError(MidigptError):
         super().__init__(text)
 
 
-def check(request: GenerationRequest, score: Score, encoder: Encoder) -> None:
+def check(request: GenerationRequest, score: Score, encoder: Encoder, trained: TrainedWindows) -> None:
     """Raise :class:`RequestValidationError` if :func:`problems` finds any."""
-    found = problems(request, score, encoder)
+    found = problems(request, score, encoder, trained)
     if found:
         raise RequestValidationError(found)
 
 
-def problems(request: GenerationRequest, score: Score, encoder: Encoder) -> list[str]:
-    """What is wrong with a request, one line each; empty: nothing."""
+def problems(request: GenerationRequest, score: Score, encoder: Encoder, trained: TrainedWindows) -> list[str]:
+    """What is wrong with a request, one line each; empty: nothing. ``trained``: what the model saw."""
     mistyped = list(_wrong_types(request))
     if mistyped:  # nothing can be said of the values
         return mistyped
-    found = list(_of_config(request.config, encoder))
+    found = list(_of_config(request.config, encoder, trained))
     found.extend(_of_controls(request.controls, encoder))
     tracks = score.tracks
     num_bars = max((_num_bars(track) for track in tracks), default=0)
@@ -77,7 +78,8 @@ def problems(request: GenerationRequest, score: Score, encoder: Encoder) -> list
             found.append(f"track {track} has {count} prompts. Ask everything of a track in one prompt.")
     for prompt in request.tracks:
         found.extend(f"track {prompt.id}: {problem}" for problem in _of_prompt(prompt, tracks, num_bars, encoder))
-    found.extend(_of_targets(request, tracks, num_bars, encoder))
+    found.extend(_of_seen_tracks(request, len(tracks), trained))
+    found.extend(_of_targets(request, tracks, num_bars, encoder, trained))
     return found
 
 
@@ -98,7 +100,7 @@ def _mistyped(record: InferenceConfig | TrackPrompt, path: str) -> Iterator[str]
             yield from (f"{where}: {problem}." for where, problem in mismatch.problems)
 
 
-def _of_config(config: InferenceConfig, encoder: Encoder) -> Iterator[str]:
+def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindows) -> Iterator[str]:
     for name, (least, largest) in _RANGES.items():
         value = getattr(config, name)
         if not least <= value <= largest:
@@ -112,13 +114,16 @@ def _of_config(config: InferenceConfig, encoder: Encoder) -> Iterator[str]:
             f"config.model_dim is {config.model_dim} and config.window_bars {config.window_bars}: "
             "both name the window. Give one of them."
         )
-    sizes = encoder.window_sizes
+    sizes, most = trained.sizes, trained.max_tracks
     window = config.model_dim
     if not isinstance(window, str) and window > 0 and sizes and window not in sizes:
         yield (
             f"config.model_dim (window_bars) is {window}: the model never saw such a window. "
             f"Choose one of {', '.join(map(str, sizes))}."
         )
+    at_once = config.tracks_per_step
+    if most is not None and not isinstance(at_once, str) and at_once > most:
+        yield f"config.tracks_per_step is {at_once}: the model never saw more than {most} at once. Choose at most that."
     if config.mask_mode == "token" and "mask_bar" not in encoder.provides:
         yield (
             'config.mask_mode is "token", but the encoder has no MASK_BAR token. '
@@ -230,8 +235,26 @@ def _differs(track: Track, bar: int, signature: tuple[int, int]) -> bool:
     return len(view.notes) > 0 and (view.numerator, view.denominator) != signature
 
 
-def _of_targets(request: GenerationRequest, tracks: Sequence[Track], num_bars: int, encoder: Encoder) -> Iterator[str]:
-    steps = planner.plan(request, num_bars, encoder.window_sizes)
+def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWindows) -> Iterator[str]:
+    """Too many tracks that none may be left out of; otherwise the plan leaves some out and says so."""
+    config, most = request.config, trained.max_tracks
+    if config.context == "auto" or most is None:
+        return
+    left_out = {prompt.id for prompt in request.tracks if prompt.ignore}
+    if config.context == "listed":
+        left_out |= {*config.context_drop} - {*config.context_keep}
+    seen = len({*range(count)} - left_out)
+    if seen > most:
+        yield (
+            f'config.context is "{config.context}", so {seen} tracks are seen at once: the model never saw more than '
+            f'{most}. Choose "auto", or ignore tracks.'
+        )
+
+
+def _of_targets(
+    request: GenerationRequest, tracks: Sequence[Track], num_bars: int, encoder: Encoder, trained: TrainedWindows
+) -> Iterator[str]:
+    steps = planner.plan(request, num_bars, trained)
     if not steps:
         yield "no bar is to be written. Give a track bars, and do not ignore it."
     seen = sorted({bar for step in steps for bar in range(step.start_bar, min(step.end_bar, num_bars))})

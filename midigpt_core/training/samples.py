@@ -18,6 +18,7 @@ from midigpt_core.data.pieces import origin
 from midigpt_core.data.settings import EVALUATION_SEED
 from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt, validation
+from midigpt_core.inference.trained import TrainedWindows
 from midigpt_core.keys import Stage, below, derive, uniforms
 from midigpt_core.score import Score, columns, editing
 from midigpt_core.score.piano_roll import save_piano_roll
@@ -70,6 +71,7 @@ def draw_prompts(spec: StreamSpec, encoder: Encoder) -> list[Prompt]:
         *([True] if spec.settings.infill_probability < 1 else []),
     ]
     prompts: list[Prompt] = []
+    trained = TrainedWindows(sizes=settings.num_bars_choices, max_tracks=settings.max_tracks)
     windows = drawn.windows
     for place, draw in enumerate(drawn.draw.tolist()):
         if len(prompts) == _PROMPTS:
@@ -79,7 +81,7 @@ def draw_prompts(spec: StreamSpec, encoder: Encoder) -> list[Prompt]:
         score = editing.excerpt(_score(opened.corpus, piece), first, count, tracks[tracks >= 0])
         autoregressive = kinds[len(prompts) % len(kinds)]
         request = _request(score, count, draw, keys[draw : draw + 1], autoregressive=autoregressive)
-        if validation.problems(request, score, encoder):
+        if validation.problems(request, score, encoder, trained):
             continue
         does = "written anew" if autoregressive else "filled in"
         prompts.append(

@@ -39,6 +39,10 @@ BACH = str(MIDI / "mutopia_bach_invention_08.mid")
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _saved(tmp_path_factory.mktemp("bundle"), {})
+
+
+def _saved(folder: Path, provenance: dict[str, Any]) -> str:
     encoder = build_encoder(EncoderOptions(config="yellow"), EncoderContext())
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -49,10 +53,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
         architecture_config=model.architecture_config(),
         encoder="midigpt",
         encoder_config=encoder.to_config(),
-        provenance={},
+        provenance=provenance,
         state_dict=model.state_dict(),
     )
-    return str(save_bundle(content, tmp_path_factory.mktemp("bundle") / "model.pt"))
+    return str(save_bundle(content, folder / "model.pt"))
 
 
 @pytest.fixture
@@ -324,3 +328,20 @@ def test_a_bad_request_is_refused_before_torch(bundle: str, tmp_path: Path) -> N
     )
     assert "track 5: there is no such track" in done.stderr
     assert done.stdout.split() == ["2"], done.stderr
+
+
+def test_a_window_that_the_bundle_was_not_trained_on_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    four_bars = _saved(tmp_path, {"stream": {"num_bars_choices": [4], "max_tracks": 1}})
+    command = ["generate", "--checkpoint", four_bars, "--input", BACH, "--track", "0", "--bars", "2", "--device", "cpu"]
+    out = tmp_path / "out"
+    assert main([*command, "-o", str(out), "--set", "window_bars=8", "--set", "tracks_per_step=2"]) == 2
+    error = capsys.readouterr().err
+    assert "2 problems" in error
+    assert "is 8: the model never saw such a window. Choose one of 4." in error
+    assert "the model never saw more than 1 at once" in error
+    assert not out.exists()
+    assert main([*command, "-o", str(out), "--set", "plan_only=true"]) == 0
+    (step,) = json.loads(capsys.readouterr().out)
+    assert (step["end_bar"] - step["start_bar"], step["dropped_context"]) == (4, [1])

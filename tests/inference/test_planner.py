@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 
 from midigpt_core.inference import GenerationRequest, InferenceConfig, TrackPrompt
 from midigpt_core.inference.planner import Step, narrowed, plan, waves
+from midigpt_core.inference.trained import TrainedWindows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SIZES = (4, 8)
+TRAINED = TrainedWindows(sizes=(4, 8))
 
 
 def steps(*tracks: TrackPrompt, num_bars: int = 16, **config: Any) -> list[Step]:
-    return plan(GenerationRequest(tracks, InferenceConfig(**config)), num_bars, SIZES)
+    return plan(GenerationRequest(tracks, InferenceConfig(**config)), num_bars, TRAINED)
 
 
 def windows(found: Sequence[Step]) -> list[tuple[int, int, tuple[int, ...]]]:
@@ -101,12 +102,12 @@ def test_every_bar_is_written_once_in_a_window_of_the_piece(
         [TrackPrompt(id=track, **prompt) for track, prompt in enumerate(prompts)],
         InferenceConfig(**config),
     )
-    found = plan(request, num_bars, SIZES)
+    found = plan(request, num_bars, TRAINED)
     asked = sorted((track, bar) for track, prompt in enumerate(prompts) for bar in prompt["bars"] if bar < num_bars)
     assert sorted(cell for step in found for cell in step.cells) == asked
     parts = [part for step in found for part in narrowed(step, num_bars, 4, request.config)]
     for step in [*found, *parts]:
-        assert step.num_bars in SIZES
+        assert step.num_bars in TRAINED.sizes
         assert step.start_bar == 0 or step.end_bar <= num_bars
         assert all(step.start_bar <= bar < step.end_bar for _, bar in step.cells)
         if step.autoregressive:

@@ -15,6 +15,7 @@ from midigpt_core.inference import (
     RequestValidationError,
     TrackPrompt,
 )
+from midigpt_core.inference.trained import TrainedWindows, trained_windows
 from midigpt_core.inference.validation import check, problems
 from midigpt_core.score import Score
 from midigpt_core.testing import samples
@@ -29,10 +30,18 @@ def encoder(preset: str = "yellow", **changes: Any) -> MidigptEncoder:
 
 YELLOW = encoder()
 EXPRESSIVE = encoder("expressive")
+ANY = trained_windows(YELLOW, {})
 
 
-def found(*tracks: TrackPrompt, on: MidigptEncoder = YELLOW, score: Score = SCORE, **config: Any) -> list[str]:
-    return problems(GenerationRequest(tracks, InferenceConfig(**config)), score, on)
+def found(
+    *tracks: TrackPrompt,
+    on: MidigptEncoder = YELLOW,
+    score: Score = SCORE,
+    trained: TrainedWindows | None = None,
+    **config: Any,
+) -> list[str]:
+    request = GenerationRequest(tracks, InferenceConfig(**config))
+    return problems(request, score, on, trained or trained_windows(on, {}))
 
 
 def test_a_good_request_has_no_problems() -> None:
@@ -62,7 +71,7 @@ def test_a_good_request_has_no_problems() -> None:
 def test_a_bad_prompt_is_named(track: dict[str, Any], message: str) -> None:
     good = TrackPrompt(id=1, bars=[0])
     with pytest.raises(RequestValidationError, match=message):
-        check(GenerationRequest([TrackPrompt(**track), good] if track["id"] != 1 else [good]), SCORE, YELLOW)
+        check(GenerationRequest([TrackPrompt(**track), good] if track["id"] != 1 else [good]), SCORE, YELLOW, ANY)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +104,49 @@ def test_a_bad_configuration_is_named(config: dict[str, Any], message: str) -> N
     ],
 )
 def test_a_bad_control_of_the_piece_is_named(controls: dict[str, Any], on: MidigptEncoder, message: str) -> None:
-    (problem,) = problems(GenerationRequest([TrackPrompt(id=0, bars=[1])], controls=controls), SCORE, on)
+    (problem,) = problems(GenerationRequest([TrackPrompt(id=0, bars=[1])], controls=controls), SCORE, on, ANY)
     assert message in problem
+
+
+FOUR_BARS = TrainedWindows(sizes=(4,), max_tracks=2)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"window_bars": 8}, "is 8: the model never saw such a window. Choose one of 4."),
+        ({"tracks_per_step": 3}, "config.tracks_per_step is 3: the model never saw more than 2 at once"),
+        ({"context": "all"}, 'config.context is "all", so 3 tracks are seen at once: the model never saw more than 2'),
+        (
+            {"context": "listed", "context_drop": [2], "context_keep": [2]},
+            'config.context is "listed", so 3 tracks are seen',
+        ),
+    ],
+)
+def test_a_window_that_the_model_never_saw_is_named(config: dict[str, Any], message: str) -> None:
+    prompt = TrackPrompt(id=0, bars=[1])
+    (problem,) = found(prompt, trained=FOUR_BARS, **config)
+    assert message in problem
+    assert found(prompt, **config) == [], "a bundle that does not say what it saw"
+    assert found(prompt, trained=FOUR_BARS) == []
+    assert found(prompt, TrackPrompt(id=2, ignore=True), trained=FOUR_BARS, context="all") == []
+    assert found(prompt, trained=FOUR_BARS, context="listed", context_drop=[2]) == []
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        ({"num_bars_choices": [4], "max_tracks": 3}, TrainedWindows(sizes=(4,), max_tracks=3)),
+        ({"num_bars_choices": [8, 4, 4]}, TrainedWindows(sizes=(4, 8))),
+        ({"num_bars_choices": [4, 6, True, "8"], "max_tracks": True}, TrainedWindows(sizes=(4,))),
+        ({"num_bars_choices": [6], "max_tracks": 0}, TrainedWindows(sizes=(4, 8))),
+        ({"num_bars_choices": {"4": 1}, "max_tracks": "4"}, TrainedWindows(sizes=(4, 8))),
+        ("a word", TrainedWindows(sizes=(4, 8))),
+    ],
+)
+def test_what_a_bundle_records_of_its_windows(stream: Any, expected: TrainedWindows) -> None:
+    assert trained_windows(YELLOW, {"stream": stream}) == expected
+    assert trained_windows(YELLOW, {"imported": True}) == TrainedWindows(sizes=(4, 8))
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
@@ -109,7 +159,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         InferenceConfig(model_dim=5, mask_mode="token"),
     )
     with pytest.raises(RequestValidationError) as raised:
-        check(request, SCORE, YELLOW)
+        check(request, SCORE, YELLOW, ANY)
     assert len(raised.value.problems) == 6
     message = str(raised.value)
     assert message.startswith("6 problems: (1) ")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from inference_parts import PRESETS, engine, notes_inside, notes_outside
 
+from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import ConfigError, EncodingError
 from midigpt_core.inference import (
     GenerationRequest,
@@ -159,6 +160,31 @@ def test_what_does_not_fit_is_left_out_or_narrowed_and_says_so() -> None:
     assert kept.plan[0].tracks == (0, 1, 2)
     with pytest.raises(EncodingError, match="more than the model's 60 tokens"):
         session(TrackPrompt(id=1, bars=[3]), on=engine("yellow", 60))
+
+
+def test_no_window_is_other_than_those_the_model_was_trained_on() -> None:
+    plain = engine("yellow")
+    header = BundleHeader(
+        architecture="gpt2",
+        architecture_config={},
+        encoder="midigpt",
+        encoder_config={},
+        provenance={"stream": {"num_bars_choices": [4], "max_tracks": 2}},
+    )
+    trained = InferenceEngine(plain.model, plain.encoder, header=header)
+    request = session(TrackPrompt(id=1, bars=[3]), on=trained, context_keep=[2])
+    (planned,) = request.plan
+    assert planned.step.num_bars == 4
+    assert (planned.tracks, planned.dropped) == ((1, 2), (0,))
+    assert [dropped.tracks for dropped in request.dropped_context] == [(0,)]
+    assert request.narrowed == []
+    request.run()
+    assert request.generated_bars == [{(1, 3)}]
+    everything = session(*(TrackPrompt(id=track, bars=[3]) for track in range(3)), on=trained)
+    assert [planned.step.tracks for planned in everything.plan] == [(0, 1), (2,)]
+    assert all(len(planned.tracks) <= 2 for planned in everything.plan)
+    with pytest.raises(RequestValidationError, match=r"is 8: the model never saw such a window\. Choose one of 4"):
+        session(TrackPrompt(id=1, bars=[3]), on=trained, window_bars=8)
 
 
 def test_attributes_are_forced_and_signatures_too() -> None:

@@ -1,0 +1,38 @@
+"""Which windows a model was trained on, as far as its bundle says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from midigpt_core.contracts import Encoder
+
+
+@frozen(kw_only=True)
+class TrainedWindows:
+    #: Window sizes in bars, ascending; empty: any.
+    sizes: tuple[int, ...]
+    #: Most tracks of a window; None: nobody knows.
+    max_tracks: int | None = None
+
+
+def trained_windows(encoder: Encoder, provenance: Mapping[str, Any]) -> TrainedWindows:
+    """The windows of the run that ``provenance`` is of, among those of ``encoder``.
+
+    A bundle of another program, or one that records anything else, leaves it at what the encoder can announce.
+    """
+    stream = provenance.get("stream")
+    recorded = stream if isinstance(stream, dict) else {}
+    choices, most = recorded.get("num_bars_choices"), recorded.get("max_tracks")
+    sizes = tuple(sorted({size for size in choices if _is_count(size)})) if isinstance(choices, list) else ()
+    if encoder.window_sizes:
+        sizes = tuple(size for size in sizes if size in encoder.window_sizes) or tuple(encoder.window_sizes)
+    return TrainedWindows(sizes=sizes, max_tracks=most if _is_count(most) else None)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
