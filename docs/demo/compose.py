@@ -30,7 +30,11 @@ PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4), (5, 3, 0, 4), (0, 3, 1
 #: Melody rhythms of one quarter note, as fractions of it.
 RHYTHMS = ((1.0,), (0.5, 0.5), (0.5, 0.25, 0.25), (0.25, 0.25, 0.5), (0.75, 0.25))
 LEADS, PADS, BASSES = (0, 11, 24, 40, 56, 65, 73), (4, 16, 48, 52, 89), (32, 33, 34, 38)
-KICK, SNARE, HAT, CRASH = 36, 38, 42, 49
+KICK, SNARE, TOM, HAT, CRASH = 36, 38, 45, 42, 49
+#: Voices of a chord in degrees of the scale, the lowest first: triads over three octaves.
+VOICES = (0, 2, 4, 7, 9, 11, 14, 16, 18, 21)
+#: Drum notes in a bar, least and most: one band per level of the encoder's note_density for drums.
+BUSYNESS = ((2, 2), (3, 3), (4, 5), (6, 8), (9, 10), (11, 12), (13, 15), (16, 18), (19, 24), (27, 27))
 
 Note = list[int]
 
@@ -74,13 +78,16 @@ class Piece:
         return notes
 
     def chords(self) -> list[Note]:
-        held = self.rng.random() < 0.5
+        """As many voices throughout, one to ten: what the controls of polyphony are to learn."""
+        voices = VOICES[: self.rng.randint(1, len(VOICES))]
+        held = self.rng.random() < 0.5 or len(voices) > 5
         hits = [(0, self.beats)] if held else [(beat, 1) for beat in range(self.beats)]
+        octave = 4 if len(voices) <= 5 else 3
         return [
-            [bar, beat * QUARTER, length * QUARTER, self.pitch(4, self.degree(bar) + third), 72, 0]
+            [bar, beat * QUARTER, length * QUARTER, self.pitch(octave, self.degree(bar) + voice), 72, 0]
             for bar in range(self.bars)
             for beat, length in hits
-            for third in (0, 2, 4)
+            for voice in voices
         ]
 
     def bass(self) -> list[Note]:
@@ -93,16 +100,28 @@ class Piece:
         ]
 
     def drums(self) -> list[Note]:
+        """One pattern in every bar, from two notes of it to a roll: what the control note_density is to learn."""
+        low, high = self.rng.choice(BUSYNESS)
+        pattern = self.pattern()[: self.rng.randint(low, high)]
         notes = []
         for bar in range(self.bars):
-            for eighth in range(2 * self.beats):
-                onset, beat = eighth * QUARTER // 2, eighth // 2
-                if eighth % 2 == 0:
-                    accent = SNARE if beat % 2 else KICK
-                    notes.append([bar, onset, 1, accent, 100, 0])
-                cymbal = CRASH if bar % 4 == 0 and eighth == 0 else HAT
-                notes.append([bar, onset, 1, cymbal, 70 if eighth % 2 else 84, 0])
+            for sixteenth, drum in sorted(pattern):
+                opening = bar % 4 == 0 and sixteenth == 0 and drum == HAT
+                velocity = 100 if drum != HAT else 84 if sixteenth % 4 == 0 else 70
+                notes.append([bar, sixteenth * QUARTER // 4, 1, CRASH if opening else drum, velocity, 0])
         return notes
+
+    def pattern(self) -> list[tuple[int, int]]:
+        """(sixteenth, drum) of a bar, the most important first: kick and snare, hats ever finer, fills."""
+        beats = range(self.beats)
+        layers = (
+            [(4 * beat, SNARE if beat % 2 else KICK) for beat in beats],
+            [(4 * beat, HAT) for beat in beats],
+            [(4 * beat + 2, HAT) for beat in beats],
+            [(4 * beat + odd, HAT) for odd in (1, 3) for beat in beats],
+            [(4 * beat + part, drum) for part, drum in ((2, KICK), (3, SNARE), (1, TOM), (2, TOM)) for beat in beats],
+        )
+        return [hit for layer in layers for hit in layer]
 
     def score(self) -> Score:
         rng = self.rng
@@ -113,7 +132,7 @@ class Piece:
             {"program": 0, "drum": True, "notes": self.drums()},
         ]
         bars = [[self.beats, 4, float(self.beats)]] * self.bars
-        kept = tracks[: rng.choice((2, 3, 4, 4))]
+        kept = tracks[: rng.choice((3, 4, 4, 4))]
         return Score.from_dict({"resolution": QUARTER, "tempo": self.tempo, "bars": bars, "tracks": kept})
 
 
