@@ -30,30 +30,40 @@ _ENCODER = Path(__file__).parents[1] / "plugins" / "midigpt_encoder" / "presets"
 
 @frozen(kw_only=True)
 class _Shape:
-    """A size of model and rows."""
+    """A size of model and rows, and how much of it is trained at a time."""
 
     width: int
     layers: int
     heads: int
     length: int
-    batch_size: int
-    #: Optimiser steps of a turn, and the least ratio to the peer.
-    steps: int
+    #: Rows a batch and optimiser steps a turn: beside the bare loop, of ours beside the peer, of the peer.
+    bare: tuple[int, int]
+    ours: tuple[int, int]
+    peer: tuple[int, int]
+    #: More turns than this would take minutes.
+    most_turns: int
+    #: Least ratio to the peer.
     peer_ratio: float
 
     @property
     def name(self) -> str:
         return f"{self.width}/{self.layers}/{self.heads}, rows of {self.length}"
 
-    def config(self) -> dict[str, Any]:
+    def config(self, batch_size: int) -> dict[str, Any]:
         """In the names that both sides know."""
         sizes = {"n_embd": self.width, "n_layer": self.layers, "n_head": self.heads, "max_seq_len": self.length}
-        return {**_SHARED, **sizes, "batch_size": self.batch_size}
+        return {**_SHARED, **sizes, "batch_size": batch_size}
 
 
+#: The peer has its default batch: 16 samples, each in a row of its own. A packed row holds several: 4 rows of 2048 have
+#: about as many tokens as 16 samples.
 _SHAPES = (
-    _Shape(width=128, layers=2, heads=4, length=512, batch_size=16, steps=8, peer_ratio=4.0),
-    _Shape(width=512, layers=6, heads=8, length=2048, batch_size=4, steps=1, peer_ratio=1.9),
+    _Shape(
+        width=128, layers=2, heads=4, length=512, bare=(16, 6), ours=(16, 6), peer=(16, 6), most_turns=7, peer_ratio=4.0
+    ),
+    _Shape(
+        width=512, layers=6, heads=8, length=2048, bare=(2, 1), ours=(4, 1), peer=(16, 1), most_turns=4, peer_ratio=1.9
+    ),
 )
 
 
@@ -67,12 +77,13 @@ def rows(session: Session) -> Iterator[Row]:
 def _beside_a_bare_loop(session: Session, parquet: Path, shape: _Shape) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         sides = {
-            side: running.enter_context(_side(session, side, parquet, shape, Path(folder), threads=1))
-            for side in ("pipeline", "bare")
+            side: running.enter_context(
+                _side(session, side, parquet, shape, turn=shape.bare, folder=Path(folder), threads=1)
+            )
+            for side in ("pipeline", "bare", "data")
         }
-        measured = take_turns(sides, session.repeats)
-        waited = _data_wait(Path(folder) / "pipeline" / "metrics.jsonl")
-    how = f"{_how(shape)}; one thread, processor seconds, no data worker"
+        measured = take_turns(sides, min(session.repeats, shape.most_turns))
+    how = f"{_how(*shape.bare)}; one thread, processor seconds, no data worker"
     yield Row.of(
         f"midigpt train, {shape.name}",
         "tokens/s",
@@ -85,21 +96,26 @@ def _beside_a_bare_loop(session: Session, parquet: Path, shape: _Shape) -> Itera
     yield Row(
         name=f"waiting for data, {shape.name}",
         unit="% of a step",
-        ours=100 * waited,
+        ours=100 * measured["pipeline"].median / measured["data"].median,
         required=at_most(2),
-        how=f"{how}, so that blocks are drawn, encoded and packed while the step waits",
+        how=f"{how}; drawing, encoding and packing a token, for which the step waits, beside all that the step does",
     )
 
 
 def _beside_the_peer(session: Session, parquet: Path, shape: _Shape) -> Row:
     threads = available_cores()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
-        arguments = (parquet, _ENCODER, json.dumps(shape.config()), f"{folder}/peer", shape.steps, threads)
+        batch_size, steps = shape.peer
+        config = json.dumps(shape.config(batch_size))
         sides = {
-            "ours": running.enter_context(_side(session, "pipeline", parquet, shape, Path(folder), threads=threads)),
-            "peer": running.enter_context(session.peer("training.py", *arguments)),
+            "ours": running.enter_context(
+                _side(session, "pipeline", parquet, shape, turn=shape.ours, folder=Path(folder), threads=threads)
+            ),
+            "peer": running.enter_context(
+                session.peer("training.py", parquet, _ENCODER, config, f"{folder}/peer", steps, threads)
+            ),
         }
-        measured = take_turns(sides, session.repeats)
+        measured = take_turns(sides, min(session.repeats, shape.most_turns))
     return Row.of(
         f"midigpt train, {shape.name}, beside the peer's trainer",
         "tokens/s",
@@ -107,26 +123,24 @@ def _beside_the_peer(session: Session, parquet: Path, shape: _Shape) -> Row:
         measured.get("peer"),
         against=PEER,
         required=ratio_at_least(shape.peer_ratio),
-        how=f"{_how(shape)}; the same pieces and settings on both sides, {threads} threads, seconds on the clock, "
-        "no data worker; padding counts for neither",
+        how=f"{_how(*shape.ours)}, the peer {batch_size} samples a batch and {steps} steps; the same pieces on both "
+        f"sides, {threads} threads, seconds on the clock, no data worker; padding counts for neither",
     )
 
 
-def _how(shape: _Shape) -> str:
-    return f"{shape.batch_size} rows a batch, fp32, yellow, {shape.steps} optimiser steps a turn"
+def _how(batch_size: int, steps: int) -> str:
+    return f"{batch_size} rows a batch, fp32, yellow, {steps} optimiser steps a turn"
 
 
-def _side(session: Session, side: str, parquet: Path, shape: _Shape, folder: Path, *, threads: int) -> TurnProcess:
-    config = {**shape.config(), "n_positions": shape.length, "encoder_config_path": "yellow", "max_steps": 1_000_000}
-    arguments = (side, parquet, json.dumps(config), folder / side, shape.steps, threads)
+def _side(
+    session: Session, side: str, parquet: Path, shape: _Shape, *, turn: tuple[int, int], folder: Path, threads: int
+) -> TurnProcess:
+    """``turn``: rows a batch, optimiser steps."""
+    batch_size, steps = turn
+    fixed = {"n_positions": shape.length, "encoder_config_path": "yellow", "max_steps": 1_000_000}
+    arguments = (side, parquet, json.dumps({**shape.config(batch_size), **fixed}), folder / side, steps, threads)
     command = [sys.executable, "-m", "bench.training_process", *map(str, arguments)]
     return TurnProcess(f"bench/training_process.py ({side})", command, cache=session.folder / "cache")
-
-
-def _data_wait(metrics: Path) -> float:
-    """Share of the steps' time. The first step waits for the corpus to be opened."""
-    steps = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()][1:]
-    return float(sum(step["data_wait"] for step in steps) / sum(step["seconds"] for step in steps))
 
 
 def _parquet(folder: Path) -> Path:

@@ -1,14 +1,12 @@
-"""One side of the training rows, in a process of its own: the whole pipeline, or a bare loop over tensors.
+"""One side of the training rows, in a process of its own: the whole pipeline, a bare loop over tensors, or data alone.
 
-python -m bench.training_process pipeline|bare PARQUET CONFIG_JSON RUN_DIR STEPS_A_TURN THREADS
+python -m bench.training_process pipeline|bare|data PARQUET CONFIG_JSON RUN_DIR STEPS_A_TURN THREADS
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import time
-from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +15,10 @@ from torch.nn.functional import cross_entropy
 
 from bench.peer.stepping import Gate
 from midigpt_core.config import TrainConfig
+from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.data.datasets import batches
 from midigpt_core.records import IGNORED_LABEL
 from midigpt_core.training import run
-from midigpt_core.training.clock import StepClock
 from midigpt_core.training.initial import initial_model
 from midigpt_core.training.module import TrainingModule
 from midigpt_core.training.prepare import Plan, prepare
@@ -37,13 +35,13 @@ _PRE_MADE = 16
 def main() -> None:
     side, parquet, config, run_dir, steps, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    gate = Gate(int(steps), int(threads))
     plan = prepare(TrainConfig(output_dir=run_dir, **json.loads(config)), parquet)
-    {"pipeline": pipeline, "bare": bare}[side](plan, gate)
+    {"pipeline": pipeline, "bare": bare, "data": data}[side](plan, int(steps), int(threads))
 
 
-def pipeline(plan: Plan, gate: Gate) -> None:
+def pipeline(plan: Plan, steps: int, threads: int) -> None:
     """What ``midigpt train`` does: drawing, encoding, packing, Lightning, metrics file."""
+    gate = Gate(steps, threads)
     training_step = TrainingModule.training_step
 
     def gated(self: TrainingModule, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -52,14 +50,20 @@ def pipeline(plan: Plan, gate: Gate) -> None:
 
     patched: Any = TrainingModule
     patched.training_step = gated
-    # Standing at the gate takes no processor seconds, so that what metrics.jsonl says of a step's time holds here too.
-    clocked: Any = run
-    clocked.StepClock = partial(StepClock, time.process_time)
     run.fit(plan)
 
 
-def bare(plan: Plan, gate: Gate) -> None:
+def data(plan: Plan, _steps: int, threads: int) -> None:
+    """The pipeline's batches with nothing done to them. A turn is four blocks, however many steps that is."""
+    batch_size = plan.config.batch_size
+    gate = Gate(4 * ROWS_PER_BLOCK // batch_size, threads)
+    for batch in batches(plan.training, batch_size=batch_size, first_row=0):
+        gate(_tokens(batch))
+
+
+def bare(plan: Plan, steps: int, threads: int) -> None:
     """The least that trains this model on these tensors."""
+    gate = Gate(steps, threads)
     config = plan.config
     ready = list(islice(batches(plan.training, batch_size=config.batch_size, first_row=0), _PRE_MADE))
     model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size)

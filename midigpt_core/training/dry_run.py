@@ -8,6 +8,7 @@ import torch
 from attrs import asdict, frozen
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from midigpt_core.training.flops import ModelFlops
 from midigpt_core.training.initial import fresh_model, prepare_for_training
 from midigpt_core.training.losses import token_losses
 
@@ -34,6 +35,8 @@ class Estimate:
     #: Positions of an optimiser step over all devices, and how many of them hold tokens in the first rows.
     positions_per_step: int
     tokens_per_step: int
+    #: Model FLOPs of an optimiser step over all devices (:class:`midigpt_core.training.flops.ModelFlops`).
+    flops_per_step: float
     #: Share of the tokens in the first rows by training set; empty if the run has no sets.
     token_shares: Mapping[str, float]
     #: Rows in which each piece has stood once on average, and the optimiser steps that takes.
@@ -54,6 +57,7 @@ def estimate(plan: Plan) -> Estimate:
     with FakeTensorMode():
         model = fresh_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
         prepare_for_training(model, config)
+        flops = ModelFlops.of_model(model)
         activations = _saved_bytes(model, config.batch_size, config.max_seq_len)
     block = plan.training.open().block(0)
     report = block.report
@@ -62,6 +66,8 @@ def estimate(plan: Plan) -> Estimate:
     rows_per_step = config.batch_size * config.accumulation * config.devices * config.num_nodes
     rows = positions // config.max_seq_len
     rows_per_pass = max(1, round(len(plan.training.pieces) * rows / max(report.documents, 1)))
+    tokens_per_step = round(rows_per_step * config.max_seq_len * report.tokens / positions)
+    pairs = int((2 * block.batch.position_ids + 1)[block.batch.document_ids >= 0].sum())
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return Estimate(
@@ -69,7 +75,8 @@ def estimate(plan: Plan) -> Estimate:
         trained=trained,
         pieces=len(plan.training.pieces),
         positions_per_step=rows_per_step * config.max_seq_len,
-        tokens_per_step=round(rows_per_step * config.max_seq_len * report.tokens / positions),
+        tokens_per_step=tokens_per_step,
+        flops_per_step=flops.of(tokens_per_step, pairs * rows_per_step / rows),
         token_shares={one.name: float(share) for one, share in zip(plan.train_sets, by_set, strict=False)},
         rows_per_pass=rows_per_pass,
         steps_per_pass=rows_per_pass / rows_per_step,
@@ -86,6 +93,7 @@ def describe(plan: Plan) -> str:
         "parameters": f"{found.parameters:,}" + (f", {found.trained:,} trained" if frozen else ""),
         "pieces": f"{found.pieces:,}",
         "tokens per step": f"{found.tokens_per_step:,} of {found.positions_per_step:,} positions",
+        "model FLOPs": f"{found.flops_per_step:.3g} per step",
         **{f"tokens of {name}": f"{share:.1%}" for name, share in found.token_shares.items()},
         "rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",
         "memory": f"{_size(found.state_bytes + found.activation_bytes)} per device"

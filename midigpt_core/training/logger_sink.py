@@ -35,6 +35,7 @@ class LoggerSink:
                 "tokens_per_second": record.tokens_per_second,
                 "padding": record.padding,
                 "data_wait": record.data_wait / record.seconds if record.seconds else 0.0,
+                **({} if record.flops_utilisation is None else {"mfu": record.flops_utilisation}),
                 **{f"tokens/{name}": float(tokens) for name, tokens in record.tokens_by_set.items()},
             },
         )

@@ -40,6 +40,7 @@ class MetricsFile:
             overflows=record.overflows,
             seconds=round(record.seconds, 5),
             data_wait=round(record.data_wait, 5),
+            **({} if record.flops_utilisation is None else {"mfu": round(record.flops_utilisation, 4)}),
             **{f"tokens/{name}": tokens for name, tokens in record.tokens_by_set.items()},
         )
 

@@ -45,13 +45,15 @@ class TakenStep:
     predicted: int
     padding: int
     positions: int
+    #: Squared lengths of the documents, summed: what attention goes over.
+    pairs: int
     #: Tokens of each training set.
     tokens_by_set: tuple[int, ...]
     #: How often the step overflowed fp16, and was repeated, before it was taken.
     overflows: int
 
 
-@frozen(eq=False)
+@frozen(eq=False, kw_only=True)
 class _MicroBatch:
     """What a micro-batch adds to its optimiser step."""
 
@@ -62,13 +64,14 @@ class _MicroBatch:
     predicted: Tensor
     padding: Tensor
     positions: int
+    pairs: Tensor
     #: int64[S]
     tokens_by_set: Tensor
 
     def counts(self) -> Tensor:
-        """Loss, predicted tokens, padding, positions, and the tokens of each set: float32[4 + S]."""
+        """Loss, predicted tokens, padding, positions, pairs, and the tokens of each set: float32[5 + S]."""
         positions = torch.full_like(self.predicted, self.positions)
-        sums = torch.stack([self.losses.sum().float(), self.predicted, self.padding, positions])
+        sums = torch.stack([self.losses.sum().float(), self.predicted, self.padding, positions, self.pairs])
         return torch.cat([sums, self.tokens_by_set])
 
 
@@ -137,8 +140,18 @@ class TrainingModule(LightningModule):
         row_losses = token_losses(self(batch), labels).sum(dim=1)
         predicted = (labels != IGNORED_LABEL).sum()
         padding = (batch["document_ids"] < 0).sum()
-        by_set = batch["tokens_by_set"].sum(dim=0)
-        self._pending.append(_MicroBatch(batch["row"], row_losses.detach(), predicted, padding, labels.numel(), by_set))
+        self._pending.append(
+            _MicroBatch(
+                rows=batch["row"],
+                losses=row_losses.detach(),
+                predicted=predicted,
+                padding=padding,
+                positions=labels.numel(),
+                # Odd numbers add up to squares; padding stands at position 0.
+                pairs=2 * batch["position_ids"].sum() + labels.numel() - padding,
+                tokens_by_set=batch["tokens_by_set"].sum(dim=0),
+            )
+        )
         # Any constant would do: `configure_gradient_clipping` divides by the tokens of the whole step.
         return row_losses.sum() / labels.numel()
 
@@ -156,7 +169,7 @@ class TrainingModule(LightningModule):
         # What the ranks agree on travels together: a reduction of its own would wait for the device once more.
         flags = counts.new_tensor(self._signals.flags())
         total = self.trainer.strategy.reduce(torch.cat([counts, flags]), reduce_op="sum")
-        loss, predicted, padding, positions, *rest, norm = torch.stack([*total, norm_of_parts]).tolist()
+        loss, predicted, padding, positions, pairs, *rest, norm = torch.stack([*total, norm_of_parts]).tolist()
         by_set, asked = rest[: -len(flags)], rest[-len(flags) :]
         self._signals.agree(asked)
         predicted = max(predicted, 1.0)
@@ -179,6 +192,7 @@ class TrainingModule(LightningModule):
             predicted=int(predicted),
             padding=int(padding),
             positions=int(positions),
+            pairs=int(pairs),
             tokens_by_set=tuple(map(int, by_set)),
             overflows=self.overflows,
         )

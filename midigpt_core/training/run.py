@@ -23,6 +23,7 @@ from midigpt_core.processes import die_with_parent
 from midigpt_core.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from midigpt_core.training.clock import StepClock
 from midigpt_core.training.data_module import RunData
+from midigpt_core.training.flops import ModelFlops
 from midigpt_core.training.identity import identify
 from midigpt_core.training.initial import initial_model
 from midigpt_core.training.logger_sink import LoggerSink
@@ -138,7 +139,14 @@ def fit(plan: Plan) -> TrainResult:
     logger: Logger | None = build(plan.chosen.logger, LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name))
     callbacks = [
         *([OverflowedSteps(module, repeated)] if repeated is not None else []),
-        StepReporter(module, _sinks(plan, logger), clock, [one.name for one in plan.train_sets]),
+        StepReporter(
+            module,
+            _sinks(plan, logger),
+            clock,
+            flops=ModelFlops.of_model(model),
+            precision=precision,
+            set_names=[one.name for one in plan.train_sets],
+        ),
         checkpoints,
         *_sample_writer(plan, module, logger, signals, clock),
         *_third_party_callbacks(plan),

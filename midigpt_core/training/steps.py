@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import field, frozen
 from lightning.pytorch.callbacks import Callback
 
+from midigpt_core.training.flops import peak_flops
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from midigpt_core.training.clock import StepClock
+    from midigpt_core.training.flops import ModelFlops
     from midigpt_core.training.losses import EvaluationReport
     from midigpt_core.training.module import TrainingModule
 
@@ -39,6 +42,9 @@ class StepRecord:
     #: Wall time without validation and saving, and how much of it went into waiting for data.
     seconds: float
     data_wait: float
+    #: Share of what the devices can do at most that :class:`midigpt_core.training.flops.ModelFlops` make up; None: not
+    #: known of these devices.
+    flops_utilisation: float | None = None
     #: Tokens in the rows by the training set they are of; empty if the run has no sets.
     tokens_by_set: Mapping[str, int] = field(factory=dict)
 
@@ -65,18 +71,31 @@ class StepReporter(Callback):
     """Tells sinks of every optimiser step and every evaluation."""
 
     def __init__(
-        self, module: TrainingModule, sinks: Sequence[StepSink], clock: StepClock, set_names: Sequence[str] = ()
+        self,
+        module: TrainingModule,
+        sinks: Sequence[StepSink],
+        clock: StepClock,
+        *,
+        flops: ModelFlops,
+        precision: str,
+        set_names: Sequence[str] = (),
     ) -> None:
         self._set_names = set_names
         self._module = module
         self._sinks = sinks
         self._clock = clock
+        self._flops = flops
+        self._precision = precision
+        #: What all devices can do at most, in FLOP/s; None: not known.
+        self._peak: float | None = None
         self._seen = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = trainer.global_step
         for sink in self._told(trainer):
             sink.begin(trainer.global_step)
+        peak = peak_flops(pl_module.device, self._precision)
+        self._peak = peak * trainer.world_size if peak is not None else None
         self._clock.restart()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -85,17 +104,19 @@ class StepReporter(Callback):
             return
         self._seen = trainer.global_step
         seconds, waited = self._clock.lap()
+        tokens = taken.positions - taken.padding
         record = StepRecord(
             step=trainer.global_step,
             loss=taken.loss,
             learning_rate=taken.learning_rate,
             gradient_norm=taken.gradient_norm,
-            tokens=taken.positions - taken.padding,
+            tokens=tokens,
             predicted=taken.predicted,
             padding=taken.padding / taken.positions,
             overflows=taken.overflows,
             seconds=seconds,
             data_wait=waited,
+            flops_utilisation=self._flops.of(tokens, taken.pairs) / seconds / self._peak if self._peak else None,
             # Without sets, all tokens are of one that has no name.
             tokens_by_set=dict(zip(self._set_names, taken.tokens_by_set, strict=False)),
         )
