@@ -104,6 +104,8 @@ def train(
     result = later("midigpt_core.training.run:fit")(plan)
     if result.rank == 0:
         click.echo(f"Trained {result.steps:,} steps. The bundle is {result.bundle}.")
+        if result.best_bundle is not None:
+            click.echo(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
 
 
 def configure(

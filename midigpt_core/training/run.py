@@ -10,29 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import frozen
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
 from rich.console import Console
 
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.contracts import Bundle, LoggerContext, RunContext
-from midigpt_core.errors import ConfigError
 from midigpt_core.files import remove_leftovers
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
-from midigpt_core.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from midigpt_core.training.checkpoints import Checkpoints
 from midigpt_core.training.clock import StepClock
 from midigpt_core.training.data_module import RunData
 from midigpt_core.training.flops import ModelFlops
 from midigpt_core.training.identity import identify
 from midigpt_core.training.initial import initial_model
+from midigpt_core.training.lightning_trainer import eval_steps, lightning_trainer
 from midigpt_core.training.logger_sink import LoggerSink
 from midigpt_core.training.memory import explained_memory
 from midigpt_core.training.metrics_file import MetricsFile
 from midigpt_core.training.module import TrainingModule
 from midigpt_core.training.optimization import OptimizationSettings
 from midigpt_core.training.overflow import OverflowedSteps
-from midigpt_core.training.precision import LIGHTNING_NAMES, usable_precision
+from midigpt_core.training.precision import usable_precision
 from midigpt_core.training.prepare import prepare
 from midigpt_core.training.progress import progress_sink
 from midigpt_core.training.quiet import quiet_lightning
@@ -40,8 +38,8 @@ from midigpt_core.training.repeat import StepBatches
 from midigpt_core.training.retention import CheckpointFolder
 from midigpt_core.training.run_folder import describe_run, run_provenance
 from midigpt_core.training.samples import SampleWriter, draw_prompts
-from midigpt_core.training.sharding import gathered_weights, lightning_strategy
-from midigpt_core.training.signals import StopSignals, keep_lightnings_handlers_out
+from midigpt_core.training.sharding import gathered_weights
+from midigpt_core.training.signals import StopSignals
 from midigpt_core.training.steps import StepReporter
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ def fit(plan: Plan) -> TrainResult:
     checkpoints = Checkpoints(
         folder,
         save_steps=config.save_steps,
-        eval_steps=_eval_steps(plan),
+        eval_steps=eval_steps(plan),
         write_bundle=lambda path: _write_bundle(plan, module, path),
         evaluation_loss=lambda: module.last_evaluation.loss if module.last_evaluation else math.nan,
         signals=signals,
@@ -152,7 +150,7 @@ def fit(plan: Plan) -> TrainResult:
         *_third_party_callbacks(plan),
     ]
     with quiet_lightning(), contextlib.closing(data), signals:
-        trainer = _trainer(plan, precision, callbacks, logger)
+        trainer = lightning_trainer(plan, precision, callbacks, logger)
         if trainer.local_rank > 0:
             die_with_parent()
         if trainer.is_global_zero:
@@ -181,51 +179,6 @@ def _optimization(config: TrainConfig) -> OptimizationSettings:
         max_steps=config.max_steps,
         gradient_clip=config.gradient_clip,
     )
-
-
-def _eval_steps(plan: Plan) -> int | None:
-    """Optimiser steps between evaluations; a run shorter than that is evaluated once, at its end."""
-    return None if plan.evaluation is None else min(plan.config.eval_steps, plan.config.max_steps)
-
-
-def _trainer(plan: Plan, precision: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
-    config = plan.config
-    eval_steps = _eval_steps(plan)
-    if logger is not None:
-        logger.log_hyperparams(config.to_dict())
-    lightning_name: Any = LIGHTNING_NAMES[precision]
-    trainer = _built_trainer(
-        max_steps=config.max_steps,
-        precision=lightning_name,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        strategy=lightning_strategy(config, precision),
-        accumulate_grad_batches=config.accumulation,
-        # Lightning counts micro-batches here.
-        val_check_interval=eval_steps * config.accumulation if eval_steps else None,
-        check_val_every_n_epoch=None if eval_steps else 1,
-        limit_val_batches=None if eval_steps else 0,
-        num_sanity_val_steps=0,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=logger or False,
-        log_every_n_steps=config.log_steps,
-        default_root_dir=plan.run_dir,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    keep_lightnings_handlers_out(trainer)
-    return trainer
-
-
-def _built_trainer(**settings: Any) -> Trainer:
-    try:
-        return Trainer(**settings)
-    except MisconfigurationException as error:
-        # Devices that are not there, say.
-        raise ConfigError(f"devices, num_nodes, strategy: {str(error).strip().splitlines()[0]}") from error
 
 
 def _sinks(plan: Plan, logger: Logger | None) -> list[StepSink]:

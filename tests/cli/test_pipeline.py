@@ -92,6 +92,19 @@ def test_preprocess_that_leaves_nothing(folder: Path, capsys: pytest.CaptureFixt
     assert "no piece can be used with this encoder and min_bars 4, min_tracks 99" in capsys.readouterr().err
 
 
+def test_train_says_where_the_best_saved_step_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--set", "save_steps=1", "--set", "eval_steps=1"]
+    assert main(["train", *_train_arguments(folder, "saved"), *settings]) == 0
+    last, best = capsys.readouterr().out.splitlines()
+    assert last == f"Trained 3 steps. The bundle is {folder / 'saved' / 'model_final.pt'}."
+    losses = {}
+    for line in map(json.loads, (folder / "saved" / "metrics.jsonl").read_text().splitlines()):
+        losses |= {line["step"]: line["eval_loss"]} if "eval_loss" in line else {}
+    step = min(losses, key=losses.__getitem__)
+    path = folder / "saved" / "checkpoints" / f"model-step{step}.pt"
+    assert best == f"The saved step with the lowest evaluation loss is {path}."
+
+
 def test_every_spelling_trains_the_same_model(folder: Path, bundle: Path) -> None:
     assert run(train_command, "python -m midigpt.training.trainer", _train_arguments(folder, "by-module")) == 0
     config = TrainConfig.from_file(folder / "config.json")

@@ -1,0 +1,65 @@
+"""Lightning's trainer, set up as the configuration says, with everything off that is done here otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+
+from midigpt_core.errors import ConfigError
+from midigpt_core.training.checkpoints import AtomicCheckpointIO
+from midigpt_core.training.precision import LIGHTNING_NAMES
+from midigpt_core.training.sharding import lightning_strategy
+from midigpt_core.training.signals import keep_lightnings_handlers_out
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
+
+    from midigpt_core.training.prepare import Plan
+
+
+def eval_steps(plan: Plan) -> int | None:
+    """Optimiser steps between evaluations; a run shorter than that is evaluated once, at its end."""
+    return None if plan.evaluation is None else min(plan.config.eval_steps, plan.config.max_steps)
+
+
+def lightning_trainer(plan: Plan, precision: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
+    config = plan.config
+    evaluated_every = eval_steps(plan)
+    if logger is not None:
+        logger.log_hyperparams(config.to_dict())
+    lightning_name: Any = LIGHTNING_NAMES[precision]
+    trainer = _built_trainer(
+        max_steps=config.max_steps,
+        precision=lightning_name,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=lightning_strategy(config, precision),
+        accumulate_grad_batches=config.accumulation,
+        # Lightning counts micro-batches here.
+        val_check_interval=evaluated_every * config.accumulation if evaluated_every else None,
+        check_val_every_n_epoch=None if evaluated_every else 1,
+        limit_val_batches=None if evaluated_every else 0,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=logger or False,
+        log_every_n_steps=config.log_steps,
+        default_root_dir=plan.run_dir,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    keep_lightnings_handlers_out(trainer)
+    return trainer
+
+
+def _built_trainer(**settings: Any) -> Trainer:
+    try:
+        return Trainer(**settings)
+    except MisconfigurationException as error:
+        # Devices that are not there, say.
+        raise ConfigError(f"devices, num_nodes, strategy: {str(error).strip().splitlines()[0]}") from error
