@@ -32,6 +32,7 @@ _LEAST_CAPABILITY = (8, 0)
 
 
 @cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def are_computed_on(device: torch.device) -> bool:
     """Whether a device computes :func:`attend_in_blocks`.
 
@@ -101,8 +102,10 @@ def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask, scaling: float | None) -> Tensor:
     """``query``, ``key``, ``value`` [B, H, L, d] -> [B, L, H, d]."""
-    # Uncompiled it computes all scores: right, and slow. A CPU, where it is only tested, has no other way.
-    attention = flex_attention if query.device.type == "cpu" else _compiled()
+    # Uncompiled it computes all scores: right, and slow. A CPU, where it is only tested, has no other way; and where the
+    # whole model is compiled, this is too.
+    plain = query.device.type == "cpu" or torch.compiler.is_compiling()
+    attention = flex_attention if plain else _compiled()
     mixed: Tensor = attention(query, key, value, block_mask=blocks, scale=scaling)
     return mixed.transpose(1, 2)
 

@@ -119,6 +119,18 @@ def test_compiled_once_for_all_boundaries() -> None:
     assert counter.frame_count == 1
 
 
+def test_the_model_is_compiled_whole_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "way", lambda device: "mask" if documents.are_computed_on(device) else "blocks")
+    model = build(Gpt2Options(n_embd=32, n_layer=1, n_head=2), ArchitectureContext(vocab_size=97, max_seq_len=300))
+    counter = CompileCounter()
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    input_ids = torch.zeros(ROWS.shape, dtype=torch.int64)
+    with torch.no_grad():
+        for ids in (ROWS, ROWS.flip(0)):
+            torch.testing.assert_close(compiled(input_ids, document_ids=ids), model(input_ids, document_ids=ids))
+    assert counter.frame_count == 1
+
+
 def test_a_device_without_the_kernel_is_known() -> None:
     assert not are_computed_on(torch.device("cpu"))
     assert not are_computed_on(torch.device("meta"))
