@@ -102,7 +102,7 @@ def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask, scaling: float | None) -> Tensor:
     """``query``, ``key``, ``value`` [B, H, L, d] -> [B, L, H, d]."""
-    # Uncompiled it computes all scores: right, and slow. A CPU, where it is only tested, has no other way; and where the
+    # Uncompiled it computes all scores: right, and slow. A CPU, where it is only tested, has no other way. Where the
     # whole model is compiled, this is too.
     plain = query.device.type == "cpu" or torch.compiler.is_compiling()
     attention = flex_attention if plain else _compiled()
