@@ -19,6 +19,7 @@ from stopping_parts import Run, Stop, outcome
 from training_parts import metrics
 
 from midigpt_core.errors import TrainingError
+from midigpt_core.training import lightning_trainer
 from midigpt_core.training import run as run_module
 from midigpt_core.training.module import TrainingModule
 from midigpt_core.training.repeat import StepBatches
@@ -67,7 +68,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             assert precision == "16-mixed"
             return Trainer(plugins=[*plugins, RangeOfHalf(at, growth_interval, largest)], **settings)
 
-        monkeypatch.setattr(run_module, "Trainer", trainer)
+        monkeypatch.setattr(lightning_trainer, "Trainer", trainer)
         monkeypatch.setattr(run_module, "_precision", lambda config: config.precision)
 
     return scale
