@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: A smoothed line averages over such a share of the run's steps.
 _SMOOTHED = 1 / 40
+#: More dots on a line would run into one another.
+_MOST_DOTS = 40
 _PART = "eval_loss/"
 _BLUE, _ORANGE, _GREEN = COLOURS[:3]
 
@@ -72,7 +74,8 @@ def _record(line: str) -> dict[str, Any]:
 
 def _heading(run: Path, steps: Records, evaluations: Records) -> str:
     tokens = np.nansum(_column(steps, "tokens"))
-    facts = [f"{run.resolve().name}: {steps[-1]['step']:,} steps, {tokens / 1e6:,.3g} million tokens"]
+    counted = f"{tokens / 1e6:.3g} million" if tokens < 1e9 else f"{tokens / 1e9:.3g} billion"
+    facts = [f"{run.resolve().name}: {steps[-1]['step']:,} steps, {counted} tokens"]
     if evaluations:
         facts.append(f"evaluation loss {_column(evaluations, 'eval_loss')[-1]:.3f}")
     return ", ".join(facts)
@@ -116,16 +119,20 @@ def _efficiency(steps: Records) -> Iterator[Chart]:
     )
     seconds = _column(steps, "seconds")
     waited = np.divide(_column(steps, "data_wait"), seconds, out=np.zeros_like(seconds), where=seconds > 0)
-    for title, label, values, colour in (
+    shares = [
         ("positions that hold no token", "padding", _column(steps, "padding"), _GREEN),
         ("time spent waiting for data", "data wait", waited, _ORANGE),
-    ):
+    ]
+    if any("mfu" in record for record in steps):
+        shares.append(("model FLOPs, of what the devices can do at most", "MFU", _column(steps, "mfu"), _BLUE))
+    for title, label, values, colour in shares:
         lines = _smoothed(label, at, 100 * values, colour)
         yield Chart(title=title, lines=lines, from_zero=True, write=lambda value: f"{value:g} %")
 
 
 def _line(label: str, records: Records, name: str, colour: Colour) -> Line:
-    return Line(label=label, x=_column(records, "step"), y=_column(records, name), colour=colour, dots=True)
+    few = len(records) <= _MOST_DOTS
+    return Line(label=label, x=_column(records, "step"), y=_column(records, name), colour=colour, dots=few)
 
 
 def _smoothed(label: str, at: Float64Array, values: Float64Array, colour: Colour) -> list[Line]:

@@ -96,12 +96,12 @@ def test_the_curves_of_a_run(configure: Configure, shard: Path, capsys: pytest.C
 
 def test_a_run_that_is_writing_or_was_never_evaluated_has_curves(tmp_path: Path) -> None:
     lines = [
-        json.dumps({"step": step, "loss": None if step == 2 else 4.5, "seconds": 1.0, "data_wait": 0.1, "tokens": 9})
+        json.dumps({"step": step, "loss": None if step == 2 else 4.5, "seconds": 1.0, "data_wait": 0.1, "mfu": 0.4})
         for step in range(1, 200)
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 4, "lo', encoding="utf-8")
     picture = run_curves(tmp_path)
-    assert picture.size == (1130, 800), "six charts: none of evaluations"
+    assert picture.size == (1130, 1050), "seven charts: none of evaluations, one of FLOPs"
     assert len(pixels(picture, COLOURS[0]))
 
 
