@@ -59,10 +59,10 @@ class _Shape:
 #: about as many tokens as 16 samples.
 _SHAPES = (
     _Shape(
-        width=128, layers=2, heads=4, length=512, bare=(16, 6), ours=(16, 6), peer=(16, 6), most_turns=7, peer_ratio=4.0
+        width=128, layers=2, heads=4, length=512, bare=(16, 6), ours=(16, 6), peer=(16, 6), most_turns=6, peer_ratio=4.0
     ),
     _Shape(
-        width=512, layers=6, heads=8, length=2048, bare=(2, 1), ours=(4, 1), peer=(16, 1), most_turns=4, peer_ratio=1.9
+        width=512, layers=6, heads=8, length=2048, bare=(2, 1), ours=(4, 1), peer=(16, 1), most_turns=3, peer_ratio=1.9
     ),
 )
 
