@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 
-.PHONY: run test goldens parity bench lint soak clean setup peer
+.PHONY: run control test goldens parity bench lint soak clean setup peer
 
 setup: $(READY)
 

@@ -5,7 +5,7 @@ comes equally often. Afterwards the encoder measures the level of what was writt
 that of *shuffled* requests: how often a level reached is the level that some other request asked for, which is what a
 model gets that does not listen. Intervals are 95 % of a bootstrap over requests.
 
-    python docs/demo/control.py BUNDLE [--requests 200] [--seed 1] [--temperature 1.0]
+    python docs/demo/control.py BUNDLE [--requests 400] [--seed 1] [--temperature 1.0]
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def interval(values: NDArray[np.float64], form: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle")
-    parser.add_argument("--requests", type=int, default=200, help="requests of each row")
+    parser.add_argument("--requests", type=int, default=400, help="requests of each row")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--temperature", type=float, default=1.0)
     options = parser.parse_args()
