@@ -45,6 +45,9 @@ class WindowSampler:
 def valid_windows(
     columns: Any, piece: int, num_bars: int, min_fill_ratio: float, min_tracks: int
 ) -> list[tuple[int, list[int]]]: ...
+def have_windows(
+    columns: Any, *, sizes: Sequence[int], min_fill_ratio: float, min_tracks: int, out: AnyBuffer
+) -> None: ...
 def best_fit(lengths: AnyBuffer, *, num_rows: int, row_length: int, rows: AnyBuffer) -> None: ...
 def fill_rows(
     *,

@@ -185,6 +185,26 @@ std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> valid_windows(co
     return found;
 }
 
+void have_windows(const py::object& columns, std::vector<std::int32_t> sizes, double min_fill_ratio,
+                  std::int32_t min_tracks, const py::object& out) {
+    const auto rules = checked_rules(std::move(sizes), min_tracks, min_tracks, min_fill_ratio);
+    const ShardColumns shard(columns);
+    Array<bool> found(out, "out", true);
+    if (found.size() != shard.num_pieces()) throw py::value_error("out is not of one value per piece");
+    bool* const has_window = found.writable();
+    std::int64_t piece = 0;
+    bool sound = true;
+    {
+        const py::gil_scoped_release unlocked;
+        sample::WindowFinder finder;
+        for (; piece < found.size() && sound; ++piece) {
+            sound = sample::is_sound(shard.bounded(), piece);
+            if (sound) has_window[piece] = finder.has_window(score::PieceView(shard.bounded().columns, piece), rules);
+        }
+    }
+    if (!sound) throw py::value_error("the columns of piece " + std::to_string(piece - 1) + " are damaged");
+}
+
 std::vector<double> uniforms(std::uint64_t key, std::size_t count) {
     sample::Uniforms numbers(key);
     std::vector<double> values(count);
@@ -254,6 +274,9 @@ void bind_sample(py::module_& module) {
     module.def("valid_windows", &valid_windows, py::arg("columns"), py::arg("piece"), py::arg("num_bars"),
                py::arg("min_fill_ratio"), py::arg("min_tracks"),
                "[(start, [good tracks])] of every start with at least min_tracks good tracks.");
+    module.def("have_windows", &have_windows, py::arg("columns"), py::kw_only(), py::arg("sizes"),
+               py::arg("min_fill_ratio"), py::arg("min_tracks"), py::arg("out"),
+               "Write into bool[P] whether each piece has a valid start for any of the sizes.");
     module.def("best_fit", &best_fit, py::arg("lengths"), py::kw_only(), py::arg("num_rows"), py::arg("row_length"),
                py::arg("rows"), "Pack documents of int64[D] tokens best-fit decreasing: rows int32[D], -1 left over.");
     module.def("fill_rows", &fill_rows, py::kw_only(), py::arg("tokens"), py::arg("role"), py::arg("offsets"),

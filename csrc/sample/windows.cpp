@@ -89,6 +89,12 @@ const std::vector<std::int32_t>& WindowFinder::valid_starts(const score::PieceVi
     return starts_;
 }
 
+bool WindowFinder::has_window(const score::PieceView& piece, const WindowRules& rules) {
+    return std::any_of(rules.sizes.begin(), rules.sizes.end(), [&](std::int32_t num_bars) {
+        return !valid_starts(piece, num_bars, bars_needed(num_bars, rules.min_fill_ratio), rules.min_tracks).empty();
+    });
+}
+
 std::vector<std::int32_t>& WindowFinder::good_tracks(const score::PieceView& piece, std::int32_t start,
                                                      std::int32_t num_bars, std::int64_t needed) {
     const std::int32_t* cell_bar = piece.columns().cell_bar;

@@ -54,6 +54,9 @@ class WindowFinder {
     [[nodiscard]] const std::vector<std::int32_t>& valid_starts(const score::PieceView& piece, std::int32_t num_bars,
                                                                 std::int64_t needed, std::int32_t min_tracks);
 
+    // Whether the piece has a valid start for any of the sizes.
+    [[nodiscard]] bool has_window(const score::PieceView& piece, const WindowRules& rules);
+
     // Tracks that are good at `start`, ascending. Valid until the next call.
     [[nodiscard]] std::vector<std::int32_t>& good_tracks(const score::PieceView& piece, std::int32_t start,
                                                          std::int32_t num_bars, std::int64_t needed);

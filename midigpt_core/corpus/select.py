@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import zlib
 from collections import Counter
 from enum import IntEnum
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from attrs import asdict, field, frozen
 
-from midigpt_core import files
+from midigpt_core import _native, files
 from midigpt_core.corpus.format import level_columns
 from midigpt_core.corpus.status import KEPT
 from midigpt_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from midigpt_core.contracts import Encoder
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 # Raise with every change in what is selected.
 _RULES_VERSION = 1
-# Cells looked at together; bounds memory to some 100 MB whatever the shard.
-_SLAB_CELLS = 1 << 21
 
 
 class Verdict(IntEnum):
@@ -140,67 +137,16 @@ def _has_unsupported_signature(columns: ScoreColumns, encoder: Encoder) -> BoolA
 
 
 def _has_window(columns: ScoreColumns, limits: SelectionLimits) -> BoolArray:
+    """bool per piece: whether there is a usable window, by the rule that windows are drawn by."""
     result = np.zeros(columns.num_pieces, np.bool_)
-    for first, end in _slabs(columns.cell_offsets):
-        cells = _Cells(columns, first, end)
-        for size in limits.window_sizes:
-            need = max(1, math.ceil(limits.min_fill_ratio * size))
-            result[first:end] |= cells.have_window(size, need, limits.min_tracks)
+    _native.have_windows(
+        columns,
+        sizes=limits.window_sizes,
+        min_fill_ratio=limits.min_fill_ratio,
+        min_tracks=limits.min_tracks,
+        out=result,
+    )
     return result
-
-
-def _slabs(cell_offsets: Int64Array) -> Iterator[tuple[int, int]]:
-    """Runs of pieces with a bounded number of cells (more only for a single piece)."""
-    first, pieces = 0, len(cell_offsets) - 1
-    while first < pieces:
-        fitting = int(np.searchsorted(cell_offsets, cell_offsets[first] + _SLAB_CELLS, side="right")) - 1
-        end = min(max(fitting, first + 1), pieces)
-        yield first, end
-        first = end
-
-
-class _Cells:
-    """The non-empty (track, bar) cells of some pieces, one entry per cell."""
-
-    def __init__(self, columns: ScoreColumns, first: int, end: int) -> None:
-        cells = slice(columns.cell_offsets[first], columns.cell_offsets[end])
-        tracks = slice(columns.track_offsets[first], columns.track_offsets[end])
-        piece_of_track = np.repeat(np.arange(end - first), np.diff(columns.track_offsets[first : end + 1]))
-        cells_before = columns.cell_offsets[first:end] - columns.cell_offsets[first]
-        track_ends = columns.track_cell_end[tracks] + cells_before[piece_of_track]
-        per_track = np.diff(track_ends, prepend=0)
-        self.bar = columns.cell_bar[cells].astype(np.int64)
-        self.track = np.repeat(np.arange(len(per_track)), per_track)
-        self.piece = piece_of_track[self.track]
-        self.bars = np.diff(columns.bar_offsets[first : end + 1])
-        self.end = track_ends[self.track]
-
-    def have_window(self, size: int, need: int, min_tracks: int) -> BoolArray:
-        """bool per piece: whether from some bar on ``min_tracks`` tracks have notes in ``need`` of the next ``size``.
-
-        ``need`` consecutive cells of a track, from bar a to bar b, fit into windows that start at b - size + 1 .. a.
-        A track's runs, cut where they overlap the run before, are its good starts, each once; so adding 1 at the first
-        start of every run and -1 after its last makes the running sum count good tracks at each start.
-        """
-        cells = np.arange(len(self.bar))
-        runs = np.flatnonzero(cells + need <= self.end)
-        piece = self.piece[runs]
-        first = np.maximum(self.bar[runs + need - 1] - size + 1, 0)
-        last = np.minimum(self.bar[runs], self.bars[piece] - size)
-        same_track = np.zeros(len(runs), np.bool_)
-        same_track[1:] = self.track[runs[1:]] == self.track[runs[:-1]]
-        first[1:] = np.where(same_track[1:], np.maximum(first[1:], last[:-1] + 1), first[1:])
-        real = first <= last
-        # One slot per start and one more, so that a run that ends at the last start closes within its piece.
-        slots = np.cumsum(self.bars + 1)
-        base = slots - (self.bars + 1)
-        total = int(slots[-1]) + 1
-        opened = np.bincount(base[piece[real]] + first[real], minlength=total)
-        closed = np.bincount(base[piece[real]] + last[real] + 1, minlength=total)
-        enough = np.flatnonzero(np.cumsum(opened - closed) >= min_tracks)
-        result = np.zeros(len(self.bars), np.bool_)
-        result[np.searchsorted(slots, enough, side="right")] = True
-        return result
 
 
 def _remembered(file: ShardFile, key: str, encoder: Encoder, limits: SelectionLimits) -> UInt8Array:

@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.tally import Tally
     from midigpt_core.records import PieceTable, ScoreColumns
 
-_SPOOL_BUFFER = 1 << 20
+# Larger runs of values, the bulk of them, are written as they come.
+_SPOOL_BUFFER = 128 << 10
+_COPY_BUFFER = 1 << 20
 
 
 class ShardWriter:
@@ -183,7 +185,7 @@ class _Spool:
             self._file.write(content)
 
     def copy_to(self, target: IO[bytes]) -> None:
-        content = memoryview(bytearray(_SPOOL_BUFFER))
+        content = memoryview(bytearray(_COPY_BUFFER))
         position = 0
         while count := os.preadv(self._file.fileno(), [content], position):
             target.write(content[:count])

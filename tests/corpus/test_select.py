@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import pytest
 from corpus_parts import GIGAMIDI, MIDI, SMALL, small_rows, write_shard
@@ -131,12 +132,11 @@ def test_windows_are_those_of_the_rule(pieces: list[Piece], sizes: set[int], tra
             assert verdict is (Verdict.VALID if has_window(piece, chosen) else Verdict.NO_WINDOW)
 
 
-def test_slabs_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    pieces: list[Piece] = [(9, (4, 4), [list(range(n)), list(range(0, 9, 2))]) for n in range(10)]
-    whole = verdicts(pieces, limits((4, 8), 2, 0.5))
-    assert {Verdict.VALID, Verdict.NO_WINDOW} == set(whole)
-    monkeypatch.setattr(select_module, "_SLAB_CELLS", 7)
-    assert verdicts(pieces, limits((4, 8), 2, 0.5)) == whole
+def test_columns_that_contradict_one_another_are_an_error_not_a_verdict() -> None:
+    columns = columns_of([(4, (4, 4), [[0, 1, 2]]), (4, (4, 4), [[0, 1, 2]])])
+    beyond = attrs.evolve(columns, track_cell_end=np.array([3, 4], np.int32))
+    with pytest.raises(ValueError, match="the columns of piece 1 are damaged"):
+        judge(beyond, np.zeros(2, np.uint8), Picky(), limits())
 
 
 def test_golden_windows(tmp_path: Path, cache: Path) -> None:
