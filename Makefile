@@ -62,9 +62,10 @@ lint: $(READY)
 soak: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 
-# The figures that README quotes; beside the public package if `make peer` was run before.
+# The figures that README quotes, beside the public package if `make peer` was run before, and the plot of their growth.
 bench: $(READY)
 	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.growth
 
 # The same music through both programs; each reads the other's bundles; one bundle around all formats and back.
 parity: $(READY) $(PEER)/.ready

@@ -37,6 +37,9 @@ MIDI_FILES = Path(__file__).parents[1] / "tests" / "data" / "midi"
 GENERATED = 3600
 COPIES_OF_REAL = 20
 
+#: Rows of a row group, as the data set's shards are written.
+ROW_GROUP = 1000
+
 #: Quantile -> value, geometrically interpolated.
 NOTES = {0.0: 20, 0.5: 420, 0.9: 5_000, 0.99: 16_000, 1.0: 30_000}
 TRACKS = {0.0: 1, 0.5: 2, 0.9: 4, 0.99: 40, 1.0: 60}
@@ -68,7 +71,11 @@ def pieces_path(folder: Path = FOLDER) -> Path:
 
 
 def pieces(folder: Path = FOLDER) -> pa.Table:
-    return pq.read_table(pieces_path(folder))
+    return read(pieces_path(folder))
+
+
+def read(path: Path) -> pa.Table:
+    return pq.read_table(path)
 
 
 def buffers(rows: pa.Table) -> tuple[UInt8Array, Int64Array]:
@@ -94,8 +101,8 @@ def shards(name: str, rows: int, num_shards: int, *, hostile: float = 0.0, folde
 def write_parquet(path: Path, rows: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    # As the data set's shards are written: snappy, row groups of a thousand rows.
-    pq.write_table(rows, temporary, row_group_size=1000, use_dictionary=False)
+    # Compressed by snappy, as the data set's.
+    pq.write_table(rows, temporary, row_group_size=ROW_GROUP, use_dictionary=False)
     temporary.replace(path)
 
 

@@ -17,8 +17,9 @@ from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.keys import Stage, derive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from bench.built import Ready
     from bench.session import Session
 
 _WINDOWS = 8192
@@ -28,13 +29,11 @@ _PEER_STEP = 40
 _MAX_TOKENS = 1 << 20
 
 
-def rows(session: Session) -> Iterator[Row]:
-    shard = corpus.pieces_path(session.folder)
-    data = ready([shard], session.folder)
+def encoding(data: Ready, threads: int) -> Callable[[], float]:
+    """A function that encodes the same windows each time and returns how many tokens they are."""
     assert isinstance(data.encoder, MidigptEncoder)
     # Plain windows, as the peer's select_window draws them: no infill, nothing hidden, no augmentation.
-    settings = StreamSettings().evaluation()
-    drawer = WindowDrawer(data.opened.corpus, data.encoder, None, settings)
+    drawer = WindowDrawer(data.opened.corpus, data.encoder, None, StreamSettings().evaluation())
     drawer_of_pieces = PieceDrawer(data.pieces)
     batches = []
     for first in range(0, _WINDOWS, _CALL):
@@ -42,21 +41,28 @@ def rows(session: Session) -> Iterator[Row]:
         pieces = drawer_of_pieces.draw(keys)
         data.opened.verify(pieces)
         batches.append(drawer.draw(keys, pieces).windows)
-    by_threads = {threads: MidigptEncoder(data.encoder.config, threads) for threads in (1, 2)}
+    encoder = MidigptEncoder(data.encoder.config, threads)
 
-    def ours(threads: int) -> float:
+    def encode() -> float:
         tokens = 0
         for windows in batches:
             limit = np.full(len(windows), _MAX_TOKENS, np.int32)
-            tokens += len(by_threads[threads].encode_batch(data.opened.corpus, windows, limit).tokens)
+            tokens += len(encoder.encode_batch(data.opened.corpus, windows, limit).tokens)
         return tokens
 
+    return encode
+
+
+def rows(session: Session) -> Iterator[Row]:
+    shard = corpus.pieces_path(session.folder)
+    data = ready([shard], session.folder)
+    on_one, on_two = encoding(data, 1), encoding(data, 2)
     with (
         session.peer("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "whole") as peer,
         session.peer("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "bare") as bare,
     ):
-        one = take_turns({"ours": one_thread(lambda: ours(1)), "peer": peer, "bare": bare}, session.repeats)
-    threads = take_turns({"two": wall(lambda: ours(2)), "one": wall(lambda: ours(1))}, session.repeats)
+        one = take_turns({"ours": one_thread(on_one), "peer": peer, "bare": bare}, session.repeats)
+    threads = take_turns({"two": wall(on_two), "one": wall(on_one)}, session.repeats)
     windows = f"{_WINDOWS} windows of 4 or 8 bars and up to 4 tracks of the bench corpus, in batches of {_CALL}"
     yield Row.of(
         "windows to tokens with resampling and attributes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ def describe() -> dict[str, Any]:
         # How busy others kept the machine: figures taken under load are lower, ratios less so.
         "load_before": round(os.getloadavg()[0], 1),
     }
+
+
+def today() -> str:
+    """ISO, UTC."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def summary(machine: dict[str, Any]) -> str:

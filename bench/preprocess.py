@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench import corpus
 from bench.built import PRESET, ready
 from bench.measure import Measured, Turn, take_turns
+from bench.memory import peak_bytes
 from bench.rows import PEER, Row, ratio_at_least, ratio_at_most
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _HOSTILE = 0.01
 #: The peer takes minutes over each thousand rows.
 _PEER_ROWS = 500
 _REPEATS = 3
+#: Rows of the two shards whose peaks of memory are compared.
+_SMALL_SHARD, _LARGE_SHARD = 2_000, 20_000
 
 
 def rows(session: Session) -> Iterator[Row]:
@@ -34,7 +37,7 @@ def rows(session: Session) -> Iterator[Row]:
     few = corpus.shards("few", _PEER_ROWS, _SHARDS, folder=session.folder)
     repeats = min(session.repeats, _REPEATS)
     measured = take_turns(
-        {"ours": _preprocess(session, clean, _ROWS), "hostile": _preprocess(session, hostile, _ROWS)}, repeats
+        {"ours": preprocess(session, clean, _ROWS), "hostile": preprocess(session, hostile, _ROWS)}, repeats
     )
     with session.peer("preprocess.py", session.preset(PRESET), _PEER_ROWS, *few) as peer:
         theirs = None if peer is None else Measured([turn.work / turn.seconds for turn in (peer(),)])
@@ -61,9 +64,10 @@ def rows(session: Session) -> Iterator[Row]:
         how="the same command with every hundredth file cut in half, filled with noise or with giant lengths",
     )
     yield _on_disk(session, clean)
+    yield _peak(session)
 
 
-def _preprocess(session: Session, shards: list[Path], count: int) -> Callable[[], Turn]:
+def preprocess(session: Session, shards: list[Path], count: int) -> Callable[[], Turn]:
     """Cold less warm: what is left is the reading, parsing and writing of rows."""
     cache = session.folder / "preprocess-cache"
 
@@ -76,15 +80,18 @@ def _preprocess(session: Session, shards: list[Path], count: int) -> Callable[[]
 
 
 def _seconds(shards: list[Path], cache: Path) -> float:
-    command = [sys.executable, "-m", "midigpt.training.preprocess", "--encoder-config", PRESET, "--parquet"]
     started = time.perf_counter()
-    subprocess.run(
-        [*command, *map(str, shards)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"MIDIGPT_CACHE": str(cache)},
-    )
+    subprocess.run(_command(shards), check=True, stdout=subprocess.DEVNULL, env=_environment(cache))
     return time.perf_counter() - started
+
+
+def _command(shards: list[Path]) -> list[str]:
+    command = [sys.executable, "-m", "midigpt.training.preprocess", "--encoder-config", PRESET, "--parquet"]
+    return [*command, *map(str, shards)]
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    return os.environ | {"MIDIGPT_CACHE": str(cache)}
 
 
 def _on_disk(session: Session, shards: list[Path]) -> Row:
@@ -98,4 +105,24 @@ def _on_disk(session: Session, shards: list[Path]) -> Row:
         theirs=sum(path.stat().st_size for path in shards) / notes,
         against="its parquet",
         how=f"{size / 1e6:.0f} MB for {notes:,} notes in {_ROWS:,} rows, index and checksums included",
+    )
+
+
+def _peak(session: Session) -> Row:
+    """One shard at a time, so that it is one shard's memory."""
+    cache = session.folder / "preprocess-cache"
+    peaks = {}
+    for count in (_SMALL_SHARD, _LARGE_SHARD):
+        shutil.rmtree(cache, ignore_errors=True)
+        shards = corpus.shards("one", count, 1, folder=session.folder)
+        peaks[count] = peak_bytes(_command(shards), _environment(cache)) / 1e6
+    return Row(
+        name="preprocess, peak memory, a shard ten times larger",
+        unit="MB",
+        ours=peaks[_LARGE_SHARD],
+        theirs=peaks[_SMALL_SHARD],
+        against=f"a shard of {_SMALL_SHARD:,} rows",
+        required=ratio_at_most(1.25),
+        how=f"the command and its parser process over one shard of {_LARGE_SHARD:,} rows in row groups of "
+        f"{corpus.ROW_GROUP:,}; mapped files aside, looked at every 20 ms",
     )

@@ -1,4 +1,4 @@
-"""Bytes to columns with bars, over the bench corpus."""
+"""Bytes to columns with bars, over the bench corpus; beside the peer, symusic, and the least that could be done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import symusic
 
 from bench import corpus
+from bench.bare import event_loop
 from bench.measure import one_thread, take_turns, wall
 from bench.rows import PEER, Row, ratio_at_least
 from midigpt_core.score.reading import read_batch
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.session import Session
+    from midigpt_core.records import Int64Array, UInt8Array
 
 #: Files of one call: the chunk in which the corpus builder parses.
 _CALL = 32
@@ -22,27 +24,43 @@ _CALL = 32
 _PEER_STEP = 24
 
 
+def read(data: UInt8Array, offsets: Int64Array, threads: int) -> float:
+    """Read all files; returns their bytes."""
+    for first in range(0, len(offsets) - 1, _CALL):
+        some = offsets[first : first + _CALL + 1]
+        read_batch(data[some[0] : some[-1]].data, some - some[0], threads)
+    return len(data)
+
+
 def rows(session: Session) -> Iterator[Row]:
     table = corpus.pieces(session.folder)
     data, offsets = corpus.buffers(table)
     files = table.column("music").to_pylist()
-
-    def ours(threads: int) -> float:
-        for first in range(0, len(files), _CALL):
-            some = offsets[first : first + _CALL + 1]
-            read_batch(data[some[0] : some[-1]].data, some - some[0], threads)
-        return len(data)
 
     def theirs() -> float:
         for file in files:
             symusic.Score.from_midi(file)
         return len(data)
 
+    loop = event_loop(session.folder, data, offsets)
+
+    def bare() -> float:
+        loop()
+        return len(data)
+
     with session.peer("reading.py", corpus.pieces_path(session.folder), _PEER_STEP) as peer:
         one = take_turns(
-            {"ours": one_thread(lambda: ours(1)), "symusic": one_thread(theirs), "peer": peer}, session.repeats
+            {
+                "ours": one_thread(lambda: read(data, offsets, 1)),
+                "symusic": one_thread(theirs),
+                "bare": one_thread(bare),
+                "peer": peer,
+            },
+            session.repeats,
         )
-    threads = take_turns({"two": wall(lambda: ours(2)), "one": wall(lambda: ours(1))}, session.repeats)
+    threads = take_turns(
+        {"two": wall(lambda: read(data, offsets, 2)), "one": wall(lambda: read(data, offsets, 1))}, session.repeats
+    )
     to_files, to_megabytes = len(files) / len(data), 1e-6
     peer_rate = one["peer"].scaled(to_files) if "peer" in one else None
     yield Row.of(
@@ -63,6 +81,15 @@ def rows(session: Session) -> Iterator[Row]:
         against="symusic",
         required=ratio_at_least(2),
         how="the same bytes; symusic.Score.from_midi file by file",
+    )
+    yield Row.of(
+        "bytes to columns with bars, beside a bare event loop",
+        "MB/s",
+        one["ours"].scaled(to_megabytes),
+        one["bare"].scaled(to_megabytes),
+        against="event_loop.c",
+        how="the same bytes; a loop in C over the events that pairs notes and does nothing else: no limits, no tracks, "
+        "no bars, no columns",
     )
     yield Row.of(
         "bytes to columns with bars, two threads",

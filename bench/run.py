@@ -1,4 +1,4 @@
-"""Measures groups of rows and writes ``bench/results/latest.md`` and ``latest.json``.
+"""Measures groups of rows, writes ``bench/results/latest.md`` and ``latest.json``, and quotes the table in README.
 
 python -m bench.run                      # every group: what `make bench` does
 python -m bench.run reading encoding     # these; the other groups keep their last figures
@@ -50,8 +50,7 @@ def main() -> None:
         return
     known = results.parse(results.JSON_PATH.read_text(encoding="utf-8")) if results.JSON_PATH.exists() else {}
     merged = {name: (known | measured)[name] for name in GROUPS if name in known | measured}
-    results.JSON_PATH.write_text(results.render_json(merged), encoding="utf-8")
-    results.TABLE_PATH.write_text(results.render_table(merged), encoding="utf-8")
+    results.write(merged)
     print(results.render_table(merged))
 
 

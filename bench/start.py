@@ -10,7 +10,7 @@ from bench.measure import Measured, take_turns, wall
 from bench.rows import PEER, Row, at_most, ratio_at_most
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bench.session import Session
@@ -22,17 +22,24 @@ _DISTINCT = 1_000
 _PEER_STEP = 8
 
 
+def start(shards: Sequence[Path], folder: Path) -> float:
+    """One start."""
+    ready(shards, folder).stream_spec().open()
+    return 1.0
+
+
 def rows(session: Session) -> Iterator[Row]:
     few, many = _shard(session, _FEW), _shard(session, _MANY)
-
-    def start(shard: Path) -> float:
-        ready([shard], session.folder).stream_spec().open()
-        return 1.0
 
     pieces = corpus.pieces_path(session.folder)
     with session.peer("start.py", pieces, session.preset(PRESET), _PEER_STEP) as peer:
         measured = take_turns(
-            {"few": wall(lambda: start(few)), "many": wall(lambda: start(many)), "peer": peer}, session.repeats
+            {
+                "few": wall(lambda: start([few], session.folder)),
+                "many": wall(lambda: start([many], session.folder)),
+                "peer": peer,
+            },
+            session.repeats,
         )
     milliseconds = {name: Measured([1e3 / rate for rate in one.samples]) for name, one in measured.items()}
     what = "finding the corpus by the source's fingerprint, opening it, its valid set, encoder, token stream"

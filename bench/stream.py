@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from bench import corpus
 from bench.built import notes_per_piece, ready, tracks_per_piece
 from bench.measure import Turn, one_thread, take_turns, wall
-from bench.rows import PEER, Row, ratio_at_least
+from bench.memory import held_bytes
+from bench.rows import PEER, Row, ratio_at_least, ratio_at_most
 from midigpt_core.data.datasets import batches
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from midigpt_core.data.stream import StreamSpec, TokenStream
 
 #: The encoder of these rows writes masks, which yellow cannot.
-_PRESET = "ghost"
+PRESET = "ghost"
 _BLOCKS = 20
 #: Blocks that two workers make in one turn, after as many that start them up.
 _WORKER_BLOCKS = 60
@@ -29,31 +32,34 @@ _PEER_STEP = 12
 _PEER_SAMPLES = 60
 #: A row of these has a dozen tracks or more.
 _MANY_TRACKS = 12
+#: Rows of the corpora over which a worker's memory is compared.
+_SMALL, _LARGE = 2_000, 20_000
 #: Notes per track of a short and of a ten times longer piece, both at the density where it is capped.
 _SHORT, _LONG = 4_000, 40_000
 
 
 def rows(session: Session) -> Iterator[Row]:
     shard = corpus.pieces_path(session.folder)
-    data = ready([shard], session.folder, _PRESET)
+    data = ready([shard], session.folder, PRESET)
     yield from _against_peer(session, data, shard)
     yield _by_length(session)
     yield _by_workers(session, data)
+    yield _worker_memory(session)
 
 
 def _against_peer(session: Session, data: Ready, shard: Path) -> Iterator[Row]:
     many_tracks = data.pieces[tracks_per_piece(data.opened)[data.pieces] >= _MANY_TRACKS]
-    encoder = session.preset(_PRESET)
+    encoder = session.preset(PRESET)
     with (
         session.peer("stream.py", shard, encoder, _PEER_STEP, 1, _PEER_SAMPLES) as peer,
         session.peer("stream.py", shard, encoder, 1, _MANY_TRACKS, _PEER_SAMPLES // 4) as peer_many,
     ):
         measured = take_turns(
             {
-                "ours": one_thread(_samples(data.stream_spec())),
+                "ours": one_thread(samples(data.stream_spec())),
                 "tokens": one_thread(_tokens(data.stream_spec())),
                 "peer": peer,
-                "many": one_thread(_samples(data.stream_spec(pieces=many_tracks))),
+                "many": one_thread(samples(data.stream_spec(pieces=many_tracks))),
                 "peer many": peer_many,
             },
             session.repeats,
@@ -65,7 +71,7 @@ def _against_peer(session: Session, data: Ready, shard: Path) -> Iterator[Row]:
         measured.get("peer"),
         against=PEER,
         required=ratio_at_least(400),
-        how=f"{_PRESET}, defaults of training, documents of {_BLOCKS} blocks at 2048; the peer's MidiGPTDataset, "
+        how=f"{PRESET}, defaults of training, documents of {_BLOCKS} blocks at 2048; the peer's MidiGPTDataset, "
         f"samples of every {_PEER_STEP}th piece",
     )
     yield Row.of("sample stream, tokens", "tokens/s", measured["tokens"], how="the tokens of those samples")
@@ -87,7 +93,7 @@ def _by_length(session: Session) -> Row:
         path = session.folder / f"length-{corpus.VERSION}-{notes}.parquet"
         if not path.exists():
             corpus.write_parquet(path, corpus.table([corpus.generate(n, 2 * notes, 2) for n in range(40)]))
-        by_length[name] = ready([path], session.folder, _PRESET)
+        by_length[name] = ready([path], session.folder, PRESET)
     measured = take_turns(
         {name: one_thread(_tokens(data.stream_spec())) for name, data in by_length.items()}, session.repeats
     )
@@ -118,7 +124,31 @@ def _by_workers(session: Session, data: Ready) -> Row:
     )
 
 
-def _samples(spec: StreamSpec) -> Callable[[], float]:
+def _worker_memory(session: Session) -> Row:
+    held = {}
+    for count in (_SMALL, _LARGE):
+        data = ready(corpus.shards("one", count, 1, folder=session.folder), session.folder, PRESET)
+        # A process of its own: a fork of this one would share what this one holds.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            held[count] = pool.submit(_held_after, data.stream_spec()).result() / 1e6
+    return Row(
+        name="data worker, memory, a corpus ten times larger",
+        unit="MB",
+        ours=held[_LARGE],
+        theirs=held[_SMALL],
+        against=f"{_SMALL:,} pieces",
+        required=ratio_at_most(1.1),
+        how=f"a process of its own after {_BLOCKS} blocks over {_LARGE:,} pieces, torch included, mapped pages aside",
+    )
+
+
+def _held_after(spec: StreamSpec) -> int:
+    """Bytes that this process holds after making some blocks."""
+    _tokens(spec)()
+    return held_bytes()
+
+
+def samples(spec: StreamSpec) -> Callable[[], float]:
     stream = spec.open()
     return lambda: float(sum(report.documents for report in _made(stream)))
 

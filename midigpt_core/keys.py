@@ -1,4 +1,4 @@
-"""Randomness as a pure function of keys: Philox4x32-10 counters, vectorised.
+"""Randomness as a pure function of keys: Philox4x32-10 counters (csrc/sample/philox.h), many at a time.
 
 No generator is kept anywhere. A stage derives a key from (seed, block, draw, stage) and reads uniform numbers at
 counters 0, 1, …; the same key gives the same numbers in any process, thread or order.
@@ -14,16 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midigpt_core import _native
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midigpt_core.records import Float64Array, UInt64Array
-
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_WEYL = (0x9E3779B9, 0xBB67AE85)
-_LOW = np.uint64(0xFFFFFFFF)
-_SHIFT = np.uint64(32)
-_ROUNDS = 10
 
 
 class Stage(IntEnum):
@@ -50,14 +46,9 @@ def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:
 
     A 64-bit word holds two of the cipher's 32-bit words, the first in its low half.
     """
-    c0, c1 = counter[:, 0] & _LOW, counter[:, 0] >> _SHIFT
-    c2, c3 = counter[:, 1] & _LOW, counter[:, 1] >> _SHIFT
-    k0, k1 = key & _LOW, key >> _SHIFT
-    for _ in range(_ROUNDS):
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (p1 >> _SHIFT) ^ c1 ^ k0, p1 & _LOW, (p0 >> _SHIFT) ^ c3 ^ k1, p0 & _LOW
-        k0, k1 = (k0 + np.uint64(_WEYL[0])) & _LOW, (k1 + np.uint64(_WEYL[1])) & _LOW
-    return np.stack([c0 | c1 << _SHIFT, c2 | c3 << _SHIFT], axis=1)
+    words = np.empty((len(key), 2), dtype=np.uint64)
+    _native.philox(np.ascontiguousarray(counter).reshape(-1), np.ascontiguousarray(key), words.reshape(-1))
+    return words
 
 
 def derive(key: UInt64Array | int, stage: Stage, index: NDArray[np.integer] | int = 0) -> UInt64Array:

@@ -205,6 +205,23 @@ void have_windows(const py::object& columns, std::vector<std::int32_t> sizes, do
     if (!sound) throw py::value_error("the columns of piece " + std::to_string(piece - 1) + " are damaged");
 }
 
+void philox(const py::object& counter, const py::object& key, const py::object& out) {
+    const Array<std::uint64_t> counters(counter, "counter");
+    const Array<std::uint64_t> keys(key, "key");
+    Array<std::uint64_t> words(out, "out", true);
+    const std::int64_t count = keys.size();
+    if (counters.size() != 2 * count || words.size() != 2 * count) {
+        throw py::value_error("counter and out must hold two words per key");
+    }
+    const std::uint64_t* const in = counters.data();
+    std::uint64_t* const result = words.writable();
+    for (std::int64_t i = 0; i < count; ++i) {
+        const sample::PhiloxWords drawn = sample::philox({in[2 * i], in[2 * i + 1]}, keys.data()[i]);
+        result[2 * i] = drawn.first;
+        result[2 * i + 1] = drawn.second;
+    }
+}
+
 std::vector<double> uniforms(std::uint64_t key, std::size_t count) {
     sample::Uniforms numbers(key);
     std::vector<double> values(count);
@@ -283,6 +300,8 @@ void bind_sample(py::module_& module) {
                py::arg("rows"), py::arg("row_length"), py::arg("input_ids"), py::arg("labels"),
                py::arg("position_ids"), py::arg("document_ids"), py::arg("row_role"),
                "Write documents into the rows of a PackedBatch (flat arrays).");
+    module.def("philox", &philox, py::arg("counter"), py::arg("key"), py::arg("out"),
+               "Philox4x32-10 of counters uint64[2 * n] under keys uint64[n] into uint64[2 * n].");
     module.def("uniforms", &uniforms, py::arg("key"), py::arg("count"),
                "The numbers of one key, equal to midigpt_core.keys.uniforms.");
 }

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import bisect
 import json
+import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -75,6 +77,30 @@ class _Rows:
         return len(self.offsets) - 1
 
 
+class _SharedData:
+    """A file without a name, in memory where the system has such, that the parser's process maps too.
+
+    Its pages are used again for every batch: over a socket each byte would be copied twice more, into fresh pages.
+    """
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self.fd = os.memfd_create("midigpt-parser")
+        else:
+            with tempfile.TemporaryFile() as file:
+                self.fd = os.dup(file.fileno())
+        self._bytes = np.zeros(0, np.uint8)
+
+    def write(self, content: UInt8Array) -> None:
+        if len(content) > len(self._bytes):
+            os.ftruncate(self.fd, len(content) + len(content) // 4)
+            self._bytes = np.frombuffer(mmap.mmap(self.fd, 0), np.uint8)
+        self._bytes[: len(content)] = content
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
 class IsolatedParser:
     """One parser process, started on entering the context.
 
@@ -89,11 +115,13 @@ class IsolatedParser:
 
     def __enter__(self) -> Self:
         self._control, theirs = socket.socketpair()
+        self._data = _SharedData()
         with theirs:
             # -I -S: no environment, no site-packages hooks; a start costs what the parser's module costs.
-            command = [sys.executable, "-I", "-S", parse_worker.__file__, str(theirs.fileno())]
+            command = [sys.executable, "-I", "-S", parse_worker.__file__]
+            passed = [theirs.fileno(), self._data.fd]
             self._process = subprocess.Popen(
-                [*command, json.dumps(self._parser)], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                [*command, *map(str, passed), json.dumps(self._parser)], pass_fds=passed, stdin=subprocess.DEVNULL
             )
         return self
 
@@ -107,6 +135,7 @@ class IsolatedParser:
         if kind is not None:
             self._process.terminate()
         self._process.wait()
+        self._data.close()
 
     def parse(self, data: UInt8Array, offsets: Int64Array) -> ReadResult:
         """Parse n rows, MIDI files ``data[offsets[i] : offsets[i + 1]]``; offsets int64[n + 1], from 0.
@@ -153,9 +182,10 @@ class IsolatedParser:
         chunks = np.asarray(ends, np.int64) - first
         largest = int(np.diff(offsets[np.concatenate([[0], chunks])]).max())
         timeout_s, memory_bytes = self._limits.timeout(largest), self._limits.memory(largest)
+        # Nobody reads it now: the child that did has answered, or has ended.
+        self._data.write(rows.data[rows.offsets[first] : rows.offsets[end]])
         header = parse_worker.REQUEST.pack(end - first, len(chunks), int(offsets[-1]), threads, timeout_s, memory_bytes)
         connection.sendall(header + chunks.tobytes() + offsets.tobytes())
-        connection.sendall(rows.data[rows.offsets[first] : rows.offsets[end]].data)
 
     def _receive(self, connection: socket.socket) -> dict[str, memoryview]:
         (size,) = parse_worker.REPLY.unpack(_exactly(connection, parse_worker.REPLY.size))

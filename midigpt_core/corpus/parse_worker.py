@@ -4,10 +4,10 @@ It is a small server that forks: for each connection that it receives it forks a
 other side hangs up or the child dies, and then reports how the child ended. A fork of this small process takes about
 a millisecond, so a file that kills the parser costs little more than itself.
 
-A request is a header (:data:`REQUEST`), the ends of the chunks in rows (int64), the offsets of the rows in the data
-(int64, one more than rows) and the data. Each chunk is answered as soon as it is parsed: the length of a JSON object
-(:data:`REPLY`), the object, that says which buffers follow with how many bytes, and the buffers, each padded to
-:data:`ALIGNMENT`.
+A request is a header (:data:`REQUEST`), the ends of the chunks in rows (int64) and the offsets of the rows in the data
+(int64, one more than rows); the data stand at the beginning of a file that both sides map. Each chunk is answered as
+soon as it is parsed: the length of a JSON object (:data:`REPLY`), the object, that says which buffers follow with how
+many bytes, and the buffers, each padded to :data:`ALIGNMENT`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import mmap
 import os
 import resource
 import signal
@@ -39,8 +40,8 @@ RAISED_EXIT = 1
 _LARGE_BYTES = 32 << 10
 
 
-def main(control_fd: int, parser: dict[str, Any]) -> None:
-    """Serve connections that arrive over the socket ``control_fd`` until it is closed."""
+def main(control_fd: int, data_fd: int, parser: dict[str, Any]) -> None:
+    """Serve connections that arrive over the socket ``control_fd`` until it is closed; ``data_fd`` holds the data."""
     # An interrupt goes to the whole process group; whoever started this process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -53,7 +54,7 @@ def main(control_fd: int, parser: dict[str, Any]) -> None:
             child = os.fork()
             if child == 0:
                 control.close()
-                _serve(socket.socket(fileno=descriptors[0]), parse)
+                _serve(socket.socket(fileno=descriptors[0]), _Data(data_fd), parse)
                 os._exit(0)
             os.close(descriptors[0])
             _, status = os.waitpid(child, 0)
@@ -71,40 +72,58 @@ def load(module: str, file: str, function: str, sys_path: list[str]) -> Any:
     return getattr(loaded, function)
 
 
-def _serve(connection: socket.socket, parse: Any) -> None:
+class _Data:
+    """The file of the data, mapped as far as it was needed."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._map = memoryview(b"")
+
+    def first(self, size: int) -> memoryview:
+        if size > len(self._map):
+            # All of the file, which grows ahead of what is asked for.
+            self._map = memoryview(mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ))
+        return self._map[:size]
+
+
+def _serve(connection: socket.socket, data: _Data, parse: Any) -> None:
     """Answer until the other side hangs up."""
     with contextlib.suppress(EOFError):
         try:
             while True:
-                _answer(connection, parse)
+                _answer(connection, data, parse)
         except MemoryError:
             os._exit(MEMORY_EXIT)
 
 
-def _answer(connection: socket.socket, parse: Any) -> None:
+def _answer(connection: socket.socket, data: _Data, parse: Any) -> None:
     header = _receive(connection, REQUEST.size)
     rows, chunks, size, threads, timeout_s, memory_bytes = REQUEST.unpack(header)
     ends = _receive(connection, 8 * chunks).cast("q")
     offsets = _receive(connection, 8 * (rows + 1)).cast("q")
-    data = _receive(connection, size)
+    _limit_memory(None)
+    files = data.first(size)
     _limit_memory(memory_bytes)
     start = 0
     for end in ends:
         # SIGALRM ends the process whatever native code is doing.
         signal.setitimer(signal.ITIMER_REAL, timeout_s)
-        buffers = parse(data, offsets[start : end + 1], threads)
+        buffers = parse(files, offsets[start : end + 1], threads)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(connection, {name: memoryview(buffer).cast("B") for name, buffer in buffers.items()})
         start = end
 
 
-def _limit_memory(beyond: int) -> None:
-    """Let allocations fail beyond what the process has now and ``beyond`` bytes."""
+def _limit_memory(beyond: int | None) -> None:
+    """Let allocations fail beyond what the process has now and ``beyond`` bytes; None: only where they must."""
     if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split(maxsplit=1)[0])
-        limit = pages * resource.getpagesize() + beyond
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
+        limit = hard
+        if beyond is not None:
+            pages = int(Path("/proc/self/statm").read_text().split(maxsplit=1)[0])
+            limit = pages * resource.getpagesize() + beyond
+            limit = limit if hard < 0 else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def _receive(connection: socket.socket, size: int) -> memoryview:
@@ -134,4 +153,4 @@ def _send(connection: socket.socket, reply: dict[str, memoryview]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), json.loads(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

@@ -1,0 +1,101 @@
+"""Each stage at 1, 10 and 100 times the corpus: measures it, and draws ``bench/plots/growth.png``.
+
+python -m bench.growth           # measures, writes results/growth.json, draws
+python -m bench.growth --draw    # draws results/growth.json again
+
+A stage that keeps its pace is a flat line: a tenth less than at the smallest size is 0.9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from bench import corpus
+from bench.built import PRESET, ready
+from bench.encoding import encoding
+from bench.machine import describe, summary, today
+from bench.measure import one_thread, take_turns, wall
+from bench.preprocess import preprocess
+from bench.reading import read
+from bench.session import Session
+from bench.start import start
+from bench.stream import PRESET as STREAM_PRESET
+from bench.stream import samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from bench.measure import Turn
+
+RESULTS = Path(__file__).parent / "results" / "growth.json"
+PLOT = Path(__file__).parent / "plots" / "growth.png"
+SIZES = (400, 4_000, 40_000)
+_SHARDS = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=3, help="counted turns of each stage at each size (3)")
+    parser.add_argument("--folder", type=Path, default=corpus.FOLDER, help="where the bench's data is kept")
+    parser.add_argument("--draw", action="store_true", help="measure nothing, draw the last figures")
+    options = parser.parse_args()
+    if not options.draw:
+        session = Session(repeats=options.repeats, folder=options.folder, peer_python=None)
+        machine, figures = describe(), measure(session, SIZES)
+        measured = {"measured": f"{today()}, {summary(machine)}", "rows": SIZES, "figures": figures}
+        RESULTS.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    draw(json.loads(RESULTS.read_text(encoding="utf-8")), PLOT)
+
+
+def measure(session: Session, sizes: Sequence[int]) -> dict[str, list[float]]:
+    """Stage -> work per second at each size. The sizes of a stage take turns."""
+    by_size = [dict(_stages(session, size)) for size in sizes]
+    figures = {}
+    for stage in by_size[0]:
+        turns = take_turns({str(size): made[stage] for size, made in zip(sizes, by_size, strict=True)}, session.repeats)
+        figures[stage] = [float(f"{turns[str(size)].median:.4g}") for size in sizes]
+        print(f"{stage}: {figures[stage]}", flush=True)
+    return figures
+
+
+def _stages(session: Session, size: int) -> Iterator[tuple[str, Callable[[], Turn]]]:
+    shards = corpus.shards("growth", size, _SHARDS, folder=session.folder)
+    files = [corpus.buffers(corpus.read(path)) for path in shards]
+    yield "reading, bytes/s", one_thread(lambda: sum(read(data, offsets, 1) for data, offsets in files))
+    yield "preprocessing, rows/s", preprocess(session, shards, size)
+    yield "starting, starts/s", wall(lambda: start(shards, session.folder))
+    yield "encoding, tokens/s", one_thread(encoding(ready(shards, session.folder, PRESET), 1))
+    data = ready(shards, session.folder, STREAM_PRESET)
+    yield "sample stream, samples/s", one_thread(samples(data.stream_spec()))
+
+
+def draw(measured: Mapping[str, Any], path: Path) -> None:
+    """Each stage's pace beside its own at the smallest size, over the size of the corpus."""
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for (stage, values), marker in zip(measured["figures"].items(), "osD^v", strict=True):
+        name, _, unit = stage.partition(", ")
+        label = f"{name} ({values[-1]:,.4g} {unit})"
+        axes.plot(measured["rows"], [value / values[0] for value in values], marker=marker, label=label)
+    axes.axhline(1, color="grey", linewidth=0.8, linestyle=":", zorder=0)
+    axes.set_xscale("log")
+    axes.set_xticks(measured["rows"], [f"{rows:,}" for rows in measured["rows"]])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("rows of the corpus")
+    axes.set_ylabel("pace, beside the smallest corpus")
+    axes.set_title("A hundred times the corpus, at what pace?", loc="left")
+    axes.legend(title="stage (pace at the largest corpus)", frameon=False, loc="lower left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.text(1, 0, f"Measured {measured['measured']}  ", ha="right", va="bottom", fontsize=7, color="grey")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Each group of rows runs as `make bench` runs it, over a corpus of a few pieces and without the peer."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import corpus, growth, results
+from bench.bare import event_loop
+from bench.memory import held_bytes, peak_bytes
+from bench.reading import read
+from bench.session import Session
+from midigpt_core.score.reading import read_batch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: What makes a group small: constants of its module.
+SMALL = {
+    "reading": {},
+    "encoding": {"_WINDOWS": 64, "_CALL": 32},
+    "stream": {"_BLOCKS": 1, "_WORKER_BLOCKS": 2, "_SHORT": 100, "_LONG": 1_000, "_SMALL": 40, "_LARGE": 80},
+    "preprocess": {"_ROWS": 40, "_HOSTILE": 0.1, "_PEER_ROWS": 4, "_SMALL_SHARD": 40, "_LARGE_SHARD": 80},
+    "start": {"_FEW": 20, "_MANY": 40, "_DISTINCT": 10},
+    "packing": {"_BLOCKS": 2, "_UNPACKED_BLOCKS": 2},
+}
+
+
+MACHINE = {"cores": 2, "cpu": "a CPU", "system": "Linux x86_64", "python": "3.11.7", "load_before": 0.5}
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    return Session(repeats=1, folder=tmp_path_factory.mktemp("bench"), peer_python=None)
+
+
+@pytest.fixture(autouse=True)
+def few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "GENERATED", 36)
+    monkeypatch.setattr(corpus, "COPIES_OF_REAL", 1)
+    # Quantiles of a few dozen: a dozen tracks or more are in it all the same.
+    monkeypatch.setattr(corpus, "TRACKS", {0.0: 1, 1.0: 20})
+    monkeypatch.setattr(corpus, "NOTES", {0.0: 100, 1.0: 4_000})
+
+
+@pytest.mark.parametrize("group", SMALL)
+def test_a_group_runs(group: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module(f"bench.{group}")
+    for name, value in SMALL[group].items():
+        monkeypatch.setattr(module, name, value)
+    rows = list(module.rows(session))
+    assert rows
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        assert math.isfinite(row.ours), row.name
+        assert row.ours >= 0, row.name
+    group_of_rows = results.Group(date="2026-11-25", machine=MACHINE, rows=rows)
+    assert results.parse(results.render_json({group: group_of_rows}))[group].rows[0].name == rows[0].name
+
+
+def test_growth_is_measured_and_drawn(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, constants in (("encoding", SMALL["encoding"]), ("stream", {"_BLOCKS": 1})):
+        for name, value in constants.items():
+            monkeypatch.setattr(f"bench.{module}.{name}", value)
+    figures = growth.measure(session, (20, 40))
+    assert all(len(values) == 2 and min(values) > 0 for values in figures.values())
+    assert len(figures) == 5
+    growth.draw({"measured": "today", "rows": [20, 40], "figures": figures}, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_bare_loop_reads_every_note(session: Session) -> None:
+    """It counts unclosed notes and repeated signs too, so a little more than the reader keeps; never less."""
+    data, offsets = corpus.buffers(corpus.pieces(session.folder))
+    kept = int(read_batch(data, offsets).columns.note_offsets[-1])
+    assert kept <= event_loop(session.folder, data, offsets)() <= 1.05 * kept
+    assert read(data, offsets, 1) == len(data)
+
+
+def test_memory_is_what_a_process_fills() -> None:
+    size = 64 << 20
+    program = f"import time; kept = bytearray(b'x') * {size}; time.sleep(0.5)"
+    plain = peak_bytes([sys.executable, "-c", "import time; time.sleep(0.2)"], os.environ)
+    assert 0.9 * size <= peak_bytes([sys.executable, "-c", program], os.environ) - plain < 1.2 * size
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {program!r}])"
+    assert peak_bytes([sys.executable, "-c", child], os.environ) >= size
+    assert held_bytes() > 0
+    with pytest.raises(subprocess.CalledProcessError):
+        peak_bytes([sys.executable, "-c", "raise SystemExit(3)"], os.environ)
+
+
+def test_readme_quotes_the_last_figures() -> None:
+    quoted = results.quote_of(results.README_PATH.read_text(encoding="utf-8"))
+    assert quoted == results.render_quote(results.parse(results.JSON_PATH.read_text(encoding="utf-8")))
+
+
+def test_a_quote_replaces_what_stood_between_the_marks_and_nothing_else() -> None:
+    readme = results.README_PATH.read_text(encoding="utf-8")
+    changed = results.quoted_in(readme, "| \\1 new |\n")
+    assert results.quote_of(changed) == "| \\1 new |\n"
+    assert results.quoted_in(changed, results.quote_of(readme)) == readme
+    with pytest.raises(ValueError, match="no marks"):
+        results.quote_of("a text")
