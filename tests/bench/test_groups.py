@@ -59,7 +59,8 @@ def test_a_group_runs(group: str, session: Session, monkeypatch: pytest.MonkeyPa
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
         assert math.isfinite(row.ours), row.name
-        assert row.ours >= 0, row.name
+        # Cold less warm is within the noise over so few rows, and may be negative.
+        assert row.ours >= 0 or group == "preprocess", row.name
     group_of_rows = results.Group(date="2026-11-25", machine=MACHINE, rows=rows)
     assert results.parse(results.render_json({group: group_of_rows}))[group].rows[0].name == rows[0].name
 
