@@ -3,7 +3,7 @@
 python -m bench.profile [GROUP...]
 
 Needs Linux's ``perf``. Native functions have names if the package was installed with
-``--config-settings=install.strip=false``. docs/performance.md says what these tables show.
+``--config-settings=cmake.build-type=RelWithDebInfo``. docs/performance.md says what these tables show.
 """
 
 from __future__ import annotations
@@ -103,15 +103,19 @@ def _record(work: Callable[[], object], recording: Path) -> None:
 
 
 def _shares(recording: Path, by: str) -> Iterator[str]:
-    """The largest shares, a line of a table each."""
     command = ["perf", "report", "--stdio", "-i", str(recording), "--no-children", "--sort", by, "-t", "|"]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    lines = [line.strip().split("|") for line in shown.splitlines() if line.strip() and not line.startswith("#")]
+    return table(subprocess.run(command, check=True, capture_output=True, text=True).stdout, by)
+
+
+def table(report: str, by: str) -> Iterator[str]:
+    """The largest shares of a report of perf that is separated by bars, as a table."""
     yield f"| % | {by.replace(',', ' | ').replace('dso', 'library').replace('sym', 'function')} |"
     yield "|---" * (1 + len(by.split(","))) + "|"
+    lines = [line.split("|") for line in report.splitlines() if line.strip() and not line.startswith("#")]
     for share, *names in lines[:_MOST_LINES]:
-        if float(share.rstrip("%")) >= _LEAST_PERCENT:
-            yield f"| {share.rstrip('%')} | {' | '.join(name.strip() for name in names)} |"
+        percent = share.strip().rstrip("%")
+        if float(percent) >= _LEAST_PERCENT:
+            yield f"| {percent} | {' | '.join(name.strip() for name in names)} |"
 
 
 def _python(work: Callable[[], object]) -> Iterator[str]:

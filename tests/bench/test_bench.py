@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import compare, corpus, results, rows
+from bench import compare, corpus, profile, results, rows
 from bench.measure import Measured, one_thread, take_turns, wall
 from bench.peer_process import PeerError, PeerProcess
 from bench.results import Group
@@ -85,6 +85,23 @@ def test_processor_seconds_do_not_count_waiting() -> None:
 
     assert wall(wait)().seconds >= 0.05
     assert one_thread(wait)().seconds < 0.05
+
+
+def test_a_profile_is_a_table_of_its_largest_shares() -> None:
+    lines = [
+        "# Samples: 1K",
+        "#",
+        "  83.98% |_native.so   |[.] read",
+        "   2.00% |libc.so.6|[.] memmove",
+        "   0.10%|x|[k] y",
+    ]
+    report = "\n".join([*lines, "", ""])
+    assert list(profile.table(report, "dso,sym")) == [
+        "| % | library | function |",
+        "|---|---|---|",
+        "| 83.98 | _native.so | [.] read |",
+        "| 2.00 | libc.so.6 | [.] memmove |",
+    ]
 
 
 def test_a_generated_piece_is_a_function_of_its_number_and_reads_as_asked() -> None:
