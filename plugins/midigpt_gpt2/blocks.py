@@ -55,10 +55,11 @@ def are_computed_on(device: torch.device) -> bool:
 
 
 def _attend_once(device: torch.device) -> None:
-    """One row of two documents, with its gradient."""
-    heads = torch.zeros(1, 1, BLOCK, 16, device=device, dtype=torch.bfloat16, requires_grad=True)
-    documents = torch.arange(BLOCK, device=device).div(BLOCK // 2, rounding_mode="floor")[None]
-    attend_in_blocks(heads, heads, heads, document_blocks(documents), None).sum().backward()  # type: ignore[no-untyped-call]
+    """One row of two documents, with its gradient, also where whoever asks first wants none."""
+    with torch.inference_mode(False), torch.enable_grad():
+        heads = torch.zeros(1, 1, BLOCK, 16, device=device, dtype=torch.bfloat16, requires_grad=True)
+        documents = torch.arange(BLOCK, device=device).div(BLOCK // 2, rounding_mode="floor")[None]
+        attend_in_blocks(heads, heads, heads, document_blocks(documents), None).sum().backward()  # type: ignore[no-untyped-call]
     torch.cuda.synchronize(device)
 
 

@@ -152,5 +152,14 @@ def test_a_device_where_the_kernel_cannot_be_built_is_told_of(
     assert "cuda:0 (Failed to find C compiler.): packed rows attend under a mask" in caplog.text
 
 
+def test_the_kernel_is_tried_with_gradients_whoever_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation, say, which has none: it must not be what decides for the training after it."""
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            blocks._attend_once(torch.device("cpu"))
+
+
 def test_boundaries_of_padding() -> None:
     assert positions(packed([2, 1], length=5)).tolist() == [[0, 1, 0, 0, 0]]
