@@ -21,10 +21,10 @@ from midigpt_core.inference import GenerationRequest, InferenceConfig, Inference
 from midigpt_core.inference.trained import TrainedWindows
 from midigpt_core.keys import Stage, below, derive, uniforms
 from midigpt_core.score import Score, columns, editing
-from midigpt_core.score.piano_roll import save_piano_roll
+from midigpt_core.score.piano_roll import piano_roll, png_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from lightning.pytorch import LightningModule, Trainer
@@ -176,31 +176,36 @@ class SampleWriter(Callback):
             _log.warning("no samples at step %d: no window of the pieces can be asked for.", step)
             return
         engine = InferenceEngine.from_bundle(bundle)
+        contents: dict[str, bytes] = {}
+        for prompt in self._prompts:
+            with _survived(f"no sample of {prompt.name} at step {step}"):
+                contents |= self._answer(engine, prompt, f"step {step}: {prompt.title}")
+            if self._is_asked_to_stop():
+                return
+        if contents:
+            self._publish(step, contents)
+
+    def _answer(self, engine: InferenceEngine, prompt: Prompt, title: str) -> dict[str, bytes]:
+        """File name -> content."""
+        session = engine.session(prompt.score, prompt.request)
+        music = session.run(lambda _: session.cancel() if self._is_asked_to_stop() else None)
+        picture = piano_roll(music, session.generated_bars[0], title=title)
+        return {f"{prompt.name}.mid": music.to_bytes(), f"{prompt.name}.png": png_bytes(picture)}
+
+    def _publish(self, step: int, contents: Mapping[str, bytes]) -> None:
         target = self._of_step(step)
-        made = []
         with files.atomic_folder(target) as folder:
-            for prompt in self._prompts:
-                with _survived(f"no sample of {prompt.name} at step {step}"):
-                    if self._answer(engine, prompt, folder, f"step {step}"):
-                        made.append(prompt.name)
-                if any(self._signals.flags()):
-                    return
+            for name, content in contents.items():
+                files.write_bytes(folder / name, content)
             # A run that was taken up again before this step has been here already.
             shutil.rmtree(target, ignore_errors=True)
         if isinstance(self._logger, SampleLogger):
-            for name in made:
-                with _survived(f"{name} of step {step} is not in the logger"):
-                    self._logger.log_sample(name, target / f"{name}.mid", target / f"{name}.png", step)
+            for midi in sorted(target.glob("*.mid")):
+                with _survived(f"{midi.stem} of step {step} is not in the logger"):
+                    self._logger.log_sample(midi.stem, midi, midi.with_suffix(".png"), step)
 
-    def _answer(self, engine: InferenceEngine, prompt: Prompt, folder: Path, when: str) -> bool:
-        session = engine.session(prompt.score, prompt.request)
-        music = session.run(lambda _: session.cancel() if any(self._signals.flags()) else None)
-        if session.cancelled:
-            return False
-        music.to_midi(folder / f"{prompt.name}.mid")
-        title = f"{when}: {prompt.title}"
-        save_piano_roll(folder / f"{prompt.name}.png", music, session.generated_bars[0], title=title)
-        return True
+    def _is_asked_to_stop(self) -> bool:
+        return any(self._signals.flags())
 
 
 @contextlib.contextmanager

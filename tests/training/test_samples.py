@@ -154,6 +154,28 @@ def test_what_fails_is_a_warning_and_not_the_end(
     assert sum("no samples at step" in record.message for record in caplog.records) == 2
 
 
+def test_a_stop_asked_for_meanwhile_leaves_the_samples_out(
+    configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = SamplingSession.run
+    calls: list[int] = []
+
+    def run(self: SamplingSession, progress: Any = None) -> Score:
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, progress)
+
+    monkeypatch.setattr(SamplingSession, "run", run)
+    config = configure(**SETTINGS, sample_steps=2)
+    with pytest.raises(RunStopped, match="after step 3"):
+        train(config, shard)
+    assert len(calls) == 2
+    run_dir = shard.parent / config.output_dir
+    assert not list(run_dir.glob("samples/*"))
+    assert not [record for record in caplog.records if "sample" in record.message]
+
+
 def test_loggers_without_a_place_for_samples_and_those_that_fail(
     configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
