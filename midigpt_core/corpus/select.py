@@ -82,11 +82,14 @@ def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> Val
     counts: Counter[str] = Counter()
     for file, first in zip(opened.files, opened.corpus.piece_offsets, strict=False):
         verdicts = _remembered(file, key, encoder, limits)
-        pieces.append(np.flatnonzero(verdicts == Verdict.VALID) + first)
-        for verdict, count in zip(Verdict, np.bincount(verdicts, minlength=len(Verdict)).tolist(), strict=True):
-            if count:
+        valid = np.flatnonzero(verdicts == Verdict.VALID.value)
+        valid += first
+        pieces.append(valid)
+        # A start waits for this: bincount would first make an int64 of every byte.
+        for verdict in Verdict:
+            if count := int(np.count_nonzero(verdicts == verdict.value)):
                 counts[verdict.name.lower()] += count
-    return ValidSet(np.concatenate(pieces), dict(counts))
+    return ValidSet(pieces[0] if len(pieces) == 1 else np.concatenate(pieces), dict(counts))
 
 
 def require_nonempty(valid: ValidSet, opened: OpenCorpus, limits: SelectionLimits) -> None:
