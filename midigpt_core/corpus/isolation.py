@@ -9,6 +9,7 @@ milliseconds.
 from __future__ import annotations
 
 import bisect
+import fcntl
 import json
 import mmap
 import os
@@ -85,7 +86,9 @@ class _SharedData:
 
     def __init__(self) -> None:
         if hasattr(os, "memfd_create"):
-            self.fd = os.memfd_create("midigpt-parser")
+            self.fd = os.memfd_create("midigpt-parser", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            # A page that the parser's process took away would end this one by SIGBUS.
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
         else:
             with tempfile.TemporaryFile() as file:
                 self.fd = os.dup(file.fileno())
