@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds without a block after which workers count as stuck; a block takes well under one.
 WORKER_TIMEOUT_S = 600
+#: Blocks that a worker makes ahead of the one that is being cut into batches.
+_AHEAD = 2
 
 
 @frozen(eq=False)
@@ -73,6 +75,42 @@ class _TensorBlock:
 
 
 @frozen(eq=False)
+class _SharedBlock:
+    """A block in memory that its worker shares: ``tensors`` the first time a place is used, None afterwards."""
+
+    index: int
+    #: The worker and the number of the memory among its own.
+    place: tuple[int, int]
+    tensors: dict[str, Tensor] | None
+    report: BlockReport
+
+
+class _SharedMemory:
+    """Where a worker puts its blocks, in turn: as many places as can be in use at once.
+
+    The loader asks a worker for a block beyond :data:`_AHEAD` only when it hands one over, so that what is written over
+    was cut up before. New memory for every block costs more than the block: each page is touched first here and then
+    once more where it is read.
+    """
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        self._places: list[dict[str, Tensor]] = []
+        self._turn = 0
+
+    def put(self, block: _TensorBlock) -> _SharedBlock:
+        place = self._turn % (_AHEAD + 1)
+        self._turn += 1
+        new = place == len(self._places)
+        if new:
+            self._places.append({name: tensor.clone().share_memory_() for name, tensor in block.tensors.items()})
+        else:
+            for name, tensor in block.tensors.items():
+                self._places[place][name].copy_(tensor)
+        return _SharedBlock(block.index, (self._worker, place), self._places[place] if new else None, block.report)
+
+
+@frozen(eq=False)
 class _Failure:
     """An error on its way out of a worker. A plugin's exception may not survive pickling: its text does."""
 
@@ -87,21 +125,21 @@ class _Failure:
         raise ComponentError(self.component, self.where, RuntimeError(f"in a data worker:\n{self.text}"))
 
 
-class _BlockDataset(IterableDataset[_TensorBlock | _Failure]):
-    """The blocks of a plan; in worker w of W, every W-th from the w-th on."""
+class _BlockDataset(IterableDataset[_SharedBlock | _Failure]):
+    """The blocks of a plan that fall to a worker: in worker w of W, every W-th from the w-th on."""
 
     def __init__(self, spec: StreamSpec, plan: _RowPlan) -> None:
         self._spec = spec
         self._plan = plan
 
-    def __iter__(self) -> Iterator[_TensorBlock | _Failure]:
+    def __iter__(self) -> Iterator[_SharedBlock | _Failure]:
         worker = get_worker_info()
-        turn, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        assert worker is not None
         try:
-            stream = self._spec.open()
+            stream, memory = self._spec.open(), _SharedMemory(worker.id)
             for number, block in enumerate(self._plan.blocks()):
-                if number % workers == turn:
-                    yield _to_tensors(stream.block(block))
+                if number % worker.num_workers == worker.id:
+                    yield memory.put(_to_tensors(stream.block(block)))
         except MidigptError as error:
             yield _Failure(error)
         except ComponentError as error:
@@ -144,14 +182,22 @@ def _cut(
     current: _TensorBlock | None = None
     micro_batch = 0
     while True:
-        parts = []
+        batch: dict[str, Tensor] = {}
+        filled = 0
         for index, rows in plan.pieces_of(micro_batch):
             if current is None or current.index != index:
                 current = next(blocks)
                 if on_block is not None:
                     on_block(current.report)
-            parts.append({name: tensor[rows] for name, tensor in current.tensors.items()})
-        yield {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            end = filled + rows.stop - rows.start
+            for name, tensor in current.tensors.items():
+                if name not in batch:
+                    batch[name] = tensor.new_empty((plan.batch_size, *tensor.shape[1:]))
+                # Copied at once: once the next block is here, a worker may write over this one. By NumPy: torch would
+                # wake threads for it, which then wait for cores that workers use.
+                batch[name].numpy()[filled:end] = tensor[rows].numpy()
+            filled = end
+        yield batch
         micro_batch += 1
 
 
@@ -166,6 +212,7 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
             _BlockDataset(spec, plan),
             batch_size=None,
             num_workers=num_workers,
+            prefetch_factor=_AHEAD,
             multiprocessing_context=start_method,
             timeout=WORKER_TIMEOUT_S,
             worker_init_fn=_start_worker,
@@ -173,12 +220,15 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
             generator=torch.Generator(),
         )
     )
+    places: dict[tuple[int, int], dict[str, Tensor]] = {}
     try:
         while True:
             arrived = _next_block(arriving)
             if isinstance(arrived, _Failure):
                 arrived.throw()
-            yield arrived
+            if arrived.tensors is not None:
+                places[arrived.place] = arrived.tensors
+            yield _TensorBlock(arrived.index, places[arrived.place], arrived.report)
     finally:
         # The traceback of an error keeps this frame alive; the workers must end all the same.
         del arriving
@@ -189,7 +239,7 @@ def _start_worker(_worker: int) -> None:
     die_with_parent()
 
 
-def _next_block(arriving: Iterator[_TensorBlock | _Failure]) -> _TensorBlock | _Failure:
+def _next_block(arriving: Iterator[_SharedBlock | _Failure]) -> _SharedBlock | _Failure:
     try:
         return next(arriving)
     except RuntimeError as error:

@@ -86,6 +86,11 @@ def test_any_number_of_workers_gives_the_same_stream(spec, num_workers, start_me
     assert torch.equal(torch.get_rng_state(), generator)
 
 
+def test_a_batch_of_several_blocks_is_not_written_over(spec):
+    expected = take(spec, 4, batch_size=200, first_row=10)
+    assert_same(take(spec, 4, batch_size=200, first_row=10, num_workers=1), expected)
+
+
 def test_a_stream_can_start_at_any_row(spec):
     whole = joined(take(spec, 20, batch_size=10))
     for first_row in (1, 63, 64, 65, 130):
