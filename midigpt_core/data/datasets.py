@@ -103,7 +103,10 @@ class _SharedMemory:
         self._turn += 1
         new = place == len(self._places)
         if new:
-            self._places.append({name: tensor.clone().share_memory_() for name, tensor in block.tensors.items()})
+            shared = {name: tensor.clone() for name, tensor in block.tensors.items()}
+            for tensor in shared.values():
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+            self._places.append(shared)
         else:
             for name, tensor in block.tensors.items():
                 self._places[place][name].copy_(tensor)
