@@ -11,7 +11,6 @@ model gets that does not listen. Intervals are 95 % of a bootstrap over requests
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from attrs import frozen
 from compose import compose
 
+from midigpt_core.cores import available_cores
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.inference.outcome import outcomes
 from midigpt_core.score.editing import excerpt
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--temperature", type=float, default=1.0)
     options = parser.parse_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(available_cores())
     engine = InferenceEngine.from_checkpoint(options.bundle, "cpu")
     random = np.random.default_rng(options.seed)
     print("| control | written | requests | exact | shuffled | times | within 1 | shuffled | times |")

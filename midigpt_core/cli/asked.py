@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -190,14 +189,12 @@ def config_of(assignments: Sequence[str], flags: Mapping[str, Any]) -> tuple[dic
     values: dict[str, Any] = {}
     problems = []
     for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name.strip():
+        try:
+            name, text = later("midigpt_core.config.overrides:read_assignment")(assignment)
+        except ConfigError:
             problems.append(f"--set {assignment!r} is not of the form key=value. Write e.g. --set top_p=0.95.")
             continue
-        try:
-            values[name.strip()] = json.loads(text)
-        except ValueError:
-            values[name.strip()] = text
+        values[name] = later("midigpt_core.config.overrides:read_value")(text)
     for name, value in flags.items():
         if value is None:
             continue

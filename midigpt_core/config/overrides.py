@@ -23,19 +23,25 @@ def apply_overrides(config: TrainConfig, assignments: Iterable[str], origin: str
     """
     # Options last: naming a component replaces its whole block, whatever the order on the command line.
     for assignment in sorted(assignments, key=lambda text: "." in text.partition("=")[0]):
-        path, equals, text = assignment.partition("=")
-        path = path.strip()
-        if not equals or not path:
-            raise ConfigError(f"{origin} {assignment!r}: is not of the form key=value. Write e.g. {origin} seed=7.")
+        path, text = read_assignment(assignment, origin)
         name, dot, option = path.partition(".")
         if dot and name in setting_names():
-            _set_option(config, name, option, _value(text), origin)
+            _set_option(config, name, option, read_value(text), origin)
         else:
             is_text = name in setting_names() and setting_type(name) is str
-            config.update({path: text if is_text else _value(text)}, origin)
+            config.update({path: text if is_text else read_value(text)}, origin)
 
 
-def _value(text: str) -> Any:
+def read_assignment(assignment: str, origin: str = "--set") -> tuple[str, str]:
+    """The two sides of ``key=value``. Raises :class:`ConfigError`."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"{origin} {assignment!r}: is not of the form key=value. Write e.g. {origin} seed=7.")
+    return path.strip(), text
+
+
+def read_value(text: str) -> Any:
+    """JSON, or the text itself where it is none."""
     try:
         return json.loads(text)
     except ValueError:
