@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from midigpt_core.cli.progress_lines import ProgressLines
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from midigpt_core.corpus.build import BuildProgress
-
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextlib.contextmanager
@@ -22,7 +21,7 @@ def build_progress() -> Iterator[Callable[[BuildProgress], None]]:
     """The callback for :func:`midigpt_core.corpus.build.build`."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(console)
+        yield ProgressLines(console, _line)
         return
     columns = (TextColumn("preprocessing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
@@ -30,16 +29,9 @@ def build_progress() -> Iterator[Callable[[BuildProgress], None]]:
         yield lambda state: bar.update(task, completed=state.rows, total=state.total_rows, figures=_figures(state))
 
 
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = time.monotonic()
-
-    def __call__(self, state: BuildProgress) -> None:
-        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            total = "" if state.total_rows is None else f" of {state.total_rows:,}"
-            self._console.print(f"{state.rows:,}{total} rows, {_figures(state)}", highlight=False)
+def _line(state: BuildProgress) -> str:
+    total = "" if state.total_rows is None else f" of {state.total_rows:,}"
+    return f"{state.rows:,}{total} rows, {_figures(state)}"
 
 
 def _figures(state: BuildProgress) -> str:

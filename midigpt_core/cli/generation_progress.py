@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
+from midigpt_core.cli.progress_lines import ProgressLines
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from midigpt_core.inference import Progress
-
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextlib.contextmanager
@@ -23,7 +22,7 @@ def generation_progress() -> Iterator[Callable[[Progress], None]]:
     """What a session is to tell of its progress."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(console)
+        yield ProgressLines(console, _line)
         return
     columns = (TextColumn("writing"), BarColumn(), MofNCompleteColumn(), TextColumn("bars · {task.fields[speed]}"))
     with ProgressBar(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
@@ -31,15 +30,8 @@ def generation_progress() -> Iterator[Callable[[Progress], None]]:
         yield lambda state: bar.update(task, completed=state.bars_done, total=state.bars, speed=_speed(state))
 
 
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = time.monotonic()
-
-    def __call__(self, state: Progress) -> None:
-        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            self._console.print(f"{state.bars_done:,} of {state.bars:,} bars, {_speed(state)}", highlight=False)
+def _line(state: Progress) -> str:
+    return f"{state.bars_done:,} of {state.bars:,} bars, {_speed(state)}"
 
 
 def _speed(state: Progress) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from midigpt_core.cli import build_progress as module
+from midigpt_core.cli import progress_lines
 from midigpt_core.corpus.build import BuildProgress
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def test_a_terminal_has_a_bar_with_rows_rate_and_time_left(monkeypatch: pytest.M
 
 def test_a_log_file_has_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, is_terminal=False, states=STATES) == ""
-    monkeypatch.setattr(module, "_SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(progress_lines, "SECONDS_BETWEEN_LINES", 0)
     lines = shown(monkeypatch, is_terminal=False, states=STATES).splitlines()
     assert lines[-1] == "500 of 2,000 rows, shard 1 of 2 · 8,123 rows/s"
     unknown = shown(monkeypatch, is_terminal=False, states=[BuildProgress(7, None, 0, 1, 3.0)])
