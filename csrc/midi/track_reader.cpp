@@ -49,10 +49,11 @@ void TrackReader::start() {
     system_size_ = 0;
     program_.fill(0);
     track_.fill(-1);
-    held_controller_.fill(false);
+    marked_.fill(false);
+    held_.fill(false);
 }
 
-// Notes are most of a file: both functions stand before the loop to be inlined there.
+// Notes and controllers are most of a file: these functions stand before the loop to be inlined there.
 inline bool TrackReader::note_on(std::uint32_t tick, unsigned channel, std::uint8_t pitch, std::uint8_t velocity) {
     if (track_[channel] < 0 && !create_track(channel)) return false;
     const std::size_t index = file_.notes.size();
@@ -82,6 +83,30 @@ inline void TrackReader::note_off(std::uint32_t tick, unsigned channel, std::uin
     oldest = note.next;
     last_note_end_ = tick;
     --open_notes_;
+}
+
+inline TrackReader::Position TrackReader::channel_event(Position p, Position end, std::uint8_t status) {
+    const unsigned kind = status & 0xF0U;
+    const unsigned channel = status & 0x0FU;
+    const std::ptrdiff_t size = kind == 0xC0 || kind == 0xD0 ? 1 : 2;
+    if (end - p < size) return fail(ReadError::kTruncatedEvent);
+    switch (kind) {
+        case 0xB0:
+            if (((p[0] | p[1]) & 0x80) != 0) return fail(ReadError::kDataByte);
+            marked_[channel] = true;
+            break;
+        case 0xC0:
+            if (p[0] >= 0x80) return fail(ReadError::kDataByte);
+            set_program(channel, p[0]);
+            break;
+        case 0xE0:
+            if ((p[0] | p[1] << 7) > 16383) return fail(ReadError::kPitchBend);
+            marked_[channel] = true;
+            break;
+        default:  // aftertouch: of no consequence, and its bytes are not checked
+            break;
+    }
+    return p + size;
 }
 
 Outcome TrackReader::read_events(Position p, Position end) {
@@ -129,30 +154,6 @@ Outcome TrackReader::read_events(Position p, Position end) {
         if (p == nullptr) return failure(error_);
     }
     return {};
-}
-
-TrackReader::Position TrackReader::channel_event(Position p, Position end, std::uint8_t status) {
-    const unsigned kind = status & 0xF0U;
-    const unsigned channel = status & 0x0FU;
-    const std::ptrdiff_t size = kind == 0xC0 || kind == 0xD0 ? 1 : 2;
-    if (end - p < size) return fail(ReadError::kTruncatedEvent);
-    switch (kind) {
-        case 0xB0:
-            if (((p[0] | p[1]) & 0x80) != 0) return fail(ReadError::kDataByte);
-            mark_event(channel);
-            break;
-        case 0xC0:
-            if (p[0] >= 0x80) return fail(ReadError::kDataByte);
-            set_program(channel, p[0]);
-            break;
-        case 0xE0:
-            if ((p[0] | p[1] << 7) > 16383) return fail(ReadError::kPitchBend);
-            mark_event(channel);
-            break;
-        default:  // aftertouch: of no consequence, and its bytes are not checked
-            break;
-    }
-    return p + size;
 }
 
 TrackReader::Position TrackReader::system_event(Position p, Position end) {
@@ -250,14 +251,17 @@ bool TrackReader::lyric_event(bool has_text) {
 }
 
 void TrackReader::set_program(unsigned channel, std::uint8_t program) {
+    settle_marks(channel);
     program_[channel] = program;
     track_[channel] = scratch_.track_of_program[key(channel, program)];
 }
 
-// A controller or pitch bend: it keeps its track from being dropped as empty.
-void TrackReader::mark_event(unsigned channel) {
+// Controllers and pitch bends keep their track from being dropped as empty: the current one, else the channel's next.
+void TrackReader::settle_marks(unsigned channel) {
+    if (!marked_[channel]) return;
+    marked_[channel] = false;
     if (track_[channel] < 0) {
-        held_controller_[channel] = true;
+        held_[channel] = true;
     } else {
         file_.tracks[static_cast<std::size_t>(track_[channel])].has_events = true;
     }
@@ -267,14 +271,16 @@ bool TrackReader::create_track(unsigned channel) {
     const std::size_t index = file_.tracks.size();
     if (index == static_cast<std::size_t>(kMaxTracks)) return refuse(ReadError::kTooManyTracks);
     const std::uint8_t program = program_[channel];
-    file_.tracks.push_back({static_cast<std::uint8_t>(channel), program, held_controller_[channel], 0, 0});
-    held_controller_[channel] = false;
+    settle_marks(channel);
+    file_.tracks.push_back({static_cast<std::uint8_t>(channel), program, held_[channel], 0, 0});
+    held_[channel] = false;
     track_[channel] = static_cast<std::int32_t>(index);
     scratch_.track_of_program[key(channel, program)] = track_[channel];
     return true;
 }
 
 void TrackReader::finish() {
+    for (unsigned channel = 0; channel < kChannels; ++channel) settle_marks(channel);
     file_.last_tick = std::max(file_.last_tick, last_note_end_);
     if (open_notes_ > 0) scratch_.oldest_open.fill(-1);
     for (const Track& track : file_.tracks.from(first_track_)) {

@@ -19,6 +19,8 @@ class TrackReader {
     Outcome read(std::size_t first, std::size_t last);
 
    private:
+    static constexpr unsigned kChannels = 16;
+
     // A position in the file; null, and likewise false from a bool function: refused, `error_` says why.
     using Position = const std::uint8_t*;
 
@@ -40,7 +42,7 @@ class TrackReader {
     bool time_signature_event(Position data, std::uint32_t tick);
     bool lyric_event(bool has_text);
     void set_program(unsigned channel, std::uint8_t program);
-    void mark_event(unsigned channel);
+    void settle_marks(unsigned channel);
     bool create_track(unsigned channel);
 
     const Position begin_;
@@ -56,9 +58,10 @@ class TrackReader {
     std::int64_t open_notes_ = 0;
     std::uint32_t last_note_end_ = 0;
     std::ptrdiff_t system_size_ = 0;          // bytes after the status of the last system message
-    std::array<std::uint8_t, 16> program_{};  // by channel, as are the next two
-    std::array<std::int32_t, 16> track_{};    // of the channel's current program, -1: none yet
-    std::array<bool, 16> held_controller_{};  // waits for the channel's next track
+    std::array<std::uint8_t, kChannels> program_{};  // by channel, as are the next three
+    std::array<std::int32_t, kChannels> track_{};    // of the channel's current program, -1: none yet
+    std::array<bool, kChannels> marked_{};           // has had a controller of which no track knows yet
+    std::array<bool, kChannels> held_{};             // has had one that waits for the channel's next track
 };
 
 }  // namespace midigpt::midi

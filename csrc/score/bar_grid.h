@@ -34,14 +34,16 @@ midi::Outcome build(const midi::File& file, BarGrid& grid);
 std::size_t later_bar_at(const BarGrid& grid, std::size_t from, std::int64_t tick);
 
 inline std::size_t bar_at(const BarGrid& grid, std::size_t from, std::int64_t tick) {
-    return tick < grid.bars[from + 1].first_tick ? from : later_bar_at(grid, from + 1, tick);
+    // Whether a note is in the next bar cannot be foretold, so that a branch would often be taken in vain.
+    const std::size_t bar = from + (tick < grid.bars[from + 1].first_tick ? 0 : 1);
+    return tick < grid.bars[bar + 1].first_tick ? bar : later_bar_at(grid, bar + 1, tick);
 }
 
 // Nearest integer, halves away from zero, without C's call or a branch. Adding the largest double below one half, not
 // one half itself, keeps 0.49999999999999994 at 0; exact for every value below 2^52.
-inline std::int64_t round_away(double value) {
+inline std::int32_t round_away(double value) {
     constexpr double kBelowHalf = 0x1.fffffffffffffp-2;
-    return static_cast<std::int64_t>(value + std::copysign(kBelowHalf, value));
+    return static_cast<std::int32_t>(value + std::copysign(kBelowHalf, value));
 }
 
 }  // namespace midigpt::score

@@ -45,6 +45,7 @@ class BatchReader {
 
     void read(int threads) {
         const std::size_t wanted = std::min(static_cast<std::size_t>(std::max(threads, 1)), finished_.size());
+        if (wanted <= 1) return read_in_order();
         std::vector<std::thread> helpers;
         try {
             while (helpers.size() + 1 < wanted) helpers.emplace_back([this] { take_runs(); });
@@ -61,16 +62,21 @@ class BatchReader {
     struct Scratch {
         midi::Scratch midi;
         BarGrid grid;
-        std::unique_ptr<ColumnStore> columns = std::make_unique<ColumnStore>();
     };
+
+    void read_in_order() {
+        Scratch scratch;
+        for (std::size_t file = 0; file + 1 < offsets_.size(); ++file) read_file(file, scratch, result_.columns);
+    }
 
     void take_runs() {
         try {
             Scratch scratch;
+            auto columns = std::make_unique<ColumnStore>();
             for (std::size_t run = next_run_++; run < finished_.size(); run = next_run_++) {
-                scratch.columns->clear();
-                for (std::size_t file = runs_[run]; file < runs_[run + 1]; ++file) read_file(file, scratch);
-                collect(run, scratch);
+                columns->clear();
+                for (std::size_t file = runs_[run]; file < runs_[run + 1]; ++file) read_file(file, scratch, *columns);
+                columns = collect(run, std::move(columns));
             }
         } catch (...) {  // std::bad_alloc: to be rethrown on the calling thread
             next_run_ = finished_.size();
@@ -79,25 +85,25 @@ class BatchReader {
         }
     }
 
-    void read_file(std::size_t file, Scratch& scratch) {
+    void read_file(std::size_t file, Scratch& scratch, ColumnStore& columns) {
         const auto bytes = data_.subspan(static_cast<std::size_t>(offsets_[file]),
                                          static_cast<std::size_t>(offsets_[file + 1] - offsets_[file]));
         midi::Outcome outcome = midi::read(bytes, scratch.midi);
         if (!outcome.failed()) outcome = build(scratch.midi.file, scratch.grid);
         if (outcome.failed()) {
-            scratch.columns->end_piece(kTempoOfFailed);
+            columns.end_piece(kTempoOfFailed);
         } else {
-            place_notes(scratch.midi.file, scratch.grid, *scratch.columns);
+            place_notes(scratch.midi.file, scratch.grid, columns);
         }
         result_.status[file] = static_cast<std::uint8_t>(outcome.error);
         result_.error_offset[file] = outcome.offset;
     }
 
     // Hand in a run's columns and append what is next in order, this run or others that had to wait for it. Nobody
-    // waits, and notes, the bulk of it, are copied without the lock.
-    void collect(std::size_t run, Scratch& scratch) {
+    // waits, and notes, the bulk of it, are copied without the lock. Returns columns for the next run.
+    std::unique_ptr<ColumnStore> collect(std::size_t run, std::unique_ptr<ColumnStore> columns) {
         std::unique_lock lock(order_);
-        finished_[run] = std::move(scratch.columns);
+        finished_[run] = std::move(columns);
         while (num_collected_ < finished_.size() && finished_[num_collected_]) {
             std::unique_ptr<ColumnStore> part = std::move(finished_[num_collected_]);
             const std::size_t position = result_.columns.append_without_notes(*part);
@@ -107,9 +113,10 @@ class BatchReader {
             lock.lock();
             spare_.push_back(std::move(part));
         }
-        if (spare_.empty()) spare_.push_back(std::make_unique<ColumnStore>());
-        scratch.columns = std::move(spare_.back());
+        if (spare_.empty()) return std::make_unique<ColumnStore>();
+        columns = std::move(spare_.back());
         spare_.pop_back();
+        return columns;
     }
 
     const std::span<const std::uint8_t> data_;
