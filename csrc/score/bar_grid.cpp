@@ -55,8 +55,8 @@ class Segment {
         const double length = static_cast<double>(kResolution * ticks_) / ticks_per_quarter_;
         for (std::int64_t i = 0; i < num_bars_; ++i) {
             out[i] = {.first_tick = signature_.tick + i * ticks_,
-                      .start = static_cast<std::int32_t>(round_away(start)),
-                      .length = static_cast<std::int32_t>(round_away(length)),
+                      .start = round_away<std::int32_t>(start),
+                      .length = round_away<std::int32_t>(length),
                       .quarters = static_cast<double>(ticks_) / ticks_per_quarter_,
                       .numerator = signature_.numerator,
                       .denominator = 1 << signature_.log2_denominator};

@@ -40,10 +40,11 @@ inline std::size_t bar_at(const BarGrid& grid, std::size_t from, std::int64_t ti
 }
 
 // Nearest integer, halves away from zero, without C's call or a branch. Adding the largest double below one half, not
-// one half itself, keeps 0.49999999999999994 at 0; exact for every value below 2^52.
-inline std::int32_t round_away(double value) {
+// one half itself, keeps 0.49999999999999994 at 0; exact for every value below 2^52 that an Integer holds.
+template <class Integer>
+Integer round_away(double value) {
     constexpr double kBelowHalf = 0x1.fffffffffffffp-2;
-    return static_cast<std::int32_t>(value + std::copysign(kBelowHalf, value));
+    return static_cast<Integer>(value + std::copysign(kBelowHalf, value));
 }
 
 }  // namespace midigpt::score

@@ -44,6 +44,7 @@ class TrackPlacer {
 
    private:
     static constexpr std::size_t kBlock = 256;
+    // 32 bits are enough: build() refuses files whose ticks, at either resolution, are more.
     using Column = std::array<std::int32_t, kBlock>;
 
     // Begin a block with the first notes; returns those that remain.
@@ -86,11 +87,11 @@ class TrackPlacer {
         std::int32_t* const microtimings = microtimings_ + count_;
         for (std::size_t i = 0; i < size_; ++i) {
             const double exact = scaled(onset_ticks_[i]);
-            const std::int32_t onset = round_away(exact);
-            const std::int32_t end = bars_between_[i] + round_away(scaled(end_ticks_[i]));
+            const std::int32_t onset = round_away<std::int32_t>(exact);
+            const std::int32_t end = bars_between_[i] + round_away<std::int32_t>(scaled(end_ticks_[i]));
             onsets[i] = onset;
             durations[i] = std::max(end - onset, 1);
-            microtimings[i] = round_away((exact - static_cast<double>(onset)) * kResolution);
+            microtimings[i] = round_away<std::int32_t>((exact - static_cast<double>(onset)) * kResolution);
         }
     }
 

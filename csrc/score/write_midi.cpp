@@ -153,7 +153,7 @@ void Writer::place_bars(Run bars) {
     bar_starts_.clear();
     double start = 0;
     for (std::int64_t bar = bars.begin; bar < bars.end; ++bar) {
-        bar_starts_.push_back(round_away(start));
+        bar_starts_.push_back(round_away<std::int64_t>(start));
         start += columns_.resolution * columns_.bar_length[bar];
     }
 }

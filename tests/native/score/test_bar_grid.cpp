@@ -86,12 +86,14 @@ TEST_CASE("a tick's bar is found near and far") {
 }
 
 TEST_CASE("rounding takes halves away from zero and nothing else") {
-    CHECK(round_away(0.5) == 1);
-    CHECK(round_away(-0.5) == -1);
-    CHECK(round_away(2.5) == 3);
-    CHECK(round_away(0.49999999999999994) == 0);
-    CHECK(round_away(-0.49999999999999994) == 0);
-    for (double value = -3.75; value < 4; value += 0.25) CHECK(round_away(value) == std::lround(value));
+    CHECK(round_away<std::int64_t>(0.5) == 1);
+    CHECK(round_away<std::int64_t>(-0.5) == -1);
+    CHECK(round_away<std::int64_t>(2.5) == 3);
+    CHECK(round_away<std::int64_t>(0.49999999999999994) == 0);
+    CHECK(round_away<std::int64_t>(-0.49999999999999994) == 0);
+    for (double value = -3.75; value < 4; value += 0.25) {
+        CHECK(round_away<std::int32_t>(value) == std::lround(value));
+    }
 }
 
 }  // namespace

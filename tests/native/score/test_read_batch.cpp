@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,38 @@ TEST_CASE("a note lies in the bar of its onset with what rounding took away") {
 TEST_CASE("a note that would round onto the next bar line is dropped, one of length 0 is a tick long") {
     CHECK(read_one(file(note(0, 60, 3999, 500), 1000)).columns.note_pitch.empty());
     CHECK(read_one(file(note(0, 60, 0, 0))).columns.note_duration[0] == 1);
+}
+
+TEST_CASE("many notes are placed as one, whichever are left out between them") {
+    // Every fourteenth note would round onto the next bar line, every fifth never ends.
+    Bytes events;
+    std::vector<std::int64_t> onsets;
+    std::int64_t tick = 0;
+    for (std::int64_t i = 0; i < 1500; ++i) {
+        const bool rounds_up = i % 14 == 0;
+        const std::int64_t onset = rounds_up ? tick / 4000 * 4000 + 3999 : tick + 61;
+        const auto wait = static_cast<std::uint32_t>(onset - tick);
+        const bool ends = i % 5 != 0;
+        const auto pitch = static_cast<std::uint8_t>(ends ? 60 : i / 70);
+        events = std::move(events) + (ends ? note(0, pitch, wait, 1) : delta(wait) + Bytes{0x90, pitch, 80});
+        if (ends && !rounds_up) onsets.push_back(onset);
+        tick = onset + (ends ? 1 : 0);
+    }
+    const ColumnStore columns = read_one(file(events, 1000)).columns;
+    REQUIRE(columns.note_onset.size() == onsets.size());
+    std::vector<std::int32_t> cell_begin{0};
+    for (const std::int32_t end : columns.cell_note_end.from(0)) cell_begin.push_back(end);
+    std::size_t cell = 0;
+    for (std::size_t i = 0; i < onsets.size(); ++i) {
+        const double exact = static_cast<double>(onsets[i] % 4000) / 1000 * 480;
+        CHECK(columns.note_onset[i] == std::lround(exact));
+        CHECK(columns.note_microtiming[i] == std::lround((exact - std::round(exact)) * 480));
+        while (columns.cell_note_end[cell] <= static_cast<std::int32_t>(i)) ++cell;
+        CHECK(columns.cell_bar[cell] == onsets[i] / 4000);
+        const bool begins = i == 0 || onsets[i] / 4000 != onsets[i - 1] / 4000;
+        CHECK(begins == (cell_begin[cell] == static_cast<std::int32_t>(i)));
+    }
+    CHECK(cell_begin.back() == static_cast<std::int32_t>(onsets.size()));
 }
 
 TEST_CASE("a note across a cut bar is stretched by what the bar lost") {
