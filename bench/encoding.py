@@ -11,6 +11,7 @@ from bench import corpus
 from bench.built import PRESET, ready
 from bench.measure import one_thread, take_turns, wall
 from bench.rows import PEER, Row, ratio_at_least
+from bench.twins import Twins
 from midigpt_core.data.mixing import PieceDrawer
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.windows import WindowDrawer
@@ -62,7 +63,8 @@ def rows(session: Session) -> Iterator[Row]:
         session.peer("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "bare") as bare,
     ):
         one = take_turns({"ours": one_thread(on_one), "peer": peer, "bare": bare}, session.repeats)
-    threads = take_turns({"two": wall(on_two), "one": wall(on_one)}, session.repeats)
+    with Twins(on_one) as twins:
+        threads = take_turns({"two": wall(on_two), "one": wall(on_one), "twins": twins}, session.repeats)
     windows = f"{_WINDOWS} windows of 4 or 8 bars and up to 4 tracks of the bench corpus, in batches of {_CALL}"
     yield Row.of(
         "windows to tokens with resampling and attributes",
@@ -90,4 +92,12 @@ def rows(session: Session) -> Iterator[Row]:
         against="one thread",
         required=ratio_at_least(1.8),
         how="the encoder's own threads; seconds on the clock",
+    )
+    yield Row.of(
+        "windows to tokens, two processes",
+        "tokens/s",
+        threads["twins"],
+        threads["one"],
+        against="one process",
+        how="as above, but two processes that share nothing: what the two cores give at most",
     )

@@ -10,6 +10,7 @@ from bench import corpus
 from bench.bare import event_loop
 from bench.measure import one_thread, take_turns, wall
 from bench.rows import PEER, Row, ratio_at_least
+from bench.twins import Twins
 from midigpt_core.score.reading import read_batch
 
 if TYPE_CHECKING:
@@ -61,13 +62,16 @@ def rows(session: Session) -> Iterator[Row]:
             },
             session.repeats,
         )
-    threads = take_turns(
-        {
-            "two": wall(lambda: read(data, offsets, 2, _CALL_OF_TWO)),
-            "one": wall(lambda: read(data, offsets, 1, _CALL_OF_TWO)),
-        },
-        session.repeats,
-    )
+
+    def alone() -> float:
+        return read(data, offsets, 1, _CALL_OF_TWO)
+
+    alone()
+    with Twins(alone) as twins:
+        threads = take_turns(
+            {"two": wall(lambda: read(data, offsets, 2, _CALL_OF_TWO)), "one": wall(alone), "twins": twins},
+            session.repeats,
+        )
     to_files, to_megabytes = len(files) / len(data), 1e-6
     peer_rate = one["peer"].scaled(to_files) if "peer" in one else None
     yield Row.of(
@@ -106,4 +110,12 @@ def rows(session: Session) -> Iterator[Row]:
         against="one thread",
         required=ratio_at_least(1.8),
         how=f"batches of {_CALL_OF_TWO} files; seconds on the clock",
+    )
+    yield Row.of(
+        "bytes to columns with bars, two processes",
+        "MB/s",
+        threads["twins"].scaled(to_megabytes),
+        threads["one"].scaled(to_megabytes),
+        against="one process",
+        how="as above, but two processes that share nothing: what the two cores give at most",
     )
