@@ -1,37 +1,21 @@
-// A growing array of plain values that leaves new room uninitialised and grows by realloc.
+// A growing array of plain values that leaves new room uninitialised, and takes large blocks from block_cache.h.
 //
-// std::vector zeroes what is about to be overwritten and copies large blocks that the allocator could remap; both show
-// in the profile of the reader.
+// std::vector zeroes what is about to be overwritten; that shows in the profile of the reader.
 #pragma once
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
 
-namespace midigpt::midi {
+#include "midi/block_cache.h"
 
-// Ask for huge pages under a large block: first touches of 4 KiB pages are a good part of the time to fill one.
-inline void advise_huge_pages([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) {
-#if defined(__linux__)
-    constexpr std::uintptr_t kHugePage = 2 << 20;
-    const auto address = reinterpret_cast<std::uintptr_t>(block);
-    const auto begin = (address + kHugePage - 1) / kHugePage * kHugePage;
-    const auto end = (address + bytes) / kHugePage * kHugePage;
-    // Without huge pages everything works as well: the answer does not matter.
-    if (begin < end) {
-        static_cast<void>(madvise(static_cast<char*>(block) + (begin - address), end - begin, MADV_HUGEPAGE));
-    }
-#endif
-}
+namespace midigpt::midi {
 
 template <class T>
 class GrowingArray {
@@ -48,7 +32,13 @@ class GrowingArray {
     }
     GrowingArray(const GrowingArray&) = delete;
     GrowingArray& operator=(const GrowingArray&) = delete;
-    ~GrowingArray() { std::free(data_); }
+    ~GrowingArray() {
+        if (is_block(capacity_)) {
+            give_block(data_, capacity_ * sizeof(T));
+        } else {
+            std::free(data_);
+        }
+    }
 
     [[nodiscard]] T* data() { return data_; }
     [[nodiscard]] const T* data() const { return data_; }
@@ -91,8 +81,9 @@ class GrowingArray {
         size_ = size;
     }
 
+    // Blocks come in sizes: up to three quarters of it more than the values need may stay.
     void shrink_to_fit() {
-        if (size_ > 0 && size_ < capacity_) reallocate(size_);
+        if (size_ > 0 && capacity_ - size_ > size_ - size_ / 4) reallocate(size_);
     }
 
    private:
@@ -100,11 +91,36 @@ class GrowingArray {
 
     void reallocate(std::size_t capacity) {
         if (capacity > SIZE_MAX / sizeof(T)) throw std::bad_alloc();
-        void* grown = std::realloc(data_, capacity * sizeof(T));
-        if (grown == nullptr) throw std::bad_alloc();
-        advise_huge_pages(grown, capacity * sizeof(T));
-        data_ = static_cast<T*>(grown);
-        capacity_ = capacity;
+        if (is_block(capacity_) || is_block(capacity)) {
+            GrowingArray moved;
+            moved.allocate(capacity);
+            moved.size_ = std::min(size_, capacity);
+            if (moved.size_ > 0) std::memcpy(moved.data_, data_, moved.size_ * sizeof(T));
+            swap(moved);
+        } else {
+            data_ = checked(std::realloc(data_, capacity * sizeof(T)));
+            capacity_ = capacity;
+        }
+    }
+
+    // Blocks come from malloc as well, so one whose last fraction of a value makes it look smaller may go to free.
+    static bool is_block(std::size_t capacity) { return capacity * sizeof(T) >= kLeastBlock; }
+
+    // For an empty array.
+    void allocate(std::size_t capacity) {
+        if (is_block(capacity)) {
+            const Block block = take_block(capacity * sizeof(T));
+            data_ = static_cast<T*>(block.data);
+            capacity_ = block.bytes / sizeof(T);
+        } else {
+            data_ = checked(std::malloc(capacity * sizeof(T)));
+            capacity_ = capacity;
+        }
+    }
+
+    static T* checked(void* memory) {
+        if (memory == nullptr) throw std::bad_alloc();
+        return static_cast<T*>(memory);
     }
 
     void swap(GrowingArray& other) noexcept {

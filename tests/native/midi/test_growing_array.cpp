@@ -51,6 +51,23 @@ TEST_CASE("shrinking and moving keep the values") {
     CHECK(assigned.empty());
 }
 
+TEST_CASE("large arrays keep their values while they grow and shrink") {
+    for (const std::size_t count : {midigpt::midi::kLeastBlock / 12, midigpt::midi::kLeastBlock, std::size_t{3} << 20}) {
+        struct Value {
+            std::uint32_t parts[3];
+        };
+        GrowingArray<Value> array;
+        for (std::uint32_t value = 0; value < count; ++value) array.push_back({{value, value + 1, value + 2}});
+        array.set_size(count / 8);
+        array.shrink_to_fit();
+        REQUIRE(array.size() == count / 8);
+        for (std::uint32_t value = 0; value < count / 8; ++value) REQUIRE(array[value].parts[2] == value + 2);
+        array.make_room(count)[0] = {{1, 2, 3}};
+        array.set_size(count / 8 + 1);
+        CHECK(array.back().parts[1] == 2);
+    }
+}
+
 TEST_CASE("more than there can be is bad_alloc") {
     GrowingArray<std::int64_t> array;
     CHECK_THROWS_AS(array.reserve(SIZE_MAX / 4), std::bad_alloc);
