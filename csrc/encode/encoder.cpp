@@ -1,6 +1,7 @@
 #include "encode/encoder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <new>
 #include <string>
 #include <system_error>
@@ -148,6 +149,9 @@ bool WindowEncoder::drop_tracks(const DocumentRequest& request, std::int64_t exc
   return excess <= 0;
 }
 
+// Windows that a thread of several takes at a time.
+constexpr std::int64_t kPartWindows = 64;
+
 // A consecutive range of the windows, encoded into one Documents.
 struct Part {
   std::int64_t begin = 0;
@@ -174,22 +178,28 @@ void encode_part(const vocab::Codebook& book, const Corpus& corpus, const Window
 RequestError encode_batch(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows,
                           const std::int32_t* max_tokens, int threads, std::vector<Documents>& out) {
   if (RequestError error = check_windows(corpus, windows)) return error;
-  const std::int64_t count = std::clamp<std::int64_t>(threads, 1, std::max<std::int64_t>(windows.count, 1));
-  std::vector<Part> parts(static_cast<std::size_t>(count));
+  // One thread needs no parts. Several take the next one each, so that none waits for a slower one.
+  const std::int64_t size = threads > 1 ? kPartWindows : std::max<std::int64_t>(windows.count, 1);
+  const std::int64_t count = std::max<std::int64_t>((windows.count + size - 1) / size, 1);
+  std::vector<Part> parts;
+  for (std::int64_t begin = 0; std::ssize(parts) < count; begin += size) {
+    parts.push_back({begin, std::min(begin + size, windows.count), {}});
+  }
   out.clear();
   out.resize(parts.size());
-  std::vector<std::thread> pool;
-  for (std::size_t i = parts.size(); i-- > 0;) {
-    const auto index = static_cast<std::int64_t>(i);
-    parts[i] = {windows.count * index / count, windows.count * (index + 1) / count, {}};
-    const auto work = [&, i] { encode_part(book, corpus, windows, max_tokens, parts[i], out[i]); };
-    try {
-      if (i > 0) pool.emplace_back(work);
-    } catch (const std::system_error&) {  // no thread to be had
-      work();
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t i = next++; i < parts.size(); i = next++) {
+      encode_part(book, corpus, windows, max_tokens, parts[i], out[i]);
     }
-    if (i == 0) work();  // the calling thread takes a part as well
+  };
+  std::vector<std::thread> pool;
+  try {
+    while (std::ssize(pool) + 1 < std::min<std::int64_t>(threads, count)) pool.emplace_back(work);
+  } catch (const std::system_error&) {
+    // The system gives no more threads: fewer do the same work.
   }
+  work();
   for (std::thread& thread : pool) thread.join();
   for (const Part& part : parts) {
     if (part.error) return part.error;
