@@ -3,11 +3,15 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
+
+#include "midi/growing_array.h"
 
 namespace midigpt::bindings {
 
@@ -45,6 +49,20 @@ class Buffer {
     pybind11::ssize_t size_ = 0;
     pybind11::ssize_t item_size_ = 0;
     std::string format_;
+};
+
+// Uninitialised bytes for Python to write to, from block_cache.h where they are many.
+class Memory {
+   public:
+    explicit Memory(std::size_t size) { bytes_.resize(size); }
+
+    [[nodiscard]] pybind11::buffer_info info() {
+        const auto size = static_cast<pybind11::ssize_t>(bytes_.size());
+        return {bytes_.data(), 1, pybind11::format_descriptor<std::uint8_t>::format(), 1, {size}, {1}};
+    }
+
+   private:
+    midi::GrowingArray<std::uint8_t> bytes_;
 };
 
 // The values of a one-dimensional, contiguous buffer of T. Throws TypeError for any other.

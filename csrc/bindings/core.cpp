@@ -81,6 +81,10 @@ PYBIND11_MODULE(_native, module) {
     py::class_<Buffer>(module, "Buffer", py::buffer_protocol(), "A read-only array with the buffer protocol.")
         .def_buffer(&Buffer::info)
         .def("__len__", &Buffer::size);
+    py::class_<midigpt::bindings::Memory>(module, "Memory", py::buffer_protocol(),
+                                          "Uninitialised bytes with the buffer protocol, from memory that is used again.")
+        .def(py::init<std::size_t>(), py::arg("size"))
+        .def_buffer(&midigpt::bindings::Memory::info);
     module.def("read_batch", &read_batch, py::arg("data"), py::arg("offsets"), py::arg("threads") = 1,
                "Columns of n MIDI files, data[offsets[i]:offsets[i + 1]] each: buffers by column name, and `status` and\n"
                "`error_offset` per file.");

@@ -25,6 +25,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
+from midigpt_core import memory
 from midigpt_core.corpus import parse_worker, status
 from midigpt_core.score.columns import concatenate, empty
 from midigpt_core.score.reading import ReadResult, columns_from_buffers
@@ -263,8 +264,8 @@ def _chunk_ends(offsets: Int64Array, first: int) -> list[int]:
 
 def _exactly(connection: socket.socket, size: int) -> memoryview:
     """``size`` bytes; raises EOFError if the other side hangs up before."""
-    # NumPy's memory is aligned for every dtype, and is not cleared first.
-    content = np.empty(size, np.uint8).data
+    # Aligned for every dtype.
+    content = memory.empty(size, np.uint8).data
     rest = content
     while len(rest) > 0:
         count = connection.recv_into(rest)

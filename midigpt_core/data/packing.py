@@ -8,6 +8,7 @@ import numpy as np
 
 from midigpt_core._native import best_fit as best_fit_native
 from midigpt_core._native import fill_rows as fill_rows_native
+from midigpt_core.memory import empty
 from midigpt_core.records import PackedBatch
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ def fill_rows(
     """
     shape = (len(row_index), row_length)
     packed = PackedBatch(
-        input_ids=np.empty(shape, dtype=np.int64),
-        labels=np.empty(shape, dtype=np.int64),
-        position_ids=np.empty(shape, dtype=np.int64),
-        document_ids=np.empty(shape, dtype=np.int32),
-        role=np.empty(shape, dtype=np.uint8),
+        input_ids=empty(shape, np.int64),
+        labels=empty(shape, np.int64),
+        position_ids=empty(shape, np.int64),
+        document_ids=empty(shape, np.int32),
+        role=empty(shape, np.uint8),
         row=row_index,
     )
     fill_rows_native(

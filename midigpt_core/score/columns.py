@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import attrs
 import numpy as np
 
+from midigpt_core import memory
 from midigpt_core.records import CORPUS_RESOLUTION, Corpus, CorpusShard, PieceTable, ScoreColumns
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def concatenate(batches: Sequence[ScoreColumns]) -> ScoreColumns:
     own_bars = any(batch.track_bar_end is not None for batch in batches)
     if own_bars:
         batches = [with_own_bars(batch) for batch in batches]
-    joined: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in batches]) for name in COLUMNS}
+    joined: dict[str, Any] = {name: memory.concatenate([getattr(b, name) for b in batches]) for name in COLUMNS}
     for name in OFFSETS.values():
         ends = np.concatenate([np.diff(getattr(batch, name)) for batch in batches])
         joined[name] = _offsets(ends)
