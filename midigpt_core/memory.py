@@ -25,7 +25,8 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     size = math.prod(shape) * kind.itemsize
     if size < _LEAST_BYTES:
         return np.empty(shape, kind)
-    return np.frombuffer(Memory(size), kind).reshape(shape)
+    array: NDArray[Any] = np.frombuffer(memoryview(Memory(size)), kind).reshape(shape)
+    return array
 
 
 def concatenate(arrays: list[NDArray[Any]]) -> NDArray[Any]:

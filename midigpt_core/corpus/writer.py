@@ -1,7 +1,7 @@
 """Writes the corpus of one shard. Memory is bounded by one batch, whatever the size of the shard.
 
 One record batch needs to know the length of every column before its first byte, so columns grow in unnamed temporary
-files, which the kernel removes however this process ends, and are copied together at the end. Bytes are checksummed
+files, which the kernel removes however this process ends, and are moved together at the end. Bytes are checksummed
 as they arrive, while they are in the processor's cache.
 """
 
@@ -96,10 +96,11 @@ class ShardWriter:
         """Write the data, then the sidecar, each whole or not at all."""
         with files.atomic_path(self._folder / DATA_NAME) as temporary:
             with files.explained(self._folder):
+                hashes = hashlib.sha256(self._spools["content_hash"].map())
                 mapped = {name: spool.map() for name, spool in self._spools.items()}
             batch = _to_record_batch(mapped)
             spools = {buffer.address: self._spools[name] for name, buffer in mapped.items()}
-            with temporary.open("xb") as stream, pa.ipc.new_file(_CopyingFile(stream, spools), batch.schema) as writer:
+            with temporary.open("xb") as stream, pa.ipc.new_file(_MovingFile(stream, spools), batch.schema) as writer:
                 writer.write_batch(batch)
             with temporary.open("rb") as written, mmap.mmap(written.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 view = memoryview(content)
@@ -111,7 +112,7 @@ class ShardWriter:
             source=source,
             fingerprint=fingerprint,
             resolution=CORPUS_RESOLUTION,
-            identity=self._identity(checksums),
+            identity=_identity(hashes, checksums),
             size=size,
             buffers=buffers,
             crc32=checksums,
@@ -133,12 +134,6 @@ class ShardWriter:
             checksum.update(file[buffer.offset + known : buffer.offset + buffer.span])
             checksums += checksum.finish()
         return tuple(checksums)
-
-    def _identity(self, checksums: tuple[int, ...]) -> str:
-        # The music is in the pieces' content hashes, everything else in the checksums: no need to read all of it again.
-        identity = hashlib.sha256(self._spools["content_hash"].map())
-        identity.update(np.array(checksums, "<u4").tobytes())
-        return identity.hexdigest()
 
 
 class _BlockChecksum:
@@ -184,12 +179,14 @@ class _Spool:
             self.checksum.update(content)
             self._file.write(content)
 
-    def copy_to(self, target: IO[bytes]) -> None:
+    def move_to(self, target: IO[bytes]) -> None:
+        """Copy everything, then free its room on the disk."""
         content = memoryview(bytearray(_COPY_BUFFER))
         position = 0
         while count := os.preadv(self._file.fileno(), [content], position):
             target.write(content[:count])
             position += count
+        os.ftruncate(self._file.fileno(), 0)
 
     def map(self) -> pa.Buffer:
         self._file.flush()
@@ -203,8 +200,8 @@ class _Spool:
             self._file.close()
 
 
-class _CopyingFile:
-    """A file for Arrow to write to. What Arrow knows as a mapped spool is copied from the spool's file instead: read
+class _MovingFile:
+    """A file for Arrow to write to. What Arrow knows as a mapped spool is moved from the spool's file instead: read
     through the map it costs twice as much, nearly all of it page faults."""
 
     closed = False
@@ -219,13 +216,19 @@ class _CopyingFile:
         if spool is None:
             self._stream.write(content)
         else:
-            spool.copy_to(self._stream)
+            spool.move_to(self._stream)
 
     def tell(self) -> int:
         return self._stream.tell()
 
     def flush(self) -> None:
         self._stream.flush()
+
+
+def _identity(content_hashes: hashlib._Hash, checksums: tuple[int, ...]) -> str:
+    # The music is in the pieces' content hashes, everything else in the checksums: no need to read all of it again.
+    content_hashes.update(np.array(checksums, "<u4").tobytes())
+    return content_hashes.hexdigest()
 
 
 def _to_record_batch(buffers: Mapping[str, pa.Buffer]) -> pa.RecordBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -16,8 +17,9 @@ from corpus_parsers import EXIT, HANG, MEMORY, RAISE, SEGFAULT
 from corpus_parts import GIGAMIDI, MIDI, SMALL, content, digests, small_rows, write_shard, write_shards
 
 from midigpt_core.components import ComponentRef
+from midigpt_core.corpus import writer
 from midigpt_core.corpus.build import BuildProgress, build, locate
-from midigpt_core.corpus.format import SIDECAR_NAME
+from midigpt_core.corpus.format import SIDECAR_NAME, Buffer
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import ComponentError, CorpusError, DataError
 from midigpt_core.files import WriteError
@@ -321,6 +323,28 @@ class TestDisk:
         monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: io.BufferedWriter(_FullDisk()))
         with pytest.raises(WriteError, match="the disk is full"):
             build(GIGAMIDI, [str(path)], cache=cache)
+
+    @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds unnamed files as Linux lists them")
+    def test_columns_leave_their_temporary_files_as_they_are_moved(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that a shard takes little more of the disk while it is written than when it is done."""
+        path = write_shard(tmp_path / "a.parquet", [MIDI[0].read_bytes()] * 50)
+        unnamed: list[int] = []
+
+        def measuring(content: memoryview) -> tuple[Buffer, ...]:
+            for link in Path("/proc/self/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # the one that was listed with
+                    target = str(link.readlink())
+                    if target.startswith(str(cache)) and target.endswith("(deleted)"):
+                        unnamed.append(link.stat().st_size)
+            return find_buffers(content)
+
+        find_buffers = writer._find_buffers
+        monkeypatch.setattr(writer, "_find_buffers", measuring)
+        report = build(GIGAMIDI, [str(path)], cache=cache)
+        assert len(unnamed) > 20
+        assert sum(unnamed) < report.shards[0].stat().st_size / 100
 
 
 class _FullDisk(io.RawIOBase):
