@@ -36,17 +36,19 @@ def rows(session: Session) -> Iterator[Row]:
     hostile = corpus.shards("hostile", _ROWS, _SHARDS, hostile=_HOSTILE, folder=session.folder)
     few = corpus.shards("few", _PEER_ROWS, _SHARDS, folder=session.folder)
     repeats = min(session.repeats, _REPEATS)
-    measured = take_turns(
-        {"ours": preprocess(session, clean, _ROWS), "hostile": preprocess(session, hostile, _ROWS)}, repeats
-    )
     with session.peer("preprocess.py", session.preset(PRESET), _PEER_ROWS, *few) as peer:
-        theirs = None if peer is None else Measured([turn.work / turn.seconds for turn in (peer(),)])
+        sides = {
+            "ours": preprocess(session, clean, _ROWS),
+            "hostile": preprocess(session, hostile, _ROWS),
+            "peer": peer,
+        }
+        measured = take_turns(sides, repeats)
     how = f"midigpt preprocess, {_ROWS:,} rows of the bench corpus in {_SHARDS} shards, an empty cache"
     yield Row.of(
         "preprocess, two cores",
         "rows/s",
         measured["ours"],
-        theirs,
+        measured.get("peer"),
         against=PEER,
         required=ratio_at_least(150),
         how=f"{how}; the peer's with its default of one worker on {_PEER_ROWS} such rows; each side less its "

@@ -33,8 +33,10 @@ def content_hashes(columns: ScoreColumns) -> UInt8Array:
     parts += [_pieces_of(getattr(columns, name), getattr(columns, OFFSETS[level])) for name, level in _MUSIC]
     hashes = bytearray()
     for piece in range(columns.num_pieces):
-        music = b"".join([content[ends[piece] : ends[piece + 1]] for content, ends in parts])
-        hashes += hashlib.sha256(music).digest()[:CONTENT_HASH_BYTES]
+        music = hashlib.sha256()
+        for content, ends in parts:
+            music.update(content[ends[piece] : ends[piece + 1]])
+        hashes += music.digest()[:CONTENT_HASH_BYTES]
     return np.frombuffer(hashes, np.uint8).reshape(-1, CONTENT_HASH_BYTES)
 
 

@@ -234,12 +234,15 @@ def _texts(column: pa.Array) -> list[str | None]:
 
 
 def _decode_styles(column: pa.Array) -> pa.Array:
+    texts = _texts(column)
+    # A batch has few styles, many times each.
+    decoded = {text: text and _decode_style(text) for text in set(texts)}
+    return pa.array([decoded[text] for text in texts], pa.string())
+
+
+def _decode_style(text: str) -> str:
     """``"Rock%2Cdrum%20n%20bass%2C"`` -> ``"Rock,drum n bass"``."""
-    decoded = [
-        text and ",".join(style for part in unquote(text).split(",") if (style := part.strip()))
-        for text in _texts(column)
-    ]
-    return pa.array(decoded, pa.string())
+    return ",".join(style for part in unquote(text).split(",") if (style := part.strip()))
 
 
 def _first_line(error: BaseException) -> str:
