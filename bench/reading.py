@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 #: Files of one call: the chunk in which the corpus builder parses.
 _CALL = 32
-#: Files of a call on two threads and on one beside it: a batch of the source. The two share it out in runs of 128 kB,
-#: of which a chunk has too few to come out even.
-_CALL_OF_TWO = 256
+#: Files of a call on two threads and on one beside it: in calls of 256, a batch of the source, starting threads and
+#: bringing columns together takes a tenth of the time (docs/performance.md).
+_CALL_OF_TWO = 1024
 #: The peer reads every n-th file, which takes it some seconds.
 _PEER_STEP = 24
 

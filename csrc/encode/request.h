@@ -85,7 +85,8 @@ class TokenBuffer {
 };
 
 // Documents of consecutive windows. `first_target` is within the document: roles are context before it, target after.
-struct Documents {
+// Aligned so that threads which fill neighbours write to no cache line in common.
+struct alignas(128) Documents {
   TokenBuffer tokens;
   std::vector<std::int64_t> ends;
   std::vector<std::int64_t> first_target;

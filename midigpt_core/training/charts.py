@@ -1,37 +1,29 @@
-"""Line charts on a sheet, drawn with Pillow: what a run's curves need of a plotting library, and no more.
-
-Everything is drawn at twice its size and halved at the end, which smooths the lines.
-"""
+"""Line charts on a sheet, drawn with matplotlib in one style."""
 
 from __future__ import annotations
 
+import io
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
+import matplotlib as mpl
 from attrs import field, frozen
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from matplotlib.axes import Axes
+
     from midigpt_core.records import Float64Array
 
-    Colour = tuple[int, int, int]
-
 #: Told apart by people who see no red or no green too (Okabe and Ito, "Color universal design", 2008).
-COLOURS: tuple[Colour, ...] = (
-    (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (90, 96, 106),
-    (150, 120, 70), (20, 24, 32),
-)  # fmt: skip
-_PAPER, _AREA, _GRID, _EDGE, _INK = (255, 255, 255), (250, 251, 252), (226, 229, 233), (150, 156, 166), (40, 44, 52)
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a606a", "#967846", "#141820")
 
-_SCALE = 2
-_WIDTH, _HEIGHT, _HEADING = 560, 250, 40
-_LEFT, _TOP, _RIGHT, _BOTTOM = 58, 28, 128, 34
-_GAP = 10
-#: Labelled lines across a chart, about.
-_TICKS = 5
+#: Inches of a chart, and dots per inch.
+_WIDTH, _HEIGHT, _DPI = 5.6, 2.5, 110
+_HEADING = 0.4
 
 
 @frozen(eq=False, kw_only=True)
@@ -41,7 +33,7 @@ class Line:
     label: str
     x: Float64Array
     y: Float64Array
-    colour: Colour
+    colour: str
     #: A thin, pale line behind the others: raw values, beside their average.
     pale: bool = False
     #: A dot at each point: where there are few.
@@ -60,117 +52,55 @@ class Chart:
     write: Callable[[float], str] = field(default=lambda value: f"{value:g}")
 
 
-def sheet(heading: str, charts: Sequence[Chart], *, x_label: str, columns: int = 2) -> Image.Image:
-    """A picture with the charts side by side, row after row, all over the same stretch of x."""
+def sheet(heading: str, charts: Sequence[Chart], *, x_label: str, columns: int = 2) -> Figure:
+    """A figure with the charts side by side, row after row, all over the same stretch of x."""
     rows = math.ceil(len(charts) / columns)
-    size = (columns * _WIDTH + _GAP, _HEADING + rows * _HEIGHT + _GAP)
-    image = Image.new("RGB", (size[0] * _SCALE, size[1] * _SCALE), _PAPER)
-    draw = ImageDraw.Draw(image)
-    draw.text((_GAP * _SCALE, 12 * _SCALE), heading, _INK, _font(15))
-    longest = max((float(line.x.max()) for chart in charts for line in chart.lines if line.x.size), default=1.0)
-    for index, chart in enumerate(charts):
-        corner = (index % columns * _WIDTH, _HEADING + index // columns * _HEIGHT)
-        _Area.of(chart, corner, longest).draw(draw, chart, x_label)
-    return image.resize(size, Image.Resampling.LANCZOS)
+    # The user's own settings are for the user's own figures.
+    with mpl.rc_context(mpl.rcParamsDefault):
+        figure = Figure(figsize=(columns * _WIDTH, rows * _HEIGHT + _HEADING), dpi=_DPI, layout="constrained")
+        figure.suptitle(heading, x=0.01, ha="left", fontsize=12)
+        every = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+        for axes, chart in zip(every, charts, strict=False):
+            _draw(axes, chart)
+            axes.set_xlabel(x_label, fontsize=8)
+            axes.tick_params(labelsize=8, labelbottom=True)
+        for axes in every[len(charts) :]:
+            axes.remove()
+    return figure
 
 
-@frozen(eq=False, kw_only=True)
-class _Area:
-    """Where a chart's lines are drawn, in pixels of the large picture, and the values at its edges."""
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as a PNG, the same bytes each time."""
+    picture = io.BytesIO()
+    with mpl.rc_context(mpl.rcParamsDefault):
+        # Without the version of matplotlib, which it would name otherwise.
+        figure.savefig(picture, format="png", metadata={"Software": None})
+    return picture.getvalue()
 
-    left: int
-    top: int
-    right: int
-    bottom: int
-    x_high: float
-    low: float
-    high: float
-    logarithmic: bool
-    ticks: Sequence[float]
 
-    @classmethod
-    def of(cls, chart: Chart, corner: tuple[int, int], x_high: float) -> _Area:
-        values = np.concatenate([line.y for line in chart.lines] or [np.zeros(0)])
-        values = values[np.isfinite(values) & ((values > 0) | (not chart.logarithmic))]
-        low, high = (float(values.min()), float(values.max())) if values.size else (1.0, 1.0)
-        ticks = _decades(low, high) if chart.logarithmic else _round_steps(0.0 if chart.from_zero else low, high)
-        return cls(
-            left=(corner[0] + _LEFT) * _SCALE,
-            top=(corner[1] + _TOP) * _SCALE,
-            right=(corner[0] + _WIDTH - _RIGHT) * _SCALE,
-            bottom=(corner[1] + _HEIGHT - _BOTTOM) * _SCALE,
-            x_high=max(x_high, 1.0),
-            low=min(ticks[0], low),
-            high=max(ticks[-1], high),
-            logarithmic=chart.logarithmic,
-            ticks=ticks,
+def _draw(axes: Axes, chart: Chart) -> None:
+    axes.set_title(chart.title, loc="left", fontsize=10)
+    if chart.logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    for line in chart.lines:
+        axes.plot(
+            line.x,
+            line.y,
+            color=line.colour,
+            label="_" if line.pale else line.label,  # matplotlib leaves labels that begin so out of the legend
+            linewidth=0.8 if line.pale else 1.6,
+            alpha=0.4 if line.pale else 1.0,
+            marker="o" if line.dots else None,
+            markersize=3,
+            zorder=2 if line.pale else 3,
         )
-
-    def x(self, value: float) -> float:
-        return self.left + value / self.x_high * (self.right - self.left)
-
-    def y(self, value: float) -> float:
-        low, high = self.low, self.high
-        if self.logarithmic:
-            value, low, high = math.log(value), math.log(low), math.log(high)
-        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
-
-    def draw(self, draw: ImageDraw.ImageDraw, chart: Chart, x_label: str) -> None:
-        draw.text((self.left, self.top - 20 * _SCALE), chart.title, _INK, _font(13))
-        draw.rectangle((self.left, self.top, self.right, self.bottom), _AREA)
-        for tick in self.ticks:
-            draw.line((self.left, self.y(tick), self.right, self.y(tick)), _GRID, _SCALE)
-            draw.text((self.left - 5 * _SCALE, self.y(tick)), chart.write(tick), _INK, _font(10), anchor="rm")
-        for tick in _round_steps(0.0, self.x_high):
-            if tick <= self.x_high:
-                draw.line((self.x(tick), self.top, self.x(tick), self.bottom), _GRID, _SCALE)
-                draw.text((self.x(tick), self.bottom + 4 * _SCALE), f"{tick:,.0f}", _INK, _font(10), anchor="mt")
-        draw.text((self.right + 22 * _SCALE, self.bottom + 4 * _SCALE), x_label, _INK, _font(10), anchor="lt")
-        draw.line((self.left, self.top, self.left, self.bottom, self.right, self.bottom), _EDGE, _SCALE)
-        for line in sorted(chart.lines, key=lambda line: not line.pale):
-            self._draw_line(draw, line)
-        for place, line in enumerate(line for line in chart.lines if not line.pale):
-            height = self.top + (6 + 18 * place) * _SCALE
-            draw.line((self.right + 8 * _SCALE, height, self.right + 22 * _SCALE, height), line.colour, 3 * _SCALE)
-            draw.text((self.right + 26 * _SCALE, height), line.label, _INK, _font(11), anchor="lm")
-
-    def _draw_line(self, draw: ImageDraw.ImageDraw, line: Line) -> None:
-        colour, width = (_paled(line.colour), _SCALE) if line.pale else (line.colour, 2 * _SCALE)
-        drawable = np.isfinite(line.y) & ((line.y > 0) | (not self.logarithmic))
-        runs = np.split(np.arange(len(line.y)), np.flatnonzero(~drawable))
-        for run in (run[drawable[run]] for run in runs):
-            points = [(self.x(line.x[index]), self.y(line.y[index])) for index in run.tolist()]
-            if len(points) > 1:
-                draw.line(points, colour, width, joint="curve")
-            for x, y in points if line.dots or len(points) == 1 else ():
-                draw.circle((x, y), 2.5 * _SCALE, colour)
-
-
-def _round_steps(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten that reach from below ``low`` to above ``high``."""
-    spread = high - low or abs(high) or 1.0
-    rough = spread / _TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, max(last, first + 1) + 1)]
-
-
-def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten around the values, with twos and fives where there are few of them."""
-    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    last = max(last, first + 1)
-    factors = (1, 2, 5) if last - first <= 2 else (1,)
-    ticks = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-    lowest = max((tick for tick in ticks if tick <= low), default=ticks[0])
-    highest = min((tick for tick in ticks if tick >= high and tick > lowest), default=ticks[-1])
-    return [tick for tick in ticks if lowest <= tick <= highest]
-
-
-def _paled(colour: Colour) -> Colour:
-    red, green, blue = (255 - (255 - part) * 2 // 5 for part in colour)
-    return red, green, blue
-
-
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size * _SCALE)
+    if chart.from_zero:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: chart.write(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.grid(color="#e2e5e9", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05), frameon=False, fontsize=8, handlelength=1.2)

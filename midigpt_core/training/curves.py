@@ -10,18 +10,16 @@ import numpy as np
 
 from midigpt_core import files
 from midigpt_core.errors import DataError
-from midigpt_core.score.piano_roll import png_bytes
-from midigpt_core.training.charts import COLOURS, Chart, Line, sheet
+from midigpt_core.training.charts import COLOURS, Chart, Line, png_bytes, sheet
 from midigpt_core.training.token_groups import GROUPS
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from PIL import Image
+    from matplotlib.figure import Figure
 
     from midigpt_core.records import Float64Array
-    from midigpt_core.training.charts import Colour
 
     Records = Sequence[dict[str, Any]]
 
@@ -38,7 +36,7 @@ def save_run_curves(path: str | os.PathLike[str], run: str | os.PathLike[str]) -
     files.write_bytes(path, png_bytes(run_curves(run)))
 
 
-def run_curves(run: str | os.PathLike[str]) -> Image.Image:
+def run_curves(run: str | os.PathLike[str]) -> Figure:
     """A picture of the run in the folder ``run``, which may still be going.
 
     Raises :class:`midigpt_core.errors.DataError` if nothing is there to be drawn.
@@ -130,12 +128,12 @@ def _efficiency(steps: Records) -> Iterator[Chart]:
         yield Chart(title=title, lines=lines, from_zero=True, write=lambda value: f"{value:g} %")
 
 
-def _line(label: str, records: Records, name: str, colour: Colour) -> Line:
+def _line(label: str, records: Records, name: str, colour: str) -> Line:
     few = len(records) <= _MOST_DOTS
     return Line(label=label, x=_column(records, "step"), y=_column(records, name), colour=colour, dots=few)
 
 
-def _smoothed(label: str, at: Float64Array, values: Float64Array, colour: Colour) -> list[Line]:
+def _smoothed(label: str, at: Float64Array, values: Float64Array, colour: str) -> list[Line]:
     """The values, pale, and their mean over the steps before and after."""
     reach = round(len(values) * _SMOOTHED / 2)
     if not reach:
