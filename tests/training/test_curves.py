@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from training_parts import Configure
 
+
 def drawn(axes: Axes) -> dict[str, Line2D]:
     """A chart's lines by their label, the pale ones aside."""
     return {str(line.get_label()): line for line in axes.lines if not str(line.get_label()).startswith("_")}
