@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from attrs import field, frozen
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.ticker import Locator
 
     from midigpt_core.records import Float64Array
 
@@ -80,11 +81,6 @@ def png_bytes(figure: Figure) -> bytes:
 
 def _draw(axes: Axes, chart: Chart) -> None:
     axes.set_title(chart.title, loc="left", fontsize=10)
-    if chart.logarithmic:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     for line in chart.lines:
         axes.plot(
             line.x,
@@ -97,10 +93,28 @@ def _draw(axes: Axes, chart: Chart) -> None:
             markersize=3,
             zorder=2 if line.pale else 3,
         )
-    if chart.from_zero:
-        axes.set_ylim(bottom=0)
+    _scale(axes, chart)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: chart.write(value)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(color="#e2e5e9", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05), frameon=False, fontsize=8, handlelength=1.2)
+
+
+def _scale(axes: Axes, chart: Chart) -> None:
+    if chart.from_zero:
+        axes.set_ylim(0, 1.05 * axes.dataLim.y1 if axes.dataLim.y1 > 0 else None)
+    if chart.logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(_locator(axes, chart))
+
+
+def _locator(axes: Axes, chart: Chart) -> Locator:
+    """Where the axis is labelled: at round values, some of which must be in sight."""
+    low, high = axes.get_ylim()
+    if chart.logarithmic and high > 1000 * low:
+        return LogLocator()
+    if chart.logarithmic and high > 5 * low:
+        return LogLocator(subs=(1, 2, 5))
+    return MaxNLocator(5, steps=[1, 2, 5, 10])

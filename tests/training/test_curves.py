@@ -45,6 +45,15 @@ def test_an_axis_starts_at_zero_if_asked_to() -> None:
     assert only_chart([5.0, 9.0]).get_ylim()[0] > 4
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.21, 0.22), (1.0, 1.0), (0.6, 3.8), (0.02, 7.0), (1e-5, 3e4)])
+@pytest.mark.parametrize("logarithmic", [True, False])
+def test_axes_are_labelled(low: float, high: float, logarithmic: bool) -> None:
+    axes = only_chart([low, high], logarithmic=logarithmic)
+    bottom, top = axes.get_ylim()
+    assert bottom <= low <= high <= top
+    assert 2 <= sum(bottom <= tick <= top for tick in axes.get_yticks()) <= 12
+
+
 def test_a_logarithmic_axis_is_one() -> None:
     assert only_chart([1.0, 100.0], logarithmic=True).get_yscale() == "log"
     assert only_chart([1.0, 100.0]).get_yscale() == "linear"
