@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-#: Batches that the bare loop goes through again and again.
-_PRE_MADE = 16
+#: Batches that the bare loop goes through, more than there are steps in all turns: each turn has the batches that the
+#: pipeline has in the same turn, with as many documents to attend in.
+_PRE_MADE = 64
 
 
 def main() -> None:
