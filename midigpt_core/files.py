@@ -46,12 +46,47 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         raise _explain(Path(path), error) from error
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class StagedFile:
+    """A file that is written over a long time under a temporary name, and takes ``path`` for its name when it is whole.
+
+    The system's errors come as they are: use it within :func:`explained`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, buffering: int) -> None:
+        self.path = Path(path)
+        self._temporary = _temporary_name(self.path)
+        self.stream: IO[bytes] = self._temporary.open("xb", buffering)
+
+    def bring_to_disk(self) -> None:
+        """Flush what the system knows of; what the stream still buffers stays there."""
+        os.fsync(self.stream.fileno())
+
+    def publish(self) -> None:
+        """Give the file its name. Durable after :func:`fsync_folder`."""
+        self.stream.flush()
+        self.bring_to_disk()
+        self._temporary.replace(self.path)
+
+    def close(self) -> None:
+        """Remove the file if it was not published."""
+        # Closing tries again to write what a full disk refused; that is on its way to the user already.
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
 
 
 @contextlib.contextmanager
@@ -62,7 +97,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     folder cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
+    temporary = _temporary_name(target)
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -70,7 +105,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(target)
-        _fsync_folder(target.parent)
+        fsync_folder(target.parent)
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno is None:
             raise
@@ -97,15 +132,15 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     by the other functions of this module, so that they are on the disk when the folder appears.
     """
     target = Path(path)
-    temporary = target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
+    temporary = _temporary_name(target)
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
     try:
         yield temporary
-        _fsync_folder(temporary)
+        fsync_folder(temporary)
         temporary.replace(target)
-        _fsync_folder(target.parent)
+        fsync_folder(target.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise WriteError(f"{target}: exists already. Choose another name, or remove it.") from error

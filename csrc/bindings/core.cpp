@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bindings/buffer.h"
+#include "bindings/mapped_file.h"
 #include "bindings/score_argument.h"
 #include "midi/errors.h"
 #include "score/read_batch.h"
@@ -85,6 +86,10 @@ PYBIND11_MODULE(_native, module) {
                                           "Uninitialised bytes with the buffer protocol, from memory that is used again.")
         .def(py::init<std::size_t>(), py::arg("size"))
         .def_buffer(&midigpt::bindings::Memory::info);
+    py::class_<midigpt::bindings::MappedFile>(module, "MappedFile", py::buffer_protocol(),
+                                              "A file's bytes, read-only, mapped into memory.")
+        .def(py::init<int>(), py::arg("descriptor"))
+        .def_buffer(&midigpt::bindings::MappedFile::info);
     module.def("read_batch", &read_batch, py::arg("data"), py::arg("offsets"), py::arg("threads") = 1,
                "Columns of n MIDI files, data[offsets[i]:offsets[i + 1]] each: buffers by column name, and `status` and\n"
                "`error_offset` per file.");

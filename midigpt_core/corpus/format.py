@@ -1,9 +1,11 @@
-"""The file of a corpus shard: which columns, in which order, and the sidecar that vouches for them.
+"""The files of a corpus shard: which columns, in which order, and the sidecar that vouches for them.
 
 ``pieces.arrow`` is an uncompressed Arrow IPC file with one record batch, one row per piece: scalars first, then one
-list column per level (tracks, bars, cells, notes). Anything that reads Arrow reads it. ``pieces.json``, the *sidecar*,
-is written last: it is the commit mark, and it holds where each buffer lies, a crc32 for every block of every byte, a
-name for the content, and the report. Reading needs the sidecar and the mapped bytes, and no Arrow library.
+list column per level (tracks, bars, cells). Anything that reads Arrow reads it. The notes, seven eighths of the bytes,
+are a NumPy file for each column: such a file can grow while rows arrive, where Arrow wants to know how long a column is
+before its first byte. ``pieces.json``, the *sidecar*, is written last: it is the commit mark, and it holds where each
+buffer lies, a crc32 for every block of every byte, a name for the content, and the report. Reading needs the sidecar
+and the mapped bytes, and no Arrow library.
 
 Blocks are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
 """
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Raise with every change of the layout.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 #: Raise with every change in what the MIDI reader makes of a file.
 READER_VERSION = 1
 
@@ -38,8 +40,13 @@ SIDECAR_NAME = "pieces.json"
 # of a million pieces are read in milliseconds.
 BLOCK_BYTES = 256 << 10
 
-#: Level of :class:`~midigpt_core.records.ScoreColumns` -> its list column in the file.
-LEVELS = {"track": "tracks", "bar": "bars", "cell": "cells", "note": "notes"}
+#: Level of :class:`~midigpt_core.records.ScoreColumns` -> its list column in ``pieces.arrow``.
+LISTS = {"track": "tracks", "bar": "bars", "cell": "cells"}
+#: The level whose columns have files of their own.
+NOTE = "note"
+LEVELS = (*LISTS, NOTE)
+#: Bytes before the values of such a file. NumPy's header leaves room for any length to be written over it.
+NUMPY_HEADER_BYTES = 128
 
 #: One value per piece, in file order: (name, dtype, values per piece).
 PIECE_COLUMNS: tuple[tuple[str, np.dtype[Any], int], ...] = (
@@ -57,26 +64,48 @@ def level_columns(level: str) -> dict[str, np.dtype[Any]]:
     return {name: spec.dtype for name, spec in COLUMNS.items() if spec.level == level}
 
 
-def buffer_dtypes() -> dict[str, np.dtype[Any]]:
-    """Every buffer of the file by name, in file order. ``<level>_offsets`` are int64[P + 1]."""
+def arrow_dtypes() -> dict[str, np.dtype[Any]]:
+    """Every buffer of ``pieces.arrow`` by name, in file order. ``<level>_offsets`` are int64[P + 1]."""
     dtypes: dict[str, np.dtype[Any]] = {name: dtype for name, dtype, _ in PIECE_COLUMNS}
     for name in TEXT_COLUMNS:
         dtypes |= {f"{name}_offsets": np.dtype(np.int64), f"{name}_bytes": np.dtype(np.uint8)}
-    for level in LEVELS:
+    for level in LISTS:
         dtypes |= {f"{level}_offsets": np.dtype(np.int64), **level_columns(level)}
     return dtypes
 
 
+def note_dtypes() -> dict[str, np.dtype[Any]]:
+    """The columns of notes, each in a file of its own, and ``note_offsets``, int64[P + 1]."""
+    return {f"{NOTE}_offsets": np.dtype(np.int64), **level_columns(NOTE)}
+
+
+def buffer_dtypes() -> dict[str, np.dtype[Any]]:
+    """Every buffer of a shard by name."""
+    return arrow_dtypes() | note_dtypes()
+
+
+def note_file(name: str) -> str:
+    """The file of a column of notes."""
+    return f"{name}.npy"
+
+
+def data_files() -> tuple[str, ...]:
+    """Names of all files that the sidecar vouches for."""
+    return (DATA_NAME, *map(note_file, note_dtypes()))
+
+
 @frozen
 class Buffer:
-    """Where a buffer lies in the file."""
+    """Where a buffer lies."""
 
+    #: The column, or the file's name for what stands before its first column.
     name: str
+    file: str
     #: First byte in the file.
     offset: int
     #: Number of values.
     count: int
-    #: Bytes up to the next buffer; blocks of these are checksummed.
+    #: Bytes up to the next buffer or the file's end; blocks of these are checksummed.
     span: int
 
 
@@ -105,9 +134,7 @@ class Sidecar:
     resolution: int
     #: Names the content, hexadecimal: the sha256 of the pieces' content hashes and of ``crc32`` below.
     identity: str
-    #: Of ``pieces.arrow``, bytes.
-    size: int
-    #: Ascending; the first, without a name, is the file's head.
+    #: File by file in the order of :func:`data_files`, ascending within a file.
     buffers: tuple[Buffer, ...]
     #: Of every block, buffer after buffer.
     crc32: tuple[int, ...]
@@ -123,6 +150,15 @@ class Sidecar:
     def rows(self) -> int:
         return sum(self.counts.values())
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file."""
+        return {buffer.file: buffer.offset + buffer.span for buffer in self.buffers}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(self.sizes().values())
+
 
 def render_sidecar(sidecar: Sidecar) -> bytes:
     """One line of JSON and one with the sha256 of the first."""
@@ -136,11 +172,10 @@ def _checksum_line(body: bytes) -> bytes:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """Raises :class:`CorpusError` unless the sidecar is whole, of this version, and fits the size of its data."""
+    """Raises :class:`CorpusError` unless the sidecar is whole, of this version, and fits the sizes of its files."""
     folder = path.parent
     try:
         body, _, checksum = path.read_bytes().partition(b"\n")
-        size = (folder / DATA_NAME).stat().st_size
     except OSError as error:
         raise CorpusError(f"{folder}: no corpus here ({error.strerror}). {NEXT_ACTION}") from error
     if checksum != _checksum_line(body):
@@ -153,6 +188,15 @@ def read_sidecar(path: Path) -> Sidecar:
     content["crc32"] = tuple(content["crc32"])
     content["totals"] = Totals(**content["totals"])
     sidecar = Sidecar(**content)
-    if size != sidecar.size:
-        raise CorpusError(f"{folder / DATA_NAME}: {size} bytes instead of {sidecar.size}. {NEXT_ACTION}")
+    for name, size in sidecar.sizes().items():
+        _check_size(folder / name, size)
     return sidecar
+
+
+def _check_size(path: Path, size: int) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise CorpusError(f"{path}: {error.strerror}. {NEXT_ACTION}") from error
+    if found != size:
+        raise CorpusError(f"{path}: {found} bytes instead of {size}. {NEXT_ACTION}")

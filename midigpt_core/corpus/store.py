@@ -8,13 +8,13 @@ never checked are never interpreted.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from attrs import frozen
 
+from midigpt_core._native import MappedFile
 from midigpt_core.corpus.format import (
     BLOCK_BYTES,
     LEVELS,
@@ -32,7 +32,7 @@ from midigpt_core.records import Corpus, CorpusShard, PieceTable, ScoreColumns
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -97,14 +97,13 @@ class OpenCorpus:
 
 
 class ShardFile:
-    """One mapped shard and what is known about the state of its bytes."""
+    """One mapped shard, named by its ``pieces.arrow``, and what is known about the state of its bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sidecar: Sidecar = read_sidecar(path.with_name(SIDECAR_NAME))
-        with path.open("rb") as stream:
-            self._bytes = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-        self._blocks = _Blocks(self._bytes, self.sidecar, path)
+        self._bytes = {name: _map(path.with_name(name)) for name in self.sidecar.sizes()}
+        self._blocks = _Blocks(self._bytes, self.sidecar, path.parent)
         self.shard = self._interpret()
         self._index_checked = False
         self._checked: BoolArray = np.zeros(self.shard.columns.num_pieces, np.bool_)
@@ -140,7 +139,7 @@ class ShardFile:
         self._blocks.verify_buffers(names)
 
     def verify_all(self) -> None:
-        """Check every byte of the file."""
+        """Check every byte."""
         self.verify_index()
         self._blocks.verify_buffers(buffer.name for buffer in self.sidecar.buffers)
 
@@ -158,9 +157,9 @@ class ShardFile:
         def values(name: str) -> NDArray[Any]:
             buffer = where.get(name)
             if buffer is None:
-                # Arrow stores no buffer for no values, not even the one offset of an empty list column.
+                # No buffer is stored for no values; Arrow leaves out even the one offset of an empty list column.
                 return np.zeros(1 if name in _OFFSETS else 0, dtypes[name])
-            return np.frombuffer(self._bytes, dtypes[name], buffer.count, buffer.offset)
+            return np.frombuffer(self._bytes[buffer.file], dtypes[name], buffer.count, buffer.offset)
 
         arrays = {name: values(name) for name in dtypes}
         self._check_lengths(arrays)
@@ -201,11 +200,11 @@ class ShardFile:
 
 
 class _Blocks:
-    """The checksummed blocks of a mapped file and which of them were checked."""
+    """The checksummed blocks of mapped files and which of them were checked."""
 
-    def __init__(self, content: memoryview, sidecar: Sidecar, path: Path) -> None:
+    def __init__(self, content: Mapping[str, memoryview], sidecar: Sidecar, folder: Path) -> None:
         self._content = content
-        self._path = path
+        self._folder = folder
         self._source = sidecar.source
         self._crc32 = sidecar.crc32
         self._buffers = {buffer.name: buffer for buffer in sidecar.buffers}
@@ -214,7 +213,7 @@ class _Blocks:
         self._first = dict(zip(self._buffers, firsts.tolist(), strict=False))
         self._itemsizes = {name: dtype.itemsize for name, dtype in buffer_dtypes().items()}
         if firsts[-1] != len(sidecar.crc32):
-            raise CorpusError(f"{path}: checksums do not cover the file. {NEXT_ACTION}")
+            raise CorpusError(f"{folder}: checksums do not cover the files. {NEXT_ACTION}")
         self._checked: BoolArray = np.zeros(len(sidecar.crc32), np.bool_)
 
     def verify_buffers(self, names: Iterable[str]) -> None:
@@ -240,12 +239,17 @@ class _Blocks:
         for block in blocks[~self._checked[base + blocks]].tolist():
             start = buffer.offset + block * BLOCK_BYTES
             end = min(start + BLOCK_BYTES, buffer.offset + buffer.span)
-            if zlib.crc32(self._content[start:end]) != self._crc32[base + block]:
+            if zlib.crc32(self._content[buffer.file][start:end]) != self._crc32[base + block]:
                 raise CorpusError(
-                    f"{self._path}: damaged between bytes {start} and {end} ({name or 'head'}), "
+                    f"{self._folder / buffer.file}: damaged between bytes {start} and {end} ({name}), "
                     f"corpus of {self._source}. {NEXT_ACTION}"
                 )
             self._checked[base + block] = True
+
+
+def _map(path: Path) -> memoryview:
+    with path.open("rb") as stream:
+        return memoryview(MappedFile(stream.fileno()))
 
 
 def _num_blocks(buffer: Buffer) -> int:

@@ -1,18 +1,21 @@
 """Writes the corpus of one shard. Memory is bounded by one batch, whatever the size of the shard.
 
-One record batch needs to know the length of every column before its first byte, so columns grow in unnamed temporary
-files, which the kernel removes however this process ends, and are moved together at the end. Bytes are checksummed
-as they arrive, while they are in the processor's cache.
+Columns of notes are written where they stay, under a temporary name until the shard is whole. The rest becomes one
+record batch, which needs to know the length of every column before its first byte: these columns grow in unnamed
+temporary files, which the kernel removes however this process ends, and are moved together at the end. Bytes are
+checksummed as they arrive, while they are in the processor's cache.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import mmap
 import os
 import tempfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +26,17 @@ from midigpt_core.corpus.format import (
     BLOCK_BYTES,
     DATA_NAME,
     LEVELS,
+    LISTS,
+    NUMPY_HEADER_BYTES,
     PIECE_COLUMNS,
     SIDECAR_NAME,
     TEXT_COLUMNS,
     Buffer,
     Sidecar,
-    buffer_dtypes,
+    arrow_dtypes,
     level_columns,
+    note_dtypes,
+    note_file,
     render_sidecar,
 )
 from midigpt_core.records import CORPUS_RESOLUTION
@@ -37,6 +44,7 @@ from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -47,8 +55,10 @@ if TYPE_CHECKING:
     from midigpt_core.records import PieceTable, ScoreColumns
 
 # Larger runs of values, the bulk of them, are written as they come.
-_SPOOL_BUFFER = 128 << 10
-_COPY_BUFFER = 1 << 20
+_BUFFER_BYTES = 128 << 10
+_COPY_BYTES = 1 << 20
+# A column of notes is brought to the disk each time that it has grown by so much, so that little is left for the end.
+_FLUSH_BYTES = 16 << 20
 
 
 class ShardWriter:
@@ -57,65 +67,70 @@ class ShardWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._spools: dict[str, _Spool] = {}
+        self._notes: dict[str, _NumpyFile] = {}
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        with files.explained(self._folder):
+        with files.explained(self._folder), contextlib.ExitStack() as opened:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for name in buffer_dtypes():
-                self._spools[name] = _Spool(self._folder)
-            for name in self._spools:
-                if name.endswith("_offsets"):
-                    self._spools[name].append(np.zeros(1, np.int64))
+            pool = opened.enter_context(ThreadPoolExecutor(len(note_dtypes()), thread_name_prefix="to-disk"))
+            for name in arrow_dtypes():
+                self._spools[name] = opened.enter_context(contextlib.closing(_Spool(self._folder)))
+            for name, dtype in note_dtypes().items():
+                file = _NumpyFile(self._folder / note_file(name), dtype, pool)
+                self._notes[name] = opened.enter_context(contextlib.closing(file))
+            for level in LEVELS:
+                self._column(f"{level}_offsets").append(np.zeros(1, np.int64))
+            for name in TEXT_COLUMNS:
+                self._column(f"{name}_offsets").append(np.zeros(1, np.int64))
+            self._open = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for spool in self._spools.values():
-            spool.close()
+        self._open.close()
 
     def add(self, columns: ScoreColumns, pieces: PieceTable) -> None:
         """Append pieces. Raises :class:`midigpt_core.files.WriteError` if the disk is full."""
         with files.explained(self._folder):
             for name, _, _ in PIECE_COLUMNS:
-                self._spools[name].append(getattr(columns if name == "tempo" else pieces, name))
+                self._column(name).append(getattr(columns if name == "tempo" else pieces, name))
             for name in TEXT_COLUMNS:
                 self._append_run(f"{name}_offsets", getattr(pieces, f"{name}_offsets"))
-                self._spools[f"{name}_bytes"].append(getattr(pieces, f"{name}_bytes"))
+                self._column(f"{name}_bytes").append(getattr(pieces, f"{name}_bytes"))
             for level in LEVELS:
                 self._append_run(f"{level}_offsets", getattr(columns, f"{level}_offsets"))
                 for name in level_columns(level):
-                    self._spools[name].append(getattr(columns, name))
+                    self._column(name).append(getattr(columns, name))
+
+    def _column(self, name: str) -> _Column:
+        return self._spools[name] if name in self._spools else self._notes[name]
 
     def _append_run(self, name: str, offsets: NDArray[np.int64]) -> None:
-        spool = self._spools[name]
-        spool.append(offsets[1:] + spool.total)
-        spool.total += int(offsets[-1])
+        column = self._column(name)
+        column.append(offsets[1:] + column.total)
+        column.total += int(offsets[-1])
 
     def commit(self, *, source: str, fingerprint: str, tally: Tally) -> Sidecar:
         """Write the data, then the sidecar, each whole or not at all."""
-        with files.atomic_path(self._folder / DATA_NAME) as temporary:
-            with files.explained(self._folder):
-                hashes = hashlib.sha256(self._spools["content_hash"].map())
-                mapped = {name: spool.map() for name, spool in self._spools.items()}
-            batch = _to_record_batch(mapped)
-            spools = {buffer.address: self._spools[name] for name, buffer in mapped.items()}
-            with temporary.open("xb") as stream, pa.ipc.new_file(_MovingFile(stream, spools), batch.schema) as writer:
-                writer.write_batch(batch)
-            with temporary.open("rb") as written, mmap.mmap(written.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                view = memoryview(content)
-                buffers = _find_buffers(view)
-                checksums = self._checksums(view, buffers)
-                size = len(view)
-                view.release()
+        with files.explained(self._folder):
+            for file in self._notes.values():
+                file.finish()
+            hashes = hashlib.sha256(self._spools["content_hash"].map())
+            buffers, checksums = self._write_arrow()
+            for name, file in self._notes.items():
+                more, sums = file.publish(name)
+                buffers += more
+                checksums += sums
+            files.fsync_folder(self._folder)
         sidecar = Sidecar(
             source=source,
             fingerprint=fingerprint,
             resolution=CORPUS_RESOLUTION,
             identity=_identity(hashes, checksums),
-            size=size,
-            buffers=buffers,
-            crc32=checksums,
+            buffers=tuple(buffers),
+            crc32=tuple(checksums),
             counts=dict(tally.counts),
             examples=tally.examples,
             totals=tally.totals(),
@@ -124,16 +139,32 @@ class ShardWriter:
         files.write_bytes(self._folder / SIDECAR_NAME, render_sidecar(sidecar))
         return sidecar
 
-    def _checksums(self, file: memoryview, buffers: tuple[Buffer, ...]) -> tuple[int, ...]:
+    def _write_arrow(self) -> tuple[list[Buffer], list[int]]:
+        """Where the buffers of ``pieces.arrow`` lie, and the checksums of all its blocks."""
+        with files.atomic_path(self._folder / DATA_NAME) as temporary:
+            mapped = {name: spool.map() for name, spool in self._spools.items()}
+            batch = _to_record_batch(mapped)
+            spools = {buffer.address: self._spools[name] for name, buffer in mapped.items()}
+            with temporary.open("xb") as stream, pa.ipc.new_file(_MovingFile(stream, spools), batch.schema) as writer:
+                writer.write_batch(batch)
+            with temporary.open("rb") as written, mmap.mmap(written.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                view = memoryview(content)
+                buffers = _find_buffers(view)
+                checksums = self._checksums(view, buffers)
+                view.release()
+        return buffers, checksums
+
+    def _checksums(self, file: memoryview, buffers: list[Buffer]) -> list[int]:
         """Of every block. The head, and what stands between the buffers, did not come through a spool."""
-        dtypes = buffer_dtypes()
+        dtypes = arrow_dtypes()
         checksums: list[int] = []
         for buffer in buffers:
-            checksum = self._spools[buffer.name].checksum if buffer.name else _BlockChecksum()
-            known = buffer.count * dtypes[buffer.name].itemsize if buffer.name else 0
+            spool = self._spools.get(buffer.name)
+            checksum = spool.checksum if spool is not None else _BlockChecksum()
+            known = buffer.count * dtypes[buffer.name].itemsize if spool is not None else 0
             checksum.update(file[buffer.offset + known : buffer.offset + buffer.span])
             checksums += checksum.finish()
-        return tuple(checksums)
+        return checksums
 
 
 class _BlockChecksum:
@@ -163,13 +194,13 @@ class _BlockChecksum:
         self._current = self._filled = 0
 
 
-class _Spool:
-    """One growing buffer in a file that has no name."""
+class _Column:
+    """Values one after another in a file, and their checksums."""
 
-    def __init__(self, folder: Path) -> None:
-        # Closed by ShardWriter.__exit__.
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=_SPOOL_BUFFER)  # noqa: SIM115
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
         self.checksum = _BlockChecksum()
+        self.size = 0
         #: Where the next batch's runs start, for offsets.
         self.total = 0
 
@@ -177,27 +208,98 @@ class _Spool:
         if values.size:
             content = np.ascontiguousarray(values).data.cast("B")
             self.checksum.update(content)
-            self._file.write(content)
+            self._stream.write(content)
+            self.size += len(content)
+
+
+class _Spool(_Column):
+    """A column in a file that has no name, to be moved into another."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(tempfile.TemporaryFile(dir=folder, buffering=_BUFFER_BYTES))  # noqa: SIM115 - `close` does
 
     def move_to(self, target: IO[bytes]) -> None:
         """Copy everything, then free its room on the disk."""
-        content = memoryview(bytearray(_COPY_BUFFER))
+        content = memoryview(bytearray(_COPY_BYTES))
         position = 0
-        while count := os.preadv(self._file.fileno(), [content], position):
+        while count := os.preadv(self._stream.fileno(), [content], position):
             target.write(content[:count])
             position += count
-        os.ftruncate(self._file.fileno(), 0)
+        os.ftruncate(self._stream.fileno(), 0)
 
     def map(self) -> pa.Buffer:
-        self._file.flush()
-        if self._file.tell() == 0:
+        self._stream.flush()
+        if self.size == 0:
             return pa.py_buffer(b"")
-        return pa.py_buffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
+        return pa.py_buffer(mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ))
 
     def close(self) -> None:
         # Closing tries again to write what a full disk refused; that is on its way to the user already.
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._stream.close()
+
+
+class _NumpyFile(_Column):
+    """A column that becomes a NumPy file, on its way to the disk while it grows."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], pool: ThreadPoolExecutor) -> None:
+        self._file = files.StagedFile(path, buffering=_BUFFER_BYTES)
+        super().__init__(self._file.stream)
+        self._dtype = dtype
+        self._pool = pool
+        self._flushed = 0
+        self._flush: Future[None] | None = None
+        self._stream.write(bytes(NUMPY_HEADER_BYTES))
+
+    def append(self, values: NDArray[Any]) -> None:
+        super().append(values)
+        # A disk that is slower than the rows gets more at a time.
+        if self.size >= self._flushed + _FLUSH_BYTES and (self._flush is None or self._flush.done()):
+            self._start_flush()
+
+    def finish(self) -> None:
+        """Write the header, and start to bring the rest to the disk."""
+        header = self._header()
+        self._stream.seek(0)
+        self._stream.write(header)
+        self._stream.flush()
+        self._start_flush()
+
+    def publish(self, name: str) -> tuple[list[Buffer], list[int]]:
+        """Give the file its name; returns its buffers and their checksums."""
+        self._wait()
+        self._file.publish()
+        head = _BlockChecksum()
+        head.update(memoryview(self._header()))
+        buffers = [Buffer(self._file.path.name, self._file.path.name, 0, 0, NUMPY_HEADER_BYTES)]
+        if self.size:
+            count = self.size // self._dtype.itemsize
+            buffers.append(Buffer(name, self._file.path.name, NUMPY_HEADER_BYTES, count, self.size))
+        return buffers, head.finish() + self.checksum.finish()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._wait()
+        self._file.close()
+
+    def _start_flush(self) -> None:
+        self._wait()
+        self._flushed = self.size
+        self._flush = self._pool.submit(self._file.bring_to_disk)
+
+    def _wait(self) -> None:
+        if self._flush is not None:
+            self._flush.result()
+
+    def _header(self) -> bytes:
+        description = np.lib.format.dtype_to_descr(self._dtype)
+        shape = (self.size // self._dtype.itemsize,)
+        header = io.BytesIO()
+        fields = {"descr": description, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, fields)
+        if header.tell() != NUMPY_HEADER_BYTES:
+            raise ValueError(f"NumPy wrote a header of {header.tell()} bytes instead of {NUMPY_HEADER_BYTES}")
+        return header.getvalue()
 
 
 class _MovingFile:
@@ -225,14 +327,14 @@ class _MovingFile:
         self._stream.flush()
 
 
-def _identity(content_hashes: hashlib._Hash, checksums: tuple[int, ...]) -> str:
+def _identity(content_hashes: hashlib._Hash, checksums: list[int]) -> str:
     # The music is in the pieces' content hashes, everything else in the checksums: no need to read all of it again.
     content_hashes.update(np.array(checksums, "<u4").tobytes())
     return content_hashes.hexdigest()
 
 
 def _to_record_batch(buffers: Mapping[str, pa.Buffer]) -> pa.RecordBatch:
-    dtypes = buffer_dtypes()
+    dtypes = arrow_dtypes()
 
     def values(name: str) -> pa.Array:
         kind = pa.from_numpy_dtype(dtypes[name])
@@ -245,7 +347,7 @@ def _to_record_batch(buffers: Mapping[str, pa.Buffer]) -> pa.RecordBatch:
     for name in TEXT_COLUMNS:
         text = [None, buffers[f"{name}_offsets"], buffers[f"{name}_bytes"]]
         arrays[name] = pa.Array.from_buffers(pa.large_string(), num_pieces, text)
-    for level, plural in LEVELS.items():
+    for level, plural in LISTS.items():
         names = level_columns(level)
         fields = [pa.field(name.removeprefix(f"{level}_"), values(name).type, nullable=False) for name in names]
         items = pa.StructArray.from_arrays([values(name) for name in names], fields=fields)
@@ -256,7 +358,7 @@ def _to_record_batch(buffers: Mapping[str, pa.Buffer]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(arrays.values()), schema=schema)
 
 
-def _find_buffers(file: memoryview) -> tuple[Buffer, ...]:
+def _find_buffers(file: memoryview) -> list[Buffer]:
     """Where the buffers of an Arrow file with one record batch lie, in file order."""
     whole = pa.py_buffer(file)
     batch = pa.ipc.open_file(whole).get_batch(0)
@@ -266,7 +368,7 @@ def _find_buffers(file: memoryview) -> tuple[Buffer, ...]:
         buffers = array.buffers()
         is_list = pa.types.is_large_list(array.type)
         found += [buffers[1], *buffers[4::2]] if is_list else buffers[1:]
-    dtypes = buffer_dtypes()
+    dtypes = arrow_dtypes()
     sized = [
         (name, buffer.address - whole.address, buffer.size // dtype.itemsize)
         for (name, dtype), buffer in zip(dtypes.items(), found, strict=True)
@@ -274,7 +376,7 @@ def _find_buffers(file: memoryview) -> tuple[Buffer, ...]:
     ]
     starts = [0, *(offset for _, offset, _ in sized)]
     spans = np.diff([*starts, len(file)])
-    return tuple(
-        Buffer(name, offset, count, int(span))
-        for (name, offset, count), span in zip([("", 0, 0), *sized], spans, strict=True)
-    )
+    return [
+        Buffer(name, DATA_NAME, offset, count, int(span))
+        for (name, offset, count), span in zip([(DATA_NAME, 0, 0), *sized], spans, strict=True)
+    ]

@@ -19,10 +19,10 @@ from corpus_parts import GIGAMIDI, MIDI, SMALL, content, digests, small_rows, wr
 from midigpt_core.components import ComponentRef
 from midigpt_core.corpus import writer
 from midigpt_core.corpus.build import BuildProgress, build, locate
-from midigpt_core.corpus.format import SIDECAR_NAME, Buffer
+from midigpt_core.corpus.format import SIDECAR_NAME, Buffer, note_dtypes, note_file
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import ComponentError, CorpusError, DataError
-from midigpt_core.files import WriteError
+from midigpt_core.files import StagedFile, WriteError
 from midigpt_core.score import Score
 
 
@@ -300,7 +300,11 @@ class TestDisk:
             build(GIGAMIDI, [str(path)], cache=tmp_path / "file" / "cache")
         assert str(tmp_path / "file") in str(error.value)
 
-    @pytest.mark.parametrize("call", ["midigpt_core.corpus.writer._Spool.append", "os.fsync"])
+    @pytest.mark.parametrize(
+        "call",
+        [f"midigpt_core.corpus.writer.{kind}.append" for kind in ("_Spool", "_NumpyFile")]
+        + ["midigpt_core.files.StagedFile.bring_to_disk", "os.fsync"],
+    )
     def test_a_full_disk_leaves_nothing_half_written(
         self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, call: str
     ) -> None:
@@ -316,13 +320,40 @@ class TestDisk:
         assert after.built == 1
         assert digests(after)[0] == digests(before)[0]
 
+    @pytest.mark.parametrize("opens", ["tempfile.TemporaryFile", "pathlib.Path.open"])
     def test_a_disk_that_is_still_full_when_files_are_closed(
-        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, opens: str
     ) -> None:
         path = write_shard(tmp_path / "a.parquet", small_rows(5))
-        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: io.BufferedWriter(_FullDisk()))
+        original = Path.open
+
+        def opening(*args: Any, **options: Any) -> Any:
+            is_column = opens == "tempfile.TemporaryFile" or args[0].name.endswith(".npy")
+            return io.BufferedWriter(_FullDisk()) if is_column else original(*args, **options)
+
+        monkeypatch.setattr(opens, opening)
         with pytest.raises(WriteError, match="the disk is full"):
             build(GIGAMIDI, [str(path)], cache=cache)
+        assert not list(cache.rglob(".midigpt-tmp-*"))
+
+    def test_notes_are_brought_to_the_disk_while_they_arrive(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = write_shard(tmp_path / "a.parquet", [MIDI[0].read_bytes()] * 600)
+        monkeypatch.setattr(writer, "_FLUSH_BYTES", 1 << 10)
+        sizes: dict[str, list[int]] = {}
+        original = StagedFile.bring_to_disk
+
+        def counting(file: StagedFile) -> None:
+            sizes.setdefault(file.path.name, []).append(os.fstat(file.stream.fileno()).st_size)
+            original(file)
+
+        monkeypatch.setattr(StagedFile, "bring_to_disk", counting)
+        report = build(GIGAMIDI, [str(path)], cache=cache)
+        for name in map(note_file, note_dtypes()):
+            assert sizes[name] == sorted(sizes[name])
+            assert sizes[name][-1] == report.shards[0].with_name(name).stat().st_size
+        assert sizes["note_onset.npy"][0] < sizes["note_onset.npy"][-1] / 2
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds unnamed files as Linux lists them")
     def test_columns_leave_their_temporary_files_as_they_are_moved(
@@ -332,7 +363,7 @@ class TestDisk:
         path = write_shard(tmp_path / "a.parquet", [MIDI[0].read_bytes()] * 50)
         unnamed: list[int] = []
 
-        def measuring(content: memoryview) -> tuple[Buffer, ...]:
+        def measuring(content: memoryview) -> list[Buffer]:
             for link in Path("/proc/self/fd").iterdir():
                 with contextlib.suppress(FileNotFoundError):  # the one that was listed with
                     target = str(link.readlink())
@@ -349,6 +380,9 @@ class TestDisk:
 
 class _FullDisk(io.RawIOBase):
     def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
         return True
 
     def write(self, _: object) -> int:

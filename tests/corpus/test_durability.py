@@ -12,6 +12,7 @@ from corpus_parts import GIGAMIDI, digests, process_context, start_build, write_
 from midigpt_core.corpus.build import build
 from midigpt_core.corpus.cache import owned
 from midigpt_core.corpus.format import SIDECAR_NAME
+from midigpt_core.corpus.isolation import DEFAULT_PARSER
 
 SHARDS = 3
 SLOW = "corpus_parsers:slow"
@@ -136,8 +137,10 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def test_a_file_size_limit_ends_in_one_line(cache: Path, paths: list[str]) -> None:
-    process, pipe = start_build(paths, cache, SLOW, workers=1, file_size=64 << 10)
+def test_a_file_size_limit_ends_in_one_line(tmp_path: Path, cache: Path) -> None:
+    # More than a batch of MIDI takes, less than a column of so many notes.
+    paths = write_shards(tmp_path, 1, 4000)
+    process, pipe = start_build(paths, cache, DEFAULT_PARSER, workers=1, file_size=128 << 10)
     message = pipe.recv()
     process.join()
     assert "cannot be written" in message

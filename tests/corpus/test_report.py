@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from corpus_parts import GIGAMIDI, SMALL, digests, small_rows, write_shard, write_shards
+from corpus_parts import GIGAMIDI, SMALL, data_bytes, digests, small_rows, write_shard, write_shards
 
 from midigpt_core.corpus.build import build
 from midigpt_core.corpus.cache import cache_root, owned
@@ -38,7 +38,7 @@ def test_info_adds_shards_up(tmp_path: Path, cache: Path) -> None:
     assert found.sources == (str(tmp_path / "0.parquet"), str(tmp_path / "1.parquet"), str(path))
     assert sum(found.totals.signatures.values()) == found.totals.bars
     assert sum(found.totals.programs.values()) == found.totals.tracks
-    assert found.disk_bytes >= sum(shard.stat().st_size for shard in report.shards)
+    assert found.disk_bytes >= sum(map(data_bytes, report.shards))
     assert sorted(cached_shards(cache)) == sorted(report.shards)
 
 
@@ -46,7 +46,7 @@ def test_verify_reports_each_damaged_shard(tmp_path: Path, cache: Path) -> None:
     shards = build(GIGAMIDI, write_shards(tmp_path, 3, 20), cache=cache).shards
     whole = verify(shards)
     assert (whole.shards, whole.damaged) == (3, ())
-    assert whole.bytes_checked == sum(shard.stat().st_size for shard in shards)
+    assert whole.bytes_checked == sum(map(data_bytes, shards))
     damage(shards[1])
     shards[2].with_name(SIDECAR_NAME).unlink()
     found = verify(shards)

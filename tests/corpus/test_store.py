@@ -13,7 +13,16 @@ from corpus_parts import GIGAMIDI, SMALL, content, small_rows, write_shard
 
 from midigpt_core.corpus import format as corpus_format
 from midigpt_core.corpus.build import build
-from midigpt_core.corpus.format import DATA_NAME, LEVELS, SIDECAR_NAME, buffer_dtypes, read_sidecar
+from midigpt_core.corpus.format import (
+    DATA_NAME,
+    LISTS,
+    SIDECAR_NAME,
+    arrow_dtypes,
+    data_files,
+    note_dtypes,
+    note_file,
+    read_sidecar,
+)
 from midigpt_core.corpus.store import ShardFile, open_corpus
 from midigpt_core.corpus.writer import ShardWriter
 from midigpt_core.errors import CorpusError
@@ -35,7 +44,7 @@ def read_all(path: Path) -> dict[str, np.ndarray]:
     return {name: values.copy() for name, values in content(found.columns, found.pieces).items()}
 
 
-def test_arrow_reads_the_same(shard: Path) -> None:
+def test_arrow_and_numpy_read_the_same(shard: Path) -> None:
     batch = pa.ipc.open_file(str(shard)).read_all().combine_chunks()
     batch.validate(full=True)
     found = open_corpus([shard]).corpus.shards[0]
@@ -44,12 +53,16 @@ def test_arrow_reads_the_same(shard: Path) -> None:
     assert b"".join(batch["content_hash"].to_pylist()) == found.pieces.content_hash.tobytes()
     assert batch["id"].to_pylist() == [f"id{n}" for n in range(60)]
     assert batch["genre"].to_pylist() == [f"style {n % 3}" for n in range(60)]
-    for level, plural in LEVELS.items():
+    for level, plural in LISTS.items():
         lists = batch[plural].chunk(0)
         np.testing.assert_array_equal(lists.offsets.to_numpy(), getattr(found.columns, f"{level}_offsets"))
         for column in lists.values.type:
             values = lists.values.field(column.name).to_numpy()
             np.testing.assert_array_equal(values, getattr(found.columns, f"{level}_{column.name}"))
+    for name, dtype in note_dtypes().items():
+        notes = np.load(shard.with_name(note_file(name)), allow_pickle=False)
+        assert notes.dtype == dtype
+        np.testing.assert_array_equal(notes, getattr(found.columns, name))
 
 
 def test_nothing_is_copied(shard: Path) -> None:
@@ -62,12 +75,14 @@ def test_nothing_is_copied(shard: Path) -> None:
 
 def test_the_sidecar_covers_every_byte(shard: Path) -> None:
     sidecar = read_sidecar(shard.with_name(SIDECAR_NAME))
-    covered = 0
+    covered = dict.fromkeys(data_files(), 0)
     for buffer in sidecar.buffers:
-        assert buffer.offset == covered
-        covered += buffer.span
-    assert covered == sidecar.size == shard.stat().st_size
-    assert [buffer.name for buffer in sidecar.buffers] == ["", *buffer_dtypes()]
+        assert buffer.offset == covered[buffer.file]
+        covered[buffer.file] += buffer.span
+    assert covered == sidecar.sizes() == {name: shard.with_name(name).stat().st_size for name in data_files()}
+    assert sum(covered.values()) == sidecar.size
+    notes = [each for name in note_dtypes() for each in (note_file(name), name)]
+    assert [buffer.name for buffer in sidecar.buffers] == [DATA_NAME, *arrow_dtypes(), *notes]
 
 
 def test_totals(shard: Path) -> None:
@@ -83,32 +98,30 @@ def test_totals(shard: Path) -> None:
 
 
 def damages() -> list[tuple[str, int, str]]:
-    """400 of them: (file, place as a share of its size in 2**32nds, kind)."""
-    draws = np.random.Generator(np.random.Philox(2)).integers(0, 1 << 32, 400).tolist()
-    kinds = ["flip"] * 300 + ["cut"] * 50
-    return [(DATA_NAME, draw, kind) for draw, kind in zip(draws, kinds, strict=False)] + [
-        (SIDECAR_NAME, draw, kind) for draw, kind in zip(draws[350:], ["flip", "cut"] * 25, strict=True)
-    ]
+    """1,000 of them: (file, place as a share of its size in 2**32nds, kind)."""
+    draws = np.random.Generator(np.random.Philox(2)).integers(0, 1 << 32, 1000).tolist()
+    files = [DATA_NAME] * 350 + [SIDECAR_NAME] * 50 + [note_file(name) for name in note_dtypes() for _ in range(100)]
+    kinds = ["flip"] * 6 + ["cut"]
+    return [(name, draw, kinds[n % len(kinds)]) for n, (name, draw) in enumerate(zip(files, draws, strict=True))]
 
 
 def test_no_damage_is_taken_for_data(shard: Path, tmp_path: Path) -> None:
-    """Flipped bits and truncations anywhere in either file: an error of ours, or the very same data."""
+    """Flipped bits and truncations anywhere in any file: an error of ours, or the very same data."""
     expected = read_all(shard)
-    copies = {name: tmp_path / name for name in (DATA_NAME, SIDECAR_NAME)}
-    whole = {name: shard.with_name(name).read_bytes() for name in copies}
+    whole = {name: shard.with_name(name).read_bytes() for name in (*data_files(), SIDECAR_NAME)}
+    for name, undamaged in whole.items():
+        (tmp_path / name).write_bytes(undamaged)
     refused = 0
     for name, draw, kind in damages():
-        for each, copy in copies.items():
-            copy.write_bytes(whole[each])
         damaged = bytearray(whole[name])
         place = draw * len(damaged) >> 32
         if kind == "cut":
             del damaged[place:]
         else:
             damaged[place] ^= 1 << draw % 8
-        copies[name].write_bytes(damaged)
+        (tmp_path / name).write_bytes(damaged)
         try:
-            found = read_all(copies[DATA_NAME])
+            found = read_all(tmp_path / DATA_NAME)
         except CorpusError as error:
             refused += 1
             assert str(tmp_path) in str(error)
@@ -117,10 +130,29 @@ def test_no_damage_is_taken_for_data(shard: Path, tmp_path: Path) -> None:
             assert found.keys() == expected.keys()
             for column, values in found.items():
                 np.testing.assert_array_equal(values, expected[column], err_msg=f"{name} {place} {kind}")
-            # Bytes that are not data (Arrow's own metadata, padding): the full check sees them.
+            # Bytes that are not data (metadata of Arrow and NumPy, padding): the full check sees them.
             with pytest.raises(CorpusError):
-                ShardFile(copies[DATA_NAME]).verify_all()
-    assert refused > 350
+                ShardFile(tmp_path / DATA_NAME).verify_all()
+        (tmp_path / name).write_bytes(whole[name])
+    assert refused > 850
+
+
+@pytest.mark.parametrize("name", data_files())
+def test_a_file_that_is_gone_is_named(shard: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(shard.parent, tmp_path / "copy"))
+    (copy / name).unlink()
+    with pytest.raises(CorpusError, match=f"copy/{name}: .*midigpt corpus clean"):
+        open_corpus([copy / DATA_NAME])
+
+
+def test_an_open_corpus_holds_no_descriptors(shard: Path) -> None:
+    def held() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = held()
+    opened = [open_corpus([shard]) for _ in range(20)]
+    opened[-1].verify(np.arange(opened[-1].corpus.num_pieces))
+    assert held() == before
 
 
 def test_pieces_are_checked_when_first_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,14 +162,14 @@ def test_pieces_are_checked_when_first_touched(tmp_path: Path, monkeypatch: pyte
     whole = build(GIGAMIDI, [str(path)], cache=tmp_path / "cache").shards[0]
     damaged = Path(shutil.copytree(whole.parent, tmp_path / "copy")) / DATA_NAME
     pitches = next(b for b in read_sidecar(damaged.with_name(SIDECAR_NAME)).buffers if b.name == "note_pitch")
-    content = bytearray(damaged.read_bytes())
+    content = bytearray(damaged.with_name(pitches.file).read_bytes())
     content[pitches.offset + pitches.count - 1] ^= 1
-    damaged.write_bytes(content)
+    damaged.with_name(pitches.file).write_bytes(content)
     opened = open_corpus([whole, damaged])
     opened.verify(np.array([0, 19, 20, 21, 0]))
     opened.verify(np.array([], np.int64))
     for _ in range(2):
-        with pytest.raises(CorpusError, match=r"copy/pieces\.arrow: damaged between bytes \d+ and \d+ \(note_pitch\)"):
+        with pytest.raises(CorpusError, match=r"copy/note_pitch\.npy: damaged between bytes \d+ and \d+ "):
             opened.verify(np.array([5, 39]))
     opened.verify(np.array([20]))
 
@@ -188,7 +220,7 @@ def test_what_is_no_corpus_is_named(tmp_path: Path, shard: Path) -> None:
         open_corpus([])
     (tmp_path / DATA_NAME).write_bytes(shard.read_bytes())
     body, _, _ = shard.with_name(SIDECAR_NAME).read_bytes().partition(b"\n")
-    body = body.replace(b'"version":2', b'"version":0')
+    body = body.replace(b'"version":3', b'"version":0')
     (tmp_path / SIDECAR_NAME).write_bytes(body + b"\n" + corpus_format._checksum_line(body))
     with pytest.raises(CorpusError, match="another version"):
         open_corpus([tmp_path / DATA_NAME])
