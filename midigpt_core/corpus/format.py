@@ -1,11 +1,11 @@
 """The files of a corpus shard: which columns, in which order, and the sidecar that vouches for them.
 
 ``pieces.arrow`` is an uncompressed Arrow IPC file with one record batch, one row per piece: scalars first, then one
-list column per level (tracks, bars, cells). Anything that reads Arrow reads it. The notes, seven eighths of the bytes,
-are a NumPy file for each column: such a file can grow while rows arrive, where Arrow wants to know how long a column is
-before its first byte. ``pieces.json``, the *sidecar*, is written last: it is the commit mark, and it holds where each
-buffer lies, a crc32 for every block of every byte, a name for the content, and the report. Reading needs the sidecar
-and the mapped bytes, and no Arrow library.
+list column with the tracks. Anything that reads Arrow reads it. Bars, cells and notes, nearly all of the bytes, are a
+NumPy file for each column (``note_onset.npy``): such a file can grow while rows arrive, where Arrow wants to know how
+long a column is before its first byte. ``pieces.json``, the *sidecar*, is written last: it is the commit mark, and it
+holds where each buffer lies, a crc32 for every block of every byte, a name for the content, and the report. Reading
+needs the sidecar and the mapped bytes, and no Arrow library.
 
 Blocks are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
 """
@@ -41,10 +41,10 @@ SIDECAR_NAME = "pieces.json"
 BLOCK_BYTES = 256 << 10
 
 #: Level of :class:`~midigpt_core.records.ScoreColumns` -> its list column in ``pieces.arrow``.
-LISTS = {"track": "tracks", "bar": "bars", "cell": "cells"}
-#: The level whose columns have files of their own.
-NOTE = "note"
-LEVELS = (*LISTS, NOTE)
+LISTS = {"track": "tracks"}
+#: Levels whose columns, and offsets, have files of their own.
+FILED = ("bar", "cell", "note")
+LEVELS = (*LISTS, *FILED)
 #: Bytes before the values of such a file. NumPy's header leaves room for any length to be written over it.
 NUMPY_HEADER_BYTES = 128
 
@@ -74,24 +74,27 @@ def arrow_dtypes() -> dict[str, np.dtype[Any]]:
     return dtypes
 
 
-def note_dtypes() -> dict[str, np.dtype[Any]]:
-    """The columns of notes, each in a file of its own, and ``note_offsets``, int64[P + 1]."""
-    return {f"{NOTE}_offsets": np.dtype(np.int64), **level_columns(NOTE)}
+def filed_dtypes() -> dict[str, np.dtype[Any]]:
+    """Every column that has a file of its own. ``<level>_offsets`` are int64[P + 1]."""
+    dtypes: dict[str, np.dtype[Any]] = {}
+    for level in FILED:
+        dtypes |= {f"{level}_offsets": np.dtype(np.int64), **level_columns(level)}
+    return dtypes
 
 
 def buffer_dtypes() -> dict[str, np.dtype[Any]]:
     """Every buffer of a shard by name."""
-    return arrow_dtypes() | note_dtypes()
+    return arrow_dtypes() | filed_dtypes()
 
 
-def note_file(name: str) -> str:
-    """The file of a column of notes."""
+def column_file(name: str) -> str:
+    """The file of a column that has one of its own."""
     return f"{name}.npy"
 
 
 def data_files() -> tuple[str, ...]:
     """Names of all files that the sidecar vouches for."""
-    return (DATA_NAME, *map(note_file, note_dtypes()))
+    return (DATA_NAME, *map(column_file, filed_dtypes()))
 
 
 @frozen

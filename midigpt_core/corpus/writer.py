@@ -1,9 +1,9 @@
 """Writes the corpus of one shard. Memory is bounded by one batch, whatever the size of the shard.
 
-Columns of notes are written where they stay, under a temporary name until the shard is whole. The rest becomes one
-record batch, which needs to know the length of every column before its first byte: these columns grow in unnamed
-temporary files, which the kernel removes however this process ends, and are moved together at the end. Bytes are
-checksummed as they arrive, while they are in the processor's cache.
+Columns of bars, cells and notes are written where they stay, under a temporary name until the shard is whole. The rest,
+some hundred bytes a piece, becomes one record batch, which needs to know the length of every column before its first
+byte: these columns grow in unnamed temporary files, which the kernel removes however this process ends, and are copied
+together at the end. Bytes are checksummed as they arrive, while they are in the processor's cache.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import io
 import mmap
-import os
 import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -34,9 +33,9 @@ from midigpt_core.corpus.format import (
     Buffer,
     Sidecar,
     arrow_dtypes,
+    column_file,
+    filed_dtypes,
     level_columns,
-    note_dtypes,
-    note_file,
     render_sidecar,
 )
 from midigpt_core.records import CORPUS_RESOLUTION
@@ -56,8 +55,7 @@ if TYPE_CHECKING:
 
 # Larger runs of values, the bulk of them, are written as they come.
 _BUFFER_BYTES = 128 << 10
-_COPY_BYTES = 1 << 20
-# A column of notes is brought to the disk each time that it has grown by so much, so that little is left for the end.
+# A column is brought to the disk each time that it has grown by so much, so that little is left for the end.
 _FLUSH_BYTES = 16 << 20
 
 
@@ -67,18 +65,18 @@ class ShardWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._spools: dict[str, _Spool] = {}
-        self._notes: dict[str, _NumpyFile] = {}
+        self._files: dict[str, _NumpyFile] = {}
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with files.explained(self._folder), contextlib.ExitStack() as opened:
             self._folder.mkdir(parents=True, exist_ok=True)
-            pool = opened.enter_context(ThreadPoolExecutor(len(note_dtypes()), thread_name_prefix="to-disk"))
+            pool = opened.enter_context(ThreadPoolExecutor(len(filed_dtypes()), thread_name_prefix="to-disk"))
             for name in arrow_dtypes():
                 self._spools[name] = opened.enter_context(contextlib.closing(_Spool(self._folder)))
-            for name, dtype in note_dtypes().items():
-                file = _NumpyFile(self._folder / note_file(name), dtype, pool)
-                self._notes[name] = opened.enter_context(contextlib.closing(file))
+            for name, dtype in filed_dtypes().items():
+                file = _NumpyFile(self._folder / column_file(name), dtype, pool)
+                self._files[name] = opened.enter_context(contextlib.closing(file))
             for level in LEVELS:
                 self._column(f"{level}_offsets").append(np.zeros(1, np.int64))
             for name in TEXT_COLUMNS:
@@ -105,7 +103,7 @@ class ShardWriter:
                     self._column(name).append(getattr(columns, name))
 
     def _column(self, name: str) -> _Column:
-        return self._spools[name] if name in self._spools else self._notes[name]
+        return self._spools[name] if name in self._spools else self._files[name]
 
     def _append_run(self, name: str, offsets: NDArray[np.int64]) -> None:
         column = self._column(name)
@@ -115,11 +113,11 @@ class ShardWriter:
     def commit(self, *, source: str, fingerprint: str, tally: Tally) -> Sidecar:
         """Write the data, then the sidecar, each whole or not at all."""
         with files.explained(self._folder):
-            for file in self._notes.values():
+            for file in self._files.values():
                 file.finish()
             hashes = hashlib.sha256(self._spools["content_hash"].map())
             buffers, checksums = self._write_arrow()
-            for name, file in self._notes.items():
+            for name, file in self._files.items():
                 more, sums = file.publish(name)
                 buffers += more
                 checksums += sums
@@ -144,8 +142,7 @@ class ShardWriter:
         with files.atomic_path(self._folder / DATA_NAME) as temporary:
             mapped = {name: spool.map() for name, spool in self._spools.items()}
             batch = _to_record_batch(mapped)
-            spools = {buffer.address: self._spools[name] for name, buffer in mapped.items()}
-            with temporary.open("xb") as stream, pa.ipc.new_file(_MovingFile(stream, spools), batch.schema) as writer:
+            with temporary.open("xb") as stream, pa.ipc.new_file(stream, batch.schema) as writer:
                 writer.write_batch(batch)
             with temporary.open("rb") as written, mmap.mmap(written.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 view = memoryview(content)
@@ -213,19 +210,10 @@ class _Column:
 
 
 class _Spool(_Column):
-    """A column in a file that has no name, to be moved into another."""
+    """A column in a file that has no name, to be copied into another."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(tempfile.TemporaryFile(dir=folder, buffering=_BUFFER_BYTES))  # noqa: SIM115 - `close` does
-
-    def move_to(self, target: IO[bytes]) -> None:
-        """Copy everything, then free its room on the disk."""
-        content = memoryview(bytearray(_COPY_BYTES))
-        position = 0
-        while count := os.preadv(self._stream.fileno(), [content], position):
-            target.write(content[:count])
-            position += count
-        os.ftruncate(self._stream.fileno(), 0)
 
     def map(self) -> pa.Buffer:
         self._stream.flush()
@@ -300,31 +288,6 @@ class _NumpyFile(_Column):
         if header.tell() != NUMPY_HEADER_BYTES:
             raise ValueError(f"NumPy wrote a header of {header.tell()} bytes instead of {NUMPY_HEADER_BYTES}")
         return header.getvalue()
-
-
-class _MovingFile:
-    """A file for Arrow to write to. What Arrow knows as a mapped spool is moved from the spool's file instead: read
-    through the map it costs twice as much, nearly all of it page faults."""
-
-    closed = False
-
-    def __init__(self, stream: IO[bytes], spools: Mapping[int, _Spool]) -> None:
-        """``spools`` by the address that they are mapped at."""
-        self._stream = stream
-        self._spools = spools
-
-    def write(self, content: pa.Buffer | bytes) -> None:
-        spool = self._spools.get(content.address) if isinstance(content, pa.Buffer) else None
-        if spool is None:
-            self._stream.write(content)
-        else:
-            spool.move_to(self._stream)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def flush(self) -> None:
-        self._stream.flush()
 
 
 def _identity(content_hashes: hashlib._Hash, checksums: list[int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
@@ -19,7 +18,7 @@ from corpus_parts import GIGAMIDI, MIDI, SMALL, content, digests, small_rows, wr
 from midigpt_core.components import ComponentRef
 from midigpt_core.corpus import writer
 from midigpt_core.corpus.build import BuildProgress, build, locate
-from midigpt_core.corpus.format import SIDECAR_NAME, Buffer, note_dtypes, note_file
+from midigpt_core.corpus.format import SIDECAR_NAME, column_file, filed_dtypes
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import ComponentError, CorpusError, DataError
 from midigpt_core.files import StagedFile, WriteError
@@ -336,7 +335,7 @@ class TestDisk:
             build(GIGAMIDI, [str(path)], cache=cache)
         assert not list(cache.rglob(".midigpt-tmp-*"))
 
-    def test_notes_are_brought_to_the_disk_while_they_arrive(
+    def test_columns_are_brought_to_the_disk_while_they_arrive(
         self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = write_shard(tmp_path / "a.parquet", [MIDI[0].read_bytes()] * 600)
@@ -350,32 +349,10 @@ class TestDisk:
 
         monkeypatch.setattr(StagedFile, "bring_to_disk", counting)
         report = build(GIGAMIDI, [str(path)], cache=cache)
-        for name in map(note_file, note_dtypes()):
+        for name in map(column_file, filed_dtypes()):
             assert sizes[name] == sorted(sizes[name])
             assert sizes[name][-1] == report.shards[0].with_name(name).stat().st_size
         assert sizes["note_onset.npy"][0] < sizes["note_onset.npy"][-1] / 2
-
-    @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds unnamed files as Linux lists them")
-    def test_columns_leave_their_temporary_files_as_they_are_moved(
-        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """So that a shard takes little more of the disk while it is written than when it is done."""
-        path = write_shard(tmp_path / "a.parquet", [MIDI[0].read_bytes()] * 50)
-        unnamed: list[int] = []
-
-        def measuring(content: memoryview) -> list[Buffer]:
-            for link in Path("/proc/self/fd").iterdir():
-                with contextlib.suppress(FileNotFoundError):  # the one that was listed with
-                    target = str(link.readlink())
-                    if target.startswith(str(cache)) and target.endswith("(deleted)"):
-                        unnamed.append(link.stat().st_size)
-            return find_buffers(content)
-
-        find_buffers = writer._find_buffers
-        monkeypatch.setattr(writer, "_find_buffers", measuring)
-        report = build(GIGAMIDI, [str(path)], cache=cache)
-        assert len(unnamed) > 20
-        assert sum(unnamed) < report.shards[0].stat().st_size / 100
 
 
 class _FullDisk(io.RawIOBase):

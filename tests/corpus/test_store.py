@@ -18,9 +18,9 @@ from midigpt_core.corpus.format import (
     LISTS,
     SIDECAR_NAME,
     arrow_dtypes,
+    column_file,
     data_files,
-    note_dtypes,
-    note_file,
+    filed_dtypes,
     read_sidecar,
 )
 from midigpt_core.corpus.store import ShardFile, open_corpus
@@ -59,10 +59,10 @@ def test_arrow_and_numpy_read_the_same(shard: Path) -> None:
         for column in lists.values.type:
             values = lists.values.field(column.name).to_numpy()
             np.testing.assert_array_equal(values, getattr(found.columns, f"{level}_{column.name}"))
-    for name, dtype in note_dtypes().items():
-        notes = np.load(shard.with_name(note_file(name)), allow_pickle=False)
-        assert notes.dtype == dtype
-        np.testing.assert_array_equal(notes, getattr(found.columns, name))
+    for name, dtype in filed_dtypes().items():
+        values = np.load(shard.with_name(column_file(name)), allow_pickle=False)
+        assert values.dtype == dtype
+        np.testing.assert_array_equal(values, getattr(found.columns, name))
 
 
 def test_nothing_is_copied(shard: Path) -> None:
@@ -81,8 +81,8 @@ def test_the_sidecar_covers_every_byte(shard: Path) -> None:
         covered[buffer.file] += buffer.span
     assert covered == sidecar.sizes() == {name: shard.with_name(name).stat().st_size for name in data_files()}
     assert sum(covered.values()) == sidecar.size
-    notes = [each for name in note_dtypes() for each in (note_file(name), name)]
-    assert [buffer.name for buffer in sidecar.buffers] == [DATA_NAME, *arrow_dtypes(), *notes]
+    filed = [each for name in filed_dtypes() for each in (column_file(name), name)]
+    assert [buffer.name for buffer in sidecar.buffers] == [DATA_NAME, *arrow_dtypes(), *filed]
 
 
 def test_totals(shard: Path) -> None:
@@ -98,9 +98,9 @@ def test_totals(shard: Path) -> None:
 
 
 def damages() -> list[tuple[str, int, str]]:
-    """1,000 of them: (file, place as a share of its size in 2**32nds, kind)."""
-    draws = np.random.Generator(np.random.Philox(2)).integers(0, 1 << 32, 1000).tolist()
-    files = [DATA_NAME] * 350 + [SIDECAR_NAME] * 50 + [note_file(name) for name in note_dtypes() for _ in range(100)]
+    """1,700 of them: (file, place as a share of its size in 2**32nds, kind)."""
+    draws = np.random.Generator(np.random.Philox(2)).integers(0, 1 << 32, 1700).tolist()
+    files = [DATA_NAME] * 350 + [SIDECAR_NAME] * 50 + [column_file(name) for name in filed_dtypes() for _ in range(100)]
     kinds = ["flip"] * 6 + ["cut"]
     return [(name, draw, kinds[n % len(kinds)]) for n, (name, draw) in enumerate(zip(files, draws, strict=True))]
 
@@ -134,7 +134,7 @@ def test_no_damage_is_taken_for_data(shard: Path, tmp_path: Path) -> None:
             with pytest.raises(CorpusError):
                 ShardFile(tmp_path / DATA_NAME).verify_all()
         (tmp_path / name).write_bytes(whole[name])
-    assert refused > 850
+    assert refused > 1400
 
 
 @pytest.mark.parametrize("name", data_files())
