@@ -220,9 +220,10 @@ class _Run:
             return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
 
     def _parsed(self, shard: SourceShard, parser: IsolatedParser) -> Iterator[tuple[RowBatch, ReadResult]]:
-        for rows in self._rows(shard):
-            self._check()
-            yield rows, parser.parse(*midi_buffers(rows))
+        with contextlib.closing(_one_ahead(self._rows(shard))) as batches:
+            for rows in batches:
+                self._check()
+                yield rows, parser.parse(*midi_buffers(rows))
 
     def _rows(self, shard: SourceShard) -> Iterator[RowBatch]:
         with _blamed(self.source, shard.name):

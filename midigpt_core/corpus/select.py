@@ -5,26 +5,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import threading
 import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from attrs import asdict, field, frozen
+from attrs import Factory, asdict, field, frozen
 
 from midigpt_core import _native, files
+from midigpt_core.cores import available_cores
 from midigpt_core.corpus.format import level_columns
 from midigpt_core.corpus.status import KEPT
 from midigpt_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from midigpt_core.contracts import Encoder
     from midigpt_core.corpus.store import OpenCorpus, ShardFile
-    from midigpt_core.records import BoolArray, Int64Array, ScoreColumns, UInt8Array
+    from midigpt_core.records import BoolArray, Int32Array, Int64Array, ScoreColumns, UInt8Array
 
 # Raise with every change in what is selected.
 _RULES_VERSION = 1
@@ -80,8 +83,9 @@ def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> Val
     key = hashlib.sha256(json.dumps(rules, sort_keys=True, default=str).encode()).hexdigest()[:32]
     pieces = []
     counts: Counter[str] = Counter()
-    for file, first in zip(opened.files, opened.corpus.piece_offsets, strict=False):
-        verdicts = _remembered(file, key, encoder, limits)
+    for verdicts, first in zip(
+        _verdicts(opened.files, key, encoder, limits), opened.corpus.piece_offsets, strict=False
+    ):
         valid = np.flatnonzero(verdicts == Verdict.VALID.value)
         valid += first
         pieces.append(valid)
@@ -105,7 +109,7 @@ def require_nonempty(valid: ValidSet, opened: OpenCorpus, limits: SelectionLimit
     )
 
 
-def judge(columns: ScoreColumns, status: UInt8Array, encoder: Encoder, limits: SelectionLimits) -> UInt8Array:
+def judge(columns: ScoreColumns, status: UInt8Array, encoder: _Accepts, limits: SelectionLimits) -> UInt8Array:
     """uint8[P], the :class:`Verdict` on each piece. The pieces' tracks share their bars, as in every corpus."""
     tracks, bars = np.diff(columns.track_offsets), np.diff(columns.bar_offsets)
     tests = {
@@ -121,7 +125,7 @@ def judge(columns: ScoreColumns, status: UInt8Array, encoder: Encoder, limits: S
     return verdicts
 
 
-def _has_unsupported_signature(columns: ScoreColumns, encoder: Encoder) -> BoolArray:
+def _has_unsupported_signature(columns: ScoreColumns, encoder: _Accepts) -> BoolArray:
     packed = columns.bar_numerator.astype(np.int64) << 32 | columns.bar_denominator
     starts = np.zeros(len(packed), np.bool_)
     # Signatures seldom change: look at the first bar of each run, and of each piece.
@@ -152,16 +156,41 @@ def _has_window(columns: ScoreColumns, limits: SelectionLimits) -> BoolArray:
     return result
 
 
-def _remembered(file: ShardFile, key: str, encoder: Encoder, limits: SelectionLimits) -> UInt8Array:
-    """A shard's verdicts, from the file beside it if there is one for ``key``."""
-    path = file.path.with_name(f"valid-{key}.bin")
-    pieces = file.shard.columns.num_pieces
-    verdicts = _read(path, pieces)
-    if verdicts is None:
-        file.verify_columns([*level_columns("track"), *level_columns("bar"), *level_columns("cell")])
-        verdicts = judge(file.shard.columns, file.shard.pieces.status, encoder, limits)
-        _remember(path, verdicts)
-    return verdicts
+class _Accepts(Protocol):
+    """The one thing that is asked of an encoder here."""
+
+    def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray | None: ...
+
+
+@frozen(eq=False)
+class _OneAtATime:
+    """An encoder need not know of threads."""
+
+    _encoder: Encoder
+    _lock: threading.Lock = Factory(threading.Lock)
+
+    def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray | None:
+        with self._lock:
+            return self._encoder.accepts_signatures(numerators, denominators)
+
+
+def _verdicts(shards: Sequence[ShardFile], key: str, encoder: Encoder, limits: SelectionLimits) -> Sequence[UInt8Array]:
+    """Each shard's verdicts, from the file beside it if there is one for ``key``."""
+    paths = [shard.path.with_name(f"valid-{key}.bin") for shard in shards]
+    known = [_read(path, shard.shard.columns.num_pieces) for path, shard in zip(paths, shards, strict=True)]
+    if all(verdicts is not None for verdicts in known):
+        return [verdicts for verdicts in known if verdicts is not None]
+    one_at_a_time = _OneAtATime(encoder)
+
+    def find(path: Path, shard: ShardFile, verdicts: UInt8Array | None) -> UInt8Array:
+        if verdicts is None:
+            shard.verify_columns([*level_columns("track"), *level_columns("bar"), *level_columns("cell")])
+            verdicts = judge(shard.shard.columns, shard.shard.pieces.status, one_at_a_time, limits)
+            _remember(path, verdicts)
+        return verdicts
+
+    with ThreadPoolExecutor(min(available_cores(), len(shards)), thread_name_prefix="select") as pool:
+        return list(pool.map(find, paths, shards, known))
 
 
 def _remember(path: Path, verdicts: UInt8Array) -> None:

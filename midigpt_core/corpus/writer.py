@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 # Larger runs of values, the bulk of them, are written as they come.
 _BUFFER_BYTES = 128 << 10
 # A column is brought to the disk each time that it has grown by so much, so that little is left for the end.
-_FLUSH_BYTES = 16 << 20
+_FLUSH_BYTES = 8 << 20
 
 
 class ShardWriter:

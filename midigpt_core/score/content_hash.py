@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xxhash
 
 from midigpt_core.score.columns import COLUMNS, OFFSETS
 
@@ -23,9 +23,10 @@ _MUSIC = [(name, spec.level) for name, spec in COLUMNS.items() if spec.level in 
 
 
 def content_hashes(columns: ScoreColumns) -> UInt8Array:
-    """uint8[P, 16], the first half of the sha256 of each piece's columns and their lengths.
+    """uint8[P, 16], the XXH3 (128 bits) of each piece's columns and their lengths.
 
-    sha256 because processors have instructions for it: three times the speed of BLAKE2 where they do.
+    It tells music apart that nobody made to collide, at the speed of memory; it is no proof against who wants to. What
+    depends on it is the report on leakage and the name of a corpus. Files are known by their sha256.
     """
     lengths = np.stack([np.diff(getattr(columns, OFFSETS[level])) for level in _LEVELS], axis=1)
     # The lengths keep values from sliding from one column into the next.
@@ -33,10 +34,10 @@ def content_hashes(columns: ScoreColumns) -> UInt8Array:
     parts += [_pieces_of(getattr(columns, name), getattr(columns, OFFSETS[level])) for name, level in _MUSIC]
     hashes = bytearray()
     for piece in range(columns.num_pieces):
-        music = hashlib.sha256()
+        music = xxhash.xxh3_128()
         for content, ends in parts:
             music.update(content[ends[piece] : ends[piece + 1]])
-        hashes += music.digest()[:CONTENT_HASH_BYTES]
+        hashes += music.digest()
     return np.frombuffer(hashes, np.uint8).reshape(-1, CONTENT_HASH_BYTES)
 
 
