@@ -4,7 +4,7 @@
 list column with the tracks. Anything that reads Arrow reads it. Bars, cells and notes, nearly all of the bytes, are a
 NumPy file for each column (``note_onset.npy``): such a file can grow while rows arrive, where Arrow wants to know how
 long a column is before its first byte. ``pieces.json``, the *sidecar*, is written last: it is the commit mark, and it
-holds where each buffer lies, a crc32 for every block of every byte, a name for the content, and the report. Reading
+holds where each buffer lies, a checksum for every block of every byte, a name for the content, and the report. Reading
 needs the sidecar and the mapped bytes, and no Arrow library.
 
 Blocks are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
@@ -135,12 +135,12 @@ class Sidecar:
     #: Of the source shard.
     fingerprint: str
     resolution: int
-    #: Names the content, hexadecimal: the sha256 of the pieces' content hashes and of ``crc32`` below.
+    #: Names the content, hexadecimal: the sha256 of the pieces' content hashes and of ``checksums`` below.
     identity: str
     #: File by file in the order of :func:`data_files`, ascending within a file.
     buffers: tuple[Buffer, ...]
-    #: Of every block, buffer after buffer.
-    crc32: tuple[int, ...]
+    #: XXH3 (64 bits) of every block, buffer after buffer.
+    checksums: tuple[int, ...]
     #: Rows of the source shard by reason; ``"kept"`` are those with music.
     counts: dict[str, int]
     #: A few rows for each reason but ``"kept"``.
@@ -188,7 +188,7 @@ def read_sidecar(path: Path) -> Sidecar:
         raise CorpusError(f"{path}: written by another version of midigpt-core. {NEXT_ACTION}")
     del content["format"]
     content["buffers"] = tuple(Buffer(**buffer) for buffer in content["buffers"])
-    content["crc32"] = tuple(content["crc32"])
+    content["checksums"] = tuple(content["checksums"])
     content["totals"] = Totals(**content["totals"])
     sidecar = Sidecar(**content)
     for name, size in sidecar.sizes().items():

@@ -8,10 +8,10 @@ never checked are never interpreted.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xxhash
 from attrs import frozen
 
 from midigpt_core._native import MappedFile
@@ -206,15 +206,15 @@ class _Blocks:
         self._content = content
         self._folder = folder
         self._source = sidecar.source
-        self._crc32 = sidecar.crc32
+        self._checksums = sidecar.checksums
         self._buffers = {buffer.name: buffer for buffer in sidecar.buffers}
         counts = [_num_blocks(buffer) for buffer in sidecar.buffers]
         firsts = np.cumsum([0, *counts])
         self._first = dict(zip(self._buffers, firsts.tolist(), strict=False))
         self._itemsizes = {name: dtype.itemsize for name, dtype in buffer_dtypes().items()}
-        if firsts[-1] != len(sidecar.crc32):
+        if firsts[-1] != len(sidecar.checksums):
             raise CorpusError(f"{folder}: checksums do not cover the files. {NEXT_ACTION}")
-        self._checked: BoolArray = np.zeros(len(sidecar.crc32), np.bool_)
+        self._checked: BoolArray = np.zeros(len(sidecar.checksums), np.bool_)
 
     def verify_buffers(self, names: Iterable[str]) -> None:
         for name in names:
@@ -239,7 +239,7 @@ class _Blocks:
         for block in blocks[~self._checked[base + blocks]].tolist():
             start = buffer.offset + block * BLOCK_BYTES
             end = min(start + BLOCK_BYTES, buffer.offset + buffer.span)
-            if zlib.crc32(self._content[buffer.file][start:end]) != self._crc32[base + block]:
+            if xxhash.xxh3_64_intdigest(self._content[buffer.file][start:end]) != self._checksums[base + block]:
                 raise CorpusError(
                     f"{self._folder / buffer.file}: damaged between bytes {start} and {end} ({name}), "
                     f"corpus of {self._source}. {NEXT_ACTION}"

@@ -13,12 +13,12 @@ import hashlib
 import io
 import mmap
 import tempfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 
 from midigpt_core import __version__, files
 from midigpt_core.corpus.format import (
@@ -128,7 +128,7 @@ class ShardWriter:
             resolution=CORPUS_RESOLUTION,
             identity=_identity(hashes, checksums),
             buffers=tuple(buffers),
-            crc32=tuple(checksums),
+            checksums=tuple(checksums),
             counts=dict(tally.counts),
             examples=tally.examples,
             totals=tally.totals(),
@@ -165,17 +165,17 @@ class ShardWriter:
 
 
 class _BlockChecksum:
-    """crc32 of each block of a growing run of bytes."""
+    """The checksum of each block of a growing run of bytes."""
 
     def __init__(self) -> None:
         self._finished: list[int] = []
-        self._current = 0
+        self._current = xxhash.xxh3_64()
         self._filled = 0
 
     def update(self, content: memoryview) -> None:
         while len(content):
             taken = content[: BLOCK_BYTES - self._filled]
-            self._current = zlib.crc32(taken, self._current)
+            self._current.update(taken)
             self._filled += len(taken)
             content = content[len(taken) :]
             if self._filled == BLOCK_BYTES:
@@ -187,8 +187,9 @@ class _BlockChecksum:
         return self._finished
 
     def _end_block(self) -> None:
-        self._finished.append(self._current)
-        self._current = self._filled = 0
+        self._finished.append(self._current.intdigest())
+        self._current.reset()
+        self._filled = 0
 
 
 class _Column:
@@ -292,7 +293,7 @@ class _NumpyFile(_Column):
 
 def _identity(content_hashes: hashlib._Hash, checksums: list[int]) -> str:
     # The music is in the pieces' content hashes, everything else in the checksums: no need to read all of it again.
-    content_hashes.update(np.array(checksums, "<u4").tobytes())
+    content_hashes.update(np.array(checksums, "<u8").tobytes())
     return content_hashes.hexdigest()
 
 
