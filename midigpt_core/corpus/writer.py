@@ -237,13 +237,14 @@ class _NumpyFile(_Column):
         self._dtype = dtype
         self._pool = pool
         self._flushed = 0
-        self._flush: Future[None] | None = None
+        self._flushes: list[Future[None]] = []
         self._stream.write(bytes(NUMPY_HEADER_BYTES))
 
     def append(self, values: NDArray[Any]) -> None:
         super().append(values)
         # A disk that is slower than the rows gets more at a time.
-        if self.size >= self._flushed + _FLUSH_BYTES and (self._flush is None or self._flush.done()):
+        if self.size >= self._flushed + _FLUSH_BYTES and all(flush.done() for flush in self._flushes):
+            self._wait()
             self._start_flush()
 
     def finish(self) -> None:
@@ -272,13 +273,12 @@ class _NumpyFile(_Column):
         self._file.close()
 
     def _start_flush(self) -> None:
-        self._wait()
         self._flushed = self.size
-        self._flush = self._pool.submit(self._file.bring_to_disk)
+        self._flushes.append(self._pool.submit(self._file.bring_to_disk))
 
     def _wait(self) -> None:
-        if self._flush is not None:
-            self._flush.result()
+        while self._flushes:
+            self._flushes.pop().result()
 
     def _header(self) -> bytes:
         description = np.lib.format.dtype_to_descr(self._dtype)
