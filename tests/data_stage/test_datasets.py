@@ -162,10 +162,10 @@ def test_errors_for_the_user_keep_their_type_across_processes(shards):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_damage_after_the_corpus_was_written_is_found(tmp_path, num_workers):
     (path,) = write_corpus(tmp_path, corpus_of(PIECES[:40]))
-    content = bytearray(path.read_bytes())
-    pitches = content.find(bytes([60]) * 200)
-    content[pitches + 100] ^= 1
-    path.write_bytes(content)
+    pitches = path.with_name("note_pitch.npy")
+    content = bytearray(pitches.read_bytes())
+    content[len(content) // 2] ^= 1
+    pitches.write_bytes(content)
     with pytest.raises(CorpusError, match="preprocess"):
         take(spec_of(40, SETTINGS, [path]), 10, num_workers=num_workers)
 
