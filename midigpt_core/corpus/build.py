@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import RowBatch, Source, SourceShard
     from midigpt_core.corpus.format import Sidecar
     from midigpt_core.score.reading import ReadResult
+
+# Batches that a step of the work may be ahead of the next one: with one, either waits for the other now and then.
+_AHEAD = 2
 
 _T = TypeVar("_T")
 
@@ -209,7 +212,7 @@ class _Run:
             IsolatedParser(self.parser, threads=self.threads, limits=self.limits) as parser,
             ShardWriter(folder) as writer,
         ):
-            with contextlib.closing(_one_ahead(self._parsed(shard, parser))) as batches:
+            with contextlib.closing(_ahead(self._parsed(shard, parser))) as batches:
                 for rows, parsed in batches:
                     columns, pieces = to_pieces(rows, parsed)
                     writer.add(columns, pieces)
@@ -220,7 +223,7 @@ class _Run:
             return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
 
     def _parsed(self, shard: SourceShard, parser: IsolatedParser) -> Iterator[tuple[RowBatch, ReadResult]]:
-        with contextlib.closing(_one_ahead(self._rows(shard))) as batches:
+        with contextlib.closing(_ahead(self._rows(shard))) as batches:
             for rows in batches:
                 self._check()
                 yield rows, parser.parse(*midi_buffers(rows))
@@ -247,13 +250,16 @@ def _blamed(source: ComponentRef, where: str) -> Iterator[None]:
         raise ComponentError(str(source), where, error) from error
 
 
-def _one_ahead(items: Iterator[_T]) -> Generator[_T]:
-    """The same items, each taken in another thread while the one before is worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(next, items, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = pool.submit(next, items, None)
+def _ahead(items: Iterator[_T]) -> Generator[_T]:
+    """The same items, the next ones taken in another thread while one is worked on."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        upcoming = deque(pool.submit(next, items, None) for _ in range(_AHEAD))
+        while (item := upcoming.popleft().result()) is not None:
+            upcoming.append(pool.submit(next, items, None))
             yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _open_source(ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes) -> Sequence[SourceShard]:

@@ -1,9 +1,9 @@
 """Parses MIDI in a process of its own, so that no file can take the run down.
 
 Rows go to the process in chunks. When it dies, or overruns its time or memory, only the chunk it worked on is tried
-again, row by row in one request: the first row without an answer is the guilty one. It gets the reason as its status
-and no music, and everything after it goes on in chunks. A hanging row thus costs two time-outs, a crashing one some
-milliseconds.
+again, in small parts and the part it then works on row by row: the first row without an answer is the guilty one. It
+gets the reason as its status and no music, and everything after it goes on in chunks. A crashing row thus costs some
+milliseconds; a chunk that hangs goes row by row at once, so that a hanging row costs two time-outs.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ if TYPE_CHECKING:
 #: The reader of MIDI files, an import string to ``function(data, offsets, threads) -> mapping of buffers``.
 DEFAULT_PARSER = "midigpt_core._native:read_batch"
 
-# Small enough that trying a chunk again row by row is cheap, large enough that a chunk's own cost does not show.
-_CHUNK_ROWS = 32
-_CHUNK_BYTES = 1 << 20
+# Large enough that most batches of rows are one chunk, whose columns are then used as they came.
+_CHUNK_ROWS = 256
+_CHUNK_BYTES = 8 << 20
+#: Rows of the parts of a chunk that failed.
+_PART_ROWS = 16
 _SOCKET_BYTES = 1 << 20
 
 _DEFAULT_TEMPO = 500_000
@@ -155,9 +157,14 @@ class IsolatedParser:
             if failure is None:
                 break
             end = ends[bisect.bisect_right(ends, done)]
-            # One thread: so that a lack of memory is one row's own.
-            done, failure = self._attempt(rows, done, range(done + 1, end + 1), results, 1)
-            if failure is not None:
+            for size in (1,) if failure == status.TIMEOUT else (_PART_ROWS, 1):
+                ends = [*range(done + size, end, size), end]
+                # One thread: so that a lack of memory is one row's own.
+                done, failure = self._attempt(rows, done, ends, results, 1)
+                if failure is None:
+                    break
+                end = ends[bisect.bisect_right(ends, done)]
+            else:
                 results.append(_no_music(failure))
                 done += 1
         return _join(results)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from corpus_parsers import SEGFAULT
+import pytest
+from corpus_parsers import HANG, SEGFAULT
 from corpus_parts import MIDI, small_rows
 
 from midigpt_core.corpus import status
-from midigpt_core.corpus.isolation import IsolatedParser
+from midigpt_core.corpus.isolation import IsolatedParser, ParserLimits
 from midigpt_core.score.columns import COLUMNS, OFFSETS
 from midigpt_core.score.reading import read_batch
 
@@ -34,3 +35,40 @@ def test_a_batch_after_a_crash_is_read_from_its_own_bytes() -> None:
         again = parser.parse(*batch(good))
     assert [code == status.KEPT for code in first.status.tolist()] == [True, True, False, True, True, True]
     assert again.status.tolist() == [status.KEPT] * 5
+
+
+@pytest.mark.parametrize("guilty", [[0], [15, 16], [255, 256], [3, 299], list(range(100, 140)), list(range(300))])
+def test_the_guilty_rows_are_found_wherever_they_stand(guilty: list[int]) -> None:
+    """In a chunk of many parts, at their ends, many in a part, and where every row is guilty."""
+    files = small_rows(300)
+    for row in guilty:
+        files[row] = SEGFAULT
+    with IsolatedParser("corpus_parsers:faulty") as parser:
+        found = parser.parse(*batch(files))
+    kept = [row for row in range(300) if row not in guilty]
+    assert np.flatnonzero(found.status != status.KEPT).tolist() == guilty
+    expected = read_batch(*batch([files[row] for row in kept])).columns
+    for name in COLUMNS:
+        if COLUMNS[name].level != "piece":  # a row without music has a tempo too
+            np.testing.assert_array_equal(getattr(found.columns, name), getattr(expected, name))
+    lengths = np.diff(found.columns.note_offsets)
+    assert not lengths[guilty].any()
+    np.testing.assert_array_equal(lengths[kept], np.diff(expected.note_offsets))
+
+
+def test_a_hanging_row_costs_two_time_outs(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = small_rows(60)
+    files[37] = HANG
+    failures: list[int] = []
+    original = IsolatedParser._failure
+
+    def counting(parser: IsolatedParser) -> int:
+        failures.append(original(parser))
+        return failures[-1]
+
+    monkeypatch.setattr(IsolatedParser, "_failure", counting)
+    with IsolatedParser("corpus_parsers:faulty", limits=ParserLimits(timeout_s=1.0)) as parser:
+        found = parser.parse(*batch(files))
+    assert failures == [status.TIMEOUT] * 2
+    assert np.flatnonzero(found.status != status.KEPT).tolist() == [37]
+    assert found.status[37] == status.TIMEOUT
