@@ -64,16 +64,14 @@ class StagedFile:
     def __init__(self, path: str | os.PathLike[str], *, buffering: int) -> None:
         self.path = Path(path)
         self._temporary = _temporary_name(self.path)
-        self.stream: IO[bytes] = self._temporary.open("xb", buffering)
+        self.stream: IO[bytes] = self._temporary.open("x+b", buffering)
 
     def bring_to_disk(self) -> None:
-        """Flush what the system knows of; what the stream still buffers stays there."""
+        """Wait until the disk has what the system knows of; what the stream still buffers stays there."""
         os.fsync(self.stream.fileno())
 
     def publish(self) -> None:
-        """Give the file its name. Durable after :func:`fsync_folder`."""
-        self.stream.flush()
-        self.bring_to_disk()
+        """Give the file its name; all of it must be on the disk. Durable after :func:`fsync_folder`."""
         self._temporary.replace(self.path)
 
     def close(self) -> None:

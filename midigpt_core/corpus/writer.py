@@ -116,11 +116,14 @@ class ShardWriter:
             for file in self._files.values():
                 file.finish()
             hashes = hashlib.sha256(self._spools["content_hash"].map())
-            buffers, checksums = self._write_arrow()
-            for name, file in self._files.items():
-                more, sums = file.publish(name)
-                buffers += more
-                checksums += sums
+            with contextlib.closing(files.StagedFile(self._folder / DATA_NAME, buffering=_BUFFER_BYTES)) as arrow:
+                buffers, checksums = self._write_arrow(arrow)
+                for name, file in self._files.items():
+                    more, sums = file.wait(name)
+                    buffers += more
+                    checksums += sums
+                for staged in (arrow, *(file.staged for file in self._files.values())):
+                    staged.publish()
             files.fsync_folder(self._folder)
         sidecar = Sidecar(
             source=source,
@@ -137,18 +140,18 @@ class ShardWriter:
         files.write_bytes(self._folder / SIDECAR_NAME, render_sidecar(sidecar))
         return sidecar
 
-    def _write_arrow(self) -> tuple[list[Buffer], list[int]]:
+    def _write_arrow(self, file: files.StagedFile) -> tuple[list[Buffer], list[int]]:
         """Where the buffers of ``pieces.arrow`` lie, and the checksums of all its blocks."""
-        with files.atomic_path(self._folder / DATA_NAME) as temporary:
-            mapped = {name: spool.map() for name, spool in self._spools.items()}
-            batch = _to_record_batch(mapped)
-            with temporary.open("xb") as stream, pa.ipc.new_file(stream, batch.schema) as writer:
-                writer.write_batch(batch)
-            with temporary.open("rb") as written, mmap.mmap(written.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                view = memoryview(content)
-                buffers = _find_buffers(view)
-                checksums = self._checksums(view, buffers)
-                view.release()
+        batch = _to_record_batch({name: spool.map() for name, spool in self._spools.items()})
+        with pa.ipc.new_file(file.stream, batch.schema) as writer:
+            writer.write_batch(batch)
+        file.stream.flush()
+        file.bring_to_disk()
+        with mmap.mmap(file.stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            view = memoryview(content)
+            buffers = _find_buffers(view)
+            checksums = self._checksums(view, buffers)
+            view.release()
         return buffers, checksums
 
     def _checksums(self, file: memoryview, buffers: list[Buffer]) -> list[int]:
@@ -232,8 +235,8 @@ class _NumpyFile(_Column):
     """A column that becomes a NumPy file, on its way to the disk while it grows."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any], pool: ThreadPoolExecutor) -> None:
-        self._file = files.StagedFile(path, buffering=_BUFFER_BYTES)
-        super().__init__(self._file.stream)
+        self.staged = files.StagedFile(path, buffering=_BUFFER_BYTES)
+        super().__init__(self.staged.stream)
         self._dtype = dtype
         self._pool = pool
         self._flushed = 0
@@ -255,26 +258,25 @@ class _NumpyFile(_Column):
         self._stream.flush()
         self._start_flush()
 
-    def publish(self, name: str) -> tuple[list[Buffer], list[int]]:
-        """Give the file its name; returns its buffers and their checksums."""
+    def wait(self, name: str) -> tuple[list[Buffer], list[int]]:
+        """Wait until the disk has the file; returns its buffers and their checksums."""
         self._wait()
-        self._file.publish()
         head = _BlockChecksum()
         head.update(memoryview(self._header()))
-        buffers = [Buffer(self._file.path.name, self._file.path.name, 0, 0, NUMPY_HEADER_BYTES)]
+        buffers = [Buffer(self.staged.path.name, self.staged.path.name, 0, 0, NUMPY_HEADER_BYTES)]
         if self.size:
             count = self.size // self._dtype.itemsize
-            buffers.append(Buffer(name, self._file.path.name, NUMPY_HEADER_BYTES, count, self.size))
+            buffers.append(Buffer(name, self.staged.path.name, NUMPY_HEADER_BYTES, count, self.size))
         return buffers, head.finish() + self.checksum.finish()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._wait()
-        self._file.close()
+        self.staged.close()
 
     def _start_flush(self) -> None:
         self._flushed = self.size
-        self._flushes.append(self._pool.submit(self._file.bring_to_disk))
+        self._flushes.append(self._pool.submit(self.staged.bring_to_disk))
 
     def _wait(self) -> None:
         while self._flushes:
