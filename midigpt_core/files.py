@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import resource
 import secrets
 import shutil
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: About when this process began to write: what carries its id and is older is of a process that had the id before.
 _STARTED = time.time()
+#: Files that a program may have open for other reasons.
+_USUALLY_OPEN = 256
 _TEMPORARY_MARK = ".midigpt-tmp-"
 
 
@@ -164,6 +167,18 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """sha256 of a file's bytes, hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def allow_open(count: int) -> None:
+    """Let this process hold ``count`` files open beside what it may hold anyway, as far as the system lets it.
+
+    Many systems start a process with a limit of 1,024, or of 256, and let it raise the limit itself.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _USUALLY_OPEN + count
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:

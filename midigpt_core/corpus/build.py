@@ -15,7 +15,7 @@ from midigpt_core import files
 from midigpt_core.contracts import SourceContext
 from midigpt_core.cores import available_cores
 from midigpt_core.corpus.cache import FileHashes, cache_root, owned, shard_folder
-from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, read_sidecar
+from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, buffer_dtypes, read_sidecar
 from midigpt_core.corpus.ingest import midi_buffers, to_pieces
 from midigpt_core.corpus.isolation import (
     DEFAULT_MEMORY_BYTES,
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 # Batches that a step of the work may be ahead of the next one: with one, either waits for the other now and then.
 _AHEAD = 2
+
+# A file for each column that is written, the source, and what the parser's process is spoken to through.
+_FILES_A_SHARD = len(buffer_dtypes()) + 16
 
 _T = TypeVar("_T")
 
@@ -103,6 +106,7 @@ def build(
     shards = _open_source(source, paths, FileHashes(cache, verify=verify))
     cores = available_cores()
     active = max(1, min(workers or cores, len(shards)))
+    files.allow_open(active * _FILES_A_SHARD)
     limits = ParserLimits(timeout_s, memory_bytes)
     run = _Run(source, cache, parser, limits, max(1, cores // active), _Meter(shards, progress))
     with ThreadPoolExecutor(active, thread_name_prefix="corpus") as pool:

@@ -86,6 +86,9 @@ def start_build(paths: list[str], cache: Path, parser: str, **limits: Any) -> tu
 
 
 def _build_and_tell(pipe: Any, paths: list[str], cache: Path, parser: str, limits: dict[str, Any]) -> None:
+    open_files = limits.pop("open_files", None)
+    if open_files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     file_size = limits.pop("file_size", None)
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))

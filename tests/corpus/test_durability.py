@@ -148,3 +148,12 @@ def test_a_file_size_limit_ends_in_one_line(tmp_path: Path, cache: Path) -> None
     assert message.endswith("Choose a folder that you can write to.")
     assert not list(cache.glob(f"corpus/*/{SIDECAR_NAME}"))
     assert not list(cache.rglob(".midigpt-tmp-*"))
+
+
+def test_a_low_limit_on_open_files_is_raised(tmp_path: Path, cache: Path) -> None:
+    """A column is a file, a shard some thirty of them, and there is a shard for each processor."""
+    paths = write_shards(tmp_path, 4, 60)
+    process, pipe = start_build(paths, cache, SLOW, workers=4, open_files=64)
+    built, _ = pipe.recv()
+    process.join()
+    assert built == 4
