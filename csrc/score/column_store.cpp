@@ -22,27 +22,17 @@ void ColumnStore::end_piece(std::int32_t piece_tempo) {
     note_offsets.push_back(static_cast<std::int64_t>(note_pitch.size()));
 }
 
-std::size_t ColumnStore::append_without_notes(const ColumnStore& part) {
-    for_each_array(kValueArrays, [&](const char*, auto array) {
+void ColumnStore::append(const ColumnStore& part) {
+    const auto append_values = [&](const char*, auto array) {
         const auto& values = part.*array;
         std::copy_n(values.data(), values.size(), (this->*array).make_room(values.size()));
         (this->*array).set_size((this->*array).size() + values.size());
-    });
+    };
+    for_each_array(kValueArrays, append_values);
+    for_each_array(kNoteArrays, append_values);
     for_each_array(kOffsetArrays, [&](const char*, auto array) {
         const std::int64_t base = (this->*array).back();
         for (const std::int64_t offset : (part.*array).from(1)) (this->*array).push_back(base + offset);
-    });
-    const std::size_t position = note_pitch.size();
-    for_each_array(kNoteArrays, [&](const char*, auto array) {
-        (this->*array).set_size(position + part.note_pitch.size());
-    });
-    return position;
-}
-
-void ColumnStore::copy_notes(const ColumnStore& part, std::size_t position) {
-    for_each_array(kNoteArrays, [&](const char*, auto array) {
-        const auto& values = part.*array;
-        std::copy_n(values.data(), values.size(), (this->*array).data() + position);
     });
 }
 

@@ -18,9 +18,8 @@ struct ColumnStore {
     void clear();
     // The piece is complete: note where its runs end.
     void end_piece(std::int32_t piece_tempo);
-    // Append the pieces of `part` but leave its notes to copy_notes: returns where they go. Needs room for them.
-    std::size_t append_without_notes(const ColumnStore& part);
-    void copy_notes(const ColumnStore& part, std::size_t position);
+    // Append the pieces of `part`.
+    void append(const ColumnStore& part);
     void reserve_notes(std::size_t count);
     void shrink_to_fit();
 

@@ -69,7 +69,7 @@ TEST_CASE("a store appended to another keeps its pieces and their notes") {
     part.end_piece(400'000);
     ColumnStore whole;
     whole.reserve_notes(2);
-    for (int i = 0; i < 2; ++i) whole.copy_notes(part, whole.append_without_notes(part));
+    for (int i = 0; i < 2; ++i) whole.append(part);
     whole.shrink_to_fit();
     REQUIRE(whole.note_pitch.size() == 2);
     CHECK(whole.note_microtiming[1] == 4);
