@@ -61,7 +61,18 @@ def find_format(path: Path, *, allow_unsafe: bool = False) -> Provided:
             return provided
     names = ", ".join(provided.spec.name for provided in candidates) or "none"
     what = "folder" if path.is_dir() else "file"
-    raise CheckpointError(f"{path}: not a bundle of any format for a {what} (tried: {names}). Check the path.")
+    inside = _bundle_inside(path)
+    action = "Check the path." if inside is None else f"Name the bundle in it: {inside}."
+    raise CheckpointError(f"{path}: not a bundle of any format for a {what} (tried: {names}). {action}")
+
+
+def _bundle_inside(folder: Path) -> Path | None:
+    """A file in a folder that is called as bundles are: who names a run means its bundle."""
+    suffixes = {
+        suffix for provided in formats() if not spec_of(provided).is_dir for suffix in spec_of(provided).suffixes
+    }
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((path for path in inside if path.suffix in suffixes and path.is_file()), None)
 
 
 def formats() -> tuple[Provided, ...]:

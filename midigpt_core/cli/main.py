@@ -62,7 +62,7 @@ def _show(error: click.ClickException) -> None:
     if "\n" in message:  # a group without a command: click raises its help
         click.echo(message)
     elif context is not None:
-        click.echo(f"Error: {message} '{context.command_path} --help' shows the usage.", err=True)
+        click.echo(f"Error: {message.rstrip('.')}. '{context.command_path} --help' shows the usage.", err=True)
     else:
         click.echo(f"Error: {message}", err=True)
 

@@ -47,6 +47,11 @@ def described(archive: TorchArchive) -> tuple[BundleHeader, Mapping[str, StoredT
         raise CheckpointError(
             f"{path}: not a bundle: there is no state_dict in it. Choose the model_final.pt or model-step*.pt of a run."
         )
+    if "pytorch-lightning_version" in content:
+        raise CheckpointError(
+            f"{path}: the state of a run, to resume it from, not a bundle. Choose the run's model_final.pt, or a "
+            "model-step*.pt in the same folder."
+        )
     version = content.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(

@@ -297,6 +297,18 @@ def test_paths_that_lead_nowhere(bundle: Bundle, tmp_path: Path) -> None:
         save_bundle(bundle, tmp_path / "m.onnx")
 
 
+def test_who_names_a_run_is_told_of_its_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "run" / "model_final.pt")
+    with pytest.raises(CheckpointError, match=r"Name the bundle in it: .*run/model_final\.pt\."):
+        load_checkpoint(tmp_path / "run")
+
+
+def test_the_state_of_a_run_is_no_bundle(tmp_path: Path) -> None:
+    torch.save({"pytorch-lightning_version": "2.6.6", "state_dict": {}, "loops": {}}, tmp_path / "step5.ckpt")
+    with pytest.raises(CheckpointError, match=r"step5\.ckpt: the state of a run, to resume it from.* model_final\.pt"):
+        load_checkpoint(tmp_path / "step5.ckpt")
+
+
 def test_a_bundle_without_its_suffix_is_known_by_its_bytes(bundle: Bundle, tmp_path: Path) -> None:
     for format_name in ("pt", "safetensors"):
         path = save_bundle(bundle, tmp_path / f"blob-{format_name}", format_name)
