@@ -36,7 +36,10 @@ def _expand(path: str) -> list[Path]:
     if literal.is_dir():
         files = sorted(file for file in literal.rglob(f"*{_SUFFIX}") if file.is_file())
         if not files:
-            raise DataError(f"{path}: no {_SUFFIX} file in this folder. Name the folder that holds the shards.")
+            raise DataError(
+                f"{path}: no {_SUFFIX} file in this folder. Name the folder that holds the shards, or read a folder of "
+                "MIDI files with --plugin midifiles."
+            )
         return files
     if glob.has_magic(path):
         # Path.glob takes no absolute pattern.

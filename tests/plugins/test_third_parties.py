@@ -137,7 +137,7 @@ def test_selecting_plugins() -> None:
     def active(**settings: object) -> set[str]:
         return {entry.name for entry in discover(Selection(**settings)) if entry.is_active}  # type: ignore[arg-type]
 
-    bundled = {"gigamidi", "encoder", "masking", "gpt2", "loggers", "bundles", "legacy"}
+    bundled = {"gigamidi", "encoder", "masking", "gpt2", "loggers", "bundles", "legacy", "midifiles"}
     assert active(third_parties=False) == bundled
     assert active(third_parties=False, plugins=("acme",)) == bundled | {"acme"}
     assert "zed" not in active(disabled=("midigpt_plugin_zed",))
@@ -165,8 +165,8 @@ def test_the_source_of_a_plugin_that_was_asked_for() -> None:
 
 def test_order_bundled_first_then_third_parties_by_name() -> None:
     names = [entry.name for entry in discover(Selection())]
-    assert names[:7] == ["bundles", "encoder", "gigamidi", "gpt2", "legacy", "loggers", "masking"]
-    assert names[7:] == sorted(names[7:])
+    assert names[:8] == ["bundles", "encoder", "gigamidi", "gpt2", "legacy", "loggers", "masking", "midifiles"]
+    assert names[8:] == sorted(names[8:])
 
 
 LIST_AND_REPORT = """

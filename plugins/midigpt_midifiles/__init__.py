@@ -1,0 +1,1 @@
+"""Bundled plugin: the data source ``midifiles`` (:mod:`midigpt_midifiles.source`)."""

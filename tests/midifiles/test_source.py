@@ -1,0 +1,188 @@
+"""The source of MIDI files in folders, against real folders, well kept and not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from midigpt_midifiles import source as midifiles
+
+from midigpt_core.components import ComponentRef
+from midigpt_core.contracts import RowBatch, SourceContext
+from midigpt_core.corpus.build import build
+from midigpt_core.corpus.report import info
+from midigpt_core.errors import DataError
+from midigpt_core.score import Score
+
+MUSIC = [path.read_bytes() for path in sorted((Path(__file__).resolve().parents[1] / "data" / "midi").glob("*.mid"))]
+SOURCE = ComponentRef(kind="source", name="midifiles", target="midigpt_midifiles.source:build")
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def write(folder: Path, names: list[str]) -> Path:
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(MUSIC[number % len(MUSIC)])
+    return folder
+
+
+def shards(*paths: Path | str) -> list[midifiles.MidiFilesShard]:
+    return list(midifiles.build(None, SourceContext(paths=tuple(map(str, paths)))).shards())
+
+
+def rows(*paths: Path | str) -> list[RowBatch]:
+    return [batch for shard in shards(*paths) for batch in shard.batches()]
+
+
+def ids(*paths: Path | str) -> list[str]:
+    return [name for batch in rows(*paths) for name in batch.ids.to_pylist()]
+
+
+def test_a_folder_is_read_to_its_depths(tmp_path: Path) -> None:
+    write(tmp_path, ["b.mid", "a.MIDI", "deep/er/c.kar", "deep/d.Mid", "cover.png", "a.mid.txt"])
+    assert ids(tmp_path) == ["a.MIDI", "b.mid", "deep/d.Mid", "deep/er/c.kar"]
+    (batch,) = rows(tmp_path)
+    assert batch.row.tolist() == [0, 1, 2, 3]
+    assert batch.midi.type == pa.large_binary()
+    assert batch.midi[1].as_py() == (tmp_path / "b.mid").read_bytes()
+    assert (batch.genre, batch.nomml, batch.dropped) == (None, None, {})
+
+
+def test_files_globs_and_folders_once_and_in_the_order_given(tmp_path: Path) -> None:
+    write(tmp_path, ["x/1.mid", "x/2.mid", "y/3.mid", "odd[1].name"])
+    found = [file.path.name for file in midifiles.find_files([str(tmp_path / "y"), f"{tmp_path}/x/*", str(tmp_path)])]
+    assert found == ["3.mid", "1.mid", "2.mid"]
+    # Whoever names one file means it.
+    assert ids(tmp_path / "odd[1].name") == ["odd[1].name"]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("none", r"none: no such file or folder\. Check the path\."),
+        ("empty", r"empty: no MIDI file \(\.kar, \.mid, \.midi\) in this folder or below\."),
+        ("*.wav", r"\*\.wav: no MIDI file .* matches this pattern\. .*quote it"),
+    ],
+)
+def test_what_leads_to_no_music_is_named(tmp_path: Path, path: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=message):
+        shards(tmp_path / path)
+
+
+def test_no_path_at_all() -> None:
+    with pytest.raises(DataError, match="name at least one MIDI file"):
+        shards()
+
+
+def test_a_file_that_goes_before_it_is_read_is_named(tmp_path: Path) -> None:
+    write(tmp_path, ["a.mid", "b.mid"])
+    (shard,) = shards(tmp_path)
+    (tmp_path / "b.mid").unlink()
+    with pytest.raises(DataError, match=r"b\.mid: cannot be read \(No such file"):
+        shard.fingerprint()
+    with pytest.raises(DataError, match=r"b\.mid: cannot be read \(No such file"):
+        list(shard.batches())
+
+
+def test_batches_are_bounded_in_files_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, [f"{n:03}.mid" for n in range(20)])
+    monkeypatch.setattr(midifiles, "_BATCH_FILES", 8)
+    assert [len(batch.row) for batch in rows(tmp_path)] == [8, 8, 4]
+    assert np.concatenate([batch.row for batch in rows(tmp_path)]).tolist() == list(range(20))
+    monkeypatch.setattr(midifiles, "_BATCH_BYTES", 1)
+    assert [len(batch.row) for batch in rows(tmp_path)] == [1] * 20
+
+
+def test_no_more_of_a_giant_file_is_read_than_it_takes_to_refuse_it(tmp_path: Path, cache: Path) -> None:
+    write(tmp_path, ["a.mid"])
+    with (tmp_path / "giant.mid").open("wb") as stream:
+        stream.write(MUSIC[0])
+        stream.truncate(1 << 32)
+    (batch,) = rows(tmp_path)
+    assert len(batch.midi[1].as_py()) == (16 << 20) + 1
+    assert build(SOURCE, [str(tmp_path)], cache=cache).counts == {"kept": 1, "file_too_large": 1}
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.mid")).write_bytes(MUSIC[0])
+    assert ids(tmp_path) == ["caf\ufffd.mid"]
+    (shard,) = shards(tmp_path)
+    assert shard.fingerprint() == shard.fingerprint()
+
+
+def test_a_changed_file_is_another_shard(tmp_path: Path) -> None:
+    write(tmp_path, ["a.mid", "b.mid"])
+    (before,) = shards(tmp_path)
+    again = shards(tmp_path)[0].fingerprint()
+    assert before.fingerprint() == again
+    changed = bytearray((tmp_path / "a.mid").read_bytes())
+    changed[-1] ^= 1
+    status = (tmp_path / "a.mid").stat()
+    (tmp_path / "a.mid").write_bytes(changed)
+    os.utime(tmp_path / "a.mid", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert shards(tmp_path)[0].fingerprint() != again
+
+
+def test_a_new_file_leaves_the_other_shards_as_they_are(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(midifiles, "_SHARD_FILES", 8)
+    write(tmp_path / "songs", [f"{n:03}.mid" for n in range(100)])
+    before = build(SOURCE, [str(tmp_path / "songs")], cache=cache)
+    assert before.built == len(before.shards) > 5
+    write(tmp_path / "songs", ["0505.mid"])
+    after = build(SOURCE, [str(tmp_path / "songs")], cache=cache)
+    assert after.built <= 2
+    assert after.rows == before.rows + 1 == 101
+    (tmp_path / "songs" / "0505.mid").unlink()
+    assert build(SOURCE, [str(tmp_path / "songs")], cache=cache).built == 0
+
+
+def test_shards_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(midifiles, "_MOST_SHARD_FILES", 3)
+    write(tmp_path, [f"{n}.mid" for n in range(8)])
+    assert sum(len(shard.files) for shard in shards(tmp_path)) == 8
+    assert max(len(shard.files) for shard in shards(tmp_path)) == 3
+    names = [shard.name for shard in shards(tmp_path)]
+    assert len(set(names)) == len(names)
+
+
+def test_what_is_no_midi_is_counted_and_named(tmp_path: Path, cache: Path) -> None:
+    write(tmp_path, ["a.mid", "b.mid"])
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "junk.mid").write_bytes(b"junk")
+    (tmp_path / "empty.mid").write_bytes(b"")
+    report = build(SOURCE, [str(tmp_path)], cache=cache)
+    assert report.counts["kept"] == 2
+    assert report.rows == 4
+    assert any("(sub/junk.mid)" in example for example in report.examples["no_header"])
+    assert info(report.shards).totals.notes == sum(
+        len(track_bar.notes.pitch)
+        for name in ("a.mid", "b.mid")
+        for track in Score.from_midi(tmp_path / name).tracks
+        for track_bar in track.bars
+    )
+
+
+def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
+    write(tmp_path, ["a.mid"])
+    (tmp_path / "circle").symlink_to(tmp_path)
+    assert "a.mid" in ids(tmp_path)
+    assert len(ids(tmp_path)) == 1
+
+
+def test_a_moved_folder_of_the_same_files_is_read_once(tmp_path: Path, cache: Path) -> None:
+    write(tmp_path / "one", ["a.mid", "b.mid"])
+    build(SOURCE, [str(tmp_path / "one")], cache=cache)
+    shutil.move(tmp_path / "one", tmp_path / "two")
+    assert build(SOURCE, [str(tmp_path / "two")], cache=cache).built == 0
