@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import Attribute, field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -31,6 +31,10 @@ def _check_target(_record: object, attribute: Attribute[str], value: object) -> 
         raise ValueError(f"{attribute.name} {value!r} must be an import string like 'package.module:name'")
 
 
+def _names(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(values)
+
+
 @frozen(kw_only=True)
 class ComponentSpec:
     """One component. Build it as ``factory(options, context)`` with the factory that ``target`` names."""
@@ -46,8 +50,8 @@ class ComponentSpec:
     #: ``"package.module:OptionsClass"``, an attrs class with a default for every field; None: no options.
     options: str | None = field(default=None, validator=_check_target)
     #: Capability names such as ``infill``, ``mask_bar``, ``genre``, ``kv_cache``.
-    provides: frozenset[str] = field(default=frozenset(), converter=frozenset)
-    requires: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    provides: frozenset[str] = field(default=frozenset(), converter=_names)
+    requires: frozenset[str] = field(default=frozenset(), converter=_names)
 
 
 @frozen(kw_only=True)

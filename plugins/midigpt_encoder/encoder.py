@@ -12,7 +12,7 @@ from midigpt_core.contracts import AttributeInfo, Encoder
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import ScoreColumns, TokenBatch, Vocabulary
 from midigpt_core.score import Score
-from midigpt_encoder import _encoder
+from midigpt_encoder import _encoder  # type: ignore[attr-defined]
 from midigpt_encoder.config import EncoderConfig, genre_key
 
 if TYPE_CHECKING:

@@ -107,7 +107,7 @@ def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor, blocks: BlockMas
     # whole model is compiled, this is too.
     plain = query.device.type == "cpu" or torch.compiler.is_compiling()
     attention = flex_attention if plain else _compiled()
-    mixed: Tensor = attention(query, key, value, block_mask=blocks, scale=scaling)
+    mixed: Tensor = attention(query, key, value, block_mask=blocks, scale=scaling)  # type: ignore[operator]
     return mixed.transpose(1, 2)
 
 

@@ -86,7 +86,7 @@ def _attend_within(
 ) -> Tensor:
     # Split, not sliced: the gradient of a slice is as long as the row, and there are many.
     lengths = [span.end - span.start for span in documents]
-    parts = zip(documents, *(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    parts = zip(documents, *(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
     mixed = [
         (scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling) if span.attends else v).transpose(1, 2)
         for span, q, k, v in parts

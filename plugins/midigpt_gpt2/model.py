@@ -51,7 +51,7 @@ class Gpt2(nn.Module):
         model.set_attn_implementation(documents.ATTENTION)
         for block in model.transformer.h:
             # The same function as transformers' "gelu_new" in one pass over memory instead of eight.
-            block.mlp.act = nn.GELU(approximate="tanh")
+            block.mlp.act = nn.GELU(approximate="tanh")  # type: ignore[union-attr]
         self.transformer = model.transformer
         self.lm_head = model.lm_head
 

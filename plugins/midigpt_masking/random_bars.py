@@ -34,7 +34,7 @@ class RandomBars:
         windows, tracks, bars = np.nonzero(eligible)
         # A word per bar, keyed by its place and not by its position in the array: padding the batch changes nothing.
         place = tracks.astype(np.uint64) << np.uint64(32) | bars.astype(np.uint64)
-        words = np.full(eligible.shape, _NEVER)
+        words: UInt64Array = np.full(eligible.shape, _NEVER)
         words[eligible] = derive(keys[windows], Stage.MASK, place) >> np.uint64(1)
         words = words.reshape(len(keys), eligible.shape[1] * eligible.shape[2])
 
