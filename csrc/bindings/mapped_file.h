@@ -1,5 +1,5 @@
 // A file's bytes as they are on the disk, for Python to read. Python's own mmap keeps a descriptor for each file, of
-// which a process may have a thousand, and a corpus has half a dozen files a shard.
+// which a process may have a thousand, and a corpus has more than a dozen files a shard.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import RowBatch, Source, SourceShard
     from midigpt_core.corpus.format import Sidecar
     from midigpt_core.score.reading import ReadResult
-
-# Batches that a step of the work may be ahead of the next one: with one, either waits for the other now and then.
-_AHEAD = 2
 
 # A file for each column that is written, the source, and what the parser's process is spoken to through.
 _FILES_A_SHARD = len(buffer_dtypes()) + 16
@@ -216,23 +213,25 @@ class _Run:
             IsolatedParser(self.parser, threads=self.threads, limits=self.limits) as parser,
             ShardWriter(folder) as writer,
         ):
-            with contextlib.closing(_ahead(self._parsed(shard, parser))) as batches:
+            with contextlib.closing(_one_ahead(self._parsed(shard, parser))) as batches:
                 for rows, parsed in batches:
                     columns, pieces = to_pieces(rows, parsed)
                     writer.add(columns, pieces)
                     tally.add(columns, pieces, parsed.error_offset)
                     tally.add_dropped(rows.dropped)
                     self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
+                    del rows, parsed, columns, pieces
             self._check_count(shard, tally)
             return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
 
-    def _parsed(self, shard: SourceShard, parser: IsolatedParser) -> Iterator[tuple[RowBatch, ReadResult]]:
-        with contextlib.closing(_ahead(self._rows(shard))) as batches:
+    def _parsed(self, shard: SourceShard, parser: IsolatedParser) -> Generator[tuple[RowBatch, ReadResult]]:
+        with contextlib.closing(_one_ahead(self._rows(shard))) as batches:
             for rows in batches:
                 self._check()
                 yield rows, parser.parse(*midi_buffers(rows))
+                del rows
 
-    def _rows(self, shard: SourceShard) -> Iterator[RowBatch]:
+    def _rows(self, shard: SourceShard) -> Generator[RowBatch]:
         with _blamed(self.source, shard.name):
             yield from shard.batches()
 
@@ -254,16 +253,19 @@ def _blamed(source: ComponentRef, where: str) -> Iterator[None]:
         raise ComponentError(str(source), where, error) from error
 
 
-def _ahead(items: Iterator[_T]) -> Generator[_T]:
-    """The same items, the next ones taken in another thread while one is worked on."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        upcoming = deque(pool.submit(next, items, None) for _ in range(_AHEAD))
-        while (item := upcoming.popleft().result()) is not None:
-            upcoming.append(pool.submit(next, items, None))
-            yield item
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _one_ahead(items: Generator[_T]) -> Generator[_T]:
+    """The same items, each taken in another thread while the one before is worked on. Closes ``items``."""
+    with contextlib.closing(items):
+        pool = ThreadPoolExecutor(1)
+        try:
+            upcoming = pool.submit(next, items, None)
+            while (item := upcoming.result()) is not None:
+                upcoming = pool.submit(next, items, None)
+                yield item
+                # Not while the next one is waited for: a batch is some ten megabytes.
+                del item
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _open_source(ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes) -> Sequence[SourceShard]:

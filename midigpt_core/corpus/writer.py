@@ -33,6 +33,7 @@ from midigpt_core.corpus.format import (
     Buffer,
     Sidecar,
     arrow_dtypes,
+    buffer_dtypes,
     column_file,
     filed_dtypes,
     level_columns,
@@ -77,10 +78,9 @@ class ShardWriter:
             for name, dtype in filed_dtypes().items():
                 file = _NumpyFile(self._folder / column_file(name), dtype, pool)
                 self._files[name] = opened.enter_context(contextlib.closing(file))
-            for level in LEVELS:
-                self._column(f"{level}_offsets").append(np.zeros(1, np.int64))
-            for name in TEXT_COLUMNS:
-                self._column(f"{name}_offsets").append(np.zeros(1, np.int64))
+            for name in buffer_dtypes():
+                if name.endswith("_offsets"):
+                    self._column(name).append(np.zeros(1, np.int64))
             self._open = opened.pop_all()
         return self
 

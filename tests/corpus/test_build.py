@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -13,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpus_parsers import EXIT, HANG, MEMORY, RAISE, SEGFAULT
-from corpus_parts import GIGAMIDI, MIDI, SMALL, content, digests, small_rows, write_shard, write_shards
+from corpus_parts import GIGAMIDI, MIDI, SMALL, content, data_bytes, digests, small_rows, write_shard, write_shards
 
 from midigpt_core.components import ComponentRef
 from midigpt_core.corpus import writer
 from midigpt_core.corpus.build import BuildProgress, build, locate
-from midigpt_core.corpus.format import SIDECAR_NAME, column_file, filed_dtypes
+from midigpt_core.corpus.format import SIDECAR_NAME, Buffer, arrow_dtypes, column_file, filed_dtypes
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import ComponentError, CorpusError, DataError
 from midigpt_core.files import StagedFile, WriteError
@@ -353,6 +354,28 @@ class TestDisk:
             assert sizes[name] == sorted(sizes[name])
             assert sizes[name][-1] == report.shards[0].with_name(name).stat().st_size
         assert sizes["note_onset.npy"][0] < sizes["note_onset.npy"][-1] / 2
+
+    @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds unnamed files as Linux lists them")
+    def test_next_to_nothing_is_written_twice(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that a shard takes little more of the disk while it is written than when it is done."""
+        path = write_shard(tmp_path / "a.parquet", [MIDI[0].read_bytes()] * 50)
+        unnamed: dict[int, int] = {}  # bytes by inode: a mapped file is open twice
+
+        def measuring(content: memoryview) -> list[Buffer]:
+            for link in Path("/proc/self/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # the one that was listed with
+                    target = str(link.readlink())
+                    if target.startswith(str(cache)) and target.endswith("(deleted)"):
+                        unnamed[link.stat().st_ino] = link.stat().st_size
+            return find_buffers(content)
+
+        find_buffers = writer._find_buffers
+        monkeypatch.setattr(writer, "_find_buffers", measuring)
+        report = build(GIGAMIDI, [str(path)], cache=cache)
+        assert len(unnamed) == len(arrow_dtypes())
+        assert sum(unnamed.values()) < data_bytes(report.shards[0]) / 100
 
 
 class _FullDisk(io.RawIOBase):
