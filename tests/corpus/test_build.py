@@ -360,7 +360,7 @@ class TestDisk:
         self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """So that a shard takes little more of the disk while it is written than when it is done."""
-        path = write_shard(tmp_path / "a.parquet", [MIDI[0].read_bytes()] * 50)
+        path = write_shard(tmp_path / "a.parquet", [max((file.read_bytes() for file in MIDI), key=len)] * 50)
         unnamed: dict[int, int] = {}  # bytes by inode: a mapped file is open twice
 
         def measuring(content: memoryview) -> list[Buffer]:
