@@ -25,7 +25,7 @@ from attrs import frozen
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext
 from midigpt_core.errors import DataError
-from midigpt_gigamidi.paths import find_files
+from midigpt_core.paths import find_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +42,8 @@ STYLE = "music_style_scraped"
 NO_TRACKS = "no_tracks"
 NO_NOTES = "no_notes"
 _REQUIRED_COUNTS = {NUM_TRACKS: NO_TRACKS, TOTAL_NOTES: NO_NOTES}
+
+_NO_PARQUET = "Name the folder that holds the shards, or read a folder of MIDI files with --plugin midifiles."
 
 # Some 5 MB of MIDI at GigaMIDI's mean of 19 kB a file.
 _BATCH_ROWS = 256
@@ -61,7 +63,8 @@ class GigamidiSource:
         self._context = context
 
     def shards(self) -> Sequence[GigamidiShard]:
-        return [GigamidiShard(path, self._context.hash_file) for path in find_files(self._context.paths)]
+        found = find_files(self._context.paths, {".parquet"}, kind="parquet", hint=_NO_PARQUET)
+        return [GigamidiShard(file.path, self._context.hash_file) for file in found]
 
 
 @frozen(eq=False)

@@ -1,18 +1,15 @@
 """Reads MIDI files from where they lie. Some hundreds of them, in the order of their names, are a shard.
 
-A shard is known by the names, sizes and times of change of its files, not by their bytes: a start would otherwise read
-every file, and a collection has a hundred thousand. A shard ends after a file whose name's checksum says so, not after
-so many files: a file that is added or removed leaves the other shards, and their corpora, as they are.
+A shard ends after a file whose name's checksum says so, not after so many files: a file that is added or removed leaves
+the other shards, and their corpora, as they are. A shard is known by the bytes of its files, which a start reads and
+hashes, some 30 µs a file: times of change and sizes are the same in too many collections.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import itertools
 import os
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +18,13 @@ from attrs import frozen
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext
 from midigpt_core.errors import DataError
+from midigpt_core.paths import find_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from midigpt_core.paths import FoundFile
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar"})
 
@@ -42,15 +43,6 @@ def build(_options: None, context: SourceContext) -> Source:
 
 
 @frozen(eq=False)
-class MidiFile:
-    """One file."""
-
-    path: Path
-    #: Its name for people: below the folder that the user named.
-    id: str
-
-
-@frozen(eq=False)
 class MidiFiles:
     """The MIDI files that ``paths`` lead to."""
 
@@ -58,10 +50,10 @@ class MidiFiles:
 
     def shards(self) -> Sequence[MidiFilesShard]:
         shards: list[MidiFilesShard] = []
-        files: list[MidiFile] = []
-        for file in find_files(self.paths):
+        files: list[FoundFile] = []
+        for file in find_files(self.paths, SUFFIXES, kind="MIDI"):
             files.append(file)
-            if zlib.crc32(os.fsencode(file.id)) % _SHARD_FILES == 0 or len(files) == _MOST_SHARD_FILES:
+            if zlib.crc32(os.fsencode(file.name)) % _SHARD_FILES == 0 or len(files) == _MOST_SHARD_FILES:
                 shards.append(MidiFilesShard(tuple(files)))
                 files = []
         return [*shards, MidiFilesShard(tuple(files))] if files else shards
@@ -71,7 +63,7 @@ class MidiFiles:
 class MidiFilesShard:
     """Files that are read, kept and lost together."""
 
-    files: tuple[MidiFile, ...]
+    files: tuple[FoundFile, ...]
 
     @property
     def name(self) -> str:
@@ -82,13 +74,11 @@ class MidiFilesShard:
         return len(self.files)
 
     def fingerprint(self) -> str:
-        seen = hashlib.sha256(b"midifiles 1\0")
+        seen = hashlib.sha256()
         for file in self.files:
-            try:
-                status = file.path.stat()
-            except OSError as error:
-                raise _unreadable(file.path, error) from error
-            seen.update(os.fsencode(file.id) + b"\0%d\0%d\0" % (status.st_size, status.st_mtime_ns))
+            # Each by its own hash, so that no byte can slide from a file's name or end into the next one's.
+            for part in (os.fsencode(file.name), _read(file.path)):
+                seen.update(hashlib.sha256(part).digest())
         return seen.hexdigest()
 
     def batches(self) -> Iterator[RowBatch]:
@@ -106,7 +96,7 @@ class MidiFilesShard:
     def _batch(self, first: int, contents: list[bytes]) -> RowBatch:
         end = first + len(contents)
         # A name that is no UTF-8 is still a name.
-        ids = [os.fsencode(file.id).decode("utf-8", "replace") for file in self.files[first:end]]
+        ids = [os.fsencode(file.name).decode("utf-8", "replace") for file in self.files[first:end]]
         return RowBatch(
             row=np.arange(first, end, dtype=np.int64),
             ids=pa.array(ids, pa.string()),
@@ -114,56 +104,11 @@ class MidiFilesShard:
         )
 
 
-def find_files(paths: Sequence[str]) -> list[MidiFile]:
-    """Every file once, in the order of ``paths``; what a folder (searched recursively) or glob gives is sorted.
-
-    Raises :class:`DataError` if one of ``paths`` leads to no MIDI file.
-    """
-    if not paths:
-        raise DataError("no data: name at least one MIDI file, folder or glob.")
-    found: dict[Path, MidiFile] = {}
-    for file in itertools.chain.from_iterable(map(_expand, paths)):
-        found.setdefault(file.path.resolve(), file)
-    return list(found.values())
-
-
-def _expand(path: str) -> list[MidiFile]:
-    # A file whose name holds glob characters is still that file, whatever its suffix.
-    literal = Path(path).expanduser()
-    if literal.is_file():
-        return [MidiFile(literal, literal.name)]
-    if literal.is_dir():
-        files = sorted(file for file in literal.rglob("*") if _is_midi(file))
-        if not files:
-            raise DataError(f"{path}: no MIDI file ({_suffixes()}) in this folder or below. Check the path.")
-        return [MidiFile(file, str(file.relative_to(literal))) for file in files]
-    if glob.has_magic(path):
-        # Path.glob takes no absolute pattern.
-        matches = sorted(Path(match) for match in glob.glob(str(literal), recursive=True))  # noqa: PTH207
-        files = [match for match in matches if _is_midi(match)]
-        if not files:
-            raise DataError(
-                f"{path}: no MIDI file ({_suffixes()}) matches this pattern. Check the path, and quote it in the shell."
-            )
-        return [MidiFile(file, str(file)) for file in files]
-    raise DataError(f"{path}: no such file or folder. Check the path.")
-
-
-def _is_midi(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
-
-
-def _suffixes() -> str:
-    return ", ".join(sorted(SUFFIXES))
-
-
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             return stream.read(_MOST_BYTES)
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path}: cannot be read ({error.strerror}). Check the file and the disk, or move it elsewhere.")
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Check the file and the disk, or move it elsewhere."
+        ) from error
