@@ -8,7 +8,7 @@ import torch
 
 from midigpt_core.checkpoint.assemble import architecture_ref
 from midigpt_core.contracts import ArchitectureContext, Bundle, BundleHeader
-from midigpt_core.errors import CheckpointError
+from midigpt_core.errors import CheckpointError, ConfigError
 from midigpt_core.plugins import build
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ def build_model(header: BundleHeader, *, device: torch.device | str = "cpu") -> 
     """The model of a bundle, in evaluation mode on ``device``.
 
     The weights of a :class:`midigpt_core.contracts.Bundle` are loaded strictly: same names, same shapes. A header alone
-    gives fresh weights. torch's generator is left as it was.
+    gives fresh weights. torch's generator is left as it was. Raises :class:`ConfigError` for a device that torch does
+    not know or this machine does not have.
     """
+    place = _usable(device)
     context = ArchitectureContext(
         vocab_size=_positive(header, "vocab_size"), max_seq_len=_positive(header, "n_positions")
     )
@@ -37,7 +39,18 @@ def build_model(header: BundleHeader, *, device: torch.device | str = "cpu") -> 
         if len(dtypes) == 1:
             model.to(dtypes.pop())
         model.load_state_dict(dict(header.state_dict), strict=True)
-    return model.to(device).eval()
+    return model.to(place).eval()
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    # torch says all of these, by device and by how it was built.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device {str(device)!r} cannot be used ({reason}). Choose cpu, or leave it out.") from error
+    return place
 
 
 def _positive(header: BundleHeader, field: str) -> int:

@@ -13,7 +13,7 @@ from midigpt_core.cli.options import Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table, table
 from midigpt_core.corpus.build import locate
-from midigpt_core.corpus.report import cached_shards, clean, info, leakage, verify
+from midigpt_core.corpus.report import cached_shards, clean, finished_shards, info, leakage, verify
 from midigpt_core.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -61,7 +61,12 @@ def show_info(
     """
     shards = _shards(ctx, data, source)
     found = info(shards)
-    shared = leakage(shards, _shards(ctx, eval_data, source)) if eval_data else None
+    shared = None
+    if eval_data:
+        evaluated = _shards(ctx, eval_data, source)
+        # Where no training data is named it is all else in the cache: every piece would match itself.
+        trained = shards if data else [shard for shard in shards if shard not in evaluated]
+        shared = leakage(trained, evaluated)
     if as_json:
         parts = {**attrs.asdict(found), "leakage": None if shared is None else attrs.asdict(shared)}
         click.echo(json.dumps(parts, indent=2, default=str))
@@ -76,7 +81,7 @@ def show_info(
 @click.pass_context
 def verify_all(ctx: click.Context, /, *, data: tuple[str, ...], source: str | None) -> None:
     """Check every byte of corpora."""
-    report = verify(_shards(ctx, data, source))
+    report = verify(_shards(ctx, data, source) if data else finished_shards())
     click.echo(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
     if report.damaged:
         for message in report.damaged:

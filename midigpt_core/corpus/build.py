@@ -127,8 +127,9 @@ def locate(source: ComponentRef, paths: Sequence[str], *, cache: Path | None = N
     found = []
     for shard in _open_source(source, paths, FileHashes(cache)):
         folder = shard_folder(cache, source, shard.fingerprint(), DEFAULT_PARSER)
-        if _present(folder) is None:
+        if not (folder / SIDECAR_NAME).exists():
             raise CorpusError(f"{shard.name}: not preprocessed. Run `midigpt preprocess` first.")
+        read_sidecar(folder / SIDECAR_NAME)
         found.append(folder / DATA_NAME)
     return found
 

@@ -80,13 +80,18 @@ class Leakage:
 def cached_shards(cache: Path | None = None) -> list[Path]:
     """The data files of all usable corpora in the cache."""
     found = []
-    for folder in _folders(cache or cache_root()):
+    for path in finished_shards(cache):
         try:
-            read_sidecar(folder / SIDECAR_NAME)
+            read_sidecar(path.with_name(SIDECAR_NAME))
         except CorpusError:
             continue
-        found.append(folder / DATA_NAME)
+        found.append(path)
     return found
+
+
+def finished_shards(cache: Path | None = None) -> list[Path]:
+    """The data files of all corpora in the cache that were once complete, damaged since or not."""
+    return [folder / DATA_NAME for folder in _folders(cache or cache_root()) if (folder / SIDECAR_NAME).exists()]
 
 
 def info(shards: Sequence[Path]) -> CorpusInfo:

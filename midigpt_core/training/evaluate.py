@@ -49,8 +49,8 @@ def evaluate(
     ``"fp32"``. ``device`` None: the GPU if there is one. Raises :class:`midigpt_core.errors.MidigptError`.
     """
     bundle = load_checkpoint(checkpoint, dtype=torch.float32)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = build_model(bundle, device=place)
+    model = build_model(bundle, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = next(model.parameters()).device
     encoder = build_encoder(bundle)
     settings = _settings(bundle, encoder, str(checkpoint))
     pieces = gather(data, current_registry().resolve("source", source), encoder, settings, workers=workers)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import frozen
+from lightning.pytorch.callbacks import LambdaCallback
 from rich.console import Console
 
 from midigpt_core.checkpoint import save_bundle
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
 
@@ -136,6 +138,7 @@ def fit(plan: Plan) -> TrainResult:
     )
     logger: Logger | None = build(plan.chosen.logger, LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name))
     callbacks = [
+        _description(plan),
         *([OverflowedSteps(module, repeated)] if repeated is not None else []),
         StepReporter(
             module,
@@ -155,7 +158,6 @@ def fit(plan: Plan) -> TrainResult:
             die_with_parent()
         if trainer.is_global_zero:
             remove_leftovers(plan.run_dir)
-            describe_run(plan)
         with explained_memory(config, lambda: trainer.global_step):
             trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
     bundle = plan.run_dir / f"model_final{plan.chosen.bundle_suffix}"
@@ -167,6 +169,16 @@ def fit(plan: Plan) -> TrainResult:
         run_dir=plan.run_dir,
         rank=trainer.global_rank,
     )
+
+
+def _description(plan: Plan) -> Callback:
+    """Describes the run once the checkpoint has been accepted: what is refused must not stand in for what was."""
+
+    def describe(trainer: Trainer, _module: object) -> None:
+        if trainer.is_global_zero:
+            describe_run(plan)
+
+    return LambdaCallback(on_train_start=describe)
 
 
 def _optimization(config: TrainConfig) -> OptimizationSettings:

@@ -17,7 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from midigpt_core.checkpoint import build_encoder, build_model, encoder_ref, load_checkpoint, read_header, save_bundle
 from midigpt_core.checkpoint.encoder_hash import fingerprints
-from midigpt_core.errors import CheckpointError, MidigptError, PluginError
+from midigpt_core.errors import CheckpointError, ConfigError, MidigptError, PluginError
 from midigpt_core.files import WriteError
 
 if TYPE_CHECKING:
@@ -295,6 +295,12 @@ def test_paths_that_lead_nowhere(bundle: Bundle, tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "empty")
     with pytest.raises(CheckpointError, match=r"suffix '\.onnx'.*\.safetensors"):
         save_bundle(bundle, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(bundle: Bundle, device: str) -> None:
+    with pytest.raises(ConfigError, match=rf"device '{device}' cannot be used \(.+\)\. Choose cpu, or leave it out"):
+        build_model(bundle, device=device)
 
 
 def test_who_names_a_run_is_told_of_its_bundle(bundle: Bundle, tmp_path: Path) -> None:

@@ -169,6 +169,9 @@ def test_corpus_commands(folder: Path, bundle: Path, capsys: pytest.CaptureFixtu
     found = json.loads(capsys.readouterr().out)
     assert sum(found["counts"].values()) == 10
     assert found["leakage"]["pieces"] == 0
+    # All else in the cache, not the evaluation data beside itself.
+    assert main(["corpus", "info", "--eval-data", eval_data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["leakage"]["pieces"] == 0
     assert main(["corpus", "info"]) == 0
     assert "most common program" in capsys.readouterr().out
 
@@ -182,6 +185,17 @@ def test_corpus_commands(folder: Path, bundle: Path, capsys: pytest.CaptureFixtu
     assert "1 of 2 shards are damaged. Run 'midigpt corpus clean'" in capsys.readouterr().err
     assert main(["corpus", "clean"]) == 0
     assert "1 removed" in capsys.readouterr().out
+
+    (short,) = (folder / "cache").rglob("note_pitch.npy")
+    short.write_bytes(short.read_bytes()[:100])
+    assert main(["corpus", "verify"]) == 2
+    assert "note_pitch.npy: 100 bytes instead of" in capsys.readouterr().err
+    answers = []
+    for path in (train_data, eval_data):
+        assert main(["corpus", "verify", "--data", path]) == 2
+        answers.append(capsys.readouterr().err)
+    assert sum("not preprocessed" in answer for answer in answers) == 1
+    assert sum("note_pitch.npy: 100 bytes instead of" in answer for answer in answers) == 1
 
 
 def test_encoders(capsys: pytest.CaptureFixture[str]) -> None:

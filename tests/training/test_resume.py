@@ -87,6 +87,36 @@ def test_another_model_or_encoder_is_refused_by_its_first_field(configure: Confi
         train(config, shard, resume="auto")
 
 
+def test_what_is_refused_leaves_the_run_as_it_was(configure: Configure, shard: Path, eval_shard: Path) -> None:
+    config = configure(max_steps=2, save_steps=2)
+    result = train(config, shard)
+    before = content_of(result.run_dir)
+    assert Path("config.json") in before
+    config.max_steps = 4
+    with pytest.raises(CheckpointError, match="accept-new-data"):
+        train(config, eval_shard, resume="auto")
+    assert content_of(result.run_dir) == before
+    config.n_layer = 2
+    with pytest.raises(CheckpointError, match="n_layer"):
+        train(config, shard, resume="auto")
+    assert content_of(result.run_dir) == before
+    checkpoint = result.run_dir / "checkpoints" / "step2.ckpt"
+    config.output_dir = str(result.run_dir.with_name("elsewhere"))
+    with pytest.raises(CheckpointError, match="n_layer"):
+        train(config, shard, resume=checkpoint)
+    assert not list(Path(config.output_dir).glob("*.json"))
+
+
+def content_of(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_bundle_is_no_state_of_a_run(configure: Configure, shard: Path) -> None:
+    result = train(configure(max_steps=1), shard)
+    with pytest.raises(CheckpointError, match=r"model_final\.pt: not the state of a run\..*step\*\.ckpt.*init_from"):
+        train(configure("again", max_steps=2), shard, resume=result.bundle)
+
+
 def test_other_data_needs_a_word(
     configure: Configure, shard: Path, eval_shard: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
