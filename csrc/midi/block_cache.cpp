@@ -60,9 +60,9 @@ class Cache {
         const std::unique_lock lock(mutex_, std::try_to_lock);
         if (!lock) return {};
         for (std::size_t i = 0; i < kSizesTried; ++i, size = next(size)) {
-            std::vector<void*>& blocks = free_[size.index];
+            std::vector<Waiting>& blocks = free_[size.index];
             if (blocks.empty()) continue;
-            void* const data = blocks.back();
+            void* const data = blocks.back().data;
             blocks.pop_back();
             cached_ -= size.bytes;
             return {data, size.bytes};
@@ -73,9 +73,10 @@ class Cache {
     // False: there is no room for it.
     bool give(void* block, Size size) noexcept {
         const std::unique_lock lock(mutex_, std::try_to_lock);
-        if (!lock || cached_ + size.bytes > kMostCached) return false;
+        if (!lock || size.bytes > kMostCached) return false;
+        while (cached_ + size.bytes > kMostCached) free_oldest();
         try {
-            free_[size.index].push_back(block);
+            free_[size.index].push_back({block, size.bytes, given_++});
         } catch (const std::bad_alloc&) {
             return false;
         }
@@ -86,17 +87,35 @@ class Cache {
     void clear() {
         const std::unique_lock lock(mutex_, std::try_to_lock);
         if (!lock) return;
-        for (std::vector<void*>& blocks : free_) {
-            for (void* const block : blocks) std::free(block);
+        for (std::vector<Waiting>& blocks : free_) {
+            for (const Waiting& block : blocks) std::free(block.data);
             blocks.clear();
         }
         cached_ = 0;
     }
 
    private:
+    struct Waiting {
+        void* data;
+        std::size_t bytes;
+        std::uint64_t since;
+    };
+
+    // Sizes that nobody asks for any more would otherwise keep the others out for good.
+    void free_oldest() noexcept {
+        std::vector<Waiting>* oldest = nullptr;
+        for (std::vector<Waiting>& blocks : free_) {
+            if (!blocks.empty() && (oldest == nullptr || blocks.front().since < oldest->front().since)) oldest = &blocks;
+        }
+        cached_ -= oldest->front().bytes;
+        std::free(oldest->front().data);
+        oldest->erase(oldest->begin());
+    }
+
     std::mutex mutex_;
-    std::array<std::vector<void*>, kNumSizes> free_;
-    std::size_t cached_ = 0;  // bytes
+    std::array<std::vector<Waiting>, kNumSizes> free_;  // by size, those that wait longest first
+    std::size_t cached_ = 0;                            // bytes
+    std::uint64_t given_ = 0;                           // blocks so far
 };
 
 // Never destroyed: arrays that live until the process ends still give their blocks back.

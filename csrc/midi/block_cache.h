@@ -18,7 +18,7 @@ namespace midigpt::midi {
 
 // Smaller ones are left to malloc, which keeps them.
 inline constexpr std::size_t kLeastBlock = std::size_t{16} << 10;
-// Bytes that wait to be used again; beyond them blocks are freed. With AddressSanitizer all are: it would not see their
+// Bytes that wait to be used again; beyond them those that have waited longest are freed. With AddressSanitizer all are: it would not see their
 // use after they were given back.
 #if defined(MIDIGPT_ADDRESS_SANITIZER)
 inline constexpr std::size_t kMostCached = 0;

@@ -48,11 +48,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             checkpoint: dict[str, Any] = super().load_checkpoint(os.fspath(path), map_location, weights_only=True)
         except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{path}: is damaged or no checkpoint. Resume from another one.") from error
-        if "pytorch-lightning_version" not in checkpoint:
-            raise CheckpointError(
-                f"{path}: not the state of a run. Resume from a step*.ckpt; to start from a bundle's weights, use "
-                "init_from."
-            )
         return checkpoint
 
 

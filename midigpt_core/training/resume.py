@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from midigpt_core.checkpoint.headers import read_header
 from midigpt_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -55,7 +56,20 @@ def find_checkpoint(resume: str | os.PathLike[str] | None, folder: Path) -> Path
     path = Path(resume)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint. Give a step*.ckpt file, or 'auto'.")
+    if _is_bundle(path):
+        raise CheckpointError(
+            f"{path}: a bundle, not the state of a run. Give a step*.ckpt file; to start from a bundle's weights, use "
+            "init_from."
+        )
     return path
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        read_header(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _newest_whole(found: dict[int, Path]) -> Path | None:

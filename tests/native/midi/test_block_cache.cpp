@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <thread>
 #include <vector>
@@ -34,6 +36,22 @@ TEST_CASE("a block that was given back is taken again, for somewhat less too") {
     const Block third = take_block(kBytes);
     CHECK(third.data != first.data);
     give_block(third.data, third.bytes);
+    give_block(second.data, second.bytes);
+}
+#endif
+
+#if !defined(MIDIGPT_ADDRESS_SANITIZER)
+TEST_CASE("blocks that nobody asks for make room for those that are given back later") {
+    constexpr std::size_t kBytes = 320 * kLeastBlock;  // a size that no other test leaves there
+    std::vector<Block> stale;
+    for (int i = 0; i < 70; ++i) stale.push_back(take_block(kMostCached / 64));
+    for (const Block& block : stale) give_block(block.data, block.bytes);
+    const Block first = take_block(kBytes);
+    give_block(first.data, first.bytes);
+    // Had the block been freed, malloc would have it for this.
+    const std::unique_ptr<void, void (*)(void*)> other(std::malloc(first.bytes), std::free);
+    const Block second = take_block(kBytes);
+    CHECK(second.data == first.data);
     give_block(second.data, second.bytes);
 }
 #endif
