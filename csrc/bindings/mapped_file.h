@@ -29,6 +29,8 @@ class MappedFile {
     }
     MappedFile(const MappedFile&) = delete;
     MappedFile& operator=(const MappedFile&) = delete;
+    MappedFile(MappedFile&&) = delete;
+    MappedFile& operator=(MappedFile&&) = delete;
 
     [[nodiscard]] pybind11::buffer_info info() const {
         // Python refuses a null pointer even where there is nothing to read.

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #endif
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
@@ -29,6 +30,7 @@ struct Size {
 };
 
 Size size_of(std::size_t bytes) {
+    bytes = std::max(bytes, kLeastBlock);
     const std::size_t power = std::bit_width(bytes) - 1;
     const std::size_t step = std::size_t{1} << power >> 2;
     const std::size_t quarters = (bytes + step - 1) / step;  // 4 to 8
