@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from attrs import Factory, field, frozen
 
-from midigpt_core.files import sha256_of
+from midigpt_core.files import blake3_of
 from midigpt_core.records import TokenStatus
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class SourceContext:
     """What a source reads: paths as the user gave them (files, folders or globs)."""
 
     paths: tuple[str, ...]
-    #: sha256 of a file, hexadecimal, for fingerprints; the corpus builder's remembers it from run to run.
-    hash_file: Callable[[Path], str] = sha256_of
+    #: BLAKE3 of a file, hexadecimal, for fingerprints; the corpus builder's remembers it from run to run.
+    hash_file: Callable[[Path], str] = blake3_of
 
 
 @frozen(eq=False, kw_only=True)
@@ -81,7 +81,7 @@ class SourceShard(Protocol):
         """How many rows there are, those that the metadata filter drops included; None if only reading can tell."""
 
     def fingerprint(self) -> str:
-        """A string that changes when the shard's content does, e.g. the sha256 of its bytes, hexadecimal."""
+        """A string that changes when the shard's content does, e.g. a cryptographic hash of its bytes."""
 
     def batches(self) -> Iterator[RowBatch]:
         """The rows, once, in order. Memory is bounded by one batch. Raises :class:`midigpt_core.errors.DataError`

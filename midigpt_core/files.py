@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import resource
 import secrets
@@ -16,6 +15,8 @@ import shutil
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+from blake3 import blake3
 
 from midigpt_core.errors import MidigptError
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _STARTED = time.time()
 #: Files that a program may have open for other reasons.
 _USUALLY_OPEN = 256
+# Hashed at a time.
+_HASHED_BYTES = 512 << 10
 _TEMPORARY_MARK = ".midigpt-tmp-"
 
 
@@ -163,10 +166,14 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file's bytes, hexadecimal."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def blake3_of(path: str | os.PathLike[str]) -> str:
+    """BLAKE3 of a file's bytes, hexadecimal. As good a name for them as sha256, in two fifths of the time."""
+    digest = blake3()
+    # Not `update_mmap`: a file that is cut while it is mapped ends the process.
+    with Path(path).open("rb", buffering=0) as stream:
+        while block := stream.read(_HASHED_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def allow_open(count: int) -> None:

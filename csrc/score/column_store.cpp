@@ -4,6 +4,16 @@
 
 namespace midigpt::score {
 
+namespace {
+
+template <class Visit>
+void for_each_value_array(const Visit& visit) {
+    for_each_array(kValueArrays, visit);
+    for_each_array(kNoteArrays, visit);
+}
+
+}  // namespace
+
 void ColumnStore::clear() {
     const auto empty = [this](const char*, auto array) { (this->*array).clear(); };
     for_each_array(kValueArrays, empty);
@@ -22,17 +32,26 @@ void ColumnStore::end_piece(std::int32_t piece_tempo) {
     note_offsets.push_back(static_cast<std::int64_t>(note_pitch.size()));
 }
 
-void ColumnStore::append(const ColumnStore& part) {
-    const auto append_values = [&](const char*, auto array) {
-        const auto& values = part.*array;
-        std::copy_n(values.data(), values.size(), (this->*array).make_room(values.size()));
-        (this->*array).set_size((this->*array).size() + values.size());
-    };
-    for_each_array(kValueArrays, append_values);
-    for_each_array(kNoteArrays, append_values);
+ColumnStore::Sizes ColumnStore::make_room_for(const ColumnStore& part) {
+    Sizes starts;
+    std::size_t i = 0;
+    for_each_value_array([&](const char*, auto array) {
+        starts[i++] = (this->*array).size();
+        (this->*array).make_room((part.*array).size());
+        (this->*array).set_size((this->*array).size() + (part.*array).size());
+    });
     for_each_array(kOffsetArrays, [&](const char*, auto array) {
         const std::int64_t base = (this->*array).back();
         for (const std::int64_t offset : (part.*array).from(1)) (this->*array).push_back(base + offset);
+    });
+    return starts;
+}
+
+void ColumnStore::put(const ColumnStore& part, const Sizes& starts) {
+    std::size_t i = 0;
+    for_each_value_array([&](const char*, auto array) {
+        const auto& values = part.*array;
+        std::copy_n(values.data(), values.size(), (this->*array).data() + starts[i++]);
     });
 }
 

@@ -1,6 +1,8 @@
 // Owning storage behind Columns.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <tuple>
 
@@ -13,13 +15,18 @@ struct ColumnStore {
     template <class T>
     using Array = midi::GrowingArray<T>;
 
+    // Of the arrays of values, in the order of the tables below.
+    using Sizes = std::array<std::size_t, 15>;
+
     ColumnStore() { clear(); }
 
     void clear();
     // The piece is complete: note where its runs end.
     void end_piece(std::int32_t piece_tempo);
-    // Append the pieces of `part`.
-    void append(const ColumnStore& part);
+    // Grow by the pieces of `part`, whose values are still missing; returns where they go.
+    Sizes make_room_for(const ColumnStore& part);
+    // Copy the values of `part` to where `make_room_for` said. Several threads may put several parts.
+    void put(const ColumnStore& part, const Sizes& starts);
     void reserve_notes(std::size_t count);
     void shrink_to_fit();
 
@@ -78,6 +85,9 @@ inline constexpr std::tuple kNoteArrays{
     NamedArray<std::uint8_t>{"note_velocity", &ColumnStore::note_velocity},
     NamedArray<std::int32_t>{"note_microtiming", &ColumnStore::note_microtiming},
 };
+
+static_assert(std::tuple_size_v<decltype(kValueArrays)> + std::tuple_size_v<decltype(kNoteArrays)> ==
+              std::tuple_size_v<ColumnStore::Sizes>);
 
 // Call `visit(name, pointer to member)` for each array of one of the tables above.
 template <class Table, class Visit>

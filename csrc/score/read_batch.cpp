@@ -1,7 +1,6 @@
 #include "score/read_batch.h"
 
 #include <algorithm>
-#include <atomic>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -21,7 +20,7 @@ namespace {
 constexpr std::int32_t kTempoOfFailed = 500'000;
 
 // Threads take runs of files of about this many bytes, whose columns fit in a core's own cache.
-constexpr std::int64_t kRunBytes = 256 << 10;
+constexpr std::int64_t kRunBytes = 64 << 10;
 
 // A note takes at least six bytes of a file, in most files ten or more.
 constexpr std::int64_t kUsualNoteBytes = 10;
@@ -32,32 +31,50 @@ struct Scratch {
     BarGrid grid;
 };
 
-// Call `work(i, scratch)` for each i below `count`, on several threads; rethrows the last std::bad_alloc.
-template <class Work>
-void for_each_on(int threads, std::size_t count, const Work& work) {
-    std::atomic<std::size_t> next{0};
+// Call `first` on this thread and `other` on `threads - 1` more; rethrows the last std::bad_alloc when all have ended.
+template <class First, class Other>
+void run_on(std::size_t threads, const First& first, const Other& other) {
     std::mutex mutex;
     std::exception_ptr failure;
-    const auto take = [&] {
+    const auto guarded = [&](const auto& work) {
         try {
-            Scratch scratch;
-            for (std::size_t i = next++; i < count; i = next++) work(i, scratch);
+            work();
         } catch (...) {
-            next = count;
             const std::lock_guard lock(mutex);
             failure = std::current_exception();
         }
     };
     std::vector<std::thread> helpers;
     try {
-        while (helpers.size() + 1 < std::min(static_cast<std::size_t>(threads), count)) helpers.emplace_back(take);
+        while (helpers.size() + 1 < threads) helpers.emplace_back([&] { guarded(other); });
     } catch (const std::system_error&) {
         // The system gives no more threads: fewer do the same work.
     }
-    take();
+    guarded(first);
     for (std::thread& helper : helpers) helper.join();
     if (failure) std::rethrow_exception(failure);
 }
+
+// The numbers below `count` that nobody has taken, from either end.
+class Untaken {
+   public:
+    explicit Untaken(std::size_t count) : end_(count) {}
+
+    std::optional<std::size_t> first() {
+        const std::lock_guard lock(mutex_);
+        return begin_ < end_ ? std::optional(begin_++) : std::nullopt;
+    }
+
+    std::optional<std::size_t> last() {
+        const std::lock_guard lock(mutex_);
+        return begin_ < end_ ? std::optional(--end_) : std::nullopt;
+    }
+
+   private:
+    std::mutex mutex_;
+    std::size_t begin_ = 0;
+    std::size_t end_;
+};
 
 class BatchReader {
    public:
@@ -74,28 +91,32 @@ class BatchReader {
         result_.columns.shrink_to_fit();
     }
 
-    // Runs are read into columns of their own. Whoever has read one appends all that are next in order, while they are
-    // in the processor's cache.
-    void read_on(int threads) {
+    // This thread reads runs from the front to where they stay, the others from the back into columns of their own. What
+    // those have read when they meet is then put behind the rest, by all of them.
+    void read_on(std::size_t threads) {
         std::vector<std::size_t> starts;
         for (std::size_t file = 0; file + 1 < offsets_.size(); ++file) {
             if (starts.empty() || offsets_[file + 1] - offsets_[starts.back()] > kRunBytes) starts.push_back(file);
         }
-        std::vector<std::optional<ColumnStore>> read(starts.size());
+        std::vector<std::optional<ColumnStore>> apart(starts.size());
+        threads = std::min(threads, starts.size());
+        Untaken runs(starts.size());
         starts.push_back(offsets_.size() - 1);
         reserve();
-        std::mutex mutex;
-        std::size_t next = 0;
-        for_each_on(threads, read.size(), [&](std::size_t run, Scratch& scratch) {
-            ColumnStore columns;
-            read_files(starts[run], starts[run + 1], scratch, columns);
-            const std::lock_guard lock(mutex);
-            read[run] = std::move(columns);
-            for (; next < read.size() && read[next]; ++next) {
-                result_.columns.append(*read[next]);
-                read[next].reset();
+        const auto from_the_front = [&] {
+            Scratch scratch;
+            while (const auto run = runs.first()) {
+                read_files(starts[*run], starts[*run + 1], scratch, result_.columns);
             }
-        });
+        };
+        const auto from_the_back = [&] {
+            Scratch scratch;
+            while (const auto run = runs.last()) {
+                read_files(starts[*run], starts[*run + 1], scratch, apart[*run].emplace());
+            }
+        };
+        run_on(threads, from_the_front, from_the_back);
+        append(apart, threads);
         result_.columns.shrink_to_fit();
     }
 
@@ -107,6 +128,22 @@ class BatchReader {
             if (bytes <= midi::kMaxFileBytes) notes += std::min(bytes / kUsualNoteBytes, midi::kMaxNotes);
         }
         result_.columns.reserve_notes(static_cast<std::size_t>(notes));
+    }
+
+    void append(std::vector<std::optional<ColumnStore>>& parts, std::size_t threads) {
+        std::vector<ColumnStore::Sizes> starts;
+        for (const std::optional<ColumnStore>& part : parts) {
+            starts.push_back(part ? result_.columns.make_room_for(*part) : ColumnStore::Sizes{});
+        }
+        Untaken untaken(parts.size());
+        const auto put = [&] {
+            while (const auto i = untaken.last()) {
+                if (!parts[*i]) continue;
+                result_.columns.put(*parts[*i], starts[*i]);
+                parts[*i].reset();
+            }
+        };
+        run_on(threads, put, put);
     }
 
     void read_files(std::size_t first, std::size_t last, Scratch& scratch, ColumnStore& columns) {
@@ -136,7 +173,7 @@ BatchResult read_batch(std::span<const std::uint8_t> data, std::span<const std::
     BatchResult result;
     BatchReader reader(data, offsets, result);
     if (threads > 1 && offsets.size() > 2) {
-        reader.read_on(threads);
+        reader.read_on(static_cast<std::size_t>(threads));
     } else {
         reader.read_on_one_thread();
     }

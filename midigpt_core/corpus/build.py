@@ -222,6 +222,7 @@ class _Run:
                     tally.add_dropped(rows.dropped)
                     self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
                     del rows, parsed, columns, pieces
+            parser.end()
             self._check_count(shard, tally)
             return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
 

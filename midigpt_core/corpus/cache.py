@@ -1,7 +1,7 @@
 """Where corpora are kept, what they are called, and who may write one.
 
 ``<cache>/corpus/<key>/`` holds the corpus of one shard of a source, ``<cache>/locks/`` its lock, ``<cache>/hashes/``
-the sha256 of source files by path, size, time and tail.
+the BLAKE3 of source files by path, size, time and tail.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def owned(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 class FileHashes:
-    """sha256 of files, remembered in the cache. ``verify``: hash again whatever is remembered."""
+    """BLAKE3 of files, remembered in the cache. ``verify``: hash again whatever is remembered."""
 
     def __init__(self, cache: Path, *, verify: bool = False) -> None:
         self._folder = cache / "hashes"
@@ -82,11 +82,11 @@ class FileHashes:
         known = None if self._verify else _recall(memory, identity)
         if known is not None:
             return known
-        content_hash = files.sha256_of(path)
+        content_hash = files.blake3_of(path)
         # Remembering saves time only; a cache that cannot be written is reported where the corpus is.
         with contextlib.suppress(files.WriteError, OSError):
             files.remove_leftovers(self._folder)
-            files.write_text(memory, json.dumps({"file": identity, "sha256": content_hash}))
+            files.write_text(memory, json.dumps({"file": identity, "blake3": content_hash}))
         return content_hash
 
 
@@ -102,6 +102,6 @@ def _identity(path: Path) -> dict[str, str | int]:
 def _recall(memory: Path, identity: dict[str, str | int]) -> str | None:
     try:
         remembered = json.loads(memory.read_text(encoding="utf-8"))
-        return str(remembered["sha256"]) if remembered["file"] == identity else None
+        return str(remembered["blake3"]) if remembered["file"] == identity else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

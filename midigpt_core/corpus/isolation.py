@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import bisect
 import fcntl
-import json
 import mmap
 import os
 import signal
@@ -127,21 +126,25 @@ class IsolatedParser:
             command = [sys.executable, "-I", "-S", parse_worker.__file__]
             passed = [theirs.fileno(), self._data.fd]
             self._process = subprocess.Popen(
-                [*command, *map(str, passed), json.dumps(self._parser)], pass_fds=passed, stdin=subprocess.DEVNULL
+                [*command, *map(str, passed), *self._parser], pass_fds=passed, stdin=subprocess.DEVNULL
             )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hang_up()
-        self._control.close()
+        self.end()
         # Its child may be in the middle of a chunk that nobody waits for any more; both end by themselves at the
         # latest when the chunk's time is up.
         if kind is not None:
             self._process.terminate()
         self._process.wait()
         self._data.close()
+
+    def end(self) -> None:
+        """No more rows: the process may end meanwhile."""
+        self._hang_up()
+        self._control.close()
 
     def parse(self, data: UInt8Array, offsets: Int64Array) -> ReadResult:
         """Parse n rows, MIDI files ``data[offsets[i] : offsets[i + 1]]``; offsets int64[n + 1], from 0.
@@ -200,7 +203,8 @@ class IsolatedParser:
 
     def _receive(self, connection: socket.socket) -> dict[str, memoryview]:
         (size,) = parse_worker.REPLY.unpack(_exactly(connection, parse_worker.REPLY.size))
-        sizes: dict[str, int] = json.loads(_exactly(connection, size).tobytes())
+        pairs = [pair.split("=") for pair in _exactly(connection, size).tobytes().decode().split(",")]
+        sizes = {name: int(length) for name, length in pairs}
         padded = {name: length + -length % parse_worker.ALIGNMENT for name, length in sizes.items()}
         content = _exactly(connection, sum(padded.values()))
         buffers = {}
@@ -249,13 +253,13 @@ class IsolatedParser:
         raise RuntimeError(f"the parser process ended with code {code}; its own message stands above")
 
 
-def _locate(parser: str) -> dict[str, object]:
+def _locate(parser: str) -> list[str]:
     """What :func:`parse_worker.load` needs to import the parser without the packages around it."""
     module, _, function = parser.partition(":")
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ImportError(f"no module {module!r} for the parser {parser!r}")
-    return {"module": module, "file": spec.origin, "function": function, "sys_path": sys.path}
+    return [module, spec.origin, function, *sys.path]
 
 
 def _chunk_ends(offsets: Int64Array, first: int) -> list[int]:
