@@ -13,6 +13,7 @@ from midigpt_core.cli.options import Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table, table
 from midigpt_core.corpus.build import locate
+from midigpt_core.corpus.cache import cache_root
 from midigpt_core.corpus.report import cached_shards, clean, finished_shards, info, leakage, verify
 from midigpt_core.errors import CorpusError
 
@@ -81,7 +82,7 @@ def show_info(
 @click.pass_context
 def verify_all(ctx: click.Context, /, *, data: tuple[str, ...], source: str | None) -> None:
     """Check every byte of corpora."""
-    report = verify(_shards(ctx, data, source) if data else finished_shards())
+    report = verify(_shards(ctx, data, source) if data else _cached(finished_shards()))
     click.echo(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
     if report.damaged:
         for message in report.damaged:
@@ -107,8 +108,15 @@ def clean_cache(everything: bool) -> None:
 def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> list[Path]:
     plugins = registry(ctx)
     if not data:
-        return cached_shards()
+        return _cached(cached_shards())
     return locate(plugins.resolve("source", source or plugins.source_of_selection() or "gigamidi"), list(data))
+
+
+def _cached(shards: list[Path]) -> list[Path]:
+    if not shards:
+        # A cache of another name is the likely cause of a cache without corpora.
+        click.echo(f"No corpus is in {cache_root()}. MIDIGPT_CACHE names another cache.", err=True)
+    return shards
 
 
 def _echo_info(found: CorpusInfo, shared: Leakage | None) -> None:

@@ -16,6 +16,6 @@ from midigpt_core.cli.options import common_options
 @click.option("-o", "--output", metavar="FILE", help="Where the PNG goes; RUN/curves.png unless given.")
 def curves(run: str, output: str | None) -> None:
     """Draw the curves of a run, from the metrics.jsonl in its folder, as a PNG; also while the run goes."""
-    path = Path(output) if output else Path(run) / "curves.png"
+    path = Path(output) if output else later("midigpt_core.training.curves:run_folder")(run) / "curves.png"
     later("midigpt_core.training.curves:save_run_curves")(path, run)
     click.echo(f"The curves are {path}.")

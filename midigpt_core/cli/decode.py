@@ -63,6 +63,9 @@ def decode(
     score.to_midi(output)
     columns = score.columns
     click.echo(f"Wrote {output}: {len(columns.track_program)} tracks, {len(columns.note_pitch)} notes.")
+    if document.tempo is None:
+        tempo = 60e6 / int(columns.tempo[0])
+        click.echo(f"Tokens do not say the tempo: it is {tempo:g}. What 'encode --json' prints keeps it.", err=True)
 
 
 def _text(path: str, name: str) -> str:

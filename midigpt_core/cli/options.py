@@ -83,4 +83,11 @@ class SeveralCommand(click.Command):
                     spread.append(flag)
                 taken += 1
             spread.append(argument)
-        return super().parse_args(ctx, spread)
+        try:
+            return super().parse_args(ctx, spread)
+        except click.UsageError as error:
+            # click has no class of its own for arguments that belong to nothing.
+            if type(error) is not click.UsageError or not error.message.startswith("Got unexpected"):
+                raise
+            named = " or ".join(option.opts[0] for option in self.params if isinstance(option, Several))
+            raise click.UsageError(f"{error.message}. Say what it is for: {named}", ctx) from error

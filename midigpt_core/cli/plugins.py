@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
 from midigpt_core.cli.groups import LazyGroup
 from midigpt_core.cli.options import common_options
-from midigpt_core.cli.selected import selection
+from midigpt_core.cli.selected import plugin_entries
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import PluginError, unknown_name
 from midigpt_core.plugins.describe import ComponentReport, PluginReport, describe
-from midigpt_core.plugins.discovery import PluginEntry, discover
 from midigpt_core.plugins.selection import normalise
+
+if TYPE_CHECKING:
+    from midigpt_core.plugins.discovery import PluginEntry
 
 
 @common_options
@@ -38,7 +40,7 @@ def plugins() -> None:
 @click.pass_context
 def list_plugins(ctx: click.Context, with_components: bool, as_json: bool) -> None:
     """Every plugin, its distribution and status. Reads metadata only; with --components it imports them one by one."""
-    entries = discover(selection(ctx))
+    entries = plugin_entries(ctx)
     if with_components:
         reports = [describe(entry) for entry in entries]
         if as_json:
@@ -62,7 +64,7 @@ def list_plugins(ctx: click.Context, with_components: bool, as_json: bool) -> No
 @click.pass_context
 def show_plugin(ctx: click.Context, name: str, as_json: bool) -> None:
     """What one plugin provides: kinds, components, options with type and default, import time, errors."""
-    entries = discover(selection(ctx))
+    entries = plugin_entries(ctx)
     reports = [describe(entry) for entry in entries if entry.answers_to(name)]
     if not reports:
         raise PluginError(unknown_name("plugin", normalise(name), {entry.name for entry in entries}))

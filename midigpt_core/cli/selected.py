@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midigpt_core.cli.options import plugin_flags
+from midigpt_core.errors import PluginError
+from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.registry import Registry, load_registry, use_registry
 from midigpt_core.plugins.selection import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import click
+
+    from midigpt_core.plugins.discovery import PluginEntry
 
 
 def selection(ctx: click.Context) -> Selection:
@@ -25,5 +32,24 @@ def selection(ctx: click.Context) -> Selection:
 def registry(ctx: click.Context) -> Registry:
     """The registry of the selected plugins, from now on the one of this process."""
     loaded = load_registry(selection(ctx))
+    _require_one_in_each_folder(ctx, loaded.entries)
     use_registry(loaded)
     return loaded
+
+
+def plugin_entries(ctx: click.Context) -> tuple[PluginEntry, ...]:
+    """Every plugin, selected or not, without importing any."""
+    found = discover(selection(ctx))
+    _require_one_in_each_folder(ctx, found)
+    return found
+
+
+def _require_one_in_each_folder(ctx: click.Context, entries: Sequence[PluginEntry]) -> None:
+    """A ``--plugins-dir`` without a plugin is seldom what was meant; a folder of the environment may be empty."""
+    folders = {entry.folder for entry in entries}
+    for folder in plugin_flags(ctx).plugin_dirs:
+        if str(Path(folder).expanduser().resolve()) not in folders:
+            raise PluginError(
+                f"--plugins-dir {folder}: holds no plugin. Name the folder in which NAME.py or NAME/plugin.py, with a "
+                "MIDIGPT_API, lies."
+            )

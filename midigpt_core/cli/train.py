@@ -103,7 +103,10 @@ def train(
         return
     result = later("midigpt_core.training.run:fit")(plan)
     if result.rank == 0:
-        click.echo(f"Trained {result.steps:,} steps. The bundle is {result.bundle}.")
+        done = f"Trained {result.steps:,} steps"
+        if result.steps == result.steps_before:
+            done = f"The run has had its {result.steps:,} steps: nothing was trained (max_steps sets their number)"
+        click.echo(f"{done}. The bundle is {result.bundle}.")
         if result.best_bundle is not None:
             click.echo(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from midigpt_core import files
 from midigpt_core.corpus.format import FORMAT_VERSION, READER_VERSION
+from midigpt_core.errors import CorpusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +30,24 @@ _LOCK_POLL_S = 0.05
 
 
 def cache_root() -> Path:
-    """``MIDIGPT_CACHE``, else ``~/.midigpt``."""
+    """``MIDIGPT_CACHE``, else ``~/.midigpt``. Raises :class:`CorpusError` if it is a file."""
     chosen = os.environ.get("MIDIGPT_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".midigpt"
+    if not chosen:
+        return Path.home() / ".midigpt"
+    cache = Path(chosen).expanduser()
+    if cache.exists() and not cache.is_dir():
+        raise CorpusError(f"MIDIGPT_CACHE: {chosen} is not a folder. Name the folder of the cache.")
+    return cache
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """As :func:`midigpt_core.files.explained`, for a path in the cache: says how to choose another one."""
+    try:
+        with files.explained(path):
+            yield
+    except files.WriteError as error:
+        raise files.WriteError(f"{error} MIDIGPT_CACHE names the folder of the cache.") from error
 
 
 def corpora_folder(cache: Path) -> Path:
@@ -52,7 +68,7 @@ def owned(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     The lock is the kernel's: when its owner dies, however it dies, it is free.
     """
     lock = folder.parent.parent / "locks" / folder.name
-    with files.explained(lock.parent):
+    with explained(lock.parent):
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

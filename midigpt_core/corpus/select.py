@@ -96,14 +96,29 @@ def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> Val
     return ValidSet(pieces[0] if len(pieces) == 1 else np.concatenate(pieces), dict(counts))
 
 
-def require_nonempty(valid: ValidSet, opened: OpenCorpus, limits: SelectionLimits) -> None:
-    """Raises :class:`DataError` with the counts if there is nothing to train on."""
+def require_nonempty(
+    valid: ValidSet, opened: OpenCorpus, limits: SelectionLimits, *, has_min_bars: bool = True
+) -> None:
+    """Raises :class:`DataError` with the counts if there is nothing to train on.
+
+    ``has_min_bars``: whether whoever chose the limits chose ``min_bars`` beside the window sizes.
+    """
     if len(valid.pieces):
         return
     files_named = ", ".join(dict.fromkeys(file.sidecar.source for file in opened.files))
-    counts = ", ".join(f"{reason} {count}" for reason, count in valid.counts.items()) or "no rows"
+    if not {*valid.counts} - {Verdict.NOT_PARSED.name.lower()}:
+        rows: Counter[str] = Counter()
+        for file in opened.files:
+            rows.update(file.sidecar.counts)
+        reasons = ", ".join(f"{reason} {count}" for reason, count in rows.items()) or "no rows"
+        raise DataError(
+            f"{files_named}: no row holds music that can be read ({reasons}). 'midigpt corpus info' shows examples. "
+            "Name other data."
+        )
+    counts = ", ".join(f"{reason} {count}" for reason, count in valid.counts.items())
+    min_bars = f"min_bars {limits.min_bars}, " if has_min_bars else ""
     raise DataError(
-        f"{files_named}: no piece can be used with this encoder and min_bars {limits.min_bars}, "
+        f"{files_named}: no piece can be used with this encoder and {min_bars}"
         f"min_tracks {limits.min_tracks}, num_bars_choices {list(limits.window_sizes)}, "
         f"min_fill_ratio {limits.min_fill_ratio} ({counts}). Lower these limits, or name other data."
     )

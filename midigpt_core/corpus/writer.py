@@ -88,6 +88,10 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+        if kind is not None:
+            # Nothing is left of a shard that failed, unless it had files of its own before.
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()
 
     def add(self, columns: ScoreColumns, pieces: PieceTable) -> None:
         """Append pieces. Raises :class:`midigpt_core.files.WriteError` if the disk is full."""

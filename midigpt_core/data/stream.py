@@ -92,7 +92,7 @@ class TokenStream:
         ask for what the encoder does not provide.
         """
         if len(spec.pieces) == 0:
-            raise DataError("no piece to train on. Lower min_bars or min_tracks, or give more data.")
+            raise DataError("no piece to train on. Lower num_bars_choices or min_tracks, or give more data.")
         if spec.pieces[0] < 0 or spec.pieces[-1] >= corpus.num_pieces:
             raise DataError("the valid pieces are of another corpus. Run `midigpt preprocess` again.")
         settings = spec.settings

@@ -37,11 +37,15 @@ if TYPE_CHECKING:
     from midigpt_core.score import Score
 
 
+_AS_TRAINING_SPELLS = {"fp32": "float32", "bf16": "bfloat16"}
+
+
 class InferenceEngine:
     """A model in evaluation mode and the encoder that speaks its tokens.
 
     ``precision`` says how weights are kept while music is written, where the architecture has a choice: ``float32``,
-    or ``bfloat16`` and ``int8``, which are faster and change likelihoods a little (docs/generation.md).
+    or ``bfloat16`` and ``int8``, which are faster and change likelihoods a little (docs/generation.md). ``fp32`` and
+    ``bf16``, as training spells the first two, will do.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class InferenceEngine:
         """``header`` is that of the model's bundle; without one the engine cannot be saved."""
         self.model = model.eval()
         self.encoder = encoder
-        self.precision = precision
+        self.precision = _AS_TRAINING_SPELLS.get(precision, precision)
         self._header = header
         #: The windows that the model was trained on: requests are planned in them and held against them.
         self.trained = trained_windows(encoder, header.provenance if header is not None else {})

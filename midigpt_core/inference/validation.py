@@ -255,7 +255,8 @@ def _of_targets(
     request: GenerationRequest, tracks: Sequence[Track], num_bars: int, encoder: Encoder, trained: TrainedWindows
 ) -> Iterator[str]:
     steps = planner.plan(request, num_bars, trained)
-    if not steps:
+    # Bars that are not there have been named already.
+    if not steps and not any(prompt.bars and not prompt.ignore for prompt in request.tracks):
         yield "no bar is to be written. Give a track bars, and do not ignore it."
     seen = sorted({bar for step in steps for bar in range(step.start_bar, min(step.end_bar, num_bars))})
     ignored = {prompt.id for prompt in request.tracks if prompt.ignore}

@@ -81,7 +81,7 @@ def gather(
         min_fill_ratio=settings.min_fill_ratio,
     )
     chosen = select(opened, encoder, limits)
-    require_nonempty(chosen, opened, limits)
+    require_nonempty(chosen, opened, limits, has_min_bars=False)
     return Pieces(
         shards=tuple(opened.shard_paths),
         corpus_pieces=opened.corpus.num_pieces,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Records = Sequence[dict[str, Any]]
 
+METRICS = "metrics.jsonl"
 #: A smoothed line averages over such a share of the run's steps.
 _SMOOTHED = 1 / 40
 #: More dots on a line would run into one another.
@@ -36,19 +37,25 @@ def save_run_curves(path: str | os.PathLike[str], run: str | os.PathLike[str]) -
     files.write_bytes(path, png_bytes(run_curves(run)))
 
 
+def run_folder(run: str | os.PathLike[str]) -> Path:
+    """The folder of a run that is named by it or by the metrics in it."""
+    path = Path(run)
+    return path.parent if path.name == METRICS else path
+
+
 def run_curves(run: str | os.PathLike[str]) -> Figure:
     """A picture of the run in the folder ``run``, which may still be going.
 
     Raises :class:`midigpt_core.errors.DataError` if nothing is there to be drawn.
     """
-    path = Path(run) / "metrics.jsonl"
+    path = run_folder(run) / METRICS
     records = _records(path)
     steps = [record for record in records if "loss" in record]
     evaluations = [record for record in records if "eval_loss" in record]
     if not steps:
         raise DataError(f"{path}: has no optimiser step. Give the folder of a run that has taken some.")
     charts = [*_losses(steps, evaluations), *_optimisation(steps), *_efficiency(steps)]
-    return sheet(_heading(Path(run), steps, evaluations), charts, x_label="steps")
+    return sheet(_heading(path.parent, steps, evaluations), charts, x_label="steps")
 
 
 def _records(path: Path) -> Records:

@@ -123,6 +123,8 @@ class TrainingModule(LightningModule):
         #: How often the step at hand has overflowed.
         self.overflows = 0
         self.last_evaluation: EvaluationReport | None = None
+        #: Optimiser steps that the checkpoint brought along.
+        self.steps_before = 0
 
     def configure_model(self) -> None:
         shard(self.model, self.trainer)
@@ -234,6 +236,7 @@ class TrainingModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._identity.check(checkpoint.get("midigpt", {}), accept_new_data=self._accept_new_data)
+        self.steps_before = int(checkpoint["global_step"])
         recount_micro_batches(checkpoint, self.trainer.accumulate_grad_batches)
 
     # --- validation --------------------------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ class TrainResult:
     best_bundle: Path | None
     #: Optimiser steps taken in all.
     steps: int
+    #: Those of them that a checkpoint brought along.
+    steps_before: int
     run_dir: Path
     #: Of this process among those of the run, from 0; the first writes the files.
     rank: int
@@ -166,6 +168,7 @@ def fit(plan: Plan) -> TrainResult:
         bundle=bundle,
         best_bundle=folder.bundle(checkpoints.best) if checkpoints.best is not None else None,
         steps=trainer.global_step,
+        steps_before=module.steps_before,
         run_dir=plan.run_dir,
         rank=trainer.global_rank,
     )

@@ -123,7 +123,12 @@ class EncoderConfig:
             raise ConfigError(
                 f"{path}: cannot be read ({reason}). Give a readable file or a preset: {', '.join(preset_names())}."
             ) from error
-        except ValueError as error:  # not UTF-8, or not JSON
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{path}: not JSON, and no text. Name a JSON file or a preset; the encoder of a bundle is taken with "
+                "--checkpoint."
+            ) from error
+        except ValueError as error:
             raise ConfigError(f"{path}: not JSON ({error}). Correct the file.") from error
         return cls.from_mapping(content, str(path))
 

@@ -100,6 +100,8 @@ class GigamidiShard:
     def _open(self) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(self.path, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+        except PermissionError as error:
+            raise DataError(f"{self.path}: cannot be read (Permission denied). Check its permissions.") from error
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"{self.path}: not a readable parquet file ({_first_line(error)}). "

@@ -115,6 +115,7 @@ def test_there_and_back_and_there_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     printed: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     encoder = ["--encoder-config", str(corrected) if preset == "corrected" else preset]
     middle = tmp_path / "middle.mid"
@@ -122,6 +123,9 @@ def test_there_and_back_and_there_again(
     _feed(monkeypatch, first.encode())
     assert printed("decode", "-", "-o", str(middle), *encoder) == f"Wrote {middle}: {_summary(middle)}.\n"
     assert (Score.from_midi(middle).tempo == Score.from_midi(MOZART).tempo) == ("--json" in options)
+    _feed(monkeypatch, first.encode())
+    assert main(["decode", "-", "-o", str(middle), *encoder]) == 0
+    assert ("Tokens do not say the tempo: it is 120." in capsys.readouterr().err) == ("--json" not in options)
     # The first encoding puts the music on the encoder's grid; from there on nothing changes.
     again = tmp_path / "again.mid"
     tokens = tmp_path / "tokens"

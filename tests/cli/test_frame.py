@@ -85,6 +85,13 @@ def test_a_bug_keeps_its_traceback() -> None:
         ),
         (["plugins", "show", "maskin"], "no plugin named 'maskin'. Did you mean 'masking'?"),
         (["--plugins-dir", "no/such", "plugins", "list"], "--plugins-dir no/such: is not a folder"),
+        (["--plugins-dir", "docs", "plugins", "list"], "--plugins-dir docs: holds no plugin. Name the folder in which"),
+        (["--plugins-dir", "docs", "encoders"], "--plugins-dir docs: holds no plugin. Name the folder in which"),
+        (
+            ["corpus", "info", "x.parquet"],
+            "Got unexpected extra argument (x.parquet). Say what it is for: --data or --eval-data.",
+        ),
+        (["corpus", "info", "--jason"], "No such option"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.build import BuildProgress
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
+DUET = MIDI / "mutopia_bach_invention_08.mid"
 CONFIG = {
     "encoder_config_path": "yellow",
     "n_embd": 16,
@@ -90,6 +91,58 @@ def test_preprocess_that_leaves_nothing(folder: Path, capsys: pytest.CaptureFixt
     arguments = ["preprocess", "--data", str(folder / "*.parquet"), "--encoder-config", "yellow", "--min-tracks", "99"]
     assert main(arguments) == 2
     assert "no piece can be used with this encoder and min_bars 4, min_tracks 99" in capsys.readouterr().err
+
+
+def test_preprocess_without_any_music(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "no-music.parquet"
+    pq.write_table(pa.table({"music": pa.array([b"not MIDI", None], pa.binary())}), path)
+    assert main(["preprocess", "--data", str(path), "--encoder-config", "yellow"]) == 2
+    message = capsys.readouterr().err
+    assert "no row holds music that can be read (" in message
+    assert "null_music 1" in message
+    assert "Lower" not in message
+
+
+def test_training_that_nothing_is_left_for_names_its_own_settings(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "duets.parquet"
+    pq.write_table(pa.table({"music": pa.array([DUET.read_bytes()], pa.binary())}), path)
+    settings = ["--config", str(folder / "config.json"), "--set", "min_tracks=3", "--output-dir", str(tmp_path / "run")]
+    assert main(["train", "--train-data", str(path), *settings]) == 2
+    message = capsys.readouterr().err
+    assert "no piece can be used with this encoder and min_tracks 3, num_bars_choices [4], " in message
+    assert "(too_few_tracks 1). Lower these limits" in message
+
+
+def test_a_finished_run_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", *_train_arguments(folder, "finished"), "--set", "save_steps=3"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("Trained 3 steps. ")
+    assert main([*arguments, "--resume", "auto"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "The run has had its 3 steps: nothing was trained (max_steps sets their number). "
+        f"The bundle is {folder / 'finished' / 'model_final.pt'}."
+    )
+    assert main([*arguments, "--resume", "auto", "--max-steps", "4"]) == 0
+    assert capsys.readouterr().out.startswith("Trained 4 steps. ")
+
+
+def test_a_cache_without_corpora_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "empty"))
+    for command in ("info", "verify"):
+        assert main(["corpus", command]) == 0
+        assert f"No corpus is in {tmp_path / 'empty'}. MIDIGPT_CACHE names another cache." in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "file"))
+    assert main(["corpus", "info"]) == 2
+    assert f"MIDIGPT_CACHE: {tmp_path / 'file'} is not a folder." in capsys.readouterr().err
 
 
 def test_train_says_where_the_best_saved_step_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

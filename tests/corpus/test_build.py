@@ -245,6 +245,7 @@ class TestFaultySources:
         Path(paths[1]).write_bytes(whole[:-50])
         with pytest.raises(DataError, match=r"1\.parquet: not a readable parquet file"):
             build(GIGAMIDI, paths, cache=cache, workers=1)
+        assert len(list((cache / "corpus").iterdir())) == 1
         Path(paths[1]).write_bytes(whole)
         assert build(GIGAMIDI, paths, cache=cache).built == 2
 
@@ -296,7 +297,7 @@ class TestDisk:
     def test_a_cache_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
         path = write_shard(tmp_path / "a.parquet", small_rows(5))
         (tmp_path / "file").write_text("no folder")
-        with pytest.raises(WriteError, match=r"cannot be written .* Choose a folder") as error:
+        with pytest.raises(WriteError, match=r"cannot be written .* Choose a folder .* MIDIGPT_CACHE names") as error:
             build(GIGAMIDI, [str(path)], cache=tmp_path / "file" / "cache")
         assert str(tmp_path / "file") in str(error.value)
 

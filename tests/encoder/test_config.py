@@ -182,10 +182,16 @@ def test_options_take_presets_files_and_mappings(tmp_path: Path) -> None:
 def test_options_that_lead_nowhere(tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{")
+    bundle = tmp_path / "model.pt"
+    bundle.write_bytes(b"PK\x03\x04\x80\xff")
     for config, message in [
         ("yelow", "'yelow' is neither a preset nor a file. Presets: expressive, ghost, prism, yellow"),
         (str(tmp_path / "none.json"), "none.json: cannot be read"),
         (str(broken), "broken.json: not JSON"),
+        (
+            str(bundle),
+            "model.pt: not JSON, and no text. Name a JSON file or a preset; the encoder of a bundle is taken",
+        ),
     ]:
         with pytest.raises(ConfigError, match=r"preset|cannot be read|not JSON") as error:
             build(EncoderOptions(config=config), EncoderContext())

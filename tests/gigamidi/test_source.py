@@ -206,6 +206,16 @@ class TestDamage:
             shard.num_rows()
         assert str(path) in str(error.value)
 
+    def test_a_file_without_permission_is_not_called_damaged(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        # Permissions hold for nobody who may do everything, as in many containers.
+        monkeypatch.setattr(pq, "ParquetFile", refuse)
+        (shard,) = source(path).shards()
+        with pytest.raises(DataError, match=r"a\.parquet: cannot be read \(Permission denied\)"):
+            shard.num_rows()
+
     def test_a_file_of_another_kind_is_named(self, path: Path) -> None:
         path.write_text("name,music\n")
         with pytest.raises(DataError, match="not a readable parquet file"):

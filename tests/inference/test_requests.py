@@ -169,6 +169,9 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 def test_nothing_to_write_and_nothing_to_write_on() -> None:
     assert "no bar is to be written" in found(TrackPrompt(id=0))[0]
+    assert "no bar is to be written" in found(TrackPrompt(id=0, bars=[]))[0]
+    (only,) = found(TrackPrompt(id=0, bars=[99]))
+    assert "out of range" in only
     empty = Score.from_dict({"resolution": 480, "tempo": 500000, "bars": [], "tracks": []})
     assert "the score is empty" in found(TrackPrompt(id=0, bars=[0]), score=empty)[0]
 

@@ -322,6 +322,9 @@ def test_lesser_precision_is_an_option_and_a_wrong_one_an_error() -> None:
         assert made.generated_bars == [{(1, 3)}]
         difference = np.abs(lesser.score_tokens(tokens) - exact.score_tokens(tokens))
         assert 0 < difference.max() < most
+    as_training_spells_it = InferenceEngine(exact.model, exact.encoder, precision="bf16")
+    lesser = InferenceEngine(exact.model, exact.encoder, precision="bfloat16")
+    assert np.array_equal(as_training_spells_it.score_tokens(tokens), lesser.score_tokens(tokens))
     with pytest.raises(ConfigError, match="float32, bfloat16, int8"):
         InferenceEngine(exact.model, exact.encoder, precision="float8").reader()
 

@@ -98,6 +98,8 @@ def test_the_curves_of_a_run(configure: Configure, shard: Path, capsys: pytest.C
     written = (folder / "curves.png").read_bytes()
     assert main(["curves", str(folder)]) == 0
     assert (folder / "curves.png").read_bytes() == written
+    assert main(["curves", str(folder / "metrics.jsonl")]) == 0
+    assert (folder / "curves.png").read_bytes() == written
 
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     figure = run_curves(folder)
