@@ -82,12 +82,14 @@ def _count_programs(columns: ScoreColumns) -> dict[str, int]:
 
 def _count_signatures(columns: ScoreColumns) -> dict[str, int]:
     """Bars by signature. Signatures seldom change, so runs are counted, not bars."""
-    packed = columns.bar_numerator.astype(np.int64) << 32 | columns.bar_denominator.astype(np.int64)
-    if len(packed) == 0:
+    numerators, denominators = columns.bar_numerator, columns.bar_denominator
+    if len(numerators) == 0:
         return {}
-    starts = np.flatnonzero(np.diff(packed, prepend=packed[0] - 1))
-    lengths = np.diff(starts, append=len(packed))
-    values, inverse = np.unique(packed[starts], return_inverse=True)
+    changes = (numerators[1:] != numerators[:-1]) | (denominators[1:] != denominators[:-1])
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    lengths = np.diff(starts, append=len(numerators))
+    packed = numerators[starts].astype(np.int64) << 32 | denominators[starts]
+    values, inverse = np.unique(packed, return_inverse=True)
     bars = np.bincount(inverse, weights=lengths).astype(np.int64)
     return {
         f"{value >> 32}/{value & 0xFFFFFFFF}": count

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from attrs import frozen
 
+from midigpt_core import memory
 from midigpt_core.contracts import RowBatch, Source, SourceContext
 from midigpt_core.errors import DataError
 from midigpt_core.paths import find_files
@@ -30,6 +31,8 @@ from midigpt_core.paths import find_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from midigpt_core.records import BoolArray
 
 MUSIC = "music"
 ID = "md5"
@@ -197,32 +200,58 @@ def _require_kind(holds: bool, path: Path, column: str, found: pa.DataType, want
 
 
 def _to_rows(table: pa.RecordBatch, columns: _Columns, first_row: int) -> RowBatch:
+    keep, dropped = _with_music(table, columns)
     rows = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
+    music = table.column(MUSIC)
+    if columns.music_is_struct:
+        # flatten() carries the struct's own nulls into the field, which field() does not.
+        music = music.flatten()[0]
+    music = _cast(music, pa.large_binary())
+    if dropped:
+        rows, music = rows[keep], _filter(music, keep)
+        table = table.select(sorted(columns.optional)).filter(pa.array(keep))
+    return RowBatch(
+        row=rows,
+        ids=pa.array(_texts(table.column(ID)), pa.string())
+        if ID in columns.optional
+        else pa.nulls(len(rows), pa.string()),
+        midi=music,
+        genre=_decode_styles(table.column(STYLE)) if STYLE in columns.optional else None,
+        nomml=_cast(table.column(NOMML), pa.list_(pa.int64())) if NOMML in columns.optional else None,
+        dropped=dropped,
+    )
+
+
+def _with_music(table: pa.RecordBatch, columns: _Columns) -> tuple[BoolArray, dict[str, int]]:
+    """Which rows hold music by the metadata, and how many do not for which reason."""
+    keep = np.ones(table.num_rows, np.bool_)
     dropped: dict[str, int] = {}
     for column, reason in _REQUIRED_COUNTS.items():
         if column not in columns.optional:
             continue
         # An unknown count is no reason to leave a row out.
-        is_positive = pc.greater(_cast(table.column(column), pa.float64()), 0.0)
-        keep = pc.fill_null(is_positive, fill_value=True)
-        kept = keep.to_numpy(zero_copy_only=False)
-        if not kept.all():
-            dropped[reason] = int(len(kept) - kept.sum())
-            table, rows = table.filter(keep), rows[kept]
-    music = table.column(MUSIC)
-    if columns.music_is_struct:
-        # flatten() carries the struct's own nulls into the field, which field() does not.
-        music = music.flatten()[0]
-    return RowBatch(
-        row=rows,
-        ids=pa.array(_texts(table.column(ID)), pa.string())
-        if ID in columns.optional
-        else pa.nulls(table.num_rows, pa.string()),
-        midi=_cast(music, pa.large_binary()),
-        genre=_decode_styles(table.column(STYLE)) if STYLE in columns.optional else None,
-        nomml=_cast(table.column(NOMML), pa.list_(pa.int64())) if NOMML in columns.optional else None,
-        dropped=dropped,
-    )
+        is_positive = pc.fill_null(pc.greater(_cast(table.column(column), pa.float64()), 0.0), fill_value=True)
+        still = keep & is_positive.to_numpy(zero_copy_only=False)
+        if count := int(keep.sum() - still.sum()):
+            dropped[reason] = count
+        keep = still
+    return keep, dropped
+
+
+def _filter(music: pa.Array, keep: BoolArray) -> pa.Array:
+    """``music.filter(keep)``, but into memory that is used again.
+
+    These are nearly all bytes of a batch, and most batches lose a row.
+    """
+    _, offsets, data = music.buffers()
+    if music.null_count or data is None or not keep.any():
+        return music.filter(pa.array(keep))
+    ends = np.frombuffer(offsets, np.int64)[music.offset : music.offset + len(music) + 1]
+    content = np.frombuffer(data, np.uint8)
+    edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
+    kept = memory.concatenate([content[ends[first] : ends[last]] for first, last in edges.reshape(-1, 2)])
+    starts = np.concatenate([[0], np.cumsum(np.diff(ends)[keep])])
+    return pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, [None, pa.py_buffer(starts), pa.py_buffer(kept)])
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:

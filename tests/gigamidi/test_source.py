@@ -125,6 +125,26 @@ class TestColumns:
         assert batch.row.tolist() == [0, 2, 4]
         assert batch.dropped == {NO_NOTES: 2}
 
+    @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.struct({"bytes": pa.binary()})])
+    @pytest.mark.parametrize("nulls", [False, True])
+    def test_what_stays_of_the_music_is_what_a_filter_leaves(
+        self, tmp_path: Path, kind: pa.DataType, *, nulls: bool
+    ) -> None:
+        generator = np.random.default_rng(7)
+        for share in (0.0, 0.1, 0.5, 0.9, 1.0):
+            files = [generator.bytes(int(size)) for size in generator.integers(0, 3000, 700)]
+            files = [None if nulls and index % 9 == 0 else file for index, file in enumerate(files)]
+            notes = (generator.random(700) < share).astype(int).tolist()
+            music = [{"bytes": file} for file in files] if pa.types.is_struct(kind) else files
+            path = write(tmp_path / "a.parquet", music=pa.array(music, kind), total_notes=notes)
+            found = batches(path)
+            assert len(found) == 3
+            assert [one for batch in found for one in batch.midi.to_pylist()] == [
+                file for file, count in zip(files, notes, strict=True) if count
+            ]
+            assert [row for batch in found for row in batch.row.tolist()] == np.flatnonzero(notes).tolist()
+            assert sum(batch.dropped.get(NO_NOTES, 0) for batch in found) == notes.count(0)
+
     def test_a_row_without_tracks_is_dropped_under_one_reason(self, tmp_path: Path) -> None:
         counts = {"num_tracks": [0, 2, None, 1], "total_notes": [0, 0, 5, None]}
         batch = only_batch(write(tmp_path / "a.parquet", music=[b"a", b"b", b"c", b"d"], **counts))
