@@ -23,7 +23,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from attrs import frozen
 
-from midigpt_core import memory
 from midigpt_core.contracts import RowBatch, Source, SourceContext
 from midigpt_core.errors import DataError
 from midigpt_core.paths import find_files
@@ -239,19 +238,18 @@ def _with_music(table: pa.RecordBatch, columns: _Columns) -> tuple[BoolArray, di
 
 
 def _filter(music: pa.Array, keep: BoolArray) -> pa.Array:
-    """``music.filter(keep)``, but into memory that is used again.
-
-    These are nearly all bytes of a batch, and most batches lose a row.
-    """
+    """``music.filter(keep)``, a run of rows at a time: these are nearly all bytes of a batch, most of which lose a row."""
     _, offsets, data = music.buffers()
     if music.null_count or data is None or not keep.any():
         return music.filter(pa.array(keep))
     ends = np.frombuffer(offsets, np.int64)[music.offset : music.offset + len(music) + 1]
     content = np.frombuffer(data, np.uint8)
     edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
-    kept = memory.concatenate([content[ends[first] : ends[last]] for first, last in edges.reshape(-1, 2)])
+    kept = pa.allocate_buffer(int(np.diff(ends)[keep].sum()))
+    runs = [content[ends[first] : ends[last]] for first, last in edges.reshape(-1, 2)]
+    np.concatenate(runs, out=np.frombuffer(kept, np.uint8))
     starts = np.concatenate([[0], np.cumsum(np.diff(ends)[keep])])
-    return pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, [None, pa.py_buffer(starts), pa.py_buffer(kept)])
+    return pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, [None, pa.py_buffer(starts), kept])
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
