@@ -84,6 +84,7 @@ def train(
 
     Later wins: defaults, --config, flags and --set.
     """
+    later("midigpt_core.training.launch:quiet_other_ranks")(["midigpt_core"])
     config = configure(config_file, assignments, flags, registry(ctx))
     if not train_data and not config.train_sets:
         raise click.UsageError("Missing option '--train-data'. Or name train_sets in the configuration.")

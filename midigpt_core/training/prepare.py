@@ -14,7 +14,7 @@ from midigpt_core.errors import ConfigError
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.chosen import build_encoder, choose
 from midigpt_core.training.corpora import gather
-from midigpt_core.training.launch import require_as_many_processes
+from midigpt_core.training.launch import quiet_other_ranks, require_as_many_processes
 from midigpt_core.training.objective import stream_settings, usable_mask
 from midigpt_core.training.resume import find_checkpoint
 from midigpt_core.training.start_from import adopt, inherited_sources
@@ -80,6 +80,7 @@ def prepare(
     require_one_spelling(config, train_path)
     require_as_many_processes(config)
     registry = current_registry()
+    quiet_other_ranks({"midigpt_core", *(entry.module.partition(".")[0] for entry in registry.entries)})
     adopted = adopt(config, registry) if config.init_from else None
     chosen = choose(config, registry, encoder=adopted)
     encoder = build_encoder(chosen.encoder)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import fields_dict, frozen
 
 from midigpt_core.errors import ConfigError
-from midigpt_encoder import _encoder  # type: ignore[attr-defined]
+from midigpt_encoder import _encoder
 from midigpt_encoder.data_files import density_edges, load_preset, preset_names
 from midigpt_encoder.reading import Reader
 

@@ -12,7 +12,7 @@ from midigpt_core.contracts import AttributeInfo, Encoder
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import ScoreColumns, TokenBatch, Vocabulary
 from midigpt_core.score import Score
-from midigpt_encoder import _encoder  # type: ignore[attr-defined]
+from midigpt_encoder import _encoder
 from midigpt_encoder.config import EncoderConfig, genre_key
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DECODED_TEMPO = 500_000
 
 
-class MidigptGrammar(_encoder.Grammar):  # type: ignore[misc]
+class MidigptGrammar(_encoder.Grammar):
     """See :class:`~midigpt_core.contracts.Grammar`."""
 
     def start(self, batch: TokenBatch, request: WritingRequest) -> None:

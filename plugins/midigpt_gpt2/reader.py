@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from midigpt_gpt2 import _gpt2  # type: ignore[attr-defined]
+from midigpt_gpt2 import _gpt2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

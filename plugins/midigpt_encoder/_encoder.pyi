@@ -1,0 +1,68 @@
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from midigpt_core.records import (
+    BoolArray,
+    CorpusShard,
+    Int16Array,
+    Int32Array,
+    Int64Array,
+    TokenBatch,
+    UInt8Array,
+    WindowBatch,
+    WritingRequest,
+)
+
+def token_types() -> list[tuple[int, str, str, str]]:
+    """(number, canonical name, upper-case name or "", alias or "") of every type."""
+
+def attribute_controls() -> list[dict[str, Any]]:
+    """What each attribute control is called and takes."""
+
+@final
+class Codebook:
+    """The token ids of one configuration. Raises ValueError naming the setting that is wrong."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def domains(self) -> list[tuple[str, int]]:
+        """(canonical type, size), in the order of their ids."""
+
+    @property
+    def attributes(self) -> list[tuple[str, str]]:
+        """(name, token type as its control spells it), the K axis."""
+
+    @property
+    def attribute_infos(self) -> list[tuple[str, Any, int, bool, bool]]:
+        """(name, level, size, whether it applies to melodic tracks, and to drums), the K axis."""
+
+@final
+class Corpus:
+    """Shards of columns as native code reads them, checked once."""
+
+    def __init__(self, shards: Sequence[CorpusShard], piece_offsets: Int64Array) -> None: ...
+
+def encode_batch(
+    codebook: Codebook, corpus: Corpus, windows: WindowBatch, max_tokens: Int32Array, threads: int
+) -> tuple[Int32Array, Int64Array, UInt8Array, UInt8Array, Int64Array]:
+    """Tokens, offsets, role, status and hidden spans, as :class:`midigpt_core.records.TokenBatch` has them."""
+
+def compute_attributes(codebook: Codebook, corpus: Corpus, windows: WindowBatch) -> Int16Array:
+    """int16[N, T, 1+B, K], -1 where a control says nothing."""
+
+def decode(codebook: Codebook, tokens: Int32Array, resample: bool) -> tuple[dict[str, Any], list[dict[str, int]]]:
+    """Columns of the score by name, and the attribute levels of each track."""
+
+class Grammar:
+    """:class:`midigpt_core.contracts.Grammar` of one codebook, whose errors are ValueError."""
+
+    def __init__(self, codebook: Codebook) -> None: ...
+    def start(self, batch: TokenBatch, request: WritingRequest) -> None: ...
+    def take(self) -> tuple[Int32Array, Int32Array, Int64Array]: ...
+    def mask(self, out: BoolArray) -> None: ...
+    def advance(self, tokens: Int32Array) -> None: ...
+    def finished(self) -> BoolArray: ...
+    def bars_written(self) -> Int32Array: ...
+    def document(self, index: int) -> Int32Array: ...

@@ -1,0 +1,34 @@
+from collections.abc import Mapping
+from typing import final
+
+from midigpt_core.records import Float32Array, Int32Array, Int64Array
+
+def instruction_sets() -> list[str]:
+    """The kernels that this processor can run, the fastest first."""
+
+@final
+class Model:
+    """A GPT-2's weights, packed for the kernels. ``tensors``: float32 arrays by their names in transformers.
+
+    Raises ValueError for a tensor that is missing or has another shape, and for an unknown ``precision``.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Float32Array],
+        *,
+        vocab: int,
+        positions: int,
+        width: int,
+        layers: int,
+        heads: int,
+        precision: str,
+    ) -> None: ...
+
+@final
+class Sequences:
+    """``count`` sequences that one model reads, with keys and values for ``capacity`` tokens each."""
+
+    def __init__(self, model: Model, *, count: int, capacity: int, threads: int, instruction_set: str) -> None: ...
+    def read(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None: ...
+    def begin_as(self, other: Sequences, sources: Int64Array) -> None: ...
