@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from stopping_parts import until
 from training_parts import metrics
 
+from midigpt_core.training.launch import quiet_other_ranks
 from midigpt_core.training.resume import step_files
 
 if TYPE_CHECKING:
@@ -61,14 +63,45 @@ def stop_after_some_steps(process: subprocess.Popen[bytes], folder: Path) -> int
     return code
 
 
+@pytest.mark.parametrize(
+    ("environment", "is_first"),
+    [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "1", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "3", "SLURM_STEP_ID": "0"}, False),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"RANK": "", "LOCAL_RANK": "x"}, True),
+    ],
+)
+def test_notices_are_the_first_process_s_to_give(
+    environment: dict[str, str], *, is_first: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    # A package of its own name for each case: loggers stay.
+    package = f"package_of_{'_'.join(environment) or 'nobody'}_{is_first}"
+    quiet_other_ranks([package])
+    log = logging.getLogger(f"{package}.module")
+    log.warning("a notice")
+    log.error("an error")
+    assert [record.getMessage() for record in caplog.records] == ["a notice"] * is_first + ["an error"]
+
+
 @pytest.mark.soak
-def test_both_launchers_stop_well_and_go_on_from_each_other(configure: Configure, shard: Path) -> None:
-    config = configure(max_steps=STEPS, save_steps=1000, batch_size=1)
+def test_both_launchers_stop_well_and_go_on_from_each_other(
+    configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = configure(max_steps=STEPS, save_steps=1000, batch_size=1, precision="fp16")
     folder = Path(config.output_dir)
     assert stop_after_some_steps(start(LIGHTNING, config, shard), folder) == 128 + signal.SIGTERM
+    assert capfd.readouterr().err.count("precision is fp32 instead of fp16") == 1
     (first,) = step_files(folder / "checkpoints")
     # torchrun passes the signal on, and has an exit code of its own.
     assert stop_after_some_steps(start(TORCHRUN, config, shard), folder) != 0
+    assert capfd.readouterr().err.count("precision is fp32 instead of fp16") == 1
     assert max(step_files(folder / "checkpoints")) > first
     assert start(TORCHRUN, config, shard).wait(120) == 0
     assert [line["step"] for line in metrics(folder)] == list(range(1, STEPS + 1))
