@@ -32,11 +32,21 @@ void ColumnStore::end_piece(std::int32_t piece_tempo) {
     note_offsets.push_back(static_cast<std::int64_t>(note_pitch.size()));
 }
 
-ColumnStore::Sizes ColumnStore::make_room_for(const ColumnStore& part) {
-    Sizes starts;
+ColumnStore::Sizes ColumnStore::sizes() const {
+    Sizes sizes;
     std::size_t i = 0;
+    for_each_value_array([&](const char*, auto array) { sizes[i++] = (this->*array).size(); });
+    return sizes;
+}
+
+void ColumnStore::reserve_more(const Sizes& more) {
+    std::size_t i = 0;
+    for_each_value_array([&](const char*, auto array) { (this->*array).reserve((this->*array).size() + more[i++]); });
+}
+
+ColumnStore::Sizes ColumnStore::make_room_for(const ColumnStore& part) {
+    const Sizes starts = sizes();
     for_each_value_array([&](const char*, auto array) {
-        starts[i++] = (this->*array).size();
         (this->*array).make_room((part.*array).size());
         (this->*array).set_size((this->*array).size() + (part.*array).size());
     });

@@ -23,6 +23,9 @@ struct ColumnStore {
     void clear();
     // The piece is complete: note where its runs end.
     void end_piece(std::int32_t piece_tempo);
+    [[nodiscard]] Sizes sizes() const;
+    // Room for so many more values in each array, and no more.
+    void reserve_more(const Sizes& more);
     // Grow by the pieces of `part`, whose values are still missing; returns where they go.
     Sizes make_room_for(const ColumnStore& part);
     // Copy the values of `part` to where `make_room_for` said. Several threads may put several parts.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -31,30 +32,6 @@ struct Scratch {
     BarGrid grid;
 };
 
-// Call `first` on this thread and `other` on `threads - 1` more; rethrows the last std::bad_alloc when all have ended.
-template <class First, class Other>
-void run_on(std::size_t threads, const First& first, const Other& other) {
-    std::mutex mutex;
-    std::exception_ptr failure;
-    const auto guarded = [&](const auto& work) {
-        try {
-            work();
-        } catch (...) {
-            const std::lock_guard lock(mutex);
-            failure = std::current_exception();
-        }
-    };
-    std::vector<std::thread> helpers;
-    try {
-        while (helpers.size() + 1 < threads) helpers.emplace_back([&] { guarded(other); });
-    } catch (const std::system_error&) {
-        // The system gives no more threads: fewer do the same work.
-    }
-    guarded(first);
-    for (std::thread& helper : helpers) helper.join();
-    if (failure) std::rethrow_exception(failure);
-}
-
 // The numbers below `count` that nobody has taken, from either end.
 class Untaken {
    public:
@@ -70,11 +47,46 @@ class Untaken {
         return begin_ < end_ ? std::optional(--end_) : std::nullopt;
     }
 
+    // Nobody takes any more.
+    void stop() {
+        const std::lock_guard lock(mutex_);
+        end_ = begin_;
+    }
+
    private:
     std::mutex mutex_;
     std::size_t begin_ = 0;
     std::size_t end_;
 };
+
+// Call `first` on this thread and `other` on `threads - 1` more, all of which work off `untaken`; rethrows the last
+// std::bad_alloc when all have ended.
+template <class First, class Other>
+void run_on(std::size_t threads, Untaken& untaken, const First& first, const Other& other) {
+    std::mutex mutex;
+    std::exception_ptr failure;
+    const auto guarded = [&](const auto& work) {
+        try {
+            work();
+        } catch (...) {
+            untaken.stop();
+            const std::lock_guard lock(mutex);
+            failure = std::current_exception();
+        }
+    };
+    std::vector<std::thread> helpers;
+    helpers.reserve(threads);
+    try {
+        while (helpers.size() + 1 < threads) helpers.emplace_back([&] { guarded(other); });
+    } catch (const std::system_error&) {
+        // The system gives no more threads: fewer do the same work.
+    } catch (const std::bad_alloc&) {
+        // Nor is there memory for one.
+    }
+    guarded(first);
+    for (std::thread& helper : helpers) helper.join();
+    if (failure) std::rethrow_exception(failure);
+}
 
 class BatchReader {
    public:
@@ -115,7 +127,7 @@ class BatchReader {
                 read_files(starts[*run], starts[*run + 1], scratch, apart[*run].emplace());
             }
         };
-        run_on(threads, from_the_front, from_the_back);
+        run_on(threads, runs, from_the_front, from_the_back);
         append(apart, threads);
         result_.columns.shrink_to_fit();
     }
@@ -131,7 +143,15 @@ class BatchReader {
     }
 
     void append(std::vector<std::optional<ColumnStore>>& parts, std::size_t threads) {
+        ColumnStore::Sizes more{};
+        for (const std::optional<ColumnStore>& part : parts) {
+            if (!part) continue;
+            const ColumnStore::Sizes sizes = part->sizes();
+            for (std::size_t i = 0; i < more.size(); ++i) more[i] += sizes[i];
+        }
+        result_.columns.reserve_more(more);
         std::vector<ColumnStore::Sizes> starts;
+        starts.reserve(parts.size());
         for (const std::optional<ColumnStore>& part : parts) {
             starts.push_back(part ? result_.columns.make_room_for(*part) : ColumnStore::Sizes{});
         }
@@ -143,7 +163,7 @@ class BatchReader {
                 parts[*i].reset();
             }
         };
-        run_on(threads, put, put);
+        run_on(threads, untaken, put, put);
     }
 
     void read_files(std::size_t first, std::size_t last, Scratch& scratch, ColumnStore& columns) {

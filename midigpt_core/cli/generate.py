@@ -51,7 +51,9 @@ _INTERRUPTED = 130
 @click.option("--temperature", type=float, help="Above 1 more varied, below 1 more predictable; 1 unless given.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other field of InferenceConfig.")
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
-@click.option("--precision", default="float32", show_default=True, help="Of the weights: float32, bfloat16, int8.")
+@click.option(
+    "--precision", default="float32", show_default=True, help="Of the weights: float32 (fp32), bfloat16 (bf16), int8."
+)
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="Folder for the MIDI files and their pictures.")
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier call.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")

@@ -89,5 +89,5 @@ class SeveralCommand(click.Command):
             # click has no class of its own for arguments that belong to nothing.
             if type(error) is not click.UsageError or not error.message.startswith("Got unexpected"):
                 raise
-            named = " or ".join(option.opts[0] for option in self.params if isinstance(option, Several))
+            named = " or ".join("/".join(option.opts) for option in self.params if isinstance(option, Several))
             raise click.UsageError(f"{error.message}. Say what it is for: {named}", ctx) from error

@@ -105,7 +105,7 @@ def train(
     result = later("midigpt_core.training.run:fit")(plan)
     if result.rank == 0:
         done = f"Trained {result.steps:,} steps"
-        if result.steps == result.steps_before:
+        if result.steps == result.steps_before >= config.max_steps:
             done = f"The run has had its {result.steps:,} steps: nothing was trained (max_steps sets their number)"
         click.echo(f"{done}. The bundle is {result.bundle}.")
         if result.best_bundle is not None:

@@ -14,7 +14,7 @@ from attrs import Factory, frozen
 from midigpt_core import files
 from midigpt_core.contracts import SourceContext
 from midigpt_core.cores import available_cores
-from midigpt_core.corpus.cache import FileHashes, cache_root, owned, shard_folder
+from midigpt_core.corpus.cache import FileHashes, cache_root, explained, owned, shard_folder
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, buffer_dtypes, read_sidecar
 from midigpt_core.corpus.ingest import midi_buffers, to_pieces
 from midigpt_core.corpus.isolation import (
@@ -206,7 +206,7 @@ class _Run:
 
     def _make(self, shard: SourceShard, folder: Path, fingerprint: str) -> Sidecar:
         # What a killed owner left; and a sidecar must never stand beside data that it does not describe.
-        with files.explained(folder):
+        with explained(folder):
             files.remove_leftovers(folder)
             (folder / SIDECAR_NAME).unlink(missing_ok=True)
         tally = Tally()

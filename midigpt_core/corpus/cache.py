@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,13 +31,20 @@ _LOCK_POLL_S = 0.05
 
 
 def cache_root() -> Path:
-    """``MIDIGPT_CACHE``, else ``~/.midigpt``. Raises :class:`CorpusError` if it is a file."""
-    chosen = os.environ.get("MIDIGPT_CACHE")
-    if not chosen:
-        return Path.home() / ".midigpt"
-    cache = Path(chosen).expanduser()
-    if cache.exists() and not cache.is_dir():
-        raise CorpusError(f"MIDIGPT_CACHE: {chosen} is not a folder. Name the folder of the cache.")
+    """``MIDIGPT_CACHE``, else ``~/.midigpt``. Raises :class:`CorpusError` if that is not a folder or out of reach."""
+    chosen = os.environ.get("MIDIGPT_CACHE") or "~/.midigpt"
+    hint = "MIDIGPT_CACHE names the folder of the cache."
+    try:
+        cache = Path(chosen).expanduser()
+        is_folder = stat.S_ISDIR(cache.stat().st_mode)
+    except FileNotFoundError:
+        return cache
+    except OSError as error:
+        raise CorpusError(f"{chosen}: cannot be reached ({error.strerror}). {hint}") from error
+    except RuntimeError as error:
+        raise CorpusError(f"{chosen}: {str(error).rstrip('.')}. {hint}") from error
+    if not is_folder:
+        raise CorpusError(f"{chosen}: is not a folder. {hint}")
     return cache
 
 

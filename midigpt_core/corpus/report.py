@@ -10,7 +10,7 @@ import numpy as np
 from attrs import frozen
 
 from midigpt_core import files
-from midigpt_core.corpus.cache import cache_root, corpora_folder, owned
+from midigpt_core.corpus.cache import cache_root, corpora_folder, explained, owned
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, Totals, read_sidecar
 from midigpt_core.corpus.status import KEPT
 from midigpt_core.corpus.store import ShardFile, open_corpus
@@ -139,12 +139,14 @@ def clean(cache: Path | None = None, *, everything: bool = False) -> CleanReport
     for folder in _folders(cache or cache_root()):
         try:
             with owned(folder, waiting=_give_up):
+                if not folder.is_dir():
+                    continue  # a build that failed meanwhile took it away
                 if not everything and _is_whole(folder):
                     files.remove_leftovers(folder)
                     kept += 1
                     continue
                 freed += _size(folder)
-                with files.explained(folder):
+                with explained(folder):
                     shutil.rmtree(folder)
                 removed.append(folder)
         except _Busy:

@@ -111,10 +111,9 @@ def require_nonempty(
         for file in opened.files:
             rows.update(file.sidecar.counts)
         reasons = ", ".join(f"{reason} {count}" for reason, count in rows.items()) or "no rows"
-        raise DataError(
-            f"{files_named}: no row holds music that can be read ({reasons}). 'midigpt corpus info' shows examples. "
-            "Name other data."
-        )
+        examples = any(file.sidecar.examples for file in opened.files)
+        where = " 'midigpt corpus info' names rows." if examples else ""
+        raise DataError(f"{files_named}: no row holds music that can be read ({reasons}).{where} Name other data.")
     counts = ", ".join(f"{reason} {count}" for reason, count in valid.counts.items())
     min_bars = f"min_bars {limits.min_bars}, " if has_min_bars else ""
     raise DataError(

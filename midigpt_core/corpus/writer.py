@@ -21,6 +21,7 @@ import pyarrow as pa
 import xxhash
 
 from midigpt_core import __version__, files
+from midigpt_core.corpus.cache import explained
 from midigpt_core.corpus.format import (
     BLOCK_BYTES,
     DATA_NAME,
@@ -70,8 +71,9 @@ class ShardWriter:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        with files.explained(self._folder), contextlib.ExitStack() as opened:
+        with explained(self._folder), contextlib.ExitStack() as opened:
             self._folder.mkdir(parents=True, exist_ok=True)
+            opened.callback(self._remove_if_empty)
             pool = opened.enter_context(ThreadPoolExecutor(len(filed_dtypes()), thread_name_prefix="to-disk"))
             for name in arrow_dtypes():
                 self._spools[name] = opened.enter_context(contextlib.closing(_Spool(self._folder)))
@@ -88,14 +90,15 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
-        if kind is not None:
-            # Nothing is left of a shard that failed, unless it had files of its own before.
-            with contextlib.suppress(OSError):
-                self._folder.rmdir()
+
+    def _remove_if_empty(self) -> None:
+        """Nothing is left of a shard that failed, unless it had files before."""
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
 
     def add(self, columns: ScoreColumns, pieces: PieceTable) -> None:
         """Append pieces. Raises :class:`midigpt_core.files.WriteError` if the disk is full."""
-        with files.explained(self._folder):
+        with explained(self._folder):
             for name, _, _ in PIECE_COLUMNS:
                 self._column(name).append(getattr(columns if name == "tempo" else pieces, name))
             for name in TEXT_COLUMNS:
@@ -116,7 +119,7 @@ class ShardWriter:
 
     def commit(self, *, source: str, fingerprint: str, tally: Tally) -> Sidecar:
         """Write the data, then the sidecar, each whole or not at all."""
-        with files.explained(self._folder):
+        with explained(self._folder):
             for file in self._files.values():
                 file.finish()
             hashes = hashlib.sha256(self._spools["content_hash"].map())

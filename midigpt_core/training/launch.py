@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 #: Who starts processes, by a variable that it sets -> the variable that says how many.
 _LAUNCHERS = {"TORCHELASTIC_RUN_ID": ("torchrun", "WORLD_SIZE"), "SLURM_STEP_ID": ("srun", "SLURM_NTASKS")}
-#: Variables that hold a process's number among those of the run: torchrun's, srun's, Lightning's own.
-_RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+#: Variables that hold a process's number, in the run or on its machine, in the order in which Lightning asks for them:
+#: in a shell that srun gave, SLURM_PROCID is that of the shell.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+_NODES = ("NODE_RANK", "GROUP_RANK")
 
 
 def require_as_many_processes(config: TrainConfig) -> None:
@@ -35,8 +37,20 @@ def require_as_many_processes(config: TrainConfig) -> None:
 
 
 def quiet_other_ranks(packages: Iterable[str]) -> None:
-    """Leave notices of ``packages`` to the first process of a run; errors are everyone's."""
-    numbers = (os.environ.get(name, "") for name in _RANKS)
-    if next((int(number) for number in numbers if number.isdigit()), 0) > 0:
-        for package in packages:
-            logging.getLogger(package).setLevel(logging.ERROR)
+    """Leave notices of ``packages`` to the first process of a run; errors are everyone's. Levels that are set stay."""
+    if _is_first():
+        return
+    for package in packages:
+        log = logging.getLogger(package)
+        if log.level == logging.NOTSET:
+            log.setLevel(logging.ERROR)
+
+
+def _is_first() -> bool:
+    rank = _first_number(_RANKS)
+    return rank == 0 and ("RANK" in os.environ or _first_number(_NODES) == 0)
+
+
+def _first_number(names: Iterable[str]) -> int:
+    numbers = (os.environ.get(name, "") for name in names)
+    return next((int(number) for number in numbers if number.isdigit()), 0)

@@ -80,7 +80,9 @@ def prepare(
     require_one_spelling(config, train_path)
     require_as_many_processes(config)
     registry = current_registry()
-    quiet_other_ranks({"midigpt_core", *(entry.module.partition(".")[0] for entry in registry.entries)})
+    quiet_other_ranks(
+        {"midigpt_core", *(entry.module.rpartition(".")[0] or entry.module for entry in registry.entries)}
+    )
     adopted = adopt(config, registry) if config.init_from else None
     chosen = choose(config, registry, encoder=adopted)
     encoder = build_encoder(chosen.encoder)

@@ -103,7 +103,8 @@ class GigamidiShard:
         try:
             return pq.ParquetFile(self.path, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
         except PermissionError as error:
-            raise DataError(f"{self.path}: cannot be read (Permission denied). Check its permissions.") from error
+            reason = error.strerror or _first_line(error)
+            raise DataError(f"{self.path}: cannot be read ({reason}). Check its permissions.") from error
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"{self.path}: not a readable parquet file ({_first_line(error)}). "
@@ -238,7 +239,7 @@ def _with_music(table: pa.RecordBatch, columns: _Columns) -> tuple[BoolArray, di
 
 
 def _filter(music: pa.Array, keep: BoolArray) -> pa.Array:
-    """``music.filter(keep)``, a run of rows at a time: nearly all bytes of a batch, and most batches lose a row."""
+    """``music.filter(keep)``, a run of rows at a time: it is nearly all of a batch, and most batches lose a row."""
     _, offsets, data = music.buffers()
     if music.null_count or data is None or not keep.any():
         return music.filter(pa.array(keep))

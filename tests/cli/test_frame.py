@@ -92,6 +92,7 @@ def test_a_bug_keeps_its_traceback() -> None:
             "Got unexpected extra argument (x.parquet). Say what it is for: --data or --eval-data.",
         ),
         (["corpus", "info", "--jason"], "No such option"),
+        (["preprocess", "--parquet", "a", "--workers", "2", "x.parquet"], "Say what it is for: --parquet/--data."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

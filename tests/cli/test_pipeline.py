@@ -142,7 +142,14 @@ def test_a_cache_without_corpora_is_named(
     (tmp_path / "file").touch()
     monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "file"))
     assert main(["corpus", "info"]) == 2
-    assert f"MIDIGPT_CACHE: {tmp_path / 'file'} is not a folder." in capsys.readouterr().err
+    hint = "MIDIGPT_CACHE names the folder of the cache."
+    assert f"{tmp_path / 'file'}: is not a folder. {hint}" in capsys.readouterr().err
+    monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "file" / "cache"))
+    assert main(["preprocess", "--data", "x.parquet", "--encoder-config", "yellow"]) == 2
+    assert f"{tmp_path / 'file' / 'cache'}: cannot be reached (Not a directory). {hint}" in capsys.readouterr().err
+    monkeypatch.setenv("MIDIGPT_CACHE", "~nobody-of-this-name/cache")
+    assert main(["corpus", "clean"]) == 2
+    assert f"~nobody-of-this-name/cache: Could not determine home directory. {hint}" in capsys.readouterr().err
 
 
 def test_train_says_where_the_best_saved_step_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

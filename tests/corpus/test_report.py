@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from corpus_parts import GIGAMIDI, SMALL, data_bytes, digests, small_rows, write_shard, write_shards
 
+from midigpt_core.corpus import report
 from midigpt_core.corpus.build import build
 from midigpt_core.corpus.cache import cache_root, owned
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME
@@ -78,6 +79,23 @@ def test_clean_leaves_what_is_being_written(tmp_path: Path, cache: Path) -> None
     assert clean(cache, everything=True).removed == (shard.parent,)
     assert cached_shards(cache) == []
     assert clean(tmp_path / "nowhere").kept == 0
+
+
+def test_clean_and_a_build_that_fails_meanwhile(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = build(GIGAMIDI, write_shards(tmp_path, 2, 20), cache=cache).shards
+    gone = cache / "corpus" / "0"
+    folders = report._folders
+
+    def with_one_that_goes(root: Path) -> list[Path]:
+        gone.mkdir()
+        found = list(folders(root))
+        gone.rmdir()
+        return found
+
+    monkeypatch.setattr(report, "_folders", with_one_that_goes)
+    found = clean(cache)
+    assert (found.removed, found.kept) == ((), 2)
+    assert all(shard.exists() for shard in shards)
 
 
 def test_leakage_is_by_music_not_by_name(tmp_path: Path, cache: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from midigpt_gigamidi.plugin import midigpt_sources
-from midigpt_gigamidi.source import NO_NOTES, NO_TRACKS, build
+from midigpt_gigamidi.source import NO_NOTES, NO_TRACKS, _filter, build
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext, SourceShard
 from midigpt_core.errors import DataError
@@ -144,6 +144,19 @@ class TestColumns:
             ]
             assert [row for batch in found for row in batch.row.tolist()] == np.flatnonzero(notes).tolist()
             assert sum(batch.dropped.get(NO_NOTES, 0) for batch in found) == notes.count(0)
+
+    @pytest.mark.parametrize("nulls", [False, True])
+    def test_part_of_an_array_is_filtered_as_arrow_does(self, *, nulls: bool) -> None:
+        generator = np.random.default_rng(3)
+        files = [None if nulls and index % 7 == 0 else generator.bytes(index % 50) for index in range(200)]
+        whole = pa.array(files, pa.large_binary())
+        for first, last in ((0, 200), (13, 200), (13, 14), (50, 50), (7, 190)):
+            part = whole.slice(first, last - first)
+            for share in (0.0, 0.3, 1.0):
+                keep = generator.random(len(part)) < share
+                found = _filter(part, keep)
+                found.validate(full=True)
+                assert found.equals(part.filter(pa.array(keep)))
 
     def test_a_row_without_tracks_is_dropped_under_one_reason(self, tmp_path: Path) -> None:
         counts = {"num_tracks": [0, 2, None, 1], "total_notes": [0, 0, 5, None]}

@@ -69,6 +69,11 @@ def stop_after_some_steps(process: subprocess.Popen[bytes], folder: Path) -> int
         ({}, True),
         ({"RANK": "0", "LOCAL_RANK": "0"}, True),
         ({"RANK": "1", "LOCAL_RANK": "0"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "SLURM_PROCID": "1"}, True),
+        # Lightning's own processes, in a shell that srun gave and on a second machine.
+        ({"LOCAL_RANK": "1", "SLURM_PROCID": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
         ({"SLURM_PROCID": "3", "SLURM_STEP_ID": "0"}, False),
         ({"LOCAL_RANK": "1"}, False),
         ({"RANK": "", "LOCAL_RANK": "x"}, True),
@@ -77,17 +82,21 @@ def stop_after_some_steps(process: subprocess.Popen[bytes], folder: Path) -> int
 def test_notices_are_the_first_process_s_to_give(
     environment: dict[str, str], *, is_first: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     # A package of its own name for each case: loggers stay.
-    package = f"package_of_{'_'.join(environment) or 'nobody'}_{is_first}"
+    package = "package_of_" + "_".join(f"{name}{value}" for name, value in environment.items())
     quiet_other_ranks([package])
     log = logging.getLogger(f"{package}.module")
     log.warning("a notice")
     log.error("an error")
     assert [record.getMessage() for record in caplog.records] == ["a notice"] * is_first + ["an error"]
+    chosen = logging.getLogger(f"{package}_with_a_level")
+    chosen.setLevel(logging.WARNING)
+    quiet_other_ranks([chosen.name])
+    assert chosen.level == logging.WARNING
 
 
 @pytest.mark.soak

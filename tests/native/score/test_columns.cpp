@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <utility>
 
 #include "score/column_store.h"
 
@@ -58,7 +59,7 @@ TEST_CASE_FIXTURE(Fixture, "bars are the piece's, or each track's own") {
     CHECK(is(PieceView(columns, 1).bars(1), 3, 5));
 }
 
-TEST_CASE("a store appended to another keeps its pieces and their notes") {
+TEST_CASE("parts that are put into a store keep their pieces and their notes, in any order") {
     ColumnStore part;
     part.track_program.push_back(7);
     part.note_pitch.push_back(60);
@@ -69,13 +70,29 @@ TEST_CASE("a store appended to another keeps its pieces and their notes") {
     part.end_piece(400'000);
     ColumnStore whole;
     whole.reserve_notes(2);
-    for (int i = 0; i < 2; ++i) whole.append(part);
+    const ColumnStore::Sizes first = whole.make_room_for(part);
+    ColumnStore other = std::move(part);
+    part = ColumnStore();
+    part.track_program.push_back(8);
+    part.note_pitch.push_back(61);
+    part.note_onset.push_back(5);
+    part.note_duration.push_back(6);
+    part.note_velocity.push_back(7);
+    part.note_microtiming.push_back(-4);
+    part.end_piece(500'000);
+    const ColumnStore::Sizes second = whole.make_room_for(part);
+    whole.put(part, second);
+    whole.put(other, first);
     whole.shrink_to_fit();
     REQUIRE(whole.note_pitch.size() == 2);
-    CHECK(whole.note_microtiming[1] == 4);
+    CHECK(whole.note_pitch[0] == 60);
+    CHECK(whole.note_microtiming[0] == 4);
+    CHECK(whole.note_microtiming[1] == -4);
+    CHECK(whole.track_program[1] == 8);
     CHECK(whole.track_offsets[2] == 2);
     CHECK(whole.note_offsets[1] == 1);
-    CHECK(whole.tempo[1] == 400'000);
+    CHECK(whole.tempo[0] == 400'000);
+    CHECK(whole.tempo[1] == 500'000);
     whole.clear();
     CHECK(whole.tempo.empty());
     CHECK(whole.bar_offsets.size() == 1);
