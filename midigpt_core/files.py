@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import secrets
@@ -57,6 +58,30 @@ def fsync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Be the only process that writes in ``folder``. Raises :class:`WriteError` while another one is.
+
+    The lock is the kernel's: when its owner dies, however it dies, it is free. Where the file system has no locks
+    nobody is kept out.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WriteError(
+                f"{folder}: another process is writing here. Wait for it, or choose another folder."
+            ) from None
+        except OSError:
+            pass
+        yield
     finally:
         os.close(handle)
 

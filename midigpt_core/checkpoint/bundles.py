@@ -94,6 +94,12 @@ def _writer(path: Path, format_name: str | None) -> Provided:
     if not spec_of(provided).can_save:
         writable = ", ".join(item.spec.name for item in formats() if spec_of(item).can_save)
         raise CheckpointError(f"{path}: the format {provided.spec.name!r} can only be read. Use one of: {writable}.")
+    known = {suffix for item in formats() for suffix in spec_of(item).suffixes}
+    if path.suffix in known - {*spec_of(provided).suffixes}:
+        raise CheckpointError(
+            f"{path}: a name that ends in {path.suffix} is of another format than {provided.spec.name!r}, and would be "
+            "read as that. Choose another name, or leave out the format."
+        )
     return provided
 
 

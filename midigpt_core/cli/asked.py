@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,6 +69,7 @@ def read_flags(flags: Flags) -> Asked:
     bars = read("--bars", flags.bars, bars_of)
     new_tracks = [read("--new-track", text, _new_track) for text in flags.new_tracks]
     attributes = [read("--attribute", text, _attribute) for text in flags.attributes]
+    problems.extend(_repeated(attributes))
     problems.extend(_contradictions(flags, bars))
     return Asked(
         tracks=None if tracks is None else tuple(tracks),
@@ -78,6 +80,14 @@ def read_flags(flags: Flags) -> Asked:
         attributes=tuple(attribute for attribute in attributes if attribute is not None),
         problems=tuple(problems),
     )
+
+
+def _repeated(attributes: Sequence[tuple[int | None, str, int] | None]) -> Iterator[str]:
+    counts = Counter((track, name) for track, name, _ in filter(None, attributes))
+    for (track, name), count in counts.items():
+        if count > 1:
+            where = "" if track is None else f" of track {track}"
+            yield f"--attribute: {name}{where} is asked for {count} times. Keep one of them."
 
 
 def _contradictions(flags: Flags, bars: tuple[int, int] | None) -> Iterator[str]:

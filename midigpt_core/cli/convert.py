@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from midigpt_core.checkpoint import bundles, headers
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.options import common_options
 from midigpt_core.cli.selected import registry
+from midigpt_core.errors import ConfigError
 
 _DTYPES = ("float32", "float16", "bfloat16", "float64")
 
@@ -23,6 +26,7 @@ _DTYPES = ("float32", "float16", "bfloat16", "float64")
     is_flag=True,
     help="Let a legacy directory whose tensors have unknown names run its program, which can do anything.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace the file OUT if it is there; a folder is never replaced.")
 @click.pass_context
 def convert(
     ctx: click.Context,
@@ -33,12 +37,15 @@ def convert(
     format_name: str | None,
     dtype: str | None,
     allow_unsafe: bool,
+    overwrite: bool,
 ) -> None:
     """Write the bundle IN as OUT: a .pt or .safetensors file, or, without a suffix, a Hugging Face folder.
 
     IN may be any of these, or a legacy directory.
     """
     registry(ctx)
+    if Path(target).is_file() and not overwrite:
+        raise ConfigError(f"{target}: exists already. Choose another name, or add --overwrite.")
     bundles.check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
     precision = None if dtype is None else later(f"torch:{dtype}")
     written = bundles.convert(source, target, format_name=format_name, dtype=precision, allow_unsafe=allow_unsafe)

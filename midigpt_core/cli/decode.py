@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,7 +12,7 @@ import click
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
 from midigpt_core.cli.options import common_options
-from midigpt_core.errors import DataError, EncodingError, nearest
+from midigpt_core.errors import ConfigError, DataError, EncodingError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ class _Document:
 @click.command()
 @click.argument("tokens_file")
 @click.option("-o", "--output", required=True, metavar="FILE", help="MIDI file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
 @encoder_options
 @click.pass_context
 def decode(
@@ -43,6 +45,7 @@ def decode(
     *,
     tokens_file: str,
     output: str,
+    overwrite: bool,
     encoder_config: str | None,
     checkpoint: str | None,
 ) -> None:
@@ -50,6 +53,8 @@ def decode(
 
     Tokens are what 'midigpt encode' printed, or names and ids between blanks, or a JSON list of them.
     """
+    if Path(output).exists() and not overwrite:
+        raise ConfigError(f"{output}: exists already. Choose another name, or add --overwrite.")
     encoder = chosen_encoder(ctx, encoder_config, checkpoint)
     name = "standard input" if tokens_file == "-" else tokens_file
     document = _parse(_text(tokens_file, name), name)

@@ -28,12 +28,35 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 
 
+def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """An option whose last value would quietly win: it reads as if all of them counted."""
+    if len(given) > 1:
+        hint = (
+            "Name all tracks in one: --track 0,2." if parameter.name == "tracks" else "Ask for one stretch at a time."
+        )
+        raise click.BadParameter(f"is given {len(given)} times. {hint}")
+    return given[0] if given else None
+
+
 @common_options
 @click.command()
 @click.option("--checkpoint", required=True, metavar="BUNDLE", help="Bundle of the model.")
 @click.option("--input", "input_file", metavar="FILE", help="MIDI file to work on; a new piece unless given.")
-@click.option("--track", "tracks", metavar="T,...", help="Tracks to write --bars of, counted from 0.")
-@click.option("--bars", metavar="A-B", help="From bar A to bar B, counted from 0; all of a new track unless given.")
+@click.option(
+    "--track",
+    "tracks",
+    multiple=True,
+    callback=_once,
+    metavar="T,...",
+    help="Tracks to write --bars of, counted from 0.",
+)
+@click.option(
+    "--bars",
+    multiple=True,
+    callback=_once,
+    metavar="A-B",
+    help="From bar A to bar B, counted from 0; all of a new track unless given.",
+)
 @click.option(
     "--new-track", "new_tracks", multiple=True, metavar="program=P|drums", help="Write a track that is not there yet."
 )
@@ -91,7 +114,8 @@ def generate(
     request = asked.request_of(wanted, score, encoder, config, trained)
     stem = "new" if input_file is None else Path(input_file).stem
     paths = [Path(output) / f"{stem}-{number}.mid" for number in range(1, request.config.num_candidates + 1)]
-    _require_free(paths, overwrite=overwrite)
+    if not request.config.plan_only:
+        _require_free(paths, overwrite=overwrite)
 
     engine = later("midigpt_core.inference:InferenceEngine").from_checkpoint(checkpoint, device, precision=precision)
     session = engine.session(score, request)
@@ -163,13 +187,17 @@ def _remarks(session: SamplingSession) -> Iterator[str]:
     chosen, seconds = session.tokens_chosen, session.seconds
     speed = chosen / seconds if seconds else 0.0
     yield f"seed {session.seed}, {chosen:,} tokens chosen in {seconds:.1f} s ({speed:,.0f} tokens/s)"
-    for number, planned in enumerate(session.plan):
-        dropped = {drop.tracks for drop in session.dropped_context if drop.step == number}
-        for tracks in sorted(dropped):
-            yield (
-                f"bars {planned.step.start_bar}-{planned.step.end_bar - 1} were written without seeing "
-                f"tracks {', '.join(map(str, tracks))}: they did not fit the model."
-            )
+    unseen: dict[int, set[int]] = {}
+    for drop in session.dropped_context:
+        step = session.plan[drop.step].step
+        for track in drop.tracks:
+            unseen.setdefault(track, set()).update(range(step.start_bar, step.end_bar))
+    for track, bars in sorted(unseen.items()):
+        ranges: str = later("midigpt_core.inference.validation:bar_ranges")(sorted(bars))
+        yield (
+            f"track {track} was not seen, at least in part, while bars {ranges} were written: "
+            "the model sees only as many tracks and tokens at once as it was trained with."
+        )
     for before, now in sorted(set(session.narrowed)):
         yield f"windows of {before} bars did not fit the model: {now} bars were seen at once."
     if session.cancelled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from midigpt_core.training.chosen import build_encoder, choose
 from midigpt_core.training.corpora import gather
 from midigpt_core.training.launch import quiet_other_ranks, require_as_many_processes
 from midigpt_core.training.objective import stream_settings, usable_mask
-from midigpt_core.training.resume import find_checkpoint
+from midigpt_core.training.resume import find_checkpoint, require_no_result
 from midigpt_core.training.start_from import adopt, inherited_sources
 from midigpt_core.training.train_sets import gather_sets, joined, piece_sets, require_one_spelling, set_sources
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from midigpt_core.training.chosen import Chosen
     from midigpt_core.training.corpora import Paths, Pieces, Progress
     from midigpt_core.training.train_sets import GatheredSet
+
+_log = logging.getLogger("midigpt_core.training")
 
 
 @frozen(eq=False, kw_only=True)
@@ -83,6 +86,11 @@ def prepare(
     quiet_other_ranks(
         {"midigpt_core", *(entry.module.rpartition(".")[0] or entry.module for entry in registry.entries)}
     )
+    if config.warmup_steps > config.max_steps:
+        _log.warning(
+            "warmup_steps is %d, and max_steps %d: the learning rate never gets to %g.",
+            config.warmup_steps, config.max_steps, config.learning_rate,
+        )  # fmt: skip
     adopted = adopt(config, registry) if config.init_from else None
     chosen = choose(config, registry, encoder=adopted)
     encoder = build_encoder(chosen.encoder)
@@ -95,6 +103,8 @@ def prepare(
     if mask is None:
         settings = evolve(settings, mask_apply_probability=0.0)
     checkpoint = find_checkpoint(resume, Path(config.output_dir) / "checkpoints")
+    if checkpoint is None:
+        require_no_result(Path(config.output_dir))
     collect = partial(
         gather, source=chosen.source, encoder=encoder, settings=settings, workers=config.workers, progress=progress
     )

@@ -64,6 +64,15 @@ def find_checkpoint(resume: str | os.PathLike[str] | None, folder: Path) -> Path
     return path
 
 
+def require_no_result(run_dir: Path) -> None:
+    """Raises :class:`CheckpointError` if a run that starts anew would replace the bundle of an earlier one."""
+    for path in sorted(run_dir.glob("model_final*")):
+        raise CheckpointError(
+            f"{path}: is the bundle of an earlier run, with no checkpoint to go on from. Choose another output_dir, or "
+            "move it away."
+        )
+
+
 def _is_bundle(path: Path) -> bool:
     try:
         read_header(path)

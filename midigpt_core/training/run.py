@@ -15,7 +15,7 @@ from rich.console import Console
 
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.contracts import Bundle, LoggerContext, RunContext
-from midigpt_core.files import remove_leftovers
+from midigpt_core.files import only_writer, remove_leftovers
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
 from midigpt_core.training.checkpoints import Checkpoints
@@ -154,16 +154,20 @@ def fit(plan: Plan) -> TrainResult:
         *_sample_writer(plan, module, logger, signals, clock),
         *_third_party_callbacks(plan),
     ]
-    with quiet_lightning(), contextlib.closing(data), signals:
+    bundle = plan.run_dir / f"model_final{plan.chosen.bundle_suffix}"
+    with quiet_lightning(), contextlib.closing(data), signals, contextlib.ExitStack() as held:
         trainer = lightning_trainer(plan, precision, callbacks, logger)
         if trainer.local_rank > 0:
             die_with_parent()
         if trainer.is_global_zero:
+            held.enter_context(only_writer(plan.run_dir))
             remove_leftovers(plan.run_dir)
         with explained_memory(config, lambda: trainer.global_step):
             trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
-    bundle = plan.run_dir / f"model_final{plan.chosen.bundle_suffix}"
-    _write_bundle(plan, module, bundle)
+        # A run that had all its steps has its bundle, with the evaluation that this call did not make.
+        is_there = bool(trainer.strategy.broadcast(bundle.exists()))
+        if trainer.global_step > module.steps_before or not is_there:
+            _write_bundle(plan, module, bundle)
     return TrainResult(
         bundle=bundle,
         best_bundle=folder.bundle(checkpoints.best) if checkpoints.best is not None else None,

@@ -156,7 +156,8 @@ def test_convert_writes_every_format(
 
 
 def test_convert_to_another_precision(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output(capsys, "convert", path, tmp_path / "half.pt", "--dtype", "bfloat16")
+    (tmp_path / "half.pt").write_text("in the way")
+    output(capsys, "convert", path, tmp_path / "half.pt", "--dtype", "bfloat16", "--overwrite")
     assert {tensor.dtype for tensor in load_checkpoint(tmp_path / "half.pt").state_dict.values()} == {torch.bfloat16}
 
 
@@ -168,6 +169,8 @@ def test_convert_to_another_precision(path: Path, tmp_path: Path, capsys: pytest
         (["convert", "none.pt", "out", "--format", "safetensor"], "Did you mean 'safetensors'?"),
         (["convert", "none.pt", "out", "--format", "legacy-directory"], "can only be read"),
         (["convert", "none.pt", "out", "--dtype", "int8"], "'int8' is not one of"),
+        (["convert", "none.pt", "a.safetensors", "--format", "pt"], "a.safetensors: a name that ends in .safetensors"),
+        (["convert", "none.pt", "bad.pt"], "bad.pt: exists already. Choose another name, or add --overwrite."),
         (["convert", "none.pt"], "Missing argument 'OUT'"),
         (["inspect"], "Missing argument 'BUNDLE'"),
         (["inspect", "none.pt"], "none.pt: there is no such file"),

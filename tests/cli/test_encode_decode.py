@@ -124,7 +124,10 @@ def test_there_and_back_and_there_again(
     assert printed("decode", "-", "-o", str(middle), *encoder) == f"Wrote {middle}: {_summary(middle)}.\n"
     assert (Score.from_midi(middle).tempo == Score.from_midi(MOZART).tempo) == ("--json" in options)
     _feed(monkeypatch, first.encode())
-    assert main(["decode", "-", "-o", str(middle), *encoder]) == 0
+    assert main(["decode", "-", "-o", str(middle), *encoder]) == 2
+    assert f"{middle}: exists already. Choose another name, or add --overwrite." in capsys.readouterr().err
+    _feed(monkeypatch, first.encode())
+    assert main(["decode", "-", "-o", str(middle), "--overwrite", *encoder]) == 0
     assert ("Tokens do not say the tempo: it is 120." in capsys.readouterr().err) == ("--json" not in options)
     # The first encoding puts the music on the encoder's grid; from there on nothing changes.
     again = tmp_path / "again.mid"

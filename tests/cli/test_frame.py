@@ -92,6 +92,14 @@ def test_a_bug_keeps_its_traceback() -> None:
             "Got unexpected extra argument (x.parquet). Say what it is for: --data or --eval-data.",
         ),
         (["corpus", "info", "--jason"], "No such option"),
+        (
+            ["generate", "--checkpoint", "x", "-o", "y", "--track", "1", "--bars", "1", "--track", "2"],
+            "is given 2 times. Name all tracks in one: --track 0,2.",
+        ),
+        (
+            ["generate", "--checkpoint", "x", "-o", "y", "--track", "1", "--bars", "1", "--bars", "3"],
+            "is given 2 times. Ask for one stretch at a time.",
+        ),
         (["preprocess", "--parquet", "a", "--workers", "2", "x.parquet"], "Say what it is for: --parquet/--data."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

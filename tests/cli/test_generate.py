@@ -225,6 +225,11 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
 @pytest.mark.parametrize(
     ("line", "problems"),
     [
+        (
+            "--input BACH --track 1 --bars 2 --attribute max_polyphony=3 --attribute 1:max_polyphony=2 "
+            "--attribute max_polyphony=4",
+            ["--attribute: max_polyphony is asked for 2 times. Keep one of them."],
+        ),
         ("", ["nothing is asked for.", "without --input, --bars says how long the new piece is."]),
         (
             "--input BACH --track 0,x --bars 9-4 --new-track piano --attribute foo --set bar --continue 0 "
@@ -264,7 +269,20 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
         ("--new-track 33 --bars 0-3 --set mask_mode=token", ['config.mask_mode is "token"']),
         ("--new-track 33 --bars 0-3 --precision int9", ["precision: no precision 'int9'"]),
     ],
-    ids=["nothing", "flags", "request", "config", "bars", "no piece", "many", "empty", "file", "mask", "precision"],
+    ids=[
+        "attribute twice",
+        "nothing",
+        "flags",
+        "request",
+        "config",
+        "bars",
+        "no piece",
+        "many",
+        "empty",
+        "file",
+        "mask",
+        "precision",
+    ],
 )
 def test_all_that_is_wrong_is_named_and_nothing_written(
     generate: Callable[..., tuple[int, str, str]], tmp_path: Path, line: str, problems: list[str]
@@ -345,3 +363,10 @@ def test_a_window_that_the_bundle_was_not_trained_on_is_named(
     assert main([*command, "-o", str(out), "--set", "plan_only=true"]) == 0
     (step,) = json.loads(capsys.readouterr().out)
     assert (step["end_bar"] - step["start_bar"], step["dropped_context"]) == (4, [1])
+    # One line for a track, whatever the number of windows.
+    assert main([*command[:-4], "--bars", "2-13", "--device", "cpu", "-o", str(out), "--seed", "1"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "not seen" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("track 1 was not seen, at least in part, while bars ")
+    # A plan writes nothing, so that it may have the name of what is there.
+    assert main([*command, "-o", str(out), "--set", "plan_only=true"]) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from attrs import evolve
 from training_parts import curve, metrics
 
 from midigpt_core.errors import CheckpointError
+from midigpt_core.files import WriteError
 from midigpt_core.training.module import TrainingModule
 from midigpt_core.training.prepare import prepare
 from midigpt_core.training.run import fit, train
@@ -65,6 +68,48 @@ def test_a_run_does_not_start_over_an_older_one(configure: Configure, shard: Pat
     train(config, shard)
     with pytest.raises(CheckpointError, match="--resume auto"):
         train(config, shard)
+
+
+@pytest.mark.parametrize("resume", [None, "auto"])
+def test_a_run_does_not_replace_the_bundle_of_one_without_checkpoints(
+    configure: Configure, shard: Path, resume: str | None
+) -> None:
+    config = configure(max_steps=2)
+    bundle = train(config, shard).bundle
+    before = bundle.read_bytes()
+    with pytest.raises(CheckpointError, match=r"model_final\.pt: is the bundle of an earlier run, with no checkpoint"):
+        train(config, shard, resume=resume)
+    assert bundle.read_bytes() == before
+
+
+def test_a_run_that_had_its_steps_keeps_its_bundle(configure: Configure, shard: Path, eval_shard: Path) -> None:
+    config = configure(max_steps=2, save_steps=2, eval_steps=2)
+    first = train(config, shard, eval_shard)
+    before = first.bundle.read_bytes()
+    again = train(config, shard, eval_shard, resume="auto")
+    assert (again.steps, again.steps_before) == (2, 2)
+    assert again.bundle.read_bytes() == before
+    again.bundle.unlink()
+    assert train(config, shard, eval_shard, resume="auto").bundle.exists()
+
+
+def test_two_runs_do_not_share_a_folder(configure: Configure, shard: Path) -> None:
+    config = configure(max_steps=2)
+    Path(config.output_dir).mkdir()
+    holder = Path(config.output_dir)
+    held = "import sys\nfrom pathlib import Path\nfrom midigpt_core.files import only_writer\n"
+    held += "with only_writer(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", held, str(holder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(WriteError, match="another process is writing here"):
+            train(config, shard)
+        assert not (holder / "metrics.jsonl").exists()
+        # However its owner ends, the folder is free.
+        other.kill()
+    assert train(config, shard).steps == 2
 
 
 def test_a_longer_run_continues_a_finished_one(configure: Configure, shard: Path) -> None:

@@ -132,6 +132,15 @@ def test_fp16_without_a_gpu_is_fp32_with_a_notice(
     assert curve(asked.run_dir) == curve(full.run_dir)
 
 
+def test_a_warm_up_longer_than_the_run_is_noticed(
+    configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare(configure(max_steps=3, warmup_steps=3), shard)
+    assert "warmup_steps" not in caplog.text
+    prepare(configure(max_steps=3, warmup_steps=4, learning_rate=0.01), shard)
+    assert "warmup_steps is 4, and max_steps 3: the learning rate never gets to 0.01." in caplog.text
+
+
 def test_compile_gives_way_on_the_cpu_with_a_notice(
     configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
