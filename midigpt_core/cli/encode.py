@@ -44,7 +44,12 @@ def _cells(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
 @click.command()
 @click.argument("file")
 @encoder_options
-@click.option("--bars", metavar="A-B", callback=_bars, help="From bar A to bar B, counted from 0; all unless given.")
+@click.option(
+    "--bars",
+    metavar="A-B",
+    callback=_bars,
+    help="From bar A to bar B, counted from 0, as many as a window of the encoder has; all unless given.",
+)
 @click.option("--tracks", metavar="T,...", callback=_tracks, help="Tracks, counted from 0, in the order of the tokens.")
 @click.option("--infill", metavar="T:B,...", callback=_cells, help="Bars to fill in: track:bar of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with token ids, which 'midigpt decode' reads.")
