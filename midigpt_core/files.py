@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _STARTED = time.time()
 #: Files that a program may have open for other reasons.
 _USUALLY_OPEN = 256
+# What file systems without locks answer, and network ones that lock no folder.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 # Hashed at a time.
 _HASHED_BYTES = 512 << 10
 _TEMPORARY_MARK = ".midigpt-tmp-"
@@ -79,8 +81,9 @@ def only_writer(folder: Path) -> Iterator[None]:
             raise WriteError(
                 f"{folder}: another process is writing here. Wait for it, or choose another folder."
             ) from None
-        except OSError:
-            pass
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise _explain(folder, error) from error
         yield
     finally:
         os.close(handle)

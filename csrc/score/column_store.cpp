@@ -39,22 +39,16 @@ ColumnStore::Sizes ColumnStore::sizes() const {
     return sizes;
 }
 
-void ColumnStore::reserve_more(const Sizes& more) {
+void ColumnStore::resize_values(const Sizes& sizes) {
     std::size_t i = 0;
-    for_each_value_array([&](const char*, auto array) { (this->*array).reserve((this->*array).size() + more[i++]); });
+    for_each_value_array([&](const char*, auto array) { (this->*array).resize(sizes[i++]); });
 }
 
-ColumnStore::Sizes ColumnStore::make_room_for(const ColumnStore& part) {
-    const Sizes starts = sizes();
-    for_each_value_array([&](const char*, auto array) {
-        (this->*array).make_room((part.*array).size());
-        (this->*array).set_size((this->*array).size() + (part.*array).size());
-    });
+void ColumnStore::append_offsets(const ColumnStore& part) {
     for_each_array(kOffsetArrays, [&](const char*, auto array) {
         const std::int64_t base = (this->*array).back();
         for (const std::int64_t offset : (part.*array).from(1)) (this->*array).push_back(base + offset);
     });
-    return starts;
 }
 
 void ColumnStore::put(const ColumnStore& part, const Sizes& starts) {

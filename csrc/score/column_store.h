@@ -24,11 +24,11 @@ struct ColumnStore {
     // The piece is complete: note where its runs end.
     void end_piece(std::int32_t piece_tempo);
     [[nodiscard]] Sizes sizes() const;
-    // Room for so many more values in each array, and no more.
-    void reserve_more(const Sizes& more);
-    // Grow by the pieces of `part`, whose values are still missing; returns where they go.
-    Sizes make_room_for(const ColumnStore& part);
-    // Copy the values of `part` to where `make_room_for` said. Several threads may put several parts.
+    // New values are uninitialised, until `put` writes them.
+    void resize_values(const Sizes& sizes);
+    // The pieces of `part` come next.
+    void append_offsets(const ColumnStore& part);
+    // Copy the values of `part` to where they start. Several threads may put several parts.
     void put(const ColumnStore& part, const Sizes& starts);
     void reserve_notes(std::size_t count);
     void shrink_to_fit();

@@ -143,18 +143,16 @@ class BatchReader {
     }
 
     void append(std::vector<std::optional<ColumnStore>>& parts, std::size_t threads) {
-        ColumnStore::Sizes more{};
-        for (const std::optional<ColumnStore>& part : parts) {
-            if (!part) continue;
-            const ColumnStore::Sizes sizes = part->sizes();
-            for (std::size_t i = 0; i < more.size(); ++i) more[i] += sizes[i];
+        std::vector<ColumnStore::Sizes> starts(parts.size());
+        ColumnStore::Sizes end = result_.columns.sizes();
+        for (std::size_t i = 0; i < parts.size(); ++i) {
+            if (!parts[i]) continue;
+            starts[i] = end;
+            const ColumnStore::Sizes more = parts[i]->sizes();
+            for (std::size_t array = 0; array < end.size(); ++array) end[array] += more[array];
+            result_.columns.append_offsets(*parts[i]);
         }
-        result_.columns.reserve_more(more);
-        std::vector<ColumnStore::Sizes> starts;
-        starts.reserve(parts.size());
-        for (const std::optional<ColumnStore>& part : parts) {
-            starts.push_back(part ? result_.columns.make_room_for(*part) : ColumnStore::Sizes{});
-        }
+        result_.columns.resize_values(end);
         Untaken untaken(parts.size());
         const auto put = [&] {
             while (const auto i = untaken.last()) {

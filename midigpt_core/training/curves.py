@@ -10,6 +10,7 @@ import numpy as np
 
 from midigpt_core import files
 from midigpt_core.errors import DataError
+from midigpt_core.training import metrics_file
 from midigpt_core.training.charts import COLOURS, Chart, Line, png_bytes, sheet
 from midigpt_core.training.token_groups import GROUPS
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     Records = Sequence[dict[str, Any]]
 
-METRICS = "metrics.jsonl"
 #: A smoothed line averages over such a share of the run's steps.
 _SMOOTHED = 1 / 40
 #: More dots on a line would run into one another.
@@ -40,7 +40,7 @@ def save_run_curves(path: str | os.PathLike[str], run: str | os.PathLike[str]) -
 def run_folder(run: str | os.PathLike[str]) -> Path:
     """The folder of a run that is named by it or by the metrics in it."""
     path = Path(run)
-    return path.parent if path.name == METRICS else path
+    return path.parent if path.name == metrics_file.NAME else path
 
 
 def run_curves(run: str | os.PathLike[str]) -> Figure:
@@ -48,7 +48,7 @@ def run_curves(run: str | os.PathLike[str]) -> Figure:
 
     Raises :class:`midigpt_core.errors.DataError` if nothing is there to be drawn.
     """
-    path = run_folder(run) / METRICS
+    path = run_folder(run) / metrics_file.NAME
     records = _records(path)
     steps = [record for record in records if "loss" in record]
     evaluations = [record for record in records if "eval_loss" in record]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from midigpt_core.training.losses import EvaluationReport
     from midigpt_core.training.steps import StepRecord
 
+NAME = "metrics.jsonl"
+
 
 class MetricsFile:
     """Appends to ``path``. A run that continues keeps the lines up to the step it continues from, and no other."""

@@ -18,6 +18,7 @@ from midigpt_core.contracts import Bundle, LoggerContext, RunContext
 from midigpt_core.files import only_writer, remove_leftovers
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
+from midigpt_core.training import metrics_file
 from midigpt_core.training.checkpoints import Checkpoints
 from midigpt_core.training.clock import StepClock
 from midigpt_core.training.data_module import RunData
@@ -203,7 +204,7 @@ def _optimization(config: TrainConfig) -> OptimizationSettings:
 def _sinks(plan: Plan, logger: Logger | None) -> list[StepSink]:
     config = plan.config
     return [
-        MetricsFile(plan.run_dir / "metrics.jsonl"),
+        MetricsFile(plan.run_dir / metrics_file.NAME),
         progress_sink(Console(stderr=True), config.max_steps, config.log_steps),
         LoggerSink([logger] if logger else [], config.log_steps),
     ]

@@ -70,8 +70,7 @@ TEST_CASE("parts that are put into a store keep their pieces and their notes, in
     part.end_piece(400'000);
     ColumnStore whole;
     whole.reserve_notes(2);
-    const ColumnStore::Sizes first = whole.make_room_for(part);
-    ColumnStore other = std::move(part);
+    const ColumnStore other = std::move(part);
     part = ColumnStore();
     part.track_program.push_back(8);
     part.note_pitch.push_back(61);
@@ -80,7 +79,13 @@ TEST_CASE("parts that are put into a store keep their pieces and their notes, in
     part.note_velocity.push_back(7);
     part.note_microtiming.push_back(-4);
     part.end_piece(500'000);
-    const ColumnStore::Sizes second = whole.make_room_for(part);
+    const ColumnStore::Sizes first = whole.sizes();
+    const ColumnStore::Sizes second = other.sizes();
+    ColumnStore::Sizes end = second;
+    for (std::size_t i = 0; i < end.size(); ++i) end[i] += part.sizes()[i];
+    whole.append_offsets(other);
+    whole.append_offsets(part);
+    whole.resize_values(end);
     whole.put(part, second);
     whole.put(other, first);
     whole.shrink_to_fit();
