@@ -30,9 +30,27 @@ _STARTED = time.time()
 _USUALLY_OPEN = 256
 # What file systems without locks answer, and network ones that lock no folder.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
+_NOT_ALLOWED = "Choose a folder that you can write to."
+_TOO_MANY_OPEN = "Close other programs, or raise the limit ('ulimit -n' shows it), and run again."
+#: What to do about an error that a write met, by its number.
+_ACTIONS = {
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EROFS: _NOT_ALLOWED,
+    errno.EFBIG: _NOT_ALLOWED,
+    errno.EMFILE: _TOO_MANY_OPEN,
+    errno.ENFILE: _TOO_MANY_OPEN,
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ELOOP: "Its links lead back to themselves: correct them.",
+    errno.EISDIR: "A folder has this name: choose another.",
+    errno.ENOTDIR: "A part of this path is no folder: choose another.",
+    errno.EEXIST: "A part of this path is no folder: choose another.",
+}
 # Hashed at a time.
 _HASHED_BYTES = 512 << 10
 _TEMPORARY_MARK = ".midigpt-tmp-"
+#: Libraries that write to a path tell the format by its suffix; what is longer than this, in bytes, is none.
+_LONGEST_SUFFIX = 32
 
 
 class WriteError(MidigptError):
@@ -43,7 +61,8 @@ def _explain(path: Path, error: OSError) -> WriteError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WriteError(f"{path}: the disk is full. Free some space, or choose another folder, and run again.")
     reason = error.strerror or str(error)
-    return WriteError(f"{path}: cannot be written ({reason}). Choose a folder that you can write to.")
+    action = _ACTIONS.get(error.errno or 0, "Check the path and its file system.")
+    return WriteError(f"{path}: cannot be written ({reason}). {action}")
 
 
 @contextlib.contextmanager
@@ -118,7 +137,9 @@ class StagedFile:
 
 
 def _temporary_name(target: Path) -> Path:
-    return target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
+    # Short whatever the target's name: that may be as long as the file system allows.
+    suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
+    return target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(8)}{suffix}")
 
 
 @contextlib.contextmanager

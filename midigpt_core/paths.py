@@ -1,7 +1,8 @@
-"""From what the user typed (files, folders, globs) to a list of files in a stable order, for data sources."""
+"""From what the user typed to paths: one that can be used, or for data sources a list of files in a stable order."""
 
 from __future__ import annotations
 
+import errno
 import glob
 import itertools
 import os
@@ -10,11 +11,57 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from midigpt_core.errors import DataError
+from midigpt_core.errors import DataError, MidigptError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from typing import NoReturn
+
+
+#: What the system says of names that no file can have, and what to do about them.
+_UNUSABLE = {
+    errno.ENAMETOOLONG: "the name is too long for the file system. Use a shorter one.",
+    errno.ELOOP: "its links lead back to themselves. Correct them.",
+}
+
+
+def path_problem(text: str) -> str:
+    """Why no file can be reached by the path that the user typed, ending with the next action; empty if one may be.
+
+    The file need not exist.
+    """
+    if not text:
+        return "is empty, as an unset variable of the shell is. Name a file or folder."
+    if "\0" in text:
+        return "holds a NUL character, which no file name can. Check the name."
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return "holds a character that no file name can. Check the name."
+    expanded = os.path.expanduser(text)  # noqa: PTH111 (Path drops the "./" that keeps "~old" a name)
+    if expanded == text and text.startswith("~"):
+        user = text.partition("/")[0]
+        return f"{user} is the home folder of no user. Write ./{text} for a file or folder of that name."
+    try:
+        os.stat(expanded)  # noqa: PTH116 (as above)
+    except OSError as error:
+        # A pattern may be longer than what it matches. Any other error is left to whoever opens the file.
+        if error.errno in _UNUSABLE and not (error.errno == errno.ENAMETOOLONG and glob.has_magic(text)):
+            return _UNUSABLE[error.errno]
+    return ""
+
+
+def usable_path(path: str | os.PathLike[str], *, what: str = "", error: type[MidigptError] = DataError) -> Path:
+    """The path that a user named, with ``~`` for the home folder.
+
+    Raises ``error``, beginning with ``what`` (``"--plugins-dir"``), if no file can have that name: see
+    :func:`path_problem`.
+    """
+    text = os.fspath(path)
+    problem = path_problem(text)
+    if problem:
+        raise error(f"{what} {text}".strip() + f": {problem}" if text else f"{what or 'the path'} {problem}")
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (as in path_problem)
 
 
 @frozen
@@ -38,7 +85,8 @@ def find_files(paths: Sequence[str], suffixes: Collection[str], *, kind: str, hi
     found: dict[Path, FoundFile] = {}
     try:
         for file in itertools.chain.from_iterable(_expand(path, suffixes, kind, hint) for path in paths):
-            found.setdefault(file.path.resolve(), file)
+            # Unlike Path.resolve, this ends on links that lead back to themselves.
+            found.setdefault(Path(os.path.realpath(file.path)), file)
     except OSError as error:
         _refuse(error)
     return list(found.values())
@@ -46,7 +94,7 @@ def find_files(paths: Sequence[str], suffixes: Collection[str], *, kind: str, hi
 
 def _expand(path: str, suffixes: Collection[str], kind: str, hint: str) -> list[FoundFile]:
     # A file whose name holds glob characters is still that file.
-    literal = Path(path).expanduser()
+    literal = usable_path(path)
     if literal.is_file():
         return [FoundFile(literal, literal.name)]
     if literal.is_dir():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from midigpt_core.errors import DataError
-from midigpt_core.paths import find_files
+from midigpt_core.paths import find_files, usable_path
 
 SUFFIXES = {".mid", ".kar"}
 
@@ -85,3 +85,41 @@ def test_links_in_a_circle_end_pipes_are_left_and_links_to_nowhere_kept(songs: P
     (songs / "nowhere.mid").symlink_to(songs / "gone")
     os.mkfifo(songs / "pipe.mid")
     assert names(songs) == ["a.MID", "b.mid", "deep/d.Mid", "deep/er/c.kar", "nowhere.mid"]
+
+
+UNUSABLE = {
+    "": "the path is empty, as an unset variable of the shell is. Name a file or folder.",
+    "a\0b": "holds a NUL character",
+    "\ud800": "holds a character that no file name can",
+    "~nobody-of-this-name/songs": "is the home folder of no user. Write ./~nobody-of-this-name/songs for a file",
+    "n" * 256: "the name is too long for the file system. Use a shorter one.",
+    "loop/songs": "its links lead back to themselves. Correct them.",
+}
+
+
+@pytest.mark.parametrize("path", UNUSABLE)
+def test_what_no_file_can_be_called_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("song.mid").touch()
+    for what in (usable_path, names):
+        with pytest.raises(DataError) as raised:
+            what(path)
+        assert UNUSABLE[path] in str(raised.value)
+
+
+def test_other_names_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert usable_path("~/songs") == tmp_path / "home" / "songs"
+    assert usable_path("not/there") == Path("not/there")
+    assert usable_path(os.fsdecode(b"gr\xfcn")) == Path(os.fsdecode(b"gr\xfcn"))
+    Path("~old").mkdir()
+    Path("~old/song.mid").touch()
+    assert names("./~old") == ["song.mid"]
+    assert names(tmp_path) == ["~old/song.mid"]
+
+
+def test_a_link_to_itself_in_a_folder_is_left_to_the_reader(songs: Path) -> None:
+    (songs / "loop.mid").symlink_to("loop.mid")
+    assert "loop.mid" in names(songs)
