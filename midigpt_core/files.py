@@ -1,4 +1,4 @@
-"""Durable files: every byte that must survive is written here.
+"""Durable files: every byte that must survive is written here. Files that a user names are opened here.
 
 A write goes to a temporary file in the *same folder* (a rename is atomic only within one file system), is flushed to
 the disk, renamed over the target, and the folder is flushed too. A reader sees the old file or the new one.
@@ -13,9 +13,10 @@ import os
 import resource
 import secrets
 import shutil
+import stat
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from blake3 import blake3
 
@@ -23,6 +24,7 @@ from midigpt_core.errors import MidigptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
 
 #: About when this process began to write: what carries its id and is older is of a process that had the id before.
 _STARTED = time.time()
@@ -51,6 +53,13 @@ _HASHED_BYTES = 512 << 10
 _TEMPORARY_MARK = ".midigpt-tmp-"
 #: Libraries that write to a path tell the format by its suffix; what is longer than this, in bytes, is none.
 _LONGEST_SUFFIX = 32
+#: What is neither a file nor a folder, as errors call it.
+_SPECIAL_FILES = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 class WriteError(MidigptError):
@@ -202,6 +211,52 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _explain(target, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a regular file to read bytes. Raises OSError, at once, for a pipe, a device, a socket or a folder.
+
+    Reading from any of these can wait for ever, or never end. Every file that a user names is opened by this function
+    or :func:`read_bytes`; ``strerror`` of the errors says what is wrong in a clause, e.g. ``is a named pipe, not a
+    regular file``.
+    """
+    # To open a device can already do something, so its type is asked for first, and again once it is open.
+    _require_regular(Path(path).stat().st_mode, path)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _require_regular(os.fstat(handle).st_mode, path)
+        return open(handle, "rb")  # noqa: PTH123 - of a handle
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The content of a regular file of at most ``limit`` bytes.
+
+    Raises OSError like :func:`open_regular`, and with ``EFBIG`` for a larger file, of which nothing is read.
+    """
+    with open_regular(path) as stream:
+        if os.fstat(stream.fileno()).st_size > limit:
+            _refuse_size(path, limit)
+        # The size can be wrong: files of /proc say 0, and a file can grow.
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        _refuse_size(path, limit)
+    return content
+
+
+def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    kind = _SPECIAL_FILES.get(stat.S_IFMT(mode), "a special file")
+    raise OSError(errno.EINVAL, f"is {kind}, not a regular file", os.fspath(path))
+
+
+def _refuse_size(path: str | os.PathLike[str], limit: int) -> NoReturn:
+    raise OSError(errno.EFBIG, f"is larger than the limit of {limit:,} bytes", os.fspath(path))
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

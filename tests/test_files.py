@@ -1,16 +1,16 @@
-"""Durable files: what cannot be written is said in a line that names it."""
+"""Durable files: what cannot be written is said in a line that names it; only regular files are read, up to a limit."""
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
-from typing import TYPE_CHECKING
+import socket
+from pathlib import Path
 
 import pytest
 
 from midigpt_core import files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,3 +67,49 @@ def test_the_action_fits_the_cause(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "Too many open files). Close other programs, or raise the limit" in str(raised.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "loop"]
+
+
+def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of these may be waited for, and the device has no end."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        for path, kind in (
+            ("pipe", "a named pipe"),
+            ("link", "a named pipe"),
+            ("socket", "a socket"),
+            ("/dev/zero", "a device"),
+        ):
+            for read in (files.open_regular, lambda path: files.read_bytes(path, 10)):
+                with pytest.raises(OSError, match=f"is {kind}, not a regular file") as caught:
+                    read(path)
+                assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, path)
+    with pytest.raises(IsADirectoryError):
+        files.open_regular(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.open_regular(tmp_path / "missing")
+
+
+def test_a_path_that_becomes_a_pipe_after_it_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    plain = Path(__file__).stat()
+    monkeypatch.setattr(Path, "stat", lambda _: plain)
+    with pytest.raises(OSError, match="is a named pipe"):
+        files.open_regular(pipe)
+
+
+def test_what_is_read_is_limited(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    (tmp_path / "link").symlink_to(path)
+    assert files.read_bytes(path, 10) == files.read_bytes(str(tmp_path / "link"), 11) == b"0123456789"
+    with files.open_regular(path) as stream:
+        assert stream.read(3) == b"012"
+    os.truncate(path, 3 << 40)
+    for larger, limit in ((path, 1 << 20), ("/proc/self/maps", 100)):  # the second says that its size is 0
+        with pytest.raises(OSError, match=f"is larger than the limit of {limit:,} bytes") as caught:
+            files.read_bytes(larger, limit)
+        assert caught.value.errno == errno.EFBIG
