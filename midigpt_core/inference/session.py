@@ -128,7 +128,11 @@ class SamplingSession:
         ]
 
     def cancel(self) -> None:
-        """End the run in progress, from any thread: it returns what is done, whole bars only."""
+        """End the run in progress, from any thread: it returns what is done, whole bars only.
+
+        Before a run it ends the next one, which then returns the score as it is: whoever cancels need not know whether
+        the run has begun.
+        """
         self._cancel.set()
 
     def run(self, progress: Callable[[Progress], None] | None = None) -> Score:
@@ -144,7 +148,12 @@ class SamplingSession:
         return self._generate(self.request.config.num_candidates, progress)
 
     def _generate(self, candidates: int, progress: Callable[[Progress], None] | None) -> list[Score]:
-        self._cancel.clear()
+        try:
+            return self._write(candidates, progress)
+        finally:
+            self._cancel.clear()
+
+    def _write(self, candidates: int, progress: Callable[[Progress], None] | None) -> list[Score]:
         self._clear()
         self.generated_bars = [set() for _ in range(candidates)]
         if self.request.config.plan_only:

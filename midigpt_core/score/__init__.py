@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midigpt_core.score.score import Bar, Notes, Score, Track
+    from midigpt_core.score.score import Bar, Note, Notes, Score, Track
 
-__all__ = ["Bar", "Notes", "Score", "Track"]
+__all__ = ["Bar", "Note", "Notes", "Score", "Track"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeVar, overload
 
 import numpy as np
 from attrs import Attribute, field, frozen
@@ -16,9 +19,11 @@ from midigpt_core.score import document, reading
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from midigpt_core.records import Int32Array, ScoreColumns, UInt8Array
+
+View = TypeVar("View")
 
 
 def _check_one_piece(_score: Score, _field: object, columns: ScoreColumns) -> None:
@@ -99,7 +104,7 @@ class Score:
 
     @property
     def tracks(self) -> Sequence[Track]:
-        return [Track(self, index) for index in range(len(self.columns.track_program))]
+        return Views(len(self.columns.track_program), lambda index: Track(self, index))
 
     def __repr__(self) -> str:
         columns = self.columns
@@ -107,6 +112,33 @@ class Score:
             f"<Score: {len(columns.track_program)} tracks, {len(columns.bar_length)} bars, "
             f"{len(columns.note_pitch)} notes at {self.resolution} ticks per quarter>"
         )
+
+
+class Views(Sequence[View]):
+    """Tracks or bars by their index, each made when it is asked for: one of many costs as little as one of a few."""
+
+    __slots__ = ("_count", "_view")
+
+    def __init__(self, count: int, view: Callable[[int], View]) -> None:
+        self._count = count
+        self._view = view
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> View: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[View]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> View | list[View]:
+        # A range knows negative indices, slices and their errors.
+        chosen = range(self._count)[index]
+        return [self._view(place) for place in chosen] if isinstance(chosen, range) else self._view(chosen)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 def _run(ends: Int32Array, index: int) -> slice:
@@ -143,7 +175,7 @@ class Track:
     @property
     def bars(self) -> Sequence[Bar]:
         bars = self.bar_run
-        return [Bar(self, bar) for bar in range(bars.stop - bars.start)]
+        return Views(bars.stop - bars.start, lambda index: Bar(self, index))
 
     @property
     def bar_run(self) -> slice:
@@ -190,7 +222,9 @@ class Bar:
 
     @property
     def is_masked(self) -> bool:
-        return self.index in self.track.masked
+        masked = self.track.masked
+        place = bisect_left(masked, self.index)
+        return place < len(masked) and masked[place] == self.index
 
     @property
     def notes(self) -> Notes:
@@ -207,9 +241,26 @@ class Bar:
         return int(self.track.bar_run.start) + self.index
 
 
+class Note(NamedTuple):
+    """One note of :class:`Notes`; a plain tuple of integers."""
+
+    #: Ticks from the start of the note's bar.
+    onset: int
+    #: Ticks.
+    duration: int
+    pitch: int
+    velocity: int
+    #: Residual of the onset in 1/resolution of a tick.
+    microtiming: int
+
+
 @frozen(eq=False)
-class Notes:
-    """A run of notes as array slices of equal length n, in the order in which the file started them."""
+class Notes(Sequence[Note]):
+    """A run of notes as array slices of equal length n, in the order in which the file started them.
+
+    Its columns are NumPy arrays; ``for note in notes`` and ``notes[3]`` give one :class:`Note` at a time, and a slice
+    is a run of notes again, in the same memory.
+    """
 
     #: int32[n], ticks from the start of each note's bar.
     onset: Int32Array
@@ -234,7 +285,30 @@ class Notes:
     def __len__(self) -> int:
         return len(self.onset)
 
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Note: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Notes: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Note | Notes:
+        columns = self._columns
+        if isinstance(index, slice):
+            chosen: Any = (column[index] for column in columns)
+            return Notes(*chosen)
+        place = operator.index(index)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"note {place} of {len(self)}")
+        return Note(*(int(column[place]) for column in columns))
+
+    def __iter__(self) -> Iterator[Note]:
+        return map(Note._make, self.rows())
+
     def rows(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """(onset, duration, pitch, velocity, microtiming) one by one, for export and display."""
-        columns = (self.onset, self.duration, self.pitch, self.velocity, self.microtiming)
-        return zip(*(column.tolist() for column in columns), strict=True)
+        """The fields of :class:`Note` one note after another, as plain tuples: for export and display."""
+        # A view of the memory gives integers one by one, and no list of all of them.
+        return zip(*(column.data for column in self._columns), strict=True)
+
+    @property
+    def _columns(self) -> tuple[Int32Array | UInt8Array, ...]:
+        return (self.onset, self.duration, self.pitch, self.velocity, self.microtiming)

@@ -298,6 +298,32 @@ def test_cancelling_from_another_thread() -> None:
     assert asked.cancelled
 
 
+def test_cancelling_before_a_run_ends_that_run_and_no_other() -> None:
+    asked = session(TrackPrompt(id=1, bars=[3]), num_candidates=2)
+    asked.cancel()
+    made = asked.run_variations()
+    assert [score.digest() for score in made] == [SCORE.digest()] * 2
+    assert asked.cancelled
+    assert (asked.generated_bars, asked.tokens_chosen, asked.attempts) == ([set(), set()], 0, {})
+    again = asked.run()
+    assert not asked.cancelled
+    assert asked.generated_bars == [{(1, 3)}]
+    assert again.digest() == session(TrackPrompt(id=1, bars=[3])).run().digest()
+
+
+def test_a_run_that_fails_leaves_no_cancellation_behind() -> None:
+    asked = session(TrackPrompt(id=1, bars=range(8)))
+
+    def stop(_: Progress) -> None:
+        asked.cancel()
+        raise RuntimeError("the listener is broken")
+
+    with pytest.raises(RuntimeError, match="listener"):
+        asked.run(stop)
+    asked.run()
+    assert not asked.cancelled
+
+
 def test_tokens_are_scored_under_teacher_forcing() -> None:
     on = engine()
     tokens = np.random.default_rng(1).integers(0, on.encoder.vocab_size, 50)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from midigpt_core.errors import DataError
-from midigpt_core.score import Score
+from midigpt_core.score import Note, Score
 from midigpt_core.score.columns import concatenate
 
 if TYPE_CHECKING:
@@ -56,6 +57,57 @@ def test_views(score: Score) -> None:
 
 def test_views_copy_nothing(score: Score) -> None:
     assert np.shares_memory(score.tracks[0].bars[2].notes.pitch, score.columns.note_pitch)
+    assert np.shares_memory(score.tracks[0].notes[1:].pitch, score.columns.note_pitch)
+
+
+def test_tracks_and_bars_are_sequences(score: Score) -> None:
+    bars = score.tracks[0].bars
+    assert [bar.index for bar in bars] == [bar.index for bar in bars[:]] == [0, 1, 2]
+    assert [bar.index for bar in bars[1:]] == [1, 2]
+    assert [bar.index for bar in reversed(bars)] == [2, 1, 0]
+    assert (bars[-1].index, bars[np.int64(1)].index, score.tracks[-1].index) == (2, 1, 2)
+    with pytest.raises(IndexError):
+        bars[3]
+    with pytest.raises(IndexError):
+        score.tracks[-4]
+    assert repr(score.tracks[1:2]) == f"[{score.tracks[1]!r}]"
+    assert repr(score.tracks).count("Track(") == 3
+
+
+def test_notes_can_be_gone_through_one_by_one(score: Score) -> None:
+    notes = score.tracks[0].notes
+    assert [(note.onset, note.duration, note.pitch, note.velocity, note.microtiming) for note in notes] == [
+        (0, 480, 64, 90, 0),
+        (0, 480, 60, 80, -3),
+        (240, 1, 127, 1, 0),
+    ]
+    assert notes[-1] == Note(onset=240, duration=1, pitch=127, velocity=1, microtiming=0)
+    assert list(notes) == list(notes.rows()) == [notes[0], notes[1], notes[2]]
+    assert all(type(value) is int for row in (*notes, notes[0], *notes.rows()) for value in row)
+    assert [note.pitch for note in notes[:2]] == [64, 60]
+    assert next(reversed(notes)) == notes[2]
+    assert list(score.tracks[1].notes) == []
+    with pytest.raises(IndexError, match="note 3 of 3"):
+        notes[3]
+
+
+def test_a_bar_costs_the_same_in_a_long_piece_as_in_a_short_one() -> None:
+    """Bars are made when they are asked for: as a list they made a loop over indices quadratic (seconds here)."""
+    rows = [[bar, 0, 480, 60, 90, 0] for bar in range(20_000)]
+    score = Score.from_dict(
+        DOCUMENT | {"bars": [[4, 4, 4.0]] * 20_000, "tracks": [{"program": 0, "drum": False, "notes": rows}]}
+    )
+
+    def made(count: int) -> int:
+        tracemalloc.start()
+        for index in range(count):
+            assert len(score.tracks[0].bars[index].notes) == 1
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    made(1)
+    assert made(200) < 500_000  # a list of all is over 1 MB
 
 
 def test_a_score_is_one_piece(score: Score) -> None:
