@@ -24,6 +24,7 @@ from midigpt_core.corpus.isolation import (
     IsolatedParser,
     ParserLimits,
 )
+from midigpt_core.corpus.status import in_order
 from midigpt_core.corpus.tally import Tally, merge_examples
 from midigpt_core.corpus.writer import ShardWriter
 from midigpt_core.errors import ComponentError, CorpusError, DataError, MidigptError
@@ -292,7 +293,7 @@ def _report(results: Sequence[_Result], seconds: float) -> BuildReport:
         counts.update(result.sidecar.counts)
     return BuildReport(
         shards=[result.data_path for result in results],
-        counts=dict(counts),
+        counts=in_order(counts),
         examples=merge_examples((result.source, result.sidecar.examples) for result in results),
         built=sum(result.is_new for result in results),
         seconds=seconds,

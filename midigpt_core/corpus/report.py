@@ -12,7 +12,7 @@ from attrs import frozen
 from midigpt_core import files
 from midigpt_core.corpus.cache import cache_root, corpora_folder, explained, owned
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, Totals, read_sidecar
-from midigpt_core.corpus.status import KEPT
+from midigpt_core.corpus.status import KEPT, in_order
 from midigpt_core.corpus.store import ShardFile, open_corpus
 from midigpt_core.corpus.tally import MAX_EXAMPLES, merge_examples
 from midigpt_core.errors import CorpusError
@@ -109,7 +109,7 @@ def info(shards: Sequence[Path]) -> CorpusInfo:
     return CorpusInfo(
         shards=tuple(shards),
         sources=tuple(sidecar.source for sidecar in sidecars),
-        counts=dict(counts),
+        counts=in_order(counts),
         examples=merge_examples((sidecar.source, sidecar.examples) for sidecar in sidecars),
         totals=Totals(**sizes, programs=dict(programs), signatures=dict(signatures)),
         disk_bytes=sum(_size(path.parent) for path in shards),

@@ -18,7 +18,7 @@ from attrs import Factory, asdict, field, frozen
 from midigpt_core import _native, files
 from midigpt_core.cores import available_cores
 from midigpt_core.corpus.format import level_columns
-from midigpt_core.corpus.status import KEPT
+from midigpt_core.corpus.status import KEPT, in_order
 from midigpt_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ValidSet:
 
     #: int64, ascending.
     pieces: Int64Array
-    #: All pieces by verdict, ``"valid"`` included.
+    #: All pieces by verdict, ``"valid"`` included, in the order of :class:`Verdict`.
     counts: Mapping[str, int]
 
 
@@ -93,7 +93,13 @@ def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> Val
         for verdict in Verdict:
             if count := int(np.count_nonzero(verdicts == verdict.value)):
                 counts[verdict.name.lower()] += count
-    return ValidSet(pieces[0] if len(pieces) == 1 else np.concatenate(pieces), dict(counts))
+    return ValidSet(pieces[0] if len(pieces) == 1 else np.concatenate(pieces), by_verdict(counts))
+
+
+def by_verdict(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts of pieces in the order of :class:`Verdict`."""
+    names = (verdict.name.lower() for verdict in Verdict)
+    return {name: counts[name] for name in names if name in counts}
 
 
 def require_nonempty(
@@ -110,7 +116,7 @@ def require_nonempty(
         rows: Counter[str] = Counter()
         for file in opened.files:
             rows.update(file.sidecar.counts)
-        reasons = ", ".join(f"{reason} {count}" for reason, count in rows.items()) or "no rows"
+        reasons = ", ".join(f"{reason} {count}" for reason, count in in_order(rows).items()) or "no rows"
         examples = any(file.sidecar.examples for file in opened.files)
         where = " 'midigpt corpus info' names rows." if examples else ""
         raise DataError(f"{files_named}: no row holds music that can be read ({reasons}).{where} Name other data.")

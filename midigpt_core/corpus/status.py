@@ -1,14 +1,21 @@
 """Why a row has no music: one byte per piece, one name per reason in every report.
 
 Codes below 100 are the MIDI reader's own errors (:data:`midigpt_core.score.reading.READ_ERRORS`), those below are what
-happened around it.
+happened around it. Reports list reasons in one order, whatever came first in the data: ``kept``, the others of this
+table by code, then by name those for which the source left rows out.
 """
 
 from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING, TypeVar
 
 from midigpt_core.score.reading import READ_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Value = TypeVar("Value")
 
 #: The row became a piece.
 KEPT = 0
@@ -43,3 +50,11 @@ def status_name(status: int) -> str:
         except ValueError:
             return f"crashed_signal_{status - _SIGNALLED}"
     return f"status_{status}"
+
+
+def in_order(by_reason: Mapping[str, Value]) -> dict[str, Value]:
+    """What stands by reason, in the order of every report."""
+    return {reason: by_reason[reason] for reason in sorted(by_reason, key=lambda name: (_PLACES.get(name, 256), name))}
+
+
+_PLACES = {status_name(code): code for code in range(256)}

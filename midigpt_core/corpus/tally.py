@@ -9,7 +9,7 @@ import numpy as np
 from attrs import Factory, define
 
 from midigpt_core.corpus.format import Totals
-from midigpt_core.corpus.status import KEPT, status_name
+from midigpt_core.corpus.status import KEPT, in_order, status_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,7 +70,7 @@ def merge_examples(shards: Iterable[tuple[str, Mapping[str, list[str]]]]) -> dic
         for reason, rows in examples.items():
             listed = merged.setdefault(reason, [])
             listed += [f"{source}: {row}" for row in rows[: MAX_EXAMPLES - len(listed)]]
-    return merged
+    return in_order(merged)
 
 
 def _count_programs(columns: ScoreColumns) -> dict[str, int]:

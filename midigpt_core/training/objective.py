@@ -1,4 +1,9 @@
-"""What the encoder allows of what the configuration asks for: a wish is an error, a default gives way with a notice."""
+"""What the encoder allows of what the configuration asks for.
+
+What a configuration asks for by default (``infill_probability``, ``mask_apply_probability``, ``num_bars_choices``)
+gives way to the encoder: with a remark at debug level, or with a warning if the setting was written down. What nobody
+gets without asking is an error.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from midigpt_core.config import TrainConfig
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
-    from midigpt_core.config import TrainConfig
     from midigpt_core.contracts import Encoder
     from midigpt_core.plugins import Registry
     from midigpt_core.training.chosen import Chosen
@@ -28,7 +33,8 @@ _SWITCHES = {
 
 
 def stream_settings(config: TrainConfig, encoder: Encoder) -> StreamSettings:
-    """The settings of the token stream; raises :class:`ConfigError` for a wish that the encoder cannot fulfil."""
+    """The settings of the token stream; raises :class:`ConfigError` for what only a configuration can ask for and the
+    encoder does not have."""
     changes: dict[str, Any] = {"num_bars_choices": _window_sizes(config, encoder)}
     for name, capability in _SWITCHES.items():
         if getattr(config, name) > 0 and capability not in encoder.provides:
@@ -43,8 +49,8 @@ def stream_settings(config: TrainConfig, encoder: Encoder) -> StreamSettings:
 def usable_mask(config: TrainConfig, chosen: Chosen, encoder: Encoder, registry: Registry) -> ComponentRef | None:
     """The mask, or None if nothing is hidden.
 
-    Raises :class:`ConfigError` for a probability, :class:`midigpt_core.errors.PluginError` for a mask that was set
-    although the encoder does not provide what the mask needs.
+    Raises :class:`midigpt_core.errors.PluginError` for a mask that was set although the encoder does not provide what
+    the mask needs.
     """
     if config.mask_apply_probability == 0:
         return None
@@ -67,18 +73,23 @@ def _window_sizes(config: TrainConfig, encoder: Encoder) -> tuple[int, ...]:
     if not foreign:
         return tuple(wanted)
     sizes = ", ".join(map(str, allowed))
-    if "num_bars_choices" in config.set_fields:
+    if "num_bars_choices" in config.set_fields and wanted != TrainConfig().num_bars_choices:
         raise ConfigError(
             f"num_bars_choices: {foreign[0]} is not a window size of the encoder (num_bars_map: {sizes})."
             f" Choose among {sizes}."
         )
     kept = tuple(size for size in wanted if size in allowed) or tuple(allowed)
-    _log.warning("num_bars_choices is %s: the encoder's window sizes are %s.", list(kept), sizes)
+    _say(config, "num_bars_choices", f"is {list(kept)}: the encoder's window sizes are {sizes}.")
     return kept
 
 
 def _give_way(config: TrainConfig, name: str, reason: str) -> None:
+    """Say that the probability ``name`` is 0. Raises :class:`ConfigError` if it is so by default."""
     value = getattr(config, name)
-    if name in config.set_fields:
+    if not getattr(TrainConfig(), name):
         raise ConfigError(f"{name}: is {value:g}, but {reason}. Set it to 0 or choose another encoder.")
-    _log.warning("%s is 0 instead of %g: %s.", name, value, reason)
+    _say(config, name, f"is 0 instead of {value:g}: {reason}.")
+
+
+def _say(config: TrainConfig, name: str, what: str) -> None:
+    _log.log(logging.WARNING if name in config.set_fields else logging.DEBUG, "%s %s", name, what)

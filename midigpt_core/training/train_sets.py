@@ -9,6 +9,9 @@ import numpy as np
 from attrs import frozen
 
 from midigpt_core.config.train_sets import set_names
+from midigpt_core.corpus.select import by_verdict
+from midigpt_core.corpus.status import in_order
+from midigpt_core.corpus.tally import MAX_EXAMPLES
 from midigpt_core.data.mixing import PieceSet
 from midigpt_core.errors import ConfigError
 from midigpt_core.plugins import structure_options
@@ -78,10 +81,18 @@ def joined(sets: Sequence[GatheredSet]) -> Pieces:
         corpus_pieces=int(firsts[-1]),
         valid=np.concatenate([first + part.valid for first, part in zip(firsts, parts, strict=False)]),
         fingerprint=hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest(),
-        rows=_added(part.rows for part in parts),
-        examples={reason: rows for part in parts for reason, rows in part.examples.items()},
-        selection=_added(part.selection for part in parts),
+        rows=in_order(_added(part.rows for part in parts)),
+        examples=_first_examples(part.examples for part in parts),
+        selection=by_verdict(_added(part.selection for part in parts)),
     )
+
+
+def _first_examples(examples: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    merged: dict[str, list[str]] = {}
+    for part in examples:
+        for reason, rows in part.items():
+            merged[reason] = [*merged.get(reason, ()), *rows][:MAX_EXAMPLES]
+    return in_order(merged)
 
 
 def _added(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

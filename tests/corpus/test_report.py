@@ -12,6 +12,7 @@ from midigpt_core.corpus.build import build
 from midigpt_core.corpus.cache import cache_root, owned
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME
 from midigpt_core.corpus.report import cached_shards, clean, info, leakage, verify
+from midigpt_core.corpus.status import in_order
 from midigpt_core.errors import CorpusError
 
 
@@ -114,3 +115,31 @@ def test_leakage_is_by_music_not_by_name(tmp_path: Path, cache: Path) -> None:
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no corpus here"):
         info([tmp_path / DATA_NAME])
+
+
+def test_reasons_are_listed_in_one_order_whatever_came_first(tmp_path: Path, cache: Path) -> None:
+    bad = [None, b"not MIDI", b"MThd", small_rows(1)[0]]
+    orders = []
+    for name, music in (("a", bad), ("b", bad[::-1])):
+        first = write_shard(tmp_path / f"{name}1.parquet", music[:2])
+        second = write_shard(tmp_path / f"{name}2.parquet", music[2:])
+        built = build(GIGAMIDI, [str(first), str(second)], cache=cache)
+        found = info(built.shards)
+        assert list(found.counts) == list(built.counts)
+        assert list(found.examples) == list(built.examples) == list(found.counts)[1:]
+        orders.append(list(built.counts))
+    assert orders[0] == orders[1]
+    assert (orders[0][0], orders[0][-1]) == ("kept", "null_music")
+
+
+def test_the_order_of_reasons() -> None:
+    mixed = ["too_short", "crashed_sigsegv", "timeout", "no_header", "a_rule_of_the_source", "null_music", "kept"]
+    assert list(in_order(dict.fromkeys(mixed, 1))) == [
+        "kept",
+        "no_header",
+        "null_music",
+        "timeout",
+        "crashed_sigsegv",
+        "a_rule_of_the_source",
+        "too_short",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         ({"max_seq_len": 512}, "max_seq_len: 512"),
         ({"n_embd": 30, "n_head": 4}, "n_embd: 30"),
         ({"num_bars_choices": [4, 5]}, r"num_bars_choices: 5 is not a window size .*4, 8"),
-        ({"mask_apply_probability": 0.5}, "mask_apply_probability: is 0.5, but the encoder has no MaskBar"),
         ({"mask_apply_probability": 0.5, "mask": "structured"}, "mask 'structured' needs an encoder with 'mask_bar'"),
         ({"velocity_off_probability": 0.5}, "velocity_off_probability: is 0.5"),
         ({"logger": "tensorbord"}, "no logger named 'tensorbord'. Did you mean 'tensorboard'"),
@@ -50,18 +50,48 @@ def test_settings_that_do_not_go_together(
     assert not Path(config.output_dir).exists()
 
 
-def test_defaults_give_way_with_one_notice(configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture) -> None:
+MASK_GIVES_WAY = "mask_apply_probability is 0 instead of 0.5: the encoder has no MaskBar token (capability 'mask_bar')."
+
+
+def _prepared(configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, **given: Any) -> tuple[Any, Any]:
+    """What is prepared of defaults and ``given``, and what is said: (level, message)."""
     config = configure()
-    default = type(config)()
-    for name in ("n_positions", "max_seq_len", "max_tracks"):
-        setattr(default, name, getattr(config, name))
-    with caplog.at_level(logging.WARNING):
-        plan = prepare(default, shard)
-    assert [record.message for record in caplog.records] == [
-        "mask_apply_probability is 0 instead of 0.5: the encoder has no MaskBar token (capability 'mask_bar')."
-    ]
-    assert plan.training.mask is None
-    assert plan.training.settings.mask_apply_probability == 0
+    sizes = {name: getattr(config, name) for name in ("n_positions", "max_seq_len", "max_tracks")}
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG, "midigpt_core.training"):
+        plan = prepare(type(config)(**sizes, **given), shard)
+    return plan, [(record.levelname, record.message) for record in caplog.records]
+
+
+def test_defaults_give_way_and_only_one_that_was_written_down_is_said(
+    configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan, said = _prepared(configure, shard, caplog)
+    assert said == [("DEBUG", MASK_GIVES_WAY)]
+    written, said = _prepared(
+        configure, shard, caplog, mask_apply_probability=0.5, mask_mode=2, infill_probability=0.75
+    )
+    assert said == [("WARNING", MASK_GIVES_WAY)]
+    for one in (plan, written):
+        assert one.training.mask is None
+        assert one.training.settings.mask_apply_probability == 0
+    assert written.training.settings == plan.training.settings
+    _, said = _prepared(configure, shard, caplog, mask_apply_probability=0.9)
+    assert said == [("WARNING", MASK_GIVES_WAY.replace("0.5", "0.9"))]
+
+
+@pytest.mark.parametrize("written", [{}, {"num_bars_choices": [4, 8]}])
+def test_default_windows_give_way_to_the_encoders(
+    configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path, written: dict[str, Any]
+) -> None:
+    encoder = prepare(configure(), shard).encoder.to_config()
+    path = tmp_path / "four.json"
+    path.write_text(json.dumps({**encoder, "num_bars_map": [4]}), encoding="utf-8")
+    plan, said = _prepared(
+        configure, shard, caplog, encoder_config_path=str(path), mask_apply_probability=0.0, **written
+    )
+    assert plan.training.settings.num_bars_choices == (4,)
+    assert said == [("WARNING" if written else "DEBUG", "num_bars_choices is [4]: the encoder's window sizes are 4.")]
 
 
 def test_data_that_is_not_there_or_not_music(configure: Configure, tmp_path: Path) -> None:
