@@ -31,9 +31,17 @@ class Limits:
         return not (self.high is not None and (number > self.high or (self.below and number == self.high)))
 
     def __str__(self) -> str:
-        low = None if self.low is None else f"{'greater than' if self.above else 'at least'} {self.low:g}"
-        high = None if self.high is None else f"{'less than' if self.below else 'at most'} {self.high:g}"
+        low = None if self.low is None else f"{'greater than' if self.above else 'at least'} {_exactly(self.low)}"
+        high = None if self.high is None else f"{'less than' if self.below else 'at most'} {_exactly(self.high)}"
         return " and ".join(limit for limit in (low, high) if limit)
+
+
+def _exactly(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+#: The most of any count that has no limit of its own: what torch and NumPy take everywhere.
+_LARGEST_INT = 2**31 - 1
 
 
 def setting(
@@ -48,6 +56,9 @@ def setting(
     ascending: bool = False,
 ) -> Any:
     """An attrs field with its meaning, the numbers allowed, and for lists the (least, most) items and their order."""
+    sample = default[0] if isinstance(default, list) and default else default
+    if high is None and isinstance(sample, int) and not isinstance(sample, bool):
+        high = _LARGEST_INT
     metadata = {
         "help": help,
         "limits": Limits(low, high, above, below),

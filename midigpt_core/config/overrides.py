@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.config import choices
+from midigpt_core.config.reading import require_bounded
 from midigpt_core.config.train import setting_names, setting_type
 from midigpt_core.errors import ConfigError
 
@@ -41,11 +42,13 @@ def read_assignment(assignment: str, origin: str = "--set") -> tuple[str, str]:
 
 
 def read_value(text: str) -> Any:
-    """JSON, or the text itself where it is none."""
+    """JSON, or the text itself where it is none, or larger than any value of a configuration."""
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+        require_bounded(value)
+    except (ValueError, RecursionError):
         return text
+    return value
 
 
 def _set_option(config: TrainConfig, field: str, option: str, value: Any, origin: str) -> None:

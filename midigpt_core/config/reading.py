@@ -2,38 +2,92 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import tomllib
-from pathlib import Path
+from collections import Counter
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from midigpt_core import files
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
+from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
-class _Duplicate(ValueError):
-    pass
+#: Bytes of a configuration file, values in it (what an alias stands for counts each time), and how deep they nest.
+_MOST_BYTES = 16 << 20
+_MOST_VALUES = 1_000_000
+_MOST_LEVELS = 100
+#: Digits of a number, and bits: no setting's limits are near them, and Python takes long over longer ones.
+_MOST_DIGITS = 1000
+_MOST_BITS = 4000
+_SHORT = f"of at most {_MOST_DIGITS:,} digits"
 
 
-class _YamlLoader(yaml.SafeLoader):
-    """Safe YAML where ``1e-4`` is a number, as in YAML 1.2, and a key may stand once."""
+class Unfit(ValueError):
+    """What is wrong with the content of a file, and where."""
+
+
+# libyaml, where PyYAML was built with it, reads five times as fast.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _YamlLoader(_SafeLoader):  # type: ignore[misc]
+    """Safe YAML of plain values where ``1e-4`` is a number, as in YAML 1.2, and a key may stand once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            # What cannot be a key is refused by the base class, with its place.
+            if not isinstance(key, Hashable):
+                continue
             if key in seen:
-                raise _Duplicate(f"key {key!r} stands twice (line {key_node.start_mark.line + 1})")
+                raise Unfit(f"key {spell(key)} stands twice (line {key_node.start_mark.line + 1})")
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        values: dict[Any, Any] = super().construct_mapping(node, deep)
+        return values
 
 
+def _strictly(construct: Callable[[Any, Any], Any], what: str) -> Callable[[_YamlLoader, yaml.ScalarNode], Any]:
+    """A constructor of PyYAML for text that an explicit tag may have put there: ``!!bool maybe``, ``!!int ""``."""
+
+    def constructor(loader: _YamlLoader, node: yaml.ScalarNode) -> Any:
+        cause: Exception | None = None
+        # "1:1:1" is a number to the base of 60, and a long one takes hours.
+        if len(str(node.value)) <= _MOST_DIGITS:
+            try:
+                return construct(loader, node)
+            except (ValueError, LookupError, ArithmeticError) as error:
+                cause = error
+        problem = f"{spell(node.value)} is not {what}"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from cause
+
+    return constructor
+
+
+#: What a configuration is made of. Dates, sets and the like are no such values: an unknown tag is an error with its
+#: place, and what looks like a date is text, as in YAML 1.2.
+_PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
+_YamlLoader.yaml_constructors = {
+    None: yaml.SafeLoader.yaml_constructors[None],
+    **{f"tag:yaml.org,2002:{name}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{name}"] for name in _PLAIN},
+    "tag:yaml.org,2002:bool": _strictly(yaml.SafeLoader.construct_yaml_bool, "true or false"),
+    "tag:yaml.org,2002:int": _strictly(yaml.SafeLoader.construct_yaml_int, f"an integer {_SHORT}"),
+    "tag:yaml.org,2002:float": _strictly(yaml.SafeLoader.construct_yaml_float, f"a number {_SHORT}"),
+}
+_YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _YamlLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -42,8 +96,8 @@ _YamlLoader.add_implicit_resolver(
 def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Duplicate(f"key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        counts = Counter(name for name, _ in pairs)
+        raise Unfit(f"key {spell(next(name for name in counts if counts[name] > 1))} stands twice")
     return values
 
 
@@ -63,28 +117,65 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
+def require_bounded(values: object) -> None:
+    """Raise :class:`Unfit` for more, deeper or larger values than a configuration has; what stands there twice, by an
+    alias, counts twice."""
+    level, count, depth = [values], 0, 0
+    while level:
+        count += len(level)
+        if count > _MOST_VALUES:
+            raise Unfit(f"it holds more than {_MOST_VALUES:,} values, aliases counted as what they stand for")
+        if depth > _MOST_LEVELS:
+            raise Unfit(f"its values nest deeper than {_MOST_LEVELS} levels")
+        if any(isinstance(value, int) and value.bit_length() > _MOST_BITS for value in level):
+            raise Unfit(f"it holds an integer that is not {_SHORT}")
+        # Of a level that is too wide no more than that is made.
+        level = list(itertools.islice(itertools.chain.from_iterable(map(_inside, level)), _MOST_VALUES + 1))
+        depth += 1
+
+
+def _inside(value: object) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return itertools.chain(value, value.values())
+    return value if isinstance(value, list) else ()
+
+
 def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping in a ``.json``, ``.yaml``, ``.yml`` or ``.toml`` file.
 
-    Raises :class:`ConfigError` if the file is missing, of another kind, malformed, or holds no mapping.
+    Raises :class:`ConfigError` if the file is missing, of another kind, too large, malformed, or holds no mapping.
     """
-    file = Path(path)
+    file = usable_path(path, what="configuration", error=ConfigError)
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         raise ConfigError(f"{file}: a configuration is a {', '.join(sorted(_READERS))} file. Rename or convert it.")
     try:
-        text = file.read_text(encoding="utf-8")
+        # Windows editors begin a file with a byte-order mark, which is no part of the text.
+        text = files.read_bytes(file, _MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: is not UTF-8 text. Save it as UTF-8.") from error
+    kind = file.suffix[1:].upper()
     try:
         values = reader(text)
+        require_bounded(values)
+    except Unfit as error:
+        raise ConfigError(f"{file}: {error}. Correct it.") from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{file}: is not valid {file.suffix[1:].upper()}: {reason}. Correct it.") from error
+        raise ConfigError(f"{file}: is not valid {kind}: {_reason(error)}. Correct it.") from error
     if values is None and not text.strip():
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: holds {type(values).__name__}, not a mapping of keys to values. Correct it.")
     return values
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "its values nest too deep"
+    # Python's words about integers give programmers' advice.
+    if "integer string conversion" in str(error):
+        return f"it holds an integer that is not {_SHORT}"
+    # What YAML calls its input, in front of every place.
+    return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())

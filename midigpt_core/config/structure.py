@@ -27,11 +27,15 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn
 
-from midigpt_core.config.wording import describe, listed, spell, unknown_key
+from midigpt_core.config.wording import MOST_LISTED, describe, key_name, listed, spell, unknown_key
 from midigpt_core.errors import ConfigError, nearest
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
+
+
+#: Of settings and of components' options: what 64 bits hold.
+_LARGEST_INT = 2**64 - 1
 
 
 class Mismatch(Exception):
@@ -74,9 +78,9 @@ def _scalar(value: object, kind: Any) -> object:
     if kind is bool:
         fits = isinstance(value, bool)
     elif kind is int:
-        fits = isinstance(value, int) and not isinstance(value, bool)
+        fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INT
     elif kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     elif kind is str:
         fits = isinstance(value, str)
     elif kind is Path:
@@ -88,12 +92,20 @@ def _scalar(value: object, kind: Any) -> object:
     return kind(value) if kind in (float, Path) else value
 
 
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float holds
+        return False
+
+
 def _one_of(value: object, allowed: Mapping[Any, object]) -> object:
     for spelling, meant in allowed.items():
         if type(spelling) is type(value) and spelling == value:
             return meant
     names = [str(spelling) for spelling in allowed]
-    raise _Misfit(f"expected one of {', '.join(names)}, got {spell(value)}.{nearest(str(value), names)}")
+    hint = nearest(key_name(value), names) if isinstance(value, str) else ""
+    raise _Misfit(f"expected one of {', '.join(names)}, got {spell(value)}.{hint}")
 
 
 def _union(value: object, kind: Any) -> object:
@@ -210,8 +222,12 @@ def _problems(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
             else:
                 yield from _problems(inner, place)
     elif isinstance(error, ForbiddenExtraKeysError):
-        for key in sorted(error.extra_fields):
-            yield _key(path, key), unknown_key(key, _names(error.cl), "option")
+        names = sorted(map(key_name, error.extra_fields))
+        named = names if len(names) <= MOST_LISTED else names[: MOST_LISTED - 1]
+        for name in named:
+            yield _key(path, name), unknown_key(name, _names(error.cl), "option")
+        if len(names) > len(named):
+            yield path, f"{len(names) - len(named):,} more unknown options"
     elif isinstance(error, _Misfit):
         yield path, str(error)
     else:  # a bug in a class, not a wrong value
@@ -231,7 +247,7 @@ def _place(error: BaseException, path: str) -> str:
         if isinstance(note, AttributeValidationNote):
             return _key(path, note.name)
         if isinstance(note, IterableValidationNote):
-            return f"{path}[{note.index}]" if isinstance(note.index, int) else _key(path, note.index)
+            return f"{path}[{note.index}]" if isinstance(note.index, int) else _key(path, key_name(note.index))
     return path
 
 

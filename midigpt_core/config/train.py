@@ -14,7 +14,7 @@ from midigpt_core.config.fields import check, setting
 from midigpt_core.config.reading import read_mapping
 from midigpt_core.config.structure import Mismatch
 from midigpt_core.config.train_sets import TrainSet, contradictions
-from midigpt_core.config.wording import listed
+from midigpt_core.config.wording import MOST_LISTED, key_name, listed
 from midigpt_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class TrainConfig:
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
     sample_steps: int = setting(0, "optimiser steps between samples of music; 0: none", low=0)
     eval_rows: int = setting(64, "rows per evaluation", low=1)
-    workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1)
+    workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1, high=2**31 - 1)
     run_name: str = setting("", "name shown by loggers; empty: the output folder's")
 
     _origins: dict[str, str] = attrs.field(init=False, factory=dict, repr=False, eq=False)
@@ -149,17 +149,18 @@ class TrainConfig:
     def update(self, values: Mapping[str, Any], origin: str) -> None:
         """Set several fields; raises one :class:`ConfigError` with every problem, and then sets none."""
         checked: dict[str, Any] = {}
-        problems: list[tuple[str, str]] = []
+        unknown = [name for name in values if name not in _SETTINGS]
+        # To look for the name that was meant takes long: only the keys that the message names are worth it.
+        problems = [(key_name(name), _unknown_setting(key_name(name))) for name in unknown[:MOST_LISTED]]
         for name, value in values.items():
             if name not in _SETTINGS:
-                problems.append((str(name), _unknown_setting(str(name))))
                 continue
             try:
                 checked[name] = check(_SETTINGS[name], value)
             except Mismatch as mismatch:
                 problems.extend(mismatch.problems)
         if problems:
-            raise ConfigError(listed(problems, origin))
+            raise ConfigError(listed(problems, origin, more=max(0, len(unknown) - MOST_LISTED)))
         for name, value in checked.items():
             object.__setattr__(self, name, value)
             self.note_origin(name, "default" if value is None else origin)

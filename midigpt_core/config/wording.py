@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
@@ -26,13 +27,20 @@ _NOUNS: Mapping[object, str] = {
     type(None): "null",
 }
 
+#: Problems that one message names; of more it says how many there are.
+MOST_LISTED = 20
 
-def listed(problems: Sequence[tuple[str, str]], origin: str = "") -> str:
-    """One line that names every problem with its key path, and the file or flag it came from."""
+
+def listed(problems: Sequence[tuple[str, str]], origin: str = "", *, more: int = 0) -> str:
+    """One line that names the problems with their key paths, and the file or flag they came from; of many the first,
+    and how many there are beside. ``more`` counts further ones that nobody put into words."""
+    problems, more = problems[:MOST_LISTED], len(problems[MOST_LISTED:]) + more
     parts = [f"{path}: {problem}" if path else problem for path, problem in problems]
     if len(parts) > 1:
         parts = [f"({number}) {part}" for number, part in enumerate(parts, 1)]
-        parts[0] = f"{len(problems)} problems: {parts[0]}"
+        parts[0] = f"{len(problems) + more:,} problems: {parts[0]}"
+    if more:
+        parts.append(f"And {more:,} more.")
     return (f"{origin}: " if origin else "") + " ".join(part if part[-1] in ".?" else f"{part}." for part in parts)
 
 
@@ -50,16 +58,41 @@ def describe(kind: Any) -> str:
     return _NOUNS.get(origin, str(getattr(origin, "__name__", origin)))
 
 
+class _Spelling(reprlib.Repr):
+    """Reads no more of a value than is shown: aliases make lists of lists that hold more than memory does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 12
+        self.maxstring = self.maxother = 200
+        self.maxlong = 100
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Beyond this Python may refuse to write it, or take long.
+        if x.bit_length() > 4000:
+            return f"an integer of {x.bit_length():,} bits"
+        return super().repr_int(x, level)
+
+
+_spelling = _Spelling()
+
+
 def spell(value: object) -> str:
     """A value as a configuration file would spell it, shortened."""
-    text = repr(value)
     if value is None or isinstance(value, bool):
-        text = "null" if value is None else str(value).lower()
+        return "null" if value is None else str(value).lower()
+    text = _spelling.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def key_name(key: object) -> str:
+    """A key in messages: as it stands if it is short text."""
+    return key if isinstance(key, str) and len(key) <= 60 else spell(key)
 
 
 def unknown_key(name: object, names: Iterable[str], noun: str) -> str:
     """``"unknown option. Did you mean 'bar_fraction'?"``, or all names where none is near."""
     known = sorted(names)
-    hint = nearest(str(name), known)
+    hint = nearest(key_name(name), known)
     return f"unknown {noun}." + (hint or f" Available: {', '.join(known) or 'none'}.")

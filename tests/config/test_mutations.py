@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ MUTATIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"transpose_range": [6, -6]}, ["transpose_range", "ascend"]),
     ({"velocity_scale": [1.0]}, ["velocity_scale", "2 values"]),
     ({"seed": -1}, ["seed", "at least 0"]),
+    ({"batch_size": 2**31}, ["batch_size", "at most 2147483647", "2147483648"]),
+    ({"seed": 2**63}, ["seed", "at most 9223372036854775807"]),
     # enumerations
     ({"precision": "fp61"}, ["precision", "fp16, bf16, fp32", "'fp16'"]),
     ({"scheduler": "cosin"}, ["scheduler", "'cosine'"]),
@@ -129,3 +132,44 @@ def test_a_mistake_is_refused_alike_in_every_format(tmp_path: Path, kind: str) -
     path.write_text(texts[kind])
     with pytest.raises(ConfigError, match=rf"{path.name}: batch_sze: unknown key\. Did you mean 'batch_size'\?"):
         TrainConfig.from_file(path)
+
+
+def test_of_many_unknown_keys_the_first_are_named_and_the_rest_counted() -> None:
+    begin = time.process_time()
+    message = refusal({f"key{number}": 1 for number in range(200_000)})
+    nested = refusal({"train_sets": [{"paths": "a"} | {f"key{number}": 1 for number in range(50_000)}]})
+    assert time.process_time() - begin < 5
+    assert message.startswith("c.json: 200,000 problems: (1) key0: unknown key.")
+    assert "(20) key19: unknown key." in message
+    assert message.endswith("And 199,980 more.")
+    assert "key20" not in message
+    assert "train_sets[0]: 49,981 more unknown options" in nested
+    assert len(nested) < 10_000
+
+
+def test_values_that_hold_themselves_a_thousand_million_times_are_spelled_at_once() -> None:
+    laugh: Any = ["x"] * 10
+    for _ in range(12):
+        laugh = [laugh] * 10
+    begin = time.process_time()
+    for field in ("learning_rate", "train_sets", "scheduler", "freeze", "logger", "num_bars_choices"):
+        assert field in refusal({field: laugh})
+    assert time.process_time() - begin < 2
+    assert len(refusal({"x" * 10**6: 1})) < 1000
+
+
+#: What no JSON says, but YAML or a program's own values can.
+ODD: list[tuple[dict[Any, Any], list[str]]] = [
+    ({"batch_size": 10**5000}, ["batch_size", "an integer", "an integer of 16,610 bits"]),
+    ({"learning_rate": 10**5000}, ["learning_rate", "a number", "an integer of 16,610 bits"]),
+    ({"train_sets": [{"paths": "a", "weight": 10**400}]}, ["train_sets[0].weight", "a number"]),
+    ({"num_bars_choices": [10**5000]}, ["num_bars_choices[0]", "an integer of 16,610 bits"]),
+    ({10**5000: 1}, ["an integer of 16,610 bits: unknown key"]),
+    ({"train_sets": [{1: 2, "paths": "a", "x": 3, (4,): 5}]}, ["train_sets[0].1", "train_sets[0].x"]),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), ODD, ids=range(len(ODD)))
+def test_odd_numbers_and_keys_are_refused(change: dict[Any, Any], expected: list[str]) -> None:
+    message = refusal(change)
+    assert all(text in message for text in expected), message

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from midigpt_core.config import TrainConfig, apply_overrides
+from midigpt_core.config.overrides import read_value
 from midigpt_core.errors import ConfigError
 
 
@@ -61,3 +62,10 @@ def test_an_option_belongs_to_the_component_that_is_named_in_whatever_order() ->
     config = TrainConfig()
     apply_overrides(config, ["mask.period=3", "mask=swing"])
     assert config.mask == {"name": "swing", "period": 3}
+
+
+def test_a_value_that_no_setting_takes_is_a_string() -> None:
+    for value in ("[" * 50_000, "[" * 500 + "]" * 500, "1" * 5000):
+        assert read_value(value) == value
+        with pytest.raises(ConfigError, match=r"--set: batch_size: expected an integer, got '"):
+            apply_overrides(TrainConfig(), [f"batch_size={value}"])
