@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import pickle
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,10 +13,11 @@ from lightning.pytorch.callbacks import Callback
 
 from midigpt_core.errors import CheckpointError, RunStopped
 from midigpt_core.files import atomic_writer
+from midigpt_core.training.memory import is_memory
 from midigpt_core.training.ranks import require_same_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import NoReturn
 
@@ -24,6 +26,20 @@ if TYPE_CHECKING:
     from midigpt_core.training.clock import StepClock
     from midigpt_core.training.retention import CheckpointFolder
     from midigpt_core.training.signals import StopSignals
+
+
+_log = logging.getLogger("midigpt_core.training")
+
+#: What every state of a run has, by the type of its value.
+_STATE = {
+    "midigpt": dict,
+    "global_step": int,
+    "state_dict": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "loops": dict,
+    "callbacks": dict,
+}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -44,11 +60,85 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        try:
-            checkpoint: dict[str, Any] = super().load_checkpoint(os.fspath(path), map_location, weights_only=True)
-        except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"{path}: is damaged or no checkpoint. Resume from another one.") from error
-        return checkpoint
+        """The state of a run; raises :class:`CheckpointError` for a file that is damaged or holds something else."""
+        return _read(path, map_location)
+
+
+def require_whole(path: Path) -> None:
+    """Raises :class:`CheckpointError` unless resuming could read ``path`` back as it was written.
+
+    torch's reader checks no checksum, and Python's passes over directory entries that torch's refuses: both must read
+    the file. Tensors are mapped, so that no second copy of them is made in memory.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # An attribute that calls an entry a folder has torch leave its tensor uninitialised; torch writes none.
+            damaged = archive.testzip() or any(entry.external_attr for entry in archive.infolist())
+    except Exception as error:
+        # The errors of damaged archives are of a dozen types, and each means the same.
+        raise _unreadable(path, error) from error
+    if damaged:
+        raise _unreadable(path)
+    _read(path, "cpu", mmap=True)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether resuming could read ``path`` back as it was written."""
+    try:
+        require_whole(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def first_whole(candidates: Sequence[Path]) -> Path | None:
+    """The first of ``candidates`` that is whole, the others before it named in the log; None if there are none.
+
+    Raises :class:`CheckpointError` if none of them is whole.
+    """
+    if len(candidates) == 1:
+        require_whole(candidates[0])
+    for path in candidates:
+        if is_whole(path):
+            return path
+        _log.warning("%s is damaged: an older checkpoint is tried.", path)
+    if candidates:
+        raise CheckpointError(
+            f"{candidates[0].parent}: every checkpoint is damaged. Remove the folder to start anew, or give a"
+            " step*.ckpt file of another one."
+        )
+    return None
+
+
+def _read(path: str | os.PathLike[str], map_location: Any | None, *, mmap: bool = False) -> dict[str, Any]:
+    try:
+        checkpoint = torch.load(os.fspath(path), map_location=map_location, weights_only=True, mmap=mmap)
+    except Exception as error:
+        if not mmap and is_memory(error):
+            raise
+        # torch's unpickler stumbles over damaged bytes in as many ways as Python's reader.
+        raise _unreadable(path, error) from error
+    missing = _missing(checkpoint)
+    if missing:
+        raise CheckpointError(
+            f"{path}: is not the state of a run of this program ({missing}). Give a step*.ckpt file, or 'auto'."
+        )
+    return dict(checkpoint)
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception | None = None) -> CheckpointError:
+    what = "is damaged or no checkpoint"
+    if isinstance(error, OSError) and error.strerror:
+        what = f"cannot be read ({error.strerror})"
+    return CheckpointError(f"{path}: {what}. Resume from another step*.ckpt file, or start anew in another output_dir.")
+
+
+def _missing(checkpoint: object) -> str:
+    """What keeps ``checkpoint`` from being the state of a run; empty: nothing."""
+    if not isinstance(checkpoint, dict):
+        return f"it is a {type(checkpoint).__name__}"
+    lacking = [name for name, kind in _STATE.items() if not isinstance(checkpoint.get(name), kind)]
+    return f"it has no {lacking[0]!r}" if lacking else ""
 
 
 class Checkpoints(Callback):

@@ -24,7 +24,7 @@ def explained_memory(config: TrainConfig, step: Callable[[], int]) -> Iterator[N
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
+        if not is_memory(error):
             raise
         first_line = str(error).partition("\n")[0] or "no memory left"
         raise TrainingError(
@@ -33,7 +33,8 @@ def explained_memory(config: TrainConfig, step: Callable[[], int]) -> Iterator[N
         ) from error
 
 
-def _is_memory(error: Exception) -> bool:
+def is_memory(error: Exception) -> bool:
+    """Whether ``error`` says that memory does not suffice."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(remark in str(error) for remark in _CPU_REMARKS)

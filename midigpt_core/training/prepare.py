@@ -17,7 +17,7 @@ from midigpt_core.training.chosen import build_encoder, choose
 from midigpt_core.training.corpora import gather
 from midigpt_core.training.launch import quiet_other_ranks, require_as_many_processes
 from midigpt_core.training.objective import stream_settings, usable_mask
-from midigpt_core.training.resume import find_checkpoint, require_no_result
+from midigpt_core.training.resume import require_no_result, resume_candidates
 from midigpt_core.training.start_from import adopt, inherited_sources
 from midigpt_core.training.train_sets import gather_sets, joined, piece_sets, require_one_spelling, set_sources
 
@@ -49,8 +49,8 @@ class Plan:
     eval_pieces: Pieces | None
     training: StreamSpec
     evaluation: StreamSpec | None
-    #: Where the run continues; None: at the beginning.
-    checkpoint: Path | None
+    #: Where the run continues: the first of these that is whole; none: at the beginning.
+    resume_from: tuple[Path, ...]
     #: Whether it may continue with another corpus.
     accept_new_data: bool
 
@@ -102,8 +102,8 @@ def prepare(
     mask = usable_mask(config, chosen, encoder, registry)
     if mask is None:
         settings = evolve(settings, mask_apply_probability=0.0)
-    checkpoint = find_checkpoint(resume, Path(config.output_dir) / "checkpoints")
-    if checkpoint is None:
+    resume_from = resume_candidates(resume, Path(config.output_dir) / "checkpoints")
+    if not resume_from:
         require_no_result(Path(config.output_dir))
     collect = partial(
         gather, source=chosen.source, encoder=encoder, settings=settings, workers=config.workers, progress=progress
@@ -138,6 +138,6 @@ def prepare(
         eval_pieces=eval_pieces,
         training=training,
         evaluation=evaluation,
-        checkpoint=checkpoint,
+        resume_from=resume_from,
         accept_new_data=accept_new_data,
     )

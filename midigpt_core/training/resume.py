@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +12,6 @@ from midigpt_core.errors import CheckpointError
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
-
-_log = logging.getLogger("midigpt_core.training")
 
 _STEP_FILE = re.compile(r"step(\d+)\.ckpt")
 _MISSING = "nothing"
@@ -28,20 +23,12 @@ def step_files(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint reads back as it was written: every record of its archive against its CRC-32."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
-        return False
+def resume_candidates(resume: str | os.PathLike[str] | None, folder: Path) -> tuple[Path, ...]:
+    """The checkpoints that a run may continue from, in the order in which they are tried; none: the run starts anew.
 
-
-def find_checkpoint(resume: str | os.PathLike[str] | None, folder: Path) -> Path | None:
-    """The checkpoint to continue from; None: start anew.
-
-    ``resume``: ``"auto"`` takes the newest in ``folder`` that is whole if there is one, anything else is a path, None
-    starts anew and refuses a folder that already holds checkpoints, for they would be mixed up with the new run's.
+    ``resume``: ``"auto"`` means those in ``folder``, the newest first; anything else is a path; None starts anew and
+    refuses a folder that already holds checkpoints, for they would be mixed up with the new run's. Whether a file is
+    whole is seen where it is read (:func:`midigpt_core.training.checkpoints.first_whole`).
     """
     found = step_files(folder)
     if resume is None:
@@ -50,18 +37,18 @@ def find_checkpoint(resume: str | os.PathLike[str] | None, folder: Path) -> Path
                 f"{folder}: holds checkpoints of an earlier run, up to step {max(found)}."
                 " Continue it with resume='auto' (--resume auto), or choose another output_dir."
             )
-        return None
+        return ()
     if resume == "auto":
-        return _newest_whole(found)
+        return tuple(reversed(found.values()))
     path = Path(resume)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint. Give a step*.ckpt file, or 'auto'.")
-    if _is_bundle(path):
+    if path.suffix != ".ckpt" and _is_bundle(path):
         raise CheckpointError(
             f"{path}: a bundle, not the state of a run. Give a step*.ckpt file; to start from a bundle's weights, use "
             "init_from."
         )
-    return path
+    return (path,)
 
 
 def require_no_result(run_dir: Path) -> None:
@@ -79,19 +66,6 @@ def _is_bundle(path: Path) -> bool:
     except CheckpointError:
         return False
     return True
-
-
-def _newest_whole(found: dict[int, Path]) -> Path | None:
-    for path in reversed(found.values()):
-        if is_whole(path):
-            return path
-        _log.warning("%s is damaged: an older checkpoint is tried.", path)
-    if found:
-        raise CheckpointError(
-            f"{found[max(found)].parent}: every checkpoint is damaged. Remove the folder to start anew, or give a"
-            " step*.ckpt file of another one."
-        )
-    return None
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -7,7 +7,8 @@ import math
 from typing import TYPE_CHECKING
 
 from midigpt_core.files import remove_leftovers
-from midigpt_core.training.resume import is_whole, step_files
+from midigpt_core.training.checkpoints import is_whole
+from midigpt_core.training.resume import step_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

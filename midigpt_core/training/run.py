@@ -19,7 +19,7 @@ from midigpt_core.files import only_writer, remove_leftovers
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
 from midigpt_core.training import metrics_file
-from midigpt_core.training.checkpoints import Checkpoints
+from midigpt_core.training.checkpoints import Checkpoints, first_whole
 from midigpt_core.training.clock import StepClock
 from midigpt_core.training.data_module import RunData
 from midigpt_core.training.flops import ModelFlops
@@ -100,6 +100,7 @@ def train(
 def fit(plan: Plan) -> TrainResult:
     """Carry out a plan."""
     config = plan.config
+    checkpoint = first_whole(plan.resume_from)
     model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
     if config.compile and _compiles():
         model.compile()
@@ -164,7 +165,7 @@ def fit(plan: Plan) -> TrainResult:
             held.enter_context(only_writer(plan.run_dir))
             remove_leftovers(plan.run_dir)
         with explained_memory(config, lambda: trainer.global_step):
-            trainer.fit(module, datamodule=data, ckpt_path=plan.checkpoint)
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
         # A run that had all its steps has its bundle, with the evaluation that this call did not make.
         is_there = bool(trainer.strategy.broadcast(bundle.exists()))
         if trainer.global_step > module.steps_before or not is_there:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from training_parts import checkpoint_for, run_state
 
 from midigpt_core.errors import CheckpointError
 from midigpt_core.training.checkpoints import AtomicCheckpointIO
-from midigpt_core.training.resume import differences, find_checkpoint, require_same, step_files
+from midigpt_core.training.resume import differences, require_same, step_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("step9.ckpt", "step10.ckpt", "step2.ckpt.bak", "model-step10.pt"):
-        AtomicCheckpointIO().save_checkpoint({"step": name}, tmp_path / name)
+        AtomicCheckpointIO().save_checkpoint(run_state(name=name), tmp_path / name)
     return tmp_path
 
 
@@ -26,8 +27,8 @@ def test_steps_are_sorted_as_numbers(folder: Path) -> None:
 
 
 def test_auto_takes_the_newest_or_starts_anew(folder: Path, tmp_path: Path) -> None:
-    assert find_checkpoint("auto", folder) == folder / "step10.ckpt"
-    assert find_checkpoint("auto", tmp_path / "none") is None
+    assert checkpoint_for("auto", folder) == folder / "step10.ckpt"
+    assert checkpoint_for("auto", tmp_path / "none") is None
 
 
 def test_auto_passes_over_a_damaged_checkpoint(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -35,22 +36,22 @@ def test_auto_passes_over_a_damaged_checkpoint(folder: Path, caplog: pytest.LogC
     damaged = bytearray(newest.read_bytes())
     damaged[damaged.index(b"step10.ckpt")] ^= 1
     newest.write_bytes(damaged)
-    assert find_checkpoint("auto", folder) == folder / "step9.ckpt"
+    assert checkpoint_for("auto", folder) == folder / "step9.ckpt"
     assert [record.message for record in caplog.records] == [f"{newest} is damaged: an older checkpoint is tried."]
     (folder / "step9.ckpt").write_bytes(b"")
     with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
-        find_checkpoint("auto", folder)
+        checkpoint_for("auto", folder)
 
 
 def test_a_new_run_does_not_mix_with_an_old_one(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"up to step 10\. Continue it with resume='auto'"):
-        find_checkpoint(None, folder)
+        checkpoint_for(None, folder)
 
 
 def test_a_path_must_be_there(folder: Path) -> None:
-    assert find_checkpoint(folder / "step9.ckpt", folder) == folder / "step9.ckpt"
+    assert checkpoint_for(folder / "step9.ckpt", folder) == folder / "step9.ckpt"
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        find_checkpoint(folder / "step11.ckpt", folder)
+        checkpoint_for(folder / "step11.ckpt", folder)
 
 
 def test_the_first_difference_is_named() -> None:
@@ -65,9 +66,9 @@ def test_a_damaged_checkpoint_is_an_error_of_ours(tmp_path: Path) -> None:
     import torch
 
     path = tmp_path / "step1.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"weights": torch.arange(1000)}, path)
+    AtomicCheckpointIO().save_checkpoint(run_state(state_dict={"weights": torch.arange(1000)}), path)
     whole = path.read_bytes()
-    assert AtomicCheckpointIO().load_checkpoint(path)["weights"].sum() == 499500
+    assert AtomicCheckpointIO().load_checkpoint(path)["state_dict"]["weights"].sum() == 499500
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="damaged"):

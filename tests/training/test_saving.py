@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from attrs import evolve
-from training_parts import evaluations
+from training_parts import checkpoint_for, evaluations, run_state
 
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.files import WriteError
 from midigpt_core.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from midigpt_core.training.losses import LossTally
-from midigpt_core.training.resume import find_checkpoint, step_files
+from midigpt_core.training.resume import step_files
 from midigpt_core.training.retention import CheckpointFolder
 from midigpt_core.training.run import train
 
@@ -132,7 +132,7 @@ def _restore(folder: Path, before: Path) -> None:
 
 def _check(checkpoints: Checkpoints, folder: Path, point: int) -> int:
     """The step that the folder can be continued from, once it is seen to be so."""
-    found = find_checkpoint("auto", folder)
+    found = checkpoint_for("auto", folder)
     assert found is not None, point
     state = AtomicCheckpointIO().load_checkpoint(found)
     step = state["global_step"]
@@ -169,7 +169,7 @@ def test_temporary_files_do_not_leave_the_runs_file_system(
     original = os.replace
     monkeypatch.setattr("os.replace", lambda source, target: (written.append(Path(source)), original(source, target)))
     result = train(config, shard)
-    assert find_checkpoint("auto", result.run_dir / "checkpoints") is not None
+    assert checkpoint_for("auto", result.run_dir / "checkpoints") is not None
     assert any(path.is_relative_to(result.run_dir / "checkpoints") for path in written)
     assert not any(path.is_relative_to(elsewhere) for path in written)
 
@@ -213,7 +213,7 @@ def test_an_old_best_stays(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=2, bundle_suffix=".pt")
     losses = {1: float("nan"), 2: 1.0, 3: 2.0, 4: 1.0, 5: 9.0, 6: 8.0, 7: float("nan")}
     for step in range(1, 8):
-        AtomicCheckpointIO().save_checkpoint({"step": step}, folder.checkpoint(step))
+        AtomicCheckpointIO().save_checkpoint(run_state(global_step=step), folder.checkpoint(step))
         folder.bundle(step).touch()
         folder.retire({past: loss for past, loss in losses.items() if past <= step})
     assert list(step_files(tmp_path)) == [2, 6, 7]
@@ -223,7 +223,9 @@ def test_an_old_best_stays(tmp_path: Path) -> None:
 def test_nothing_is_removed_before_the_newest_reads_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = CheckpointFolder(tmp_path, keep=1, bundle_suffix=".pt")
     for step in (1, 2):
-        AtomicCheckpointIO().save_checkpoint({"weights": torch.arange(100)}, folder.checkpoint(step))
+        AtomicCheckpointIO().save_checkpoint(
+            run_state(state_dict={"weights": torch.arange(100)}), folder.checkpoint(step)
+        )
     content = bytearray(folder.checkpoint(2).read_bytes())
     content[content.index(bytes(torch.arange(100).numpy())) + 8] ^= 1
     folder.checkpoint(2).write_bytes(content)
@@ -269,7 +271,7 @@ def _fails_in_words(config: TrainConfig, shard: Path, words: str) -> int:
     assert words in said, said
     assert "\n" not in said
     assert {path.name for path in folder.iterdir()} == {"step2.ckpt", "model-step2.pt"}
-    found = find_checkpoint("auto", folder)
+    found = checkpoint_for("auto", folder)
     assert found is not None
     assert AtomicCheckpointIO().load_checkpoint(found)["global_step"] == 2
     return 0

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from midigpt_core.training.checkpoints import first_whole
+from midigpt_core.training.resume import resume_candidates
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -31,6 +34,17 @@ def write_shard(path: Path, files: Sequence[Path]) -> Path:
         path,
     )
     return path
+
+
+def run_state(**content: Any) -> dict[str, Any]:
+    """The least that a checkpoint holds to be the state of a run, and ``content``."""
+    empty: dict[str, Any] = {name: {} for name in ("midigpt", "state_dict", "loops", "callbacks")}
+    return {**empty, "global_step": 0, "optimizer_states": [], "lr_schedulers": [], **content}
+
+
+def checkpoint_for(resume: str | Path | None, folder: Path) -> Path | None:
+    """The checkpoint that a run continues from."""
+    return first_whole(resume_candidates(resume, folder))
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
