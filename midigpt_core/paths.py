@@ -52,12 +52,14 @@ def path_problem(text: str) -> str:
 
 
 def usable_path(path: str | os.PathLike[str], *, what: str = "", error: type[MidigptError] = DataError) -> Path:
-    """The path that a user named, with ``~`` for the home folder.
+    """The path that a user named; in text ``~`` is the home folder.
 
     Raises ``error``, beginning with ``what`` (``"--plugins-dir"``), if no file can have that name: see
     :func:`path_problem`.
     """
     text = os.fspath(path)
+    if text.startswith("~") and not isinstance(path, str):
+        text = f"./{text}"  # a program that has made a Path of it means that name
     problem = path_problem(text)
     if problem:
         raise error(f"{what} {text}".strip() + f": {problem}" if text else f"{what or 'the path'} {problem}")

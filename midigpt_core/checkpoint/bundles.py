@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -12,10 +11,12 @@ from midigpt_core.checkpoint.headers import KIND, find_format, formats, os_error
 from midigpt_core.checkpoint.provenance import imported_provenance
 from midigpt_core.contracts import Bundle, CheckpointFormat, FormatContext
 from midigpt_core.errors import CheckpointError
+from midigpt_core.paths import usable_path
 from midigpt_core.plugins import Provided, build, current_registry
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     import torch
 
@@ -33,7 +34,7 @@ def load_checkpoint(
     :class:`midigpt_core.errors.CheckpointError` naming the file and what is wrong, also where the encoder's vocabulary
     and the model's differ, and :class:`midigpt_core.errors.PluginError` for a component that is not installed.
     """
-    source = Path(path)
+    source = usable_path(path, what="bundle", error=CheckpointError)
     with os_errors_explained(source):
         built = _built(find_format(source, allow_unsafe=allow_unsafe), allow_unsafe=allow_unsafe)
         bundle = built.load(source, device, dtype)
@@ -47,7 +48,7 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], format_name: str |
     A bundle without provenance, of another program, is given one that says so. Raises
     :class:`midigpt_core.errors.CheckpointError` if no format that can write fits.
     """
-    target = Path(path)
+    target = usable_path(path, what="bundle", error=CheckpointError)
     _built(_writer(target, format_name)).save(_with_provenance(bundle), target)
     return target
 
@@ -76,9 +77,10 @@ def check_conversion(
     allow_unsafe: bool = False,
 ) -> None:
     """Raise what :func:`convert` would raise and is known before torch is: no bundle there, no format to write."""
-    _writer(Path(target), format_name)
-    with os_errors_explained(Path(source)):
-        find_format(Path(source), allow_unsafe=allow_unsafe)
+    _writer(usable_path(target, what="bundle", error=CheckpointError), format_name)
+    existing = usable_path(source, what="bundle", error=CheckpointError)
+    with os_errors_explained(existing):
+        find_format(existing, allow_unsafe=allow_unsafe)
 
 
 def _with_provenance(bundle: Bundle) -> Bundle:

@@ -7,18 +7,19 @@ Formats are components; this module knows none of them.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from midigpt_core.contracts import BundleHeader, FormatContext, HeaderReader
 from midigpt_core.errors import CheckpointError
+from midigpt_core.paths import usable_path
 from midigpt_core.plugins import Provided, build, current_registry
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
+    from pathlib import Path
 
     from midigpt_core.components import CheckpointFormatSpec
 
@@ -27,21 +28,21 @@ KIND = "checkpoint format"
 
 def read_header(path: str | os.PathLike[str]) -> BundleHeader:
     """What the bundle at ``path`` is, without loading a tensor or building a component."""
-    source = Path(path)
+    source = usable_path(path, what="bundle", error=CheckpointError)
     with os_errors_explained(source):
         return header_reader(find_format(source)).read_header(source)
 
 
 def format_name_of(path: str | os.PathLike[str]) -> str:
     """The name of the format of an existing bundle."""
-    source = Path(path)
+    source = usable_path(path, what="bundle", error=CheckpointError)
     with os_errors_explained(source):
         return find_format(source).spec.name
 
 
 def size_on_disk(path: str | os.PathLike[str]) -> int:
     """The bytes of a bundle: those of its file, or of the files in its folder."""
-    source = Path(path)
+    source = usable_path(path, what="bundle", error=CheckpointError)
     files = [item for item in source.iterdir() if item.is_file()] if source.is_dir() else [source]
     return sum(item.stat().st_size for item in files)
 

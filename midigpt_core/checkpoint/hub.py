@@ -31,6 +31,7 @@ from midigpt_core import __version__
 from midigpt_core.checkpoint.bundles import load_checkpoint, save_bundle
 from midigpt_core.checkpoint.provenance import printable
 from midigpt_core.errors import CheckpointError, nearest
+from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,8 +116,9 @@ def fetch(
     ``hf auth login``. Where the Hub does not answer or refuses, a cached copy is used with a notice; only
     ``local_files_only`` or ``HF_HUB_OFFLINE=1`` ask for that. Raises :class:`midigpt_core.errors.CheckpointError`.
     """
-    if Path(name).exists():
-        return Path(name)
+    path = usable_path(name, what="bundle", error=CheckpointError)
+    if path.exists():
+        return path
     place = _place(os.fspath(name), hf_repo, revision, cache_dir)
     cause: BaseException | None = None
     if not local_files_only:

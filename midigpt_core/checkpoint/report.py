@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
@@ -10,6 +9,8 @@ from attrs import asdict, frozen
 from midigpt_core.checkpoint.encoder_hash import encoder_sha256
 from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
 from midigpt_core.checkpoint.headers import format_name_of, read_header, size_on_disk
+from midigpt_core.errors import CheckpointError
+from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
     import os
@@ -46,7 +47,7 @@ class BundleReport:
 
 def inspect(path: str | os.PathLike[str]) -> BundleReport:
     """The report of the bundle at ``path``; loads no tensor and builds no component."""
-    source = Path(path)
+    source = usable_path(path, what="bundle", error=CheckpointError)
     header = read_header(source)
     parameters = None
     if header.architecture == "gpt2":

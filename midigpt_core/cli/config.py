@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from midigpt_core.cli.groups import LazyGroup
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.tables import table
 from midigpt_core.config.convert import convert
 from midigpt_core.config.overrides import apply_overrides
@@ -36,8 +36,8 @@ def config() -> None:
 
 @common_options
 @click.command("show")
-@click.argument("file", required=False)
-@click.option("--config", "config_file", metavar="FILE", help="The same as FILE.")
+@click.argument("file", type=PATH, required=False)
+@click.option("--config", "config_file", type=PATH, metavar="FILE", help="The same as FILE.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set one value.")
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
 @click.option("--help-keys", is_flag=True, help="Print what each key means instead of where it came from.")
@@ -63,8 +63,8 @@ def show(
 
 @common_options
 @click.command("convert")
-@click.argument("old")
-@click.argument("new")
+@click.argument("old", type=PATH)
+@click.argument("new", type=PATH)
 def convert_file(old: str, new: str) -> None:
     """Rewrite OLD, a configuration of midigpt 0.4.2, as NEW (.json), and say what has no counterpart."""
     if Path(new).suffix.lower() != ".json":

@@ -8,7 +8,7 @@ import click
 
 from midigpt_core.checkpoint import bundles, headers
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.errors import ConfigError
 
@@ -17,9 +17,11 @@ _DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 @common_options
 @click.command()
-@click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT")
-@click.option("--format", "format_name", metavar="NAME", help="Format of OUT; that of its suffix unless given.")
+@click.argument("source", type=PATH, metavar="IN")
+@click.argument("target", type=PATH, metavar="OUT")
+@click.option(
+    "--format", "format_name", type=NAME, metavar="NAME", help="Format of OUT; that of its suffix unless given."
+)
 @click.option("--dtype", type=click.Choice(_DTYPES), help="Precision of the weights; as they are unless given.")
 @click.option(
     "--allow-unsafe",

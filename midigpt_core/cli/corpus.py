@@ -9,7 +9,7 @@ import attrs
 import click
 
 from midigpt_core.cli.groups import LazyGroup
-from midigpt_core.cli.options import Several, SeveralCommand, common_options
+from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table, table
 from midigpt_core.corpus.build import locate
@@ -42,9 +42,11 @@ def corpus() -> None:
 
 @common_options
 @click.command("info", cls=SeveralCommand)
-@click.option("--data", cls=Several, metavar="PATH...", help=_DATA)
-@click.option("--eval-data", cls=Several, metavar="PATH...", help="Shards whose music is looked for among --data.")
-@click.option("--source", metavar="NAME", help="Data source component.")
+@click.option("--data", cls=Several, type=PATH, metavar="PATH...", help=_DATA)
+@click.option(
+    "--eval-data", cls=Several, type=PATH, metavar="PATH...", help="Shards whose music is looked for among --data."
+)
+@click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def show_info(
@@ -77,8 +79,8 @@ def show_info(
 
 @common_options
 @click.command("verify", cls=SeveralCommand)
-@click.option("--data", cls=Several, metavar="PATH...", help=_DATA)
-@click.option("--source", metavar="NAME", help="Data source component.")
+@click.option("--data", cls=Several, type=PATH, metavar="PATH...", help=_DATA)
+@click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
 @click.pass_context
 def verify_all(ctx: click.Context, /, *, data: tuple[str, ...], source: str | None) -> None:
     """Check every byte of corpora."""

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import PATH, common_options
 
 
 @common_options
 @click.command()
-@click.argument("run", metavar="RUN")
-@click.option("-o", "--output", metavar="FILE", help="Where the PNG goes; RUN/curves.png unless given.")
+@click.argument("run", type=PATH, metavar="RUN")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Where the PNG goes; RUN/curves.png unless given.")
 def curves(run: str, output: str | None) -> None:
     """Draw the curves of a run, from the metrics.jsonl in its folder, as a PNG; also while the run goes."""
     path = Path(output) if output else later("midigpt_core.training.curves:run_folder")(run) / "curves.png"

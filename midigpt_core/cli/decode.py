@@ -11,7 +11,7 @@ import click
 
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.errors import ConfigError, DataError, EncodingError, nearest
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class _Document:
 
 @common_options
 @click.command()
-@click.argument("tokens_file")
-@click.option("-o", "--output", required=True, metavar="FILE", help="MIDI file to write.")
+@click.argument("tokens_file", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="MIDI file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
 @encoder_options
 @click.pass_context

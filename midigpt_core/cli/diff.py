@@ -9,7 +9,7 @@ import click
 from midigpt_core.checkpoint import report
 from midigpt_core.checkpoint.provenance import printable
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 
@@ -20,8 +20,8 @@ _WIDTH = 60
 
 @common_options
 @click.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", type=PATH, metavar="A")
+@click.argument("second", type=PATH, metavar="B")
 @click.option("--header-only", is_flag=True, help="Leave the weights out; no tensor is read.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

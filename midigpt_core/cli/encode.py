@@ -10,7 +10,7 @@ import click
 
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.places import bars_of, tracks_of
 from midigpt_core.errors import EncodingError
 
@@ -42,7 +42,7 @@ def _cells(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
 
 @common_options
 @click.command()
-@click.argument("file")
+@click.argument("file", type=PATH)
 @encoder_options
 @click.option(
     "--bars",

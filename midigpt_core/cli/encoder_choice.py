@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from midigpt_core.cli.doors import later
+from midigpt_core.cli.options import PATH
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.train import configure
 from midigpt_core.contracts import EncoderContext
@@ -26,9 +27,10 @@ DEFAULT_PRESET = "yellow"
 def encoder_options(function: Function) -> Function:
     """``--encoder-config`` and ``--checkpoint``."""
     for option in (
-        click.option("--checkpoint", metavar="BUNDLE", help="Take the encoder from this bundle."),
+        click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Take the encoder from this bundle."),
         click.option(
             "--encoder-config",
+            type=PATH,
             metavar="JSON|PRESET",
             help=f"Encoder configuration file, or the name of a preset; {DEFAULT_PRESET} unless given.",
         ),

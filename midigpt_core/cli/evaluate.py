@@ -7,22 +7,22 @@ import json
 import click
 
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.options import Several, SeveralCommand, common_options
+from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 
 
 @common_options
 @click.command(cls=SeveralCommand)
-@click.option("--checkpoint", required=True, metavar="BUNDLE", help="Bundle to evaluate.")
-@click.option("--data", cls=Several, required=True, metavar="PATH...", help="Shards: files, folders, globs.")
-@click.option("--source", metavar="NAME", help="Data source component.")
+@click.option("--checkpoint", type=PATH, required=True, metavar="BUNDLE", help="Bundle to evaluate.")
+@click.option("--data", cls=Several, type=PATH, required=True, metavar="PATH...", help="Shards: files, folders, globs.")
+@click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
 @click.option("--rows", type=click.IntRange(min=1), help="Packed rows; as many as the bundle's training unless given.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Rows at a time; as in the bundle's training.")
 @click.option(
     "--precision", type=click.Choice(("fp16", "bf16", "fp32")), help="Arithmetic; as in the bundle's training."
 )
-@click.option("--device", metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
+@click.option("--device", type=NAME, metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def evaluate(

@@ -13,7 +13,7 @@ import click
 
 from midigpt_core.cli import asked
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import ConfigError
@@ -40,8 +40,10 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 
 @common_options
 @click.command()
-@click.option("--checkpoint", required=True, metavar="BUNDLE", help="Bundle of the model.")
-@click.option("--input", "input_file", metavar="FILE", help="MIDI file to work on; a new piece unless given.")
+@click.option("--checkpoint", type=PATH, required=True, metavar="BUNDLE", help="Bundle of the model.")
+@click.option(
+    "--input", "input_file", type=PATH, metavar="FILE", help="MIDI file to work on; a new piece unless given."
+)
 @click.option(
     "--track",
     "tracks",
@@ -73,11 +75,13 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 @click.option("--seed", type=int, help="The same seed and request give the same music; a fresh one unless given.")
 @click.option("--temperature", type=float, help="Above 1 more varied, below 1 more predictable; 1 unless given.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other field of InferenceConfig.")
-@click.option("--device", metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
+@click.option("--device", type=NAME, metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
 @click.option(
     "--precision", default="float32", show_default=True, help="Of the weights: float32 (fp32), bfloat16 (bf16), int8."
 )
-@click.option("-o", "--output", required=True, metavar="FOLDER", help="Folder for the MIDI files and their pictures.")
+@click.option(
+    "-o", "--output", type=PATH, required=True, metavar="FOLDER", help="Folder for the MIDI files and their pictures."
+)
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier call.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context

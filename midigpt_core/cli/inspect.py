@@ -9,7 +9,7 @@ import click
 
 from midigpt_core.checkpoint import report
 from midigpt_core.checkpoint.provenance import printable
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 
@@ -21,7 +21,7 @@ _COMPONENT_PARTS = ("name", "plugin", "distribution", "version", "options_sha256
 
 @common_options
 @click.command()
-@click.argument("bundle")
+@click.argument("bundle", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with the whole encoder configuration.")
 @click.pass_context
 def inspect(ctx: click.Context, bundle: str, as_json: bool) -> None:

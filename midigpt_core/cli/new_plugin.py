@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from attrs import frozen
 
-from midigpt_core.cli.options import common_options
+from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.errors import PluginError
 from midigpt_core.files import write_text
 from midigpt_core.plugins.discovery import discover
@@ -50,7 +50,9 @@ _KINDS: Mapping[str, _Kind] = {
 @click.command("new")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(sorted(_KINDS)), required=True, help="What the plugin provides.")
-@click.option("--folder", default=".", show_default=True, metavar="DIR", help="Where the distribution's folder goes.")
+@click.option(
+    "--folder", type=PATH, default=".", show_default=True, metavar="DIR", help="Where the distribution's folder goes."
+)
 def new_plugin(name: str, kind: str, folder: str) -> None:
     """Write the distribution midigpt-plugin-NAME to start from: it installs, trains and passes the kit as it stands."""
     name = normalise(name).removeprefix(_PREFIX)

@@ -6,10 +6,44 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from midigpt_core.paths import path_problem, usable_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+
+
+class _Name(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions
+    """Text that must say something: an unset variable of the shell is an empty argument."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail(
+                "is empty, as an unset variable of the shell is. Leave the option out, or give it a value", param, ctx
+            )
+        return str(value)
+
+
+class _PathName(click.ParamType):  # type: ignore[type-arg]
+    """A path, or a pattern or name that stands where a path may; with ``~`` for the home folder."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        problem = path_problem(text)
+        if problem:
+            self.fail(f"{text[:200]}: {problem}" if text else problem, param, ctx)
+        # A Path would drop the "./" that makes a name of "~old".
+        return str(usable_path(text)) if text.startswith("~") else text
+
+
+#: The types of options that name something, and of all that name files or folders: neither may be empty.
+NAME = _Name()
+PATH = _PathName()
 
 
 class PluginFlags:
@@ -40,19 +74,19 @@ def common_options(command: Command) -> Command:
     for option in (
         click.option("--traceback", is_flag=True, expose_value=False, help="Show where an error came from."),
         click.option(
-            "--plugins-dir", "plugin_dirs", multiple=True, metavar="DIR", expose_value=False, callback=_collect,
-            help="Also use the plugins in this folder.",
+            "--plugins-dir", "plugin_dirs", type=PATH, multiple=True, metavar="DIR", expose_value=False,
+            callback=_collect, help="Also use the plugins in this folder.",
         ),
         click.option(
             "--no-plugins", is_flag=True, expose_value=False, callback=_collect,
             help="Leave out all plugins but the bundled ones and those asked for.",
         ),
         click.option(
-            "--no-plugin", "disabled", multiple=True, metavar="NAME", expose_value=False, callback=_collect,
+            "--no-plugin", "disabled", type=NAME, multiple=True, metavar="NAME", expose_value=False, callback=_collect,
             help="Leave out a plugin.",
         ),
         click.option(
-            "--plugin", "plugins", multiple=True, metavar="NAME", expose_value=False, callback=_collect,
+            "--plugin", "plugins", type=NAME, multiple=True, metavar="NAME", expose_value=False, callback=_collect,
             help="Require a plugin; its data source is used if it has just one.",
         ),
     ):  # fmt: skip

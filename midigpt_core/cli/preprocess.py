@@ -8,7 +8,7 @@ import click
 
 from midigpt_core.cli.build_progress import build_progress
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.options import Several, SeveralCommand, common_options
+from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table
 from midigpt_core.cli.train import configure
@@ -25,16 +25,29 @@ if TYPE_CHECKING:
 @common_options
 @click.command(cls=SeveralCommand)
 @click.option(
-    "--parquet", "--data", "paths", cls=Several, required=True, metavar="PATH...", help="Shards: files, folders, globs."
+    "--parquet",
+    "--data",
+    "paths",
+    cls=Several,
+    type=PATH,
+    required=True,
+    metavar="PATH...",
+    help="Shards: files, folders, globs.",
 )
-@click.option("--checkpoint", metavar="BUNDLE", help="Take the encoder from this bundle.")
-@click.option("--encoder-config", metavar="JSON|PRESET", help="Encoder configuration file, or the name of a preset.")
+@click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Take the encoder from this bundle.")
+@click.option(
+    "--encoder-config", type=PATH, metavar="JSON|PRESET", help="Encoder configuration file, or the name of a preset."
+)
 @click.option("--min-bars", type=click.IntRange(min=1), default=4, show_default=True, help="Least bars of a piece.")
 @click.option("--min-tracks", type=click.IntRange(min=1), default=1, show_default=True, help="Least tracks of a piece.")
 @click.option(
-    "--config", "config_file", metavar="FILE", help="Take window sizes and fill ratio from this configuration."
+    "--config",
+    "config_file",
+    type=PATH,
+    metavar="FILE",
+    help="Take window sizes and fill ratio from this configuration.",
 )
-@click.option("--source", metavar="NAME", help="Data source component.")
+@click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core unless given.")
 @click.pass_context
 def preprocess(

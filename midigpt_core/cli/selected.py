@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midigpt_core.cli.options import plugin_flags
 from midigpt_core.errors import PluginError
+from midigpt_core.paths import usable_path
 from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.registry import Registry, load_registry, use_registry
 from midigpt_core.plugins.selection import Selection
@@ -48,7 +48,7 @@ def _require_one_in_each_folder(ctx: click.Context, entries: Sequence[PluginEntr
     """A ``--plugins-dir`` without a plugin is seldom what was meant; a folder of the environment may be empty."""
     folders = {entry.folder for entry in entries}
     for folder in plugin_flags(ctx).plugin_dirs:
-        if str(Path(folder).expanduser().resolve()) not in folders:
+        if str(usable_path(folder).resolve()) not in folders:
             raise PluginError(
                 f"--plugins-dir {folder}: holds no plugin. Name the folder in which NAME.py or NAME/plugin.py, with a "
                 "MIDIGPT_API, lies."

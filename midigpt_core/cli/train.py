@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.options import Several, SeveralCommand, common_options
+from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.config.overrides import apply_overrides
-from midigpt_core.config.train import TrainConfig, setting_help
+from midigpt_core.config.train import TrainConfig, is_path, setting_help
 from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,20 +50,23 @@ def _flag(name: str) -> str:
 def _setting_flags(function: Function) -> Function:
     """A text option for every name in FLAGS; the configuration checks what it says."""
     for name in reversed(FLAGS):
-        function = click.option(_flag(name), name, metavar="VALUE", help=f"{setting_help(name)}.")(function)
+        kind = PATH if is_path(name) else NAME
+        function = click.option(_flag(name), name, type=kind, metavar="VALUE", help=f"{setting_help(name)}.")(function)
     return function
 
 
 @common_options
 @click.command(cls=SeveralCommand)
-@click.option("--config", "config_file", metavar="FILE", help="Configuration: .json, .yaml or .toml.")
-@click.option("--train-data", cls=Several, metavar="PATH...", help="Shards: files, folders, globs.")
-@click.option("--eval-data", cls=Several, metavar="PATH...", help="Shards to evaluate on.")
+@click.option("--config", "config_file", type=PATH, metavar="FILE", help="Configuration: .json, .yaml or .toml.")
+@click.option("--train-data", cls=Several, type=PATH, metavar="PATH...", help="Shards: files, folders, globs.")
+@click.option("--eval-data", cls=Several, type=PATH, metavar="PATH...", help="Shards to evaluate on.")
 @_setting_flags
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. weight_decay=0."
 )
-@click.option("--resume", metavar="FILE|auto", help="Continue from a step*.ckpt file, or from the run's newest.")
+@click.option(
+    "--resume", type=PATH, metavar="FILE|auto", help="Continue from a step*.ckpt file, or from the run's newest."
+)
 @click.option("--accept-new-data", is_flag=True, help="Continue although the training data is not the checkpoint's.")
 @click.option("--dry-run", is_flag=True, help="Print what the run would be: parameters, tokens, memory.")
 @click.pass_context

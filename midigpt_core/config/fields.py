@@ -9,6 +9,7 @@ from attrs import frozen
 
 from midigpt_core.config.structure import Mismatch, structure
 from midigpt_core.config.wording import spell
+from midigpt_core.paths import path_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +55,12 @@ def setting(
     below: bool = False,
     length: tuple[int, int | None] | None = None,
     ascending: bool = False,
+    path: bool = False,
 ) -> Any:
-    """An attrs field with its meaning, the numbers allowed, and for lists the (least, most) items and their order."""
+    """An attrs field with its meaning, the numbers allowed, and for lists the (least, most) items and their order.
+
+    ``path``: text that names a file or folder; if its default is empty it may be that, for none.
+    """
     sample = default[0] if isinstance(default, list) and default else default
     if high is None and isinstance(sample, int) and not isinstance(sample, bool):
         high = _LARGEST_INT
@@ -64,6 +69,7 @@ def setting(
         "limits": Limits(low, high, above, below),
         "length": length,
         "ascending": ascending,
+        "path": path,
     }
     if isinstance(default, list):
         return attrs.field(factory=lambda: list(default), metadata=metadata)
@@ -77,6 +83,10 @@ def check(attribute: attrs.Attribute[Any], value: object) -> Any:
     problem = _outside(structured, metadata["limits"])
     if isinstance(structured, list):
         problem = problem or _misshapen(structured, metadata["length"], metadata["ascending"])
+    if metadata["path"] and (structured or attribute.default):
+        unusable = path_problem(structured)
+        if unusable:
+            raise Mismatch([(name, f"{structured[:200]}: {unusable}" if structured else unusable)])
     if problem:
         raise Mismatch([(name, f"{problem}, got {spell(structured)}")])
     return structured

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midigpt_core.config import choices
 from midigpt_core.config.reading import require_bounded
-from midigpt_core.config.train import setting_names, setting_type
+from midigpt_core.config.train import is_path, setting_names, setting_type
 from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def apply_overrides(config: TrainConfig, assignments: Iterable[str], origin: str
         if dot and name in setting_names():
             _set_option(config, name, option, read_value(text), origin)
         else:
+            if not text and name in setting_names() and is_path(name):
+                raise ConfigError(f"{origin} {name}=: is empty, as an unset variable of the shell is. Leave it out.")
             is_text = name in setting_names() and setting_type(name) is str
             config.update({path: text if is_text else read_value(text)}, origin)
 

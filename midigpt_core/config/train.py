@@ -50,7 +50,7 @@ class TrainConfig:
     """
 
     # Architecture
-    encoder_config_path: str = setting("", "encoder JSON, preset name, or a bundle to take the encoder from")
+    encoder_config_path: str = setting("", "encoder JSON, preset name, or a bundle to take the encoder from", path=True)
     n_embd: int = setting(512, "GPT-2 width, a multiple of n_head", low=1)
     n_layer: int = setting(6, "GPT-2 blocks", low=1)
     n_head: int = setting(8, "GPT-2 attention heads", low=1)
@@ -77,7 +77,7 @@ class TrainConfig:
     save_steps: int = setting(5000, "optimiser steps between checkpoints", low=1)
     eval_steps: int = setting(1000, "optimiser steps between evaluations", low=1)
     logger: Choice = setting("none", "logger component: none, tensorboard, wandb, …")
-    output_dir: str = setting("checkpoints", "folder of the run")
+    output_dir: str = setting("checkpoints", "folder of the run", path=True)
 
     # Components
     source: Choice = setting("gigamidi", "data source component")
@@ -117,7 +117,7 @@ class TrainConfig:
     devices: int = setting(1, "devices per node", low=1)
     num_nodes: int = setting(1, "nodes", low=1)
     strategy: str = setting("auto", "how devices share a step: auto, ddp, fsdp or another of Lightning's")
-    init_from: str = setting("", "bundle to start from: weights and encoder")
+    init_from: str = setting("", "bundle to start from: weights and encoder", path=True)
     freeze: list[str] = setting([], "weights that stay as they are, by module or parameter name; * and ? are wild")
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
@@ -240,8 +240,6 @@ class TrainConfig:
         if self.min_tracks > self.max_tracks:
             yield f"min_tracks: {self.min_tracks} is more than max_tracks = {self.max_tracks}. Lower it"
         yield from contradictions(self.train_sets)
-        if not self.output_dir:
-            yield "output_dir: is empty. Name a folder"
 
 
 def _unknown_setting(name: str) -> str:
@@ -266,6 +264,11 @@ _SETTINGS = {field.name: field for field in attrs.fields(TrainConfig) if field.i
 def setting_help(name: str) -> str:
     """What a field means, in one line."""
     return str(_SETTINGS[name].metadata["help"])
+
+
+def is_path(name: str) -> bool:
+    """Whether a field names a file or folder."""
+    return bool(_SETTINGS[name].metadata["path"])
 
 
 def setting_names() -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen, validators
 
+from midigpt_core.paths import path_problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -41,5 +43,8 @@ def contradictions(sets: Sequence[TrainSet]) -> Iterator[str]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"train_sets: {names.count(name)} sets are called {name!r}. Give each a name of its own"
     for name, one in zip(names, sets, strict=True):
-        if not one.paths:
+        if one.paths == ():
             yield f"train_sets: {name} has no paths. Name its shards"
+        for path in [one.paths] if isinstance(one.paths, str) else one.paths:
+            if problem := path_problem(path):
+                yield f"train_sets: paths of {name}: {path[:200]}{': ' if path else ''}{problem}"

@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 from midigpt_core.errors import PluginError, nearest
 from midigpt_core.hookspecs import API_VERSION
+from midigpt_core.paths import usable_path
 from midigpt_core.plugins.selection import Selection, normalise
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _installed() -> list[PluginEntry]:
 def _local(folders: Sequence[str]) -> Iterator[PluginEntry]:
     """Modules ``NAME.py`` and packages ``NAME/plugin.py`` that state a ``MIDIGPT_API``."""
     for folder in folders:
-        path = Path(folder).expanduser().resolve()
+        path = usable_path(folder, what="--plugins-dir", error=PluginError).resolve()
         if not path.is_dir():
             raise PluginError(f"--plugins-dir {folder}: is not a folder. Check the path.")
         for file in sorted([*path.glob("*.py"), *path.glob("*/plugin.py")]):

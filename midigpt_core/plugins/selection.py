@@ -7,6 +7,8 @@ import re
 
 from attrs import evolve, frozen
 
+from midigpt_core.errors import PluginError
+
 
 def normalise(name: str) -> str:
     """A plugin's or distribution's name in the form in which names are compared (that of packaging, PEP 503)."""
@@ -27,13 +29,23 @@ class Selection:
     plugin_dirs: tuple[str, ...] = ()
 
     def with_environment(self) -> Selection:
-        """The same, plus what ``MIDIGPT_PLUGINS=a,b`` and ``MIDIGPT_PLUGINS_DIR`` (a search path) ask for."""
+        """The same, plus what ``MIDIGPT_PLUGINS=a,b`` and ``MIDIGPT_PLUGINS_DIR`` (a search path) ask for.
+
+        Raises :class:`PluginError` for an empty folder name.
+        """
         names = [name.strip() for name in os.environ.get("MIDIGPT_PLUGINS", "").split(",")]
-        folders = os.environ.get("MIDIGPT_PLUGINS_DIR", "").split(os.pathsep)
+        folders = []
+        if (search := os.environ.get("MIDIGPT_PLUGINS_DIR")) is not None:
+            folders = search.split(os.pathsep)
+            if "" in folders:
+                raise PluginError(
+                    f"MIDIGPT_PLUGINS_DIR={search}: holds an empty name. Name folders, with {os.pathsep!r} between "
+                    "them, or unset it."
+                )
         return evolve(
             self,
             plugins=_once([*self.plugins, *filter(None, names)]),
-            plugin_dirs=_once([*self.plugin_dirs, *filter(None, folders)]),
+            plugin_dirs=_once([*self.plugin_dirs, *folders]),
         )
 
 

@@ -7,7 +7,6 @@ import json
 import operator
 from bisect import bisect_left
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeVar, overload
 
 import numpy as np
@@ -15,6 +14,7 @@ from attrs import Attribute, field, frozen
 
 from midigpt_core import _native, files
 from midigpt_core.errors import DataError
+from midigpt_core.paths import usable_path
 from midigpt_core.score import document, reading
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ class Score:
     @classmethod
     def from_midi(cls, path: str | os.PathLike[str]) -> Score:
         """Read a standard MIDI file at 480 ticks per quarter. Raises DataError naming the file and the byte."""
+        file = usable_path(path, what="MIDI file")
         try:
-            content = Path(path).read_bytes()
+            content = file.read_bytes()
         except OSError as error:
             reason = error.strerror or str(error)
             raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error

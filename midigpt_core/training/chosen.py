@@ -88,7 +88,7 @@ def is_bundle(path: str, registry: Registry) -> bool:
     """Whether ``path`` is spelled like a bundle of a format that is there."""
     specs = [spec for spec in registry.specs("checkpoint format") if isinstance(spec, CheckpointFormatSpec)]
     suffixes = tuple(suffix for spec in specs for suffix in spec.suffixes)
-    return path.endswith(suffixes) or (any(spec.is_dir for spec in specs) and Path(path).is_dir())
+    return bool(path) and (path.endswith(suffixes) or (any(spec.is_dir for spec in specs) and Path(path).is_dir()))
 
 
 def _qualified(ref: ComponentRef) -> str:

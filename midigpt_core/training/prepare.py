@@ -12,9 +12,10 @@ from attrs import evolve, frozen
 
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
+from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.chosen import build_encoder, choose
-from midigpt_core.training.corpora import gather
+from midigpt_core.training.corpora import gather, listed
 from midigpt_core.training.launch import quiet_other_ranks, require_as_many_processes
 from midigpt_core.training.objective import stream_settings, usable_mask
 from midigpt_core.training.resume import require_no_result, resume_candidates
@@ -78,6 +79,9 @@ def prepare(
     ``progress`` is told of the building. Raises :class:`midigpt_core.errors.MidigptError` for everything that a user
     can put right.
     """
+    for what, given in (("train_path", train_path), ("eval_path", eval_path)):
+        for path in () if given is None else listed(given):
+            usable_path(path, what=what)
     config = copy.deepcopy(config)
     config.validate()
     require_one_spelling(config, train_path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen, validators
 
 from midigpt_core.errors import ConfigError
+from midigpt_core.paths import usable_path
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.data_files import preset_names
 from midigpt_encoder.encoder import MidigptEncoder
@@ -36,7 +36,7 @@ def _read(config: str | dict[str, Any]) -> EncoderConfig:
         return EncoderConfig.from_mapping(config)
     if config in preset_names():
         return EncoderConfig.from_preset(config)
-    path = Path(config)
+    path = usable_path(config, what="encoder configuration", error=ConfigError)
     if path.suffix != ".json" and not path.exists():
         raise ConfigError(
             f"encoder configuration {config!r} is neither a preset nor a file. "

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from attrs import field, frozen
-from attrs.validators import ge
+from attrs.validators import ge, min_len
 
 
 @frozen(kw_only=True)
 class TensorBoardOptions:
     #: Folder of the event files, relative to the run's folder.
-    folder: str = "tensorboard"
+    folder: str = field(default="tensorboard", validator=min_len(1))
     #: Seconds between writes to the disk.
     flush_secs: int = field(default=30, validator=ge(1))
 
