@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midigpt_core import files
@@ -22,7 +23,6 @@ from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from midigpt_core.components import ComponentRef
 
@@ -35,13 +35,17 @@ def cache_root() -> Path:
     """``MIDIGPT_CACHE``, else ``~/.midigpt``. Raises :class:`CorpusError` if that is not a folder or out of reach."""
     chosen = os.environ.get("MIDIGPT_CACHE", "~/.midigpt")
     hint = "MIDIGPT_CACHE names the folder of the cache."
-    cache = usable_path(chosen, what="MIDIGPT_CACHE", error=CorpusError)
+    if not chosen.startswith("~"):
+        usable_path(chosen, what="MIDIGPT_CACHE", error=CorpusError)
     try:
+        cache = Path(chosen).expanduser()
         is_folder = stat.S_ISDIR(cache.stat().st_mode)
     except FileNotFoundError:
         return cache
     except OSError as error:
         raise CorpusError(f"{chosen}: cannot be reached ({error.strerror}). {hint}") from error
+    except RuntimeError as error:
+        raise CorpusError(f"{chosen}: {str(error).rstrip('.')}. {hint}") from error
     if not is_folder:
         raise CorpusError(f"{chosen}: is not a folder. {hint}")
     return cache

@@ -136,7 +136,7 @@ def test_the_cache_has_a_name_that_a_folder_can_have(
     monkeypatch.setenv("MIDIGPT_CACHE", value)
     assert main(["corpus", "info"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("Error: MIDIGPT_CACHE ")
+    assert "MIDIGPT_CACHE " in error
     assert error.count("\n") == 1
 
 
