@@ -81,7 +81,9 @@ class SourceShard(Protocol):
         """How many rows there are, those that the metadata filter drops included; None if only reading can tell."""
 
     def fingerprint(self) -> str:
-        """A string that changes when the shard's content does, e.g. a cryptographic hash of its bytes."""
+        """A string that changes when the shard's content does, e.g. a cryptographic hash of its bytes.
+
+        Asked for before the rows are read and once more afterwards: a shard that changed meanwhile has no corpus."""
 
     def batches(self) -> Iterator[RowBatch]:
         """The rows, once, in order. Memory is bounded by one batch. Raises :class:`midigpt_core.errors.DataError`

@@ -6,11 +6,17 @@ exception is a bug, ours or a plugin's, and keeps its traceback.
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def readable_name(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and stored: bytes that are no UTF-8 become ``\\xe9``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class MidigptError(Exception):

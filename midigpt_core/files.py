@@ -18,9 +18,10 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
+from attrs import frozen
 from blake3 import blake3
 
-from midigpt_core.errors import MidigptError
+from midigpt_core.errors import DataError, MidigptError, readable_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,8 @@ _SPECIAL_FILES = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+# Of a pid_t, which a process id is.
+_LARGEST_PID = (1 << 31) - 1
 
 
 class WriteError(MidigptError):
@@ -92,26 +95,31 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def try_lock(handle: int, path: Path) -> bool:
+    """Take the kernel's lock on an open file or folder; False while another process or open file has it.
+
+    When its owner dies, however it dies, the lock is free. True also where the file system has no locks, so nobody is
+    kept out there. Raises :class:`WriteError` for any other answer of the system.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise _explain(path, error) from error
+    return True
+
+
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Be the only process that writes in ``folder``. Raises :class:`WriteError` while another one is.
-
-    The lock is the kernel's: when its owner dies, however it dies, it is free. Where the file system has no locks
-    nobody is kept out.
-    """
+    """Be the only process that writes in ``folder`` (:func:`try_lock`). Raises :class:`WriteError` while another is."""
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WriteError(
-                f"{folder}: another process is writing here. Wait for it, or choose another folder."
-            ) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise _explain(folder, error) from error
+        if not try_lock(handle, folder):
+            raise WriteError(f"{folder}: another process is writing here. Wait for it, or choose another folder.")
         yield
     finally:
         os.close(handle)
@@ -270,6 +278,40 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
+@frozen
+class FileState:
+    """What tells that the file at a path is still the one it was, unchanged.
+
+    No program can set the time of the last change (``ctime``) back, as it can the time of the last write.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> FileState:
+        """The state now. Raises OSError if there is no such file."""
+        status = Path(path).stat()
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def check(self, path: str | os.PathLike[str]) -> None:
+        """Raises :class:`DataError` unless the file at ``path`` is in this state."""
+        try:
+            now = FileState.of(path)
+        except OSError as error:
+            raise DataError(
+                f"{readable_name(path)}: was removed while it was read ({error.strerror}). Put it back, and run again."
+            ) from error
+        if now != self:
+            raise DataError(
+                f"{readable_name(path)}: was changed or replaced while it was read. "
+                "Run again when nothing writes to it any more."
+            )
+
+
 def blake3_of(path: str | os.PathLike[str]) -> str:
     """BLAKE3 of a file's bytes, hexadecimal. As good a name for them as sha256, in two fifths of the time."""
     digest = blake3()
@@ -297,14 +339,20 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> int:
     removed = 0
     for leftover in Path(folder).glob(f"{_TEMPORARY_MARK}*"):
         owner = leftover.name.removeprefix(_TEMPORARY_MARK).split("-", 1)[0]
-        if owner.isdigit() and _is_alive(int(owner)) and not _is_of_a_namesake(leftover, int(owner)):
+        pid = _pid(owner)
+        if pid is not None and _is_alive(pid) and not _is_of_a_namesake(leftover, pid):
             continue
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
         removed += 1
     return removed
+
+
+def _pid(text: str) -> int | None:
+    """None for what is no process id of any system; ``isdigit`` alone takes "²" for a number."""
+    return int(text) if text.isascii() and text.isdigit() and 0 < int(text) <= _LARGEST_PID else None
 
 
 def _is_of_a_namesake(leftover: Path, owner: int) -> bool:

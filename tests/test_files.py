@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from midigpt_core import files
+from midigpt_core.errors import DataError
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +116,55 @@ def test_what_is_read_is_limited(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=f"is larger than the limit of {limit:,} bytes") as caught:
             files.read_bytes(larger, limit)
         assert caught.value.errno == errno.EFBIG
+
+
+@pytest.mark.parametrize("owner", ["99999999999999999999", "\N{SUPERSCRIPT TWO}", "0", "-1", "", "x"])
+def test_leftovers_of_no_process_are_removed(tmp_path: Path, owner: str) -> None:
+    (tmp_path / f".midigpt-tmp-{owner}-00000000-config.json").write_bytes(b"")
+    (tmp_path / f".midigpt-tmp-{owner}-00000000-bundle").mkdir()
+    ours = tmp_path / f".midigpt-tmp-{os.getpid()}-00000000-config.json"
+    ours.write_bytes(b"")
+    assert files.remove_leftovers(tmp_path) == 2
+    assert list(tmp_path.iterdir()) == [ours]
+
+
+def test_a_leftover_link_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "kept" / "inside").mkdir(parents=True)
+    (tmp_path / ".midigpt-tmp-x").symlink_to(tmp_path / "kept")
+    assert files.remove_leftovers(tmp_path) == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept", "inside"]
+
+
+@pytest.mark.parametrize("answer", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with files.only_writer(tmp_path), files.only_writer(tmp_path):
+        pass
+    monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, os.strerror(errno.EIO))))
+    with pytest.raises(files.WriteError, match="cannot be written"), files.only_writer(tmp_path):
+        pass
+
+
+def test_a_file_is_the_same_until_it_changes(tmp_path: Path) -> None:
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"one")
+    other.write_bytes(b"two")
+    state = files.FileState.of(path)
+    state.check(path)
+    times = path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(DataError, match="a: was changed or replaced while it was read"):
+        state.check(path)
+    state = files.FileState.of(path)
+    other.replace(path)
+    with pytest.raises(DataError, match="a: was changed or replaced while it was read"):
+        state.check(path)
+    path.unlink()
+    with pytest.raises(DataError, match="a: was removed while it was read"):
+        state.check(path)

@@ -40,9 +40,9 @@ def test_who_names_a_file_means_it(songs: Path) -> None:
 
 
 def test_a_pattern_gives_what_is_called_so_or_all_that_it_matches(songs: Path) -> None:
-    assert names(f"{songs}/*") == [str(songs / "a.MID"), str(songs / "b.mid")]
-    assert names(f"{songs}/**/*.kar") == [str(songs / "deep/er/c.kar")]
-    assert names(f"{songs}/*.[np][na]*") == [str(songs / "cover.png"), str(songs / "odd[1].name")]
+    assert names(f"{songs}/*") == ["a.MID", "b.mid"]
+    assert names(f"{songs}/**/*.kar") == ["deep/er/c.kar"]
+    assert names(f"{songs}/*.[np][na]*") == ["cover.png", "odd[1].name"]
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,65 @@ def test_other_names_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.M
 def test_a_link_to_itself_in_a_folder_is_left_to_the_reader(songs: Path) -> None:
     (songs / "loop.mid").symlink_to("loop.mid")
     assert "loop.mid" in names(songs)
+
+
+def test_folder_pattern_and_absolute_path_give_the_same_names(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are part of what a corpus is known by: it must not depend on how, or from where, the files were named."""
+    monkeypatch.chdir(songs.parent)
+    everything = names(songs)
+    for same in ("songs", "songs/**/*", f"{songs}/**", "./songs/**/*.*"):
+        assert names(same) == everything
+    monkeypatch.chdir(songs)
+    assert names(".") == names("**/*") == everything
+    assert names("deep/*") == ["d.Mid"]
+    assert names("*/er/*") == ["deep/er/c.kar"]
+    moved = songs.rename(songs.parent / "moved")
+    assert names(moved) == everything
+
+
+def test_linked_folders_count_in_folders_and_patterns(songs: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "in").mkdir(parents=True)
+    (elsewhere / "in" / "z.mid").write_bytes(b"")
+    (elsewhere / "y.mid").write_bytes(b"")
+    (songs / "linked").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(songs)
+    # A folder that is there by its own name too keeps that name.
+    (songs / "also").symlink_to(songs / "deep")
+    expected = ["a.MID", "b.mid", "deep/d.Mid", "deep/er/c.kar", "linked/in/z.mid", "linked/y.mid"]
+    assert names(songs) == names(f"{songs}/**/*") == expected
+    assert names(f"{songs}/*/*") == ["deep/d.Mid", "linked/y.mid"]
+
+
+def test_names_with_a_dot_count_only_where_the_dot_is_written(songs: Path) -> None:
+    for name in (".ipynb_checkpoints/b.mid", "._a.mid", "deep/.hidden.mid"):
+        (songs / name).parent.mkdir(exist_ok=True)
+        (songs / name).write_bytes(b"")
+    expected = ["a.MID", "b.mid", "deep/d.Mid", "deep/er/c.kar"]
+    assert names(songs) == names(f"{songs}/**/*") == expected
+    assert names(f"{songs}/*") == ["a.MID", "b.mid"]
+    assert names(songs / ".ipynb_checkpoints") == names(f"{songs}/.ipynb_checkpoints/*") == ["b.mid"]
+    assert names(f"{songs}/**/.*.mid") == ["._a.mid", "deep/.hidden.mid"]
+    assert names(songs / "._a.mid") == ["._a.mid"]
+
+
+def test_a_pattern_says_which_folder_it_may_not_search(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = os.scandir
+
+    def refuse(path: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) if Path(path).name == "deep" else original(path))
+    with pytest.raises(DataError, match=r"songs/deep: cannot be searched \(Permission denied\)"):
+        names(f"{songs}/**/*.mid")
+
+
+def test_bytes_that_are_no_utf8_are_escaped(songs: Path) -> None:
+    (songs / os.fsdecode(b"caf\xe9")).mkdir()
+    (songs / os.fsdecode(b"caf\xe9/\xff.mid")).write_bytes(b"")
+    assert names(f"{songs}/*/*.mid")[0] == names(songs)[2] == r"caf\xe9/\xff.mid"
+
+
+def test_a_link_to_itself_is_left_to_its_reader(songs: Path) -> None:
+    (songs / "self.mid").symlink_to(songs / "self.mid")
+    assert "self.mid" in names(songs)

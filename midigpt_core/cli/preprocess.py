@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 )
 @click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core unless given.")
+@click.option("--verify", is_flag=True, help="Hash the shards again, even those of the size and time they had before.")
 @click.pass_context
 def preprocess(
     ctx: click.Context,
@@ -62,6 +63,7 @@ def preprocess(
     config_file: str | None,
     source: str | None,
     workers: int | None,
+    verify: bool,
 ) -> None:
     """Read the shards once into the corpus that training reads, and count which pieces fit the encoder.
 
@@ -77,7 +79,11 @@ def preprocess(
     encoder = build(_encoder_ref(checkpoint, config, plugins), EncoderContext())
     with build_progress() as progress:
         report = later("midigpt_core.corpus.build:build")(
-            plugins.resolve("source", config.choice("source")), list(paths), workers=workers, progress=progress
+            plugins.resolve("source", config.choice("source")),
+            list(paths),
+            workers=workers,
+            verify=verify,
+            progress=progress,
         )
     limits = later("midigpt_core.corpus.select:SelectionLimits")(
         min_bars=min_bars,

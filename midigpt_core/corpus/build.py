@@ -224,6 +224,7 @@ class _Run:
                     self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
                     del rows, parsed, columns, pieces
             parser.end()
+            self._check_unchanged(shard, fingerprint)
             self._check_count(shard, tally)
             return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
 
@@ -237,6 +238,14 @@ class _Run:
     def _rows(self, shard: SourceShard) -> Generator[RowBatch]:
         with _blamed(self.source, shard.name):
             yield from shard.batches()
+
+    def _check_unchanged(self, shard: SourceShard, fingerprint: str) -> None:
+        """The corpus is kept under the fingerprint: it must be of the rows that were read."""
+        with _blamed(self.source, shard.name):
+            if shard.fingerprint() != fingerprint:
+                raise DataError(
+                    f"{shard.name}: was changed while it was read. Run again when nothing writes to it any more."
+                )
 
     def _check_count(self, shard: SourceShard, tally: Tally) -> None:
         with _blamed(self.source, shard.name):

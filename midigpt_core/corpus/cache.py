@@ -7,11 +7,11 @@ the BLAKE3 of source files by path, size, time and tail.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from midigpt_core import files
 from midigpt_core.corpus.format import FORMAT_VERSION, READER_VERSION
 from midigpt_core.errors import CorpusError
+from midigpt_core.files import FileState
 from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # Ends with a parquet file's footer, which changes with any column of any row group.
 _TAIL_BYTES = 64 << 10
 _LOCK_POLL_S = 0.05
+_owned_folders: set[Path] = set()
+_guard = threading.Lock()
 
 
 def cache_root() -> Path:
@@ -76,44 +79,74 @@ def shard_folder(cache: Path, source: ComponentRef, fingerprint: str, parser: st
 def owned(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Be the one process and thread that writes in a shard's folder; ``waiting`` is called while another does.
 
-    The lock is the kernel's: when its owner dies, however it dies, it is free.
+    Where the file system has no locks (:func:`midigpt_core.files.try_lock`) only this process's threads are kept out.
     """
     lock = folder.parent.parent / "locks" / folder.name
     with explained(lock.parent):
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
+        with _owned_here(folder, waiting):
+            while not _try_lock(handle, lock):
                 waiting()
                 time.sleep(_LOCK_POLL_S)
-        yield
+            yield
     finally:
         # The file stays: removing it would let two owners lock two files of one name.
         os.close(handle)
 
 
+def _try_lock(handle: int, lock: Path) -> bool:
+    with explained(lock):
+        return files.try_lock(handle, lock)
+
+
+@contextlib.contextmanager
+def _owned_here(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Among the threads of this process; two source files of equal content have one folder."""
+    while True:
+        with _guard:
+            if folder not in _owned_folders:
+                _owned_folders.add(folder)
+                break
+        waiting()
+        time.sleep(_LOCK_POLL_S)
+    try:
+        yield
+    finally:
+        with _guard:
+            _owned_folders.discard(folder)
+
+
 class FileHashes:
-    """BLAKE3 of files, remembered in the cache. ``verify``: hash again whatever is remembered."""
+    """BLAKE3 of files, remembered in the cache. ``verify``: hash again, once, whatever earlier builds remembered.
+
+    Raises :class:`DataError` naming a file that is changed while it is hashed.
+    """
 
     def __init__(self, cache: Path, *, verify: bool = False) -> None:
         self._folder = cache / "hashes"
         self._verify = verify
+        #: Of this build, by path: neither a size, a time nor a tail can deceive it.
+        self._hashed: dict[Path, tuple[FileState, str]] = {}
 
     def __call__(self, path: Path) -> str:
+        state = FileState.of(path)
+        hashed = self._hashed.get(path)
+        if hashed is not None and hashed[0] == state:
+            return hashed[1]
         identity = _identity(path)
-        memory = self._folder / f"{hashlib.sha256(str(identity['path']).encode()).hexdigest()[:32]}.json"
-        known = None if self._verify else _recall(memory, identity)
-        if known is not None:
-            return known
-        content_hash = files.blake3_of(path)
-        # Remembering saves time only; a cache that cannot be written is reported where the corpus is.
-        with contextlib.suppress(files.WriteError, OSError):
-            files.remove_leftovers(self._folder)
-            files.write_text(memory, json.dumps({"file": identity, "blake3": content_hash}))
+        memory = self._folder / f"{hashlib.sha256(os.fsencode(str(identity['path']))).hexdigest()[:32]}.json"
+        content_hash = None if self._verify else _recall(memory, identity)
+        if content_hash is None:
+            content_hash = files.blake3_of(path)
+            state.check(path)
+            # Remembering saves time only; a cache that cannot be written is reported where the corpus is.
+            with contextlib.suppress(files.WriteError, OSError):
+                files.remove_leftovers(self._folder)
+                files.write_text(memory, json.dumps({"file": identity, "blake3": content_hash}))
+        state.check(path)
+        self._hashed[path] = (state, content_hash)
         return content_hash
 
 
@@ -122,7 +155,7 @@ def _identity(path: Path) -> dict[str, str | int]:
     status = path.stat()
     with path.open("rb") as stream:
         stream.seek(max(0, status.st_size - _TAIL_BYTES))
-        tail = hashlib.sha256(stream.read()).hexdigest()
+        tail = hashlib.sha256(stream.read(_TAIL_BYTES)).hexdigest()
     return {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "tail": tail}
 
 

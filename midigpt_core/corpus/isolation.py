@@ -26,6 +26,7 @@ from attrs import frozen
 
 from midigpt_core import memory
 from midigpt_core.corpus import parse_worker, status
+from midigpt_core.files import WriteError
 from midigpt_core.score.columns import concatenate, empty
 from midigpt_core.score.reading import ReadResult, columns_from_buffers
 
@@ -98,8 +99,15 @@ class _SharedData:
 
     def write(self, content: UInt8Array) -> None:
         if len(content) > len(self._bytes):
-            os.ftruncate(self.fd, len(content) + len(content) // 4)
-            self._bytes = np.frombuffer(mmap.mmap(self.fd, 0), np.uint8)
+            try:
+                os.ftruncate(self.fd, len(content) + len(content) // 4)
+                self._bytes = np.frombuffer(mmap.mmap(self.fd, 0), np.uint8)
+            except OSError as error:
+                # A limit on the size of files holds for this one too.
+                raise WriteError(
+                    f"the memory shared with the MIDI parser: cannot be written ({error.strerror}). "
+                    "Raise the limits on file sizes and memory ('ulimit -a' shows them), and run again."
+                ) from error
         self._bytes[: len(content)] = content
 
     def close(self) -> None:

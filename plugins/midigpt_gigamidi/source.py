@@ -14,6 +14,9 @@ Columns (data set version 2.0.0; integer widths vary between releases, so kinds 
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -21,15 +24,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from attrs import frozen
+from attrs import define, field, frozen
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext
-from midigpt_core.errors import DataError
+from midigpt_core.errors import DataError, readable_name
+from midigpt_core.files import FileState
 from midigpt_core.paths import find_files
+from midigpt_gigamidi.pages import MOST_ROWS, batch_rows, check_footer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from typing import NoReturn
 
     from midigpt_core.records import BoolArray
 
@@ -49,6 +55,11 @@ _NO_PARQUET = "Name the folder that holds the shards, or read a folder of MIDI f
 
 # Some 5 MB of MIDI at GigaMIDI's mean of 19 kB a file.
 _BATCH_ROWS = 256
+_BATCH_BYTES = 8 << 20
+# What is longer is no music: the reader refuses it by its length, for which it need not have all of it.
+_MOST_MIDI_BYTES = (16 << 20) + 1
+# Of a name or of a row's styles.
+_MOST_TEXT_BYTES = 4 << 10
 # Read ahead per column; without it pyarrow loads a whole column of a row group, which can be the whole file.
 _BUFFER_BYTES = 1 << 20
 
@@ -69,16 +80,18 @@ class GigamidiSource:
         return [GigamidiShard(file.path, self._context.hash_file) for file in found]
 
 
-@frozen(eq=False)
+@define(eq=False)
 class GigamidiShard:
     """One parquet file."""
 
     path: Path
     hash_file: Callable[[Path], str]
+    #: In which the file was hashed.
+    _state: FileState | None = field(init=False, default=None)
 
     @property
     def name(self) -> str:
-        return str(self.path)
+        return readable_name(self.path)
 
     def num_rows(self) -> int:
         with self._open() as file:
@@ -86,41 +99,84 @@ class GigamidiShard:
 
     def fingerprint(self) -> str:
         try:
-            return self.hash_file(self.path)
+            state = FileState.of(self.path)
+            content_hash = self.hash_file(self.path)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror}). Check the file and the disk.") from error
+            self._refuse(error)
+        state.check(self.path)
+        self._state = state
+        return content_hash
 
     def batches(self) -> Iterator[RowBatch]:
-        with self._open() as file:
-            columns = _Columns.of(file.schema_arrow, self.path)
+        state = self._state
+        if state is None:
+            with self._open():
+                state = FileState.of(self.path)
+        rows = _joined(self._rows())
+        while True:
+            try:
+                batch = next(rows, None)
+            except (DataError, OSError) as error:
+                # A file that is being written over looks damaged, and is not.
+                state.check(self.path)
+                if isinstance(error, OSError):
+                    self._refuse(error)
+                raise
+            state.check(self.path)
+            if batch is None:
+                return
+            yield batch
+
+    def _rows(self) -> Iterator[RowBatch]:
+        with self._open() as file, self.path.open("rb") as headers:
+            columns = _Columns.of(file.schema_arrow, self.name)
+            leaves = _leaves(file.metadata.schema, columns)
             first_row = 0
             for group in range(file.num_row_groups):
-                for table in self._row_group(file, group, columns):
+                size = batch_rows(headers, file.metadata, group, leaves, most=_BATCH_ROWS, name=self.name)
+                for table in self._row_group(file, group, columns, size):
                     yield _to_rows(table, columns, first_row)
                     first_row += table.num_rows
 
-    def _open(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.path, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
-        except PermissionError as error:
-            reason = error.strerror or _first_line(error)
-            raise DataError(f"{self.path}: cannot be read ({reason}). Check its permissions.") from error
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"{self.path}: not a readable parquet file ({_first_line(error)}). "
-                "Download or write the file again, or leave it out."
-            ) from error
+    def _refuse(self, error: OSError) -> NoReturn:
+        raise DataError(f"{self.name}: cannot be read ({error.strerror}). Check the file and the disk.") from error
 
-    def _row_group(self, file: pq.ParquetFile, group: int, columns: _Columns) -> Iterator[pa.RecordBatch]:
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        with contextlib.ExitStack() as opened:
+            try:
+                check_footer(self.path)
+                # As bytes: pyarrow takes no text that is not UTF-8.
+                stream = opened.enter_context(pa.OSFile(os.fsencode(self.path)))
+                file = opened.enter_context(
+                    pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+                )
+            except PermissionError as error:
+                reason = error.strerror or _first_line(error)
+                raise DataError(f"{self.name}: cannot be read ({reason}). Check its permissions.") from error
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(
+                    f"{self.name}: not a readable parquet file ({_first_line(error)}). "
+                    "Download or write the file again, or leave it out."
+                ) from error
+            if file.metadata.num_rows > MOST_ROWS:
+                raise DataError(
+                    f"{self.name}: {file.metadata.num_rows:,} rows; the limit is {MOST_ROWS:,}. Split the file."
+                )
+            yield file
+
+    def _row_group(
+        self, file: pq.ParquetFile, group: int, columns: _Columns, batch_size: int
+    ) -> Iterator[pa.RecordBatch]:
         batches = file.iter_batches(
-            batch_size=_BATCH_ROWS, row_groups=[group], columns=columns.projection, use_threads=False
+            batch_size=batch_size, row_groups=[group], columns=columns.projection, use_threads=False
         )
         while True:
             try:
                 batch = next(batches, None)
             except (pa.ArrowException, OSError) as error:
                 raise DataError(
-                    f"{self.path}: row group {group} cannot be read ({_first_line(error)}). "
+                    f"{self.name}: row group {group} cannot be read ({_first_line(error)}). "
                     "Download or write the file again, or leave it out."
                 ) from error
             if batch is None:
@@ -141,16 +197,18 @@ class _Columns:
         return [music, *sorted(self.optional)]
 
     @classmethod
-    def of(cls, schema: pa.Schema, path: Path) -> _Columns:
-        """Raises :class:`DataError` if ``music`` is missing or a column is of the wrong kind."""
+    def of(cls, schema: pa.Schema, path: str) -> _Columns:
+        """Raises :class:`DataError` if ``music`` is missing, or a column stands twice or is of the wrong kind."""
         if MUSIC not in schema.names:
             raise DataError(
                 f"{path}: no column {MUSIC!r} (columns: {', '.join(schema.names) or 'none'}). "
                 f"Name GigaMIDI shards, or rename the column with the MIDI bytes to {MUSIC!r}."
             )
+        _require_once([name for name in schema.names if name == MUSIC or name in _OPTIONAL], path, "")
         music = schema.field(MUSIC).type
         is_struct = pa.types.is_struct(music)
         if is_struct:
+            _require_once([field.name for field in music], path, f"{MUSIC}.")
             inner = {field.name: field.type for field in music}
             _require_kind(_is_binary(inner.get("bytes", pa.null())), path, MUSIC, music, _MUSIC_KIND)
         else:
@@ -192,7 +250,24 @@ _OPTIONAL: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
 }
 
 
-def _require_kind(holds: bool, path: Path, column: str, found: pa.DataType, wanted: str) -> None:
+def _require_once(names: Sequence[str], path: str, prefix: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        columns = ", ".join(repr(prefix + name) for name in twice)
+        raise DataError(f"{path}: more than one column is called {columns}. Rename or remove all but one.")
+
+
+def _leaves(schema: pq.ParquetSchema, columns: _Columns) -> set[int]:
+    """The numbers of the columns below the projected ones."""
+    paths = [schema.column(index).path for index in range(len(schema))]
+    return {
+        index
+        for index, path in enumerate(paths)
+        if any(path == name or path.startswith(f"{name}.") for name in columns.projection)
+    }
+
+
+def _require_kind(holds: bool, path: str, column: str, found: pa.DataType, wanted: str) -> None:
     if not holds:
         raise DataError(
             f"{path}: column {column!r} is {found}, expected {wanted}. Write the column in that type, or leave it out."
@@ -206,7 +281,7 @@ def _to_rows(table: pa.RecordBatch, columns: _Columns, first_row: int) -> RowBat
     if columns.music_is_struct:
         # flatten() carries the struct's own nulls into the field, which field() does not.
         music = music.flatten()[0]
-    music = _cast(music, pa.large_binary())
+    music = _cut(_cast(music, pa.large_binary()), _MOST_MIDI_BYTES)
     if dropped:
         rows, music = rows[keep], _filter(music, keep)
         table = table.select(sorted(columns.optional)).filter(pa.array(keep))
@@ -220,6 +295,52 @@ def _to_rows(table: pa.RecordBatch, columns: _Columns, first_row: int) -> RowBat
         nomml=_cast(table.column(NOMML), pa.list_(pa.int64())) if NOMML in columns.optional else None,
         dropped=dropped,
     )
+
+
+def _joined(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:
+    """The same rows in larger batches: row groups may be small, and rows so large that few are decoded at a time."""
+    held: list[RowBatch] = []
+    rows = size = 0
+    try:
+        for batch in batches:
+            count = len(batch.row) + sum(batch.dropped.values())
+            if held and (rows + count > _BATCH_ROWS or size + batch.midi.nbytes > _BATCH_BYTES):
+                yield _join(held)
+                held, rows, size = [], 0, 0
+            held.append(batch)
+            rows += count
+            size += batch.midi.nbytes
+    except DataError:
+        # What was read before the damage is whole.
+        if held:
+            yield _join(held)
+        raise
+    if held:
+        yield _join(held)
+
+
+def _join(batches: Sequence[RowBatch]) -> RowBatch:
+    if len(batches) == 1:
+        return batches[0]
+
+    def join(name: str) -> pa.Array | None:
+        arrays = [getattr(batch, name) for batch in batches]
+        return None if arrays[0] is None else pa.concat_arrays(arrays)
+
+    return RowBatch(
+        row=np.concatenate([batch.row for batch in batches]),
+        ids=join("ids"),
+        midi=join("midi"),
+        genre=join("genre"),
+        nomml=join("nomml"),
+        dropped=dict(sum((Counter(batch.dropped) for batch in batches), Counter())),
+    )
+
+
+def _cut(values: pa.Array, most: int) -> pa.Array:
+    """Of each value the first ``most`` bytes."""
+    longest = pc.max(pc.binary_length(values)).as_py() or 0
+    return values if longest <= most else pc.binary_slice(values, 0, most)
 
 
 def _with_music(table: pa.RecordBatch, columns: _Columns) -> tuple[BoolArray, dict[str, int]]:
@@ -259,10 +380,10 @@ def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _texts(column: pa.Array) -> list[str | None]:
-    """Python strings; parquet does not promise that they are valid UTF-8."""
+    """Python strings of at most :data:`_MOST_TEXT_BYTES`; parquet does not promise that they are valid UTF-8."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    values = _cast(column, pa.large_binary()).to_pylist()
+    values = _cut(_cast(column, pa.large_binary()), _MOST_TEXT_BYTES).to_pylist()
     return [None if value is None else value.decode("utf-8", "replace") for value in values]
 
 

@@ -7,17 +7,18 @@ hashes, some 30 µs a file: times of change and sizes are the same in too many c
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from attrs import frozen
+from attrs import define, field, frozen
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext
-from midigpt_core.errors import DataError
+from midigpt_core.errors import DataError, readable_name
+from midigpt_core.files import FileState
 from midigpt_core.paths import find_files
 
 if TYPE_CHECKING:
@@ -53,22 +54,24 @@ class MidiFiles:
         files: list[FoundFile] = []
         for file in find_files(self.paths, SUFFIXES, kind="MIDI"):
             files.append(file)
-            if zlib.crc32(os.fsencode(file.name)) % _SHARD_FILES == 0 or len(files) == _MOST_SHARD_FILES:
+            if zlib.crc32(file.name.encode()) % _SHARD_FILES == 0 or len(files) == _MOST_SHARD_FILES:
                 shards.append(MidiFilesShard(tuple(files)))
                 files = []
         return [*shards, MidiFilesShard(tuple(files))] if files else shards
 
 
-@frozen(eq=False)
+@define(eq=False)
 class MidiFilesShard:
     """Files that are read, kept and lost together."""
 
     files: tuple[FoundFile, ...]
+    #: Of each file the state in which it was hashed, and the sha256.
+    _hashed: dict[FoundFile, tuple[FileState, bytes]] = field(init=False, factory=dict)
 
     @property
     def name(self) -> str:
-        first = self.files[0].path
-        return str(first) if len(self.files) == 1 else f"{first} and {len(self.files) - 1:,} more"
+        first = readable_name(self.files[0].path)
+        return first if len(self.files) == 1 else f"{first} and {len(self.files) - 1:,} more"
 
     def num_rows(self) -> int:
         return len(self.files)
@@ -77,8 +80,8 @@ class MidiFilesShard:
         seen = hashlib.sha256()
         for file in self.files:
             # Each by its own hash, so that no byte can slide from a file's name or end into the next one's.
-            for part in (os.fsencode(file.name), _read(file.path)):
-                seen.update(hashlib.sha256(part).digest())
+            seen.update(hashlib.sha256(file.name.encode()).digest())
+            seen.update(self._hash(file))
         return seen.hexdigest()
 
     def batches(self) -> Iterator[RowBatch]:
@@ -87,28 +90,46 @@ class MidiFilesShard:
         size = 0
         for row, file in enumerate(self.files):
             content = _read(file.path)
+            if file in self._hashed and hashlib.sha256(content).digest() != self._hashed[file][1]:
+                raise DataError(
+                    f"{readable_name(file.path)}: was changed while it was read. "
+                    "Run again when nothing writes to it any more."
+                )
             contents.append(content)
             size += len(content)
             if len(contents) == _BATCH_FILES or size >= _BATCH_BYTES or row + 1 == len(self.files):
                 yield self._batch(first, contents)
                 first, contents, size = row + 1, [], 0
 
+    def _hash(self, file: FoundFile) -> bytes:
+        """The sha256 of the file, which is not read again if it did not change."""
+        with _explained(file.path):
+            state = FileState.of(file.path)
+        if file not in self._hashed or self._hashed[file][0] != state:
+            self._hashed[file] = state, hashlib.sha256(_read(file.path)).digest()
+            state.check(file.path)
+        return self._hashed[file][1]
+
     def _batch(self, first: int, contents: list[bytes]) -> RowBatch:
         end = first + len(contents)
-        # A name that is no UTF-8 is still a name.
-        ids = [os.fsencode(file.name).decode("utf-8", "replace") for file in self.files[first:end]]
         return RowBatch(
             row=np.arange(first, end, dtype=np.int64),
-            ids=pa.array(ids, pa.string()),
+            ids=pa.array([file.name for file in self.files[first:end]], pa.string()),
             midi=pa.array(contents, pa.large_binary()),
         )
 
 
 def _read(path: Path) -> bytes:
+    with _explained(path), path.open("rb") as stream:
+        return stream.read(_MOST_BYTES)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as stream:
-            return stream.read(_MOST_BYTES)
+        yield
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}). Check the file and the disk, or move it elsewhere."
+            f"{readable_name(path)}: cannot be read ({error.strerror}). "
+            "Check the file and the disk, or move it elsewhere."
         ) from error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 from corpus_parsers import EXIT, HANG, MEMORY, RAISE, SEGFAULT
 from corpus_parts import GIGAMIDI, MIDI, SMALL, content, data_bytes, digests, small_rows, write_shard, write_shards
+from midigpt_gigamidi import source as gigamidi
 
+from midigpt_core import files
 from midigpt_core.components import ComponentRef
 from midigpt_core.corpus import writer
 from midigpt_core.corpus.build import BuildProgress, build, locate
 from midigpt_core.corpus.format import SIDECAR_NAME, Buffer, arrow_dtypes, column_file, filed_dtypes
+from midigpt_core.corpus.report import clean
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import ComponentError, CorpusError, DataError
 from midigpt_core.files import StagedFile, WriteError
 from midigpt_core.score import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_golden_files_end_to_end(tmp_path: Path, cache: Path) -> None:
@@ -126,6 +133,91 @@ def test_verify_hashes_again_what_looks_unchanged(tmp_path: Path, cache: Path) -
     again = build(GIGAMIDI, [str(path)], cache=cache, verify=True)
     assert again.built == 1
     assert again.counts != first.counts
+
+
+@pytest.mark.parametrize("answer", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_cache_on_a_file_system_without_locks(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    """Two files of equal content have one corpus: threads still take turns."""
+
+    def flock(*_: Any) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    paths = [str(write_shard(tmp_path / f"{name}.parquet", small_rows(150))) for name in "abcd"]
+    report = build(GIGAMIDI, paths, cache=cache, workers=4)
+    assert report.built == 1
+    assert len(set(report.shards)) == 1
+    assert clean(cache).kept == 1
+
+
+def _after(monkeypatch: pytest.MonkeyPatch, point: str, change: Callable[[], Any]) -> None:
+    """Make ``change`` at some point of a source file's being read."""
+    points: dict[str, tuple[Any, str]] = {
+        "hashed": (files, "blake3_of"),
+        "opened": (pq, "ParquetFile"),
+        "read": (gigamidi, "_to_rows"),
+    }
+    target, name = points[point]
+    original = getattr(target, name)
+
+    def meddle(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        change()
+        return result
+
+    monkeypatch.setattr(target, name, meddle)
+
+
+@pytest.mark.parametrize("when", ["hashed", "opened", "read"])
+@pytest.mark.parametrize("how", ["replaced", "written over", "cut", "removed"])
+def test_a_source_that_changes_while_it_is_read_is_named(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, when: str, how: str
+) -> None:
+    path = write_shard(tmp_path / "a.parquet", small_rows(150))
+    other = write_shard(tmp_path / "other.parquet", small_rows(140, seed=1))
+    whole = path.read_bytes()
+
+    def change() -> None:
+        if how == "replaced":
+            (tmp_path / "new").write_bytes(other.read_bytes())
+            (tmp_path / "new").replace(path)
+        elif how == "written over":
+            path.write_bytes(other.read_bytes())
+        elif how == "cut":
+            path.write_bytes(whole[: len(whole) // 2])
+        else:
+            path.unlink(missing_ok=True)
+
+    _after(monkeypatch, when, change)
+    with pytest.raises(DataError, match=r"a\.parquet: was (changed or replaced|removed) while it was read"):
+        build(GIGAMIDI, [str(path)], cache=cache)
+    assert not list(cache.glob(f"corpus/*/{SIDECAR_NAME}"))
+    monkeypatch.undo()
+    path.write_bytes(whole)
+    assert build(GIGAMIDI, [str(path)], cache=cache).counts == {"kept": 150}
+
+
+def test_a_source_of_a_plugin_that_changes_while_it_is_read_is_named(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the plugin looks for nothing itself."""
+    path = write_shard(tmp_path / "a.parquet", small_rows(50))
+    answers = iter(["before", "after"])
+    monkeypatch.setattr(gigamidi.GigamidiShard, "fingerprint", lambda _: next(answers))
+    with pytest.raises(DataError, match=r"a\.parquet: was changed while it was read\. Run again"):
+        build(GIGAMIDI, [str(path)], cache=cache)
+    assert not list(cache.glob(f"corpus/*/{SIDECAR_NAME}"))
+
+
+def test_a_source_whose_name_is_no_utf8(tmp_path: Path, cache: Path) -> None:
+    path = write_shard(tmp_path / "a.parquet", [*small_rows(3), b"no music"])
+    renamed = path.rename(tmp_path / os.fsdecode(b"caf\xe9.parquet"))
+    for paths in ([str(renamed)], [str(tmp_path)], [str(tmp_path / "*.parquet")]):
+        report = build(GIGAMIDI, paths, cache=cache)
+        assert report.counts == {"kept": 3, "no_header": 1}
+        assert report.examples["no_header"][0].startswith(rf"{tmp_path}/caf\xe9.parquet: row 3")
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])

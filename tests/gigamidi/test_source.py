@@ -284,3 +284,25 @@ def test_fingerprint_is_the_content(tmp_path: Path) -> None:
     assert first == second != third
     os.utime(paths[0])
     assert source(paths[0]).shards()[0].fingerprint() == first
+
+
+def test_a_column_that_stands_twice_is_named(tmp_path: Path) -> None:
+    music = pa.array([b"one", b"two"])
+    twice = pa.table([music, music], names=["music", "music"])
+    pq.write_table(twice, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: more than one column is called 'music'\. Rename or remove"):
+        batches(tmp_path / "a.parquet")
+    inner = pa.StructArray.from_arrays([music, music], ["bytes", "bytes"])
+    names = pa.array(["x", "y"])
+    pq.write_table(pa.table([inner, names, names], names=["music", "md5", "md5"]), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b\.parquet: more than one column is called 'md5'"):
+        batches(tmp_path / "b.parquet")
+    pq.write_table(pa.table([inner, names], names=["music", "md5"]), tmp_path / "c.parquet")
+    with pytest.raises(DataError, match=r"c\.parquet: more than one column is called 'music\.bytes'"):
+        batches(tmp_path / "c.parquet")
+
+
+def test_other_columns_may_stand_twice(tmp_path: Path) -> None:
+    music = pa.array([b"one", b"two"])
+    pq.write_table(pa.table([music, music, music], names=["music", "x", "x"]), tmp_path / "a.parquet")
+    assert only_batch(tmp_path / "a.parquet").midi.to_pylist() == [b"one", b"two"]

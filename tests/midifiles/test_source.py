@@ -15,6 +15,7 @@ from midigpt_core.components import ComponentRef
 from midigpt_core.contracts import RowBatch, SourceContext
 from midigpt_core.corpus.build import build
 from midigpt_core.corpus.report import info
+from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import DataError
 from midigpt_core.score import Score
 
@@ -86,11 +87,38 @@ def test_no_more_of_a_giant_file_is_read_than_it_takes_to_refuse_it(tmp_path: Pa
     assert build(SOURCE, [str(tmp_path)], cache=cache).counts == {"kept": 1, "file_too_large": 1}
 
 
-def test_names_that_are_no_utf8(tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"caf\xe9.mid")).write_bytes(MUSIC[0])
-    assert ids(tmp_path) == ["caf\ufffd.mid"]
+def test_names_that_are_no_utf8_are_rows_under_escaped_names(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xff.mid")).write_bytes(MUSIC[0])
+    (folder / os.fsdecode(b"no\xe9.mid")).write_bytes(b"no music")
+    assert ids(folder) == [r"no\xe9.mid", r"\xff.mid"]
+    report = build(SOURCE, [str(folder)], cache=cache)
+    assert report.counts == {"kept": 1, "no_header": 1}
+    assert r"caf\xe9/no\xe9.mid and 1 more: row 0 (no\xe9.mid), byte 0" in report.examples["no_header"][0]
+
+
+def test_files_by_folder_pattern_or_elsewhere_are_the_same_shard(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "one", ["a.mid", "in/b.mid"])
+    identity = open_corpus(build(SOURCE, [str(tmp_path / "one")], cache=cache).shards).fingerprint
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one").rename("two")
+    for path in ("two", "two/**/*.mid", f"{tmp_path}/two/**/*"):
+        report = build(SOURCE, [path], cache=cache)
+        assert report.built == 0
+        assert open_corpus(report.shards).fingerprint == identity
+
+
+def test_a_file_that_changes_between_hash_and_rows_is_named(tmp_path: Path, cache: Path) -> None:
+    write(tmp_path, ["a.mid", "b.mid"])
     (shard,) = shards(tmp_path)
-    assert shard.fingerprint() == shard.fingerprint()
+    shard.fingerprint()
+    (tmp_path / "b.mid").write_bytes(MUSIC[3])
+    with pytest.raises(DataError, match=r"b\.mid: was changed while it was read\. Run again when nothing writes"):
+        list(shard.batches())
+    assert shard.fingerprint() == shards(tmp_path)[0].fingerprint()
 
 
 def test_a_changed_file_is_another_shard(tmp_path: Path) -> None:
