@@ -53,7 +53,7 @@ _HOMES = {
     "from_pretrained": "midigpt_core.checkpoint.hub",
     "inspect": "midigpt_core.checkpoint.report",
     "load_checkpoint": "midigpt_core.checkpoint.bundles",
-    "printable": "midigpt_core.checkpoint.provenance",
+    "printable": "midigpt_core.terminal",
     "push_to_hub": "midigpt_core.checkpoint.hub",
     "read_header": "midigpt_core.checkpoint.headers",
     "save_bundle": "midigpt_core.checkpoint.bundles",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from midigpt_core.checkpoint.provenance import printable
 from midigpt_core.contracts import Bundle, BundleHeader, EncoderContext
 from midigpt_core.errors import CheckpointError, ConfigError, PluginError
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.plugins.targets import import_target
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,6 @@ what reads them runs nothing.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import tempfile
@@ -27,9 +26,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from midigpt_core import __version__
+from midigpt_core import __version__, terminal
 from midigpt_core.checkpoint.bundles import load_checkpoint, save_bundle
-from midigpt_core.checkpoint.provenance import printable
 from midigpt_core.errors import CheckpointError, nearest
 from midigpt_core.paths import usable_path
 
@@ -57,7 +55,7 @@ _NO_ANSWER: tuple[type[BaseException], ...] = (HfHubHTTPError.__bases__[0], OSEr
 #: Errors that the cache's folder causes, not the network.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
-_log = logging.getLogger(__name__)
+_log = terminal.logger(__name__)
 
 
 @frozen
@@ -258,7 +256,7 @@ def choose(files: Iterable[str], name: str | None, repo: str) -> str | None:
         name = next(iter(best))
     if name in best and name is not None:
         return best[name][2]
-    names = ", ".join(printable(known, 60) for known in sorted(best)[:20]) or "none"
+    names = ", ".join(terminal.printable(known, 60) for known in sorted(best)[:20]) or "none"
     if name is None:
         raise CheckpointError(
             f"{repo} is no folder of one model; it holds the models: {names}. Ask for one as {repo}/NAME."
@@ -325,4 +323,4 @@ def _explained(repo: str, revision: str | None, cause: BaseException | None) -> 
             return f"{_endpoint()} answers {cause.response.status_code} for {repo}. Try again later."
         case OSError() if cause.errno in _OF_THE_DISK:
             return f"{repo}: the cache cannot be written ({cause.strerror}). Make room, or choose another cache_dir."
-    return f"{_endpoint()} does not answer ({printable(cause, 120)}). Check the network and try again."
+    return f"{_endpoint()} does not answer ({terminal.printable(cause, 120)}). Check the network and try again."

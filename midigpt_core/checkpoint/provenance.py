@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core import API_VERSION, __version__
+from midigpt_core.terminal import printable  # noqa: F401 (plugins import it from here)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,15 +81,6 @@ def options_hash(options: Mapping[str, Any]) -> str:
     """sha256 of the options as JSON with sorted keys, hexadecimal."""
     text = json.dumps(options, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def printable(text: object, limit: int = 200) -> str:
-    """``text`` for a terminal: at most ``limit`` characters, none of which moves the cursor or changes colours.
-
-    Everything that comes from a file goes through here before it is shown.
-    """
-    line = "".join(character if character.isprintable() else " " for character in str(text)[: 2 * limit])
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _version(distribution: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.groups import LazyGroup
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.tables import table
@@ -50,7 +51,7 @@ def show(
     apply_overrides(settings, assignments)
     settings.validate()
     if as_json:
-        click.echo(json.dumps(settings.to_dict(), indent=2))
+        echo_json(settings.to_dict())
         return
     origins = settings.origins
     last = "meaning" if help_keys else "from"
@@ -58,7 +59,7 @@ def show(
         (name, _spell(getattr(settings, name)), setting_help(name) if help_keys else _whence(name, origins))
         for name in setting_names()
     ]
-    click.echo(table(("key", "value", last), rows))
+    echo_lines(table(("key", "value", last), rows))
 
 
 @common_options
@@ -75,10 +76,10 @@ def convert_file(old: str, new: str) -> None:
     TrainConfig.from_mapping(conversion.values, old).validate()
     write_text(new, json.dumps(conversion.values, indent=2) + "\n")
     for name, current in conversion.renamed.items():
-        click.echo(f"{name} is now {current}")
+        echo_line(f"{name} is now {current}")
     for name, reason in conversion.left_out.items():
-        click.echo(f"{name} was left out: {reason}")
-    click.echo(f"Wrote {new}.")
+        echo_line(f"{name} was left out: {reason}")
+    echo_line(f"Wrote {new}.")
 
 
 def _whence(name: str, origins: Mapping[str, str]) -> str:

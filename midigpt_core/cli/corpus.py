@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import attrs
 import click
 
+from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.groups import LazyGroup
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
@@ -72,7 +72,7 @@ def show_info(
         shared = leakage(trained, evaluated)
     if as_json:
         parts = {**attrs.asdict(found), "leakage": None if shared is None else attrs.asdict(shared)}
-        click.echo(json.dumps(parts, indent=2, default=str))
+        echo_json(parts)
     else:
         _echo_info(found, shared)
 
@@ -85,10 +85,10 @@ def show_info(
 def verify_all(ctx: click.Context, /, *, data: tuple[str, ...], source: str | None) -> None:
     """Check every byte of corpora."""
     report = verify(_shards(ctx, data, source) if data else _cached(finished_shards()))
-    click.echo(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
+    echo_line(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
     if report.damaged:
         for message in report.damaged:
-            click.echo(message, err=True)
+            echo_line(message, err=True)
         raise CorpusError(
             f"{len(report.damaged)} of {report.shards} shards are damaged. "
             "Run 'midigpt corpus clean', then preprocess again."
@@ -102,9 +102,9 @@ def clean_cache(everything: bool) -> None:
     """Remove corpora that are damaged, unfinished or of another version from the cache."""
     report = clean(everything=everything)
     for folder in report.removed:
-        click.echo(f"removed {folder}")
+        echo_line(f"removed {folder}")
     busy = f", {report.busy} are being written and were left alone" if report.busy else ""
-    click.echo(f"{len(report.removed)} removed ({report.bytes_freed / 2**20:,.1f} MiB), {report.kept} kept{busy}.")
+    echo_line(f"{len(report.removed)} removed ({report.bytes_freed / 2**20:,.1f} MiB), {report.kept} kept{busy}.")
 
 
 def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> list[Path]:
@@ -117,7 +117,7 @@ def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> list
 def _cached(shards: list[Path]) -> list[Path]:
     if not shards:
         # A cache of another name is the likely cause of a cache without corpora.
-        click.echo(f"No corpus is in {cache_root()}. MIDIGPT_CACHE names another cache.", err=True)
+        echo_line(f"No corpus is in {cache_root()}. MIDIGPT_CACHE names another cache.", err=True)
     return shards
 
 
@@ -127,15 +127,15 @@ def _echo_info(found: CorpusInfo, shared: Leakage | None) -> None:
         "shards": len(found.shards),
         **{name: getattr(totals, name) for name in ("pieces", "tracks", "bars", "notes")},
     }
-    click.echo(table(("holds", "count"), [*sizes.items(), ("bytes on disk", found.disk_bytes)]))
-    click.echo()
-    click.echo(counts_table("rows of the source", found.counts, found.examples))
+    echo_lines(table(("holds", "count"), [*sizes.items(), ("bytes on disk", found.disk_bytes)]))
+    echo_line()
+    echo_lines(counts_table("rows of the source", found.counts, found.examples))
     for title, counts in (("program", totals.programs), ("time signature", totals.signatures)):
         common = sorted(counts.items(), key=lambda item: -item[1])[:_MOST_COMMON]
-        click.echo()
-        click.echo(table((f"most common {title}", "count"), common))
+        echo_line()
+        echo_lines(table((f"most common {title}", "count"), common))
     if shared is not None:
-        click.echo()
-        click.echo(f"{shared.pieces:,} of {shared.eval_pieces:,} evaluation pieces have the music of a training piece.")
+        echo_line()
+        echo_line(f"{shared.pieces:,} of {shared.eval_pieces:,} evaluation pieces have the music of a training piece.")
         for example in shared.examples:
-            click.echo(f"  {example}")
+            echo_line(f"  {example}")

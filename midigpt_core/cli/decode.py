@@ -10,6 +10,7 @@ import attrs
 import click
 
 from midigpt_core.cli.doors import later
+from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.errors import ConfigError, DataError, EncodingError, nearest
@@ -67,10 +68,10 @@ def decode(
     score = _with_tempo(encoder.decode(tokens), document.tempo, name)
     score.to_midi(output)
     columns = score.columns
-    click.echo(f"Wrote {output}: {len(columns.track_program)} tracks, {len(columns.note_pitch)} notes.")
+    echo_line(f"Wrote {output}: {len(columns.track_program)} tracks, {len(columns.note_pitch)} notes.")
     if document.tempo is None:
         tempo = 60e6 / int(columns.tempo[0])
-        click.echo(f"Tokens do not say the tempo: it is {tempo:g}. What 'encode --json' prints keeps it.", err=True)
+        echo_line(f"Tokens do not say the tempo: it is {tempo:g}. What 'encode --json' prints keeps it.", err=True)
 
 
 def _text(path: str, name: str) -> str:

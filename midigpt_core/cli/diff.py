@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from midigpt_core.checkpoint import report
-from midigpt_core.checkpoint.provenance import printable
 from midigpt_core.cli.doors import later
+from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
+from midigpt_core.terminal import printable
 
 #: As diff(1): 0 where nothing differs, 1 where something does, 2 for trouble.
 _DIFFERENT = 1
@@ -35,10 +34,10 @@ def diff(ctx: click.Context, first: str, second: str, header_only: bool, as_json
     if not header_only:
         found += later("midigpt_core.checkpoint.compare:weight_differences")(first, second)
     if as_json:
-        click.echo(json.dumps([{"field": name, "a": one, "b": other} for name, one, other in found], indent=2))
+        echo_json([{"field": name, "a": one, "b": other} for name, one, other in found])
     elif found:
         rows = [(printable(name), *(printable(side, _WIDTH) for side in sides)) for name, *sides in found]
-        click.echo(table(("differs", "in A", "in B"), rows))
+        echo_lines(table(("differs", "in A", "in B"), rows))
     else:
-        click.echo("Nothing differs." if not header_only else "Nothing differs in the headers.")
+        echo_line("Nothing differs." if not header_only else "Nothing differs in the headers.")
     return _DIFFERENT if found else 0

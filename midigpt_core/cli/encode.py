@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 import click
 
 from midigpt_core.cli.doors import later
+from midigpt_core.cli.echo import echo_json, echo_lines
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.places import bars_of, tracks_of
 from midigpt_core.errors import EncodingError
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +76,7 @@ def encode(
     except EncodingError as error:
         raise EncodingError(f"{file}: {error}") from error
     if not as_json:
-        click.echo("\n".join(_lines(encoder.vocabulary, tokens)))
+        echo_lines("\n".join(_lines(encoder.vocabulary, tokens)))
         return
     document = {
         "file": file,
@@ -86,13 +87,13 @@ def encode(
         "vocab_size": encoder.vocab_size,
         "tokens": tokens,
     }
-    click.echo(json.dumps(document))
+    echo_json(document, indent=None)
 
 
 def _lines(vocabulary: Vocabulary, tokens: Iterable[int]) -> list[str]:
     lines: list[list[str]] = [[]]
     for token in tokens:
-        name = vocabulary.name(token)
+        name = printable(vocabulary.name(token), None)
         if name.partition("(")[0] in _LINE_STARTS and lines[-1]:
             lines.append([])
         lines[-1].append(name)

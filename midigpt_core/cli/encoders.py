@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from midigpt_core.cli.echo import echo_json, echo_lines
 from midigpt_core.cli.options import common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
@@ -27,13 +27,13 @@ def encoders(ctx: click.Context, as_json: bool) -> None:
     """Encoder components and their presets: vocabulary size and capabilities."""
     found = [row for item in registry(ctx).provided("encoder") for row in _rows(item)]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        echo_json(found)
         return
     rows = [
         (row["encoder"], row["preset"] or "-", row["plugin"], row["vocab_size"], ", ".join(row["provides"]))
         for row in found
     ]
-    click.echo(table(("encoder", "preset", "plugin", "tokens", "provides"), rows))
+    echo_lines(table(("encoder", "preset", "plugin", "tokens", "provides"), rows))
 
 
 def _rows(item: Provided) -> Iterator[dict[str, Any]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from midigpt_core.cli.doors import later
+from midigpt_core.cli.echo import echo_json, echo_lines
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
@@ -46,9 +45,9 @@ def evaluate(
         checkpoint, list(data), source=chosen, rows=rows, batch_size=batch_size, precision=precision, device=device
     )
     if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
+        echo_json(report.to_dict())
         return
     losses = [("all", report.loss, report.tokens)]
     losses += [(name, loss, report.tokens_by_kind[name]) for name, loss in report.by_kind.items()]
     losses += [(name, loss, report.tokens_by_group[name]) for name, loss in report.by_group.items()]
-    click.echo(table(("tokens", "loss", "count"), [(name, f"{loss:.4f}", count) for name, loss, count in losses]))
+    echo_lines(table(("tokens", "loss", "count"), [(name, f"{loss:.4f}", count) for name, loss, count in losses]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import click
 
 from midigpt_core.cli import asked
 from midigpt_core.cli.doors import later
+from midigpt_core.cli.echo import echo_json, echo_lines
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
@@ -125,7 +125,7 @@ def generate(
     engine = later("midigpt_core.inference:InferenceEngine").from_checkpoint(checkpoint, device, precision=precision)
     session = engine.session(score, request)
     if request.config.plan_only:
-        click.echo(json.dumps(session.plan_summary(), indent=2))
+        echo_json(session.plan_summary())
         return 0
     with later("midigpt_core.cli.generation_progress:generation_progress")() as progress, _cancelled_by_ctrl_c(session):
         scores = session.run_variations(progress)
@@ -134,7 +134,10 @@ def generate(
     for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
         music.to_midi(path)
         draw(path.with_suffix(".png"), music, written, title=path.name)
-    click.echo(json.dumps(_as_json(session, paths, found), indent=2) if as_json else _as_text(session, paths, found))
+    if as_json:
+        echo_json(_as_json(session, paths, found))
+    else:
+        echo_lines(_as_text(session, paths, found))
     return _INTERRUPTED if session.cancelled else 0
 
 

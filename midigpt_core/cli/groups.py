@@ -9,6 +9,7 @@ import click
 
 from midigpt_core.cli.doors import later
 from midigpt_core.errors import PluginError, nearest
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,10 @@ class LazyGroup(click.Group):
         foreign = self._third_parties()
         if foreign:
             with formatter.section("Commands of plugins"):
-                rows = [(name, f"from {', '.join(map(_origin, points))}") for name, points in sorted(foreign.items())]
+                rows = [
+                    (printable(name), printable(f"from {', '.join(map(_origin, points))}"))
+                    for name, points in sorted(foreign.items())
+                ]
                 formatter.write_dl(rows)
 
     def _third_parties(self) -> dict[str, list[importlib.metadata.EntryPoint]]:

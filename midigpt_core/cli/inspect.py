@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from midigpt_core.checkpoint import report
-from midigpt_core.checkpoint.provenance import printable
+from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,15 +29,15 @@ def inspect(ctx: click.Context, bundle: str, as_json: bool) -> None:
     registry(ctx)
     found = report.inspect(bundle)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        echo_json(found.to_dict())
         return
     rows = [(printable(name), printable(value)) for name, value in _facts(found)]
-    click.echo(table(("bundle", printable(found.path)), rows))
+    echo_lines(table(("bundle", printable(found.path)), rows))
     components = _mapping(found.provenance.get("components"))
     if components:
         made_with = [(printable(kind), *_component(made_of)) for kind, made_of in components.items()]
-        click.echo()
-        click.echo(table(("component", "name", "plugin", "distribution", "version", "options"), made_with))
+        echo_line()
+        echo_lines(table(("component", "name", "plugin", "distribution", "version", "options"), made_with))
 
 
 def _facts(found: report.BundleReport) -> Iterator[tuple[str, Any]]:

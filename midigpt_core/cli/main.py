@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import midigpt_core
+from midigpt_core.cli.echo import echo_line, echo_lines, guard_streams
 from midigpt_core.cli.root import root
 from midigpt_core.errors import MidigptError, RunStopped
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 PUBLIC_PACKAGE = "midigpt"
+# What newer versions of click raise for a group without a command, with the group's help.
+_HELP_INSTEAD = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +37,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     obeyed. ``--traceback`` among the arguments shows where an error came from.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    guard_streams()
     try:
         _require_built()
         if not {"--json", "--help", "-h"} & set(arguments):
@@ -44,27 +48,27 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         return error.exit_code
     except RunStopped as stopped:
         if stopped.rank == 0:
-            click.echo(str(stopped), err=True)
+            echo_line(str(stopped), err=True)
         return stopped.exit_code
     except MidigptError as error:
         if "--traceback" in arguments:
-            traceback.print_exception(error)
-        click.echo(f"Error: {error}", err=True)
+            echo_lines("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
+        echo_line(f"Error: {error}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        echo_line("Interrupted.", err=True)
         return INTERRUPTED
     return result if isinstance(result, int) else 0
 
 
 def _show(error: click.ClickException) -> None:
     message, context = error.format_message(), getattr(error, "ctx", None)
-    if "\n" in message:  # a group without a command: click raises its help
-        click.echo(message)
+    if isinstance(error, _HELP_INSTEAD):
+        echo_lines(message)
     elif context is not None:
-        click.echo(f"Error: {message.rstrip('.')}. '{context.command_path} --help' shows the usage.", err=True)
+        echo_line(f"Error: {message.rstrip('.')}. '{context.command_path} --help' shows the usage.", err=True)
     else:
-        click.echo(f"Error: {message}", err=True)
+        echo_line(f"Error: {message}", err=True)
 
 
 def _require_built() -> None:
@@ -83,7 +87,7 @@ def _note_public_package() -> None:
         version = importlib.metadata.version(PUBLIC_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         return
-    click.echo(
+    echo_line(
         f"Note: the public package {PUBLIC_PACKAGE} {version} is installed beside midigpt-core and shares its folder "
         "'midigpt'. Uninstall both and install one, or keep each in an environment of its own.",
         err=True,

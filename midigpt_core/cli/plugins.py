@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.groups import LazyGroup
 from midigpt_core.cli.options import common_options
 from midigpt_core.cli.selected import plugin_entries
@@ -44,17 +45,17 @@ def list_plugins(ctx: click.Context, with_components: bool, as_json: bool) -> No
     if with_components:
         reports = [describe(entry) for entry in entries]
         if as_json:
-            click.echo(json.dumps([_report_json(report) for report in reports], indent=2, default=str))
+            echo_json([_report_json(report) for report in reports])
         else:
             _echo_components(reports)
     elif as_json:
-        click.echo(json.dumps([_entry_json(entry) for entry in entries], indent=2))
+        echo_json([_entry_json(entry) for entry in entries])
     else:
         rows = [(e.name, e.version, e.distribution, e.module, e.status) for e in entries]
-        click.echo(table(("plugin", "version", "distribution", "module", "status"), rows))
+        echo_lines(table(("plugin", "version", "distribution", "module", "status"), rows))
         for entry in entries:
             if entry.reason and entry.status != "disabled":
-                click.echo(f"{entry}: {entry.reason}", err=True)
+                echo_line(f"{entry}: {entry.reason}", err=True)
 
 
 @common_options
@@ -69,7 +70,7 @@ def show_plugin(ctx: click.Context, name: str, as_json: bool) -> None:
     if not reports:
         raise PluginError(unknown_name("plugin", normalise(name), {entry.name for entry in entries}))
     if as_json:
-        click.echo(json.dumps([_report_json(report) for report in reports], indent=2, default=str))
+        echo_json([_report_json(report) for report in reports])
         return
     for report in reports:
         _echo_report(report)
@@ -101,28 +102,29 @@ def _echo_components(reports: list[PluginReport]) -> None:
         for report in reports
         for component in report.components
     ]
-    click.echo(table(("kind", "name", "plugin", "distribution", "summary"), rows))
+    echo_lines(table(("kind", "name", "plugin", "distribution", "summary"), rows))
     for report in reports:
         if report.error:
-            click.echo(f"{report.entry}: {report.error}", err=True)
+            echo_line(f"{report.entry}: {report.error}", err=True)
 
 
 def _echo_report(report: PluginReport) -> None:
     entry = report.entry
-    click.echo(f"{entry}, {entry.status}, module {entry.module}, imported in {report.import_seconds * 1000:.1f} ms")
+    echo_line(f"{entry}, {entry.status}, module {entry.module}, imported in {report.import_seconds * 1000:.1f} ms")
     if report.error:
-        click.echo(f"  error: {report.error}")
+        echo_line(f"  error: {report.error}")
     for component in report.components:
         _echo_component(component)
 
 
 def _echo_component(component: ComponentReport) -> None:
-    click.echo(f"\n  {component.kind} {component.name}: {component.summary}")
+    echo_line()
+    echo_line(f"  {component.kind} {component.name}: {component.summary}")
     for label, names in (("provides", component.provides), ("requires", component.requires)):
         if names:
-            click.echo(f"    {label} {', '.join(names)}")
+            echo_line(f"    {label} {', '.join(names)}")
     if component.error:
-        click.echo(f"    error: {component.error}")
+        echo_line(f"    error: {component.error}")
     for option in component.options:
         text = f"    {option.name} = {json.dumps(option.default, default=str)} ({option.type})"
-        click.echo(f"{text}: {option.help}" if option.help else text)
+        echo_line(f"{text}: {option.help}" if option.help else text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from midigpt_core.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,4 +28,4 @@ class ProgressLines(Generic[State]):
     def __call__(self, state: State) -> None:
         if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            self._console.print(self._line(state), highlight=False)
+            self._console.print(printable(self._line(state), None), markup=False, highlight=False)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from midigpt_core.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Left-aligned columns, two spaces apart; integers to the right with thousands separators."""
-    body = [[f"{cell:,}" if _is_number(cell) else str(cell) for cell in row] for row in rows]
+    """Left-aligned columns, two spaces apart; integers to the right with thousands separators. Cells are printable."""
+    header = [printable(cell, None) for cell in header]
+    body = [[f"{cell:,}" if _is_number(cell) else printable(cell, None) for cell in row] for row in rows]
     columns = list(zip(header, *body, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(header))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from midigpt_core.cli.doors import later
+from midigpt_core.cli.echo import echo_line, echo_lines
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.config.overrides import apply_overrides
@@ -103,16 +104,16 @@ def train(
             progress=progress,
         )
     if dry_run:
-        click.echo(later("midigpt_core.training.dry_run:describe")(plan))
+        echo_lines(later("midigpt_core.training.dry_run:describe")(plan))
         return
     result = later("midigpt_core.training.run:fit")(plan)
     if result.rank == 0:
         done = f"Trained {result.steps:,} steps"
         if result.steps == result.steps_before >= config.max_steps:
             done = f"The run has had its {result.steps:,} steps: nothing was trained (max_steps sets their number)"
-        click.echo(f"{done}. The bundle is {result.bundle}.")
+        echo_line(f"{done}. The bundle is {result.bundle}.")
         if result.best_bundle is not None:
-            click.echo(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
+            echo_line(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
 
 
 def configure(

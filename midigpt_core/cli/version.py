@@ -8,6 +8,7 @@ import platform
 import click
 
 from midigpt_core import API_VERSION, __version__
+from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.options import common_options
 
 _DEPENDENCIES = ("torch", "lightning", "transformers", "pyarrow", "numpy")
@@ -17,6 +18,6 @@ _DEPENDENCIES = ("torch", "lightning", "transformers", "pyarrow", "numpy")
 @click.command()
 def version() -> None:
     """Versions of this program and what it stands on."""
-    click.echo(f"midigpt-core {__version__} (plugin API {API_VERSION}, Python {platform.python_version()})")
+    echo_line(f"midigpt-core {__version__} (plugin API {API_VERSION}, Python {platform.python_version()})")
     for name in _DEPENDENCIES:
-        click.echo(f"{name} {importlib.metadata.version(name)}")
+        echo_line(f"{name} {importlib.metadata.version(name)}")

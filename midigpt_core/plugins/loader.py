@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from midigpt_core import hookspecs
+from midigpt_core import hookspecs, terminal
 from midigpt_core.errors import PluginError, nearest
 from midigpt_core.hookspecs import API_VERSION
 from midigpt_core.plugins.discovery import wrong_api
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.plugins.discovery import PluginEntry
 
-_log = logging.getLogger("midigpt_core.plugins")
+_log = terminal.logger("midigpt_core.plugins")
 
 HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith("midigpt_"))
 

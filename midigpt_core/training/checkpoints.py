@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
+from midigpt_core import terminal
 from midigpt_core.errors import CheckpointError, RunStopped
 from midigpt_core.files import atomic_writer
 from midigpt_core.training.memory import is_memory
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from midigpt_core.training.signals import StopSignals
 
 
-_log = logging.getLogger("midigpt_core.training")
+_log = terminal.logger("midigpt_core.training")
 
 #: What every state of a run has, by the type of its value.
 _STATE = {

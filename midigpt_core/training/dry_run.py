@@ -8,6 +8,7 @@ import torch
 from attrs import asdict, frozen
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from midigpt_core.terminal import printable
 from midigpt_core.training.flops import ModelFlops
 from midigpt_core.training.initial import fresh_model, prepare_for_training
 from midigpt_core.training.losses import token_losses
@@ -99,6 +100,7 @@ def describe(plan: Plan) -> str:
         "memory": f"{_size(found.state_bytes + found.activation_bytes)} per device"
         f" ({_size(found.state_bytes)} weights and optimiser, {_size(found.activation_bytes)} activations)",
     }
+    rows = {printable(name): value for name, value in rows.items()}
     width = max(16, *map(len, rows))
     return "\n".join(f"{name:<{width}} {value}" for name, value in rows.items())
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from attrs import asdict, frozen
 
+from midigpt_core import terminal
 from midigpt_core.errors import CheckpointError
 from midigpt_core.training.resume import differences, require_same
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from midigpt_core.records import Vocabulary
     from midigpt_core.training.prepare import Plan
 
-_log = logging.getLogger("midigpt_core.training")
+_log = terminal.logger("midigpt_core.training")
 
 
 @frozen(kw_only=True)

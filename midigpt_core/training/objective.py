@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from midigpt_core import terminal
 from midigpt_core.config import TrainConfig
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.errors import ConfigError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from midigpt_core.plugins import Registry
     from midigpt_core.training.chosen import Chosen
 
-_log = logging.getLogger("midigpt_core.training")
+_log = terminal.logger("midigpt_core.training")
 
 #: Probability -> the capability without which it must be 0.
 _SWITCHES = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from midigpt_core import terminal
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
 from midigpt_core.paths import usable_path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from midigpt_core.training.corpora import Paths, Pieces, Progress
     from midigpt_core.training.train_sets import GatheredSet
 
-_log = logging.getLogger("midigpt_core.training")
+_log = terminal.logger("midigpt_core.training")
 
 
 @frozen(eq=False, kw_only=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from midigpt_core.terminal import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -69,7 +71,7 @@ class ProgressBar:
         self._progress.update(self._task, completed=record.step, figures=f"loss {loss:.3f} · {speed:,.0f} tokens/s")
 
     def evaluation(self, step: int, report: EvaluationReport) -> None:
-        self._progress.console.print(evaluation_line(step, report), markup=False, highlight=False)
+        self._progress.console.print(printable(evaluation_line(step, report), None), markup=False, highlight=False)
 
     def end(self) -> None:
         self._progress.stop()
@@ -110,7 +112,7 @@ class ProgressLines:
         return
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line, None), markup=False, highlight=False, soft_wrap=True)
 
 
 def evaluation_line(step: int, report: EvaluationReport) -> str:

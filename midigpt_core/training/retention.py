@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING
 
+from midigpt_core import terminal
 from midigpt_core.files import remove_leftovers
 from midigpt_core.training.checkpoints import is_whole
 from midigpt_core.training.resume import step_files
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_log = logging.getLogger("midigpt_core.training")
+_log = terminal.logger("midigpt_core.training")
 
 _SET_ASIDE = "set-aside"
 

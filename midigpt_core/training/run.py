@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from attrs import frozen
 from lightning.pytorch.callbacks import LambdaCallback
 from rich.console import Console
 
+from midigpt_core import terminal
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.contracts import Bundle, LoggerContext, RunContext
 from midigpt_core.files import only_writer, remove_leftovers
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from midigpt_core.training.prepare import Plan
     from midigpt_core.training.steps import StepSink
 
-_log = logging.getLogger("midigpt_core.training")
+_log = terminal.logger("midigpt_core.training")
 
 
 @frozen(kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from attrs import frozen
 from lightning.pytorch.callbacks import Callback
 
-from midigpt_core import files
+from midigpt_core import files, terminal
 from midigpt_core.contracts import SampleLogger
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.pieces import origin
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from midigpt_core.training.clock import StepClock
     from midigpt_core.training.signals import StopSignals
 
-_log = logging.getLogger("midigpt_core.training")
+_log = terminal.logger("midigpt_core.training")
 
 _PROMPTS = 4
 #: Windows drawn to find so many: short pieces have none, and some are in signatures that cannot be written.

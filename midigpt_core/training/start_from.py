@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from midigpt_core import checkpoint
+from midigpt_core import checkpoint, terminal
 from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.errors import ConfigError
 from midigpt_core.training.chosen import build_encoder, choose_encoder
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import BundleHeader
     from midigpt_core.plugins import Registry
 
-_log = logging.getLogger("midigpt_core.training")
+_log = terminal.logger("midigpt_core.training")
 
 
 def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:

@@ -6,10 +6,10 @@ name, its fingerprints and the provenance) stands under one more key, which it i
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+from midigpt_core import terminal
 from midigpt_core.checkpoint.encoder_hash import check_fingerprints, fingerprints
 from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, Gpt2Size, check_tensors, is_old_buffer
 from midigpt_core.checkpoint.plain import parse_json, plain_mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.contracts import Bundle
 
-logger = logging.getLogger(__name__)
+logger = terminal.logger(__name__)
 
 #: The key of what only midigpt-core reads.
 OURS = "midigpt_core"

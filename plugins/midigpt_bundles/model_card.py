@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
-from midigpt_core.checkpoint.provenance import data_sources, printable
+from midigpt_core.checkpoint.provenance import data_sources
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

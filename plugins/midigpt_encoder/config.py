@@ -8,7 +8,6 @@ depends on are checked in one place, where the native tables are built (``csrc/v
 from __future__ import annotations
 
 import json
-import logging
 import re
 from functools import cached_property, partial
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import fields_dict, frozen
 
+from midigpt_core import terminal
 from midigpt_core.errors import ConfigError
 from midigpt_encoder import _encoder
 from midigpt_encoder.data_files import density_edges, load_preset, preset_names
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-_log = logging.getLogger(__name__)
+_log = terminal.logger(__name__)
 
 _TIME_SIGNATURE = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 

@@ -8,7 +8,6 @@ the device. (``create_block_mask`` would build that mask first.)
 from __future__ import annotations
 
 import importlib.util
-import logging
 import subprocess
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from midigpt_core import terminal
 from midigpt_gpt2.boundaries import positions
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_log = logging.getLogger("midigpt_gpt2")
+_log = terminal.logger("midigpt_gpt2")
 
 #: Tokens of a block, flex_attention's own default.
 BLOCK = 128

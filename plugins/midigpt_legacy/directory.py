@@ -7,11 +7,11 @@ checked by running the program (:mod:`midigpt_legacy.program`).
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from midigpt_core import terminal
 from midigpt_core.checkpoint.archive_tensors import TensorReader
 from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from midigpt_core.checkpoint.torch_archive import StoredTensor, TorchArchive
     from midigpt_core.contracts import Bundle, FormatContext
 
-logger = logging.getLogger(__name__)
+logger = terminal.logger(__name__)
 
 
 class LegacyDirectory(LegacyHeaders):

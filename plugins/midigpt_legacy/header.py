@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
+from midigpt_core import terminal
 from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, POSITIONS, Gpt2Size, check_tensors
 from midigpt_core.checkpoint.plain import parse_json, plain_mapping
 from midigpt_core.checkpoint.torch_archive import TorchArchive, open_archive
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.checkpoint.torch_archive import StoredTensor
 
-logger = logging.getLogger(__name__)
+logger = terminal.logger(__name__)
 
 CONFIG = "config.json"
 MODEL = "model.pt"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import torch
 
+from midigpt_core import terminal
 from midigpt_core.checkpoint import build_model
 from midigpt_core.errors import CheckpointError
 from midigpt_legacy.heads import USUAL_COUNTS as HEAD_COUNTS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD_COUNTS", "confirmed"]
 
-logger = logging.getLogger(__name__)
+logger = terminal.logger(__name__)
 
 _TOKENS = 16
 _TOLERANCE = 1e-3

@@ -1,0 +1,62 @@
+"""Everything that the command line prints, but for the progress bars, which show figures only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from midigpt_core.terminal import printable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+def echo_line(text: str = "", *, err: bool = False) -> None:
+    """Print one line, whatever is in ``text``."""
+    click.echo(printable(text, None), err=err)
+
+
+def echo_lines(text: str, *, err: bool = False) -> None:
+    """Print text of several lines. What it takes from elsewhere must be ``printable`` already: see ``tables``."""
+    click.echo(_lines(text), err=err)
+
+
+def echo_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print JSON. It is ASCII, of which it escapes all control characters but one."""
+    click.echo(json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f"))
+
+
+def guard_streams() -> None:
+    """Have what this process prints by other ways than this module pass through ``printable`` too: tracebacks,
+    warnings, and what libraries log that nobody else handles."""
+    sys.excepthook = _print_traceback
+    if warnings.formatwarning is not _format_warning:
+        warnings.formatwarning = _format_warning
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Formatter())
+
+
+def _lines(text: str) -> str:
+    return "\n".join(printable(line, None) for line in text.split("\n"))
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    echo_lines("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), err=True)
+
+
+_formatwarning = warnings.formatwarning
+
+
+def _format_warning(*args: Any, **more: Any) -> str:
+    return _lines(_formatwarning(*args, **more))
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _lines(super().format(record))
