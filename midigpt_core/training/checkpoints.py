@@ -156,22 +156,27 @@ class Checkpoints(Callback):
         eval_steps: int | None,
         write_bundle: Callable[[Path], None],
         evaluation_loss: Callable[[], float],
+        new_evaluation: Callable[[], bool],
         signals: StopSignals,
         clock: StepClock,
     ) -> None:
         """``eval_steps`` None: there are no evaluations. ``write_bundle`` is called by all ranks, ``evaluation_loss``
-        after an evaluation."""
+        after an evaluation, ``new_evaluation``, where a run goes on: whether its evaluation losses cannot be compared
+        with those before."""
         self._folder = folder
         self._save_steps = save_steps
         self._eval_steps = eval_steps
         self._write_bundle = write_bundle
         self._evaluation_loss = evaluation_loss
+        self._new_evaluation = new_evaluation
         self._signals = signals
         self._clock = clock
         #: The step up to which everything that is due has been done.
         self._settled = 0
         #: Evaluation loss of each saved step that has one.
         self._losses: dict[int, float] = {}
+        #: The best steps by evaluations that later ones cannot be compared with: they stay.
+        self._kept: set[int] = set()
 
     @property
     def best(self) -> int | None:
@@ -179,14 +184,19 @@ class Checkpoints(Callback):
         return self._folder.best(self._losses)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": dict(self._losses)}
+        return {"losses": dict(self._losses), "kept": sorted(self._kept)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._losses = dict(state_dict["losses"])
+        self._kept = set(state_dict.get("kept", ()))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_same_start(trainer)
         step = self._settled = trainer.global_step
+        if self._new_evaluation():
+            best, self._losses = self.best, {}
+            if best is not None:
+                self._kept.add(best)
         lacks_bundle = False
         if trainer.is_global_zero:
             self._folder.clean()
@@ -196,7 +206,7 @@ class Checkpoints(Callback):
         if trainer.strategy.broadcast(lacks_bundle):
             self._write_bundle(self._folder.bundle(step))
         if trainer.is_global_zero:
-            self._folder.retire(self._losses)
+            self._folder.retire(self._losses, also=self._kept)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Here, where a step was just taken, Lightning's progress counters are those of a clean restart."""
@@ -230,7 +240,7 @@ class Checkpoints(Callback):
             trainer.save_checkpoint(self._folder.checkpoint(step))
             self._write_bundle(self._folder.bundle(step))
             if trainer.is_global_zero:
-                self._folder.retire(self._losses)
+                self._folder.retire(self._losses, also=self._kept)
             # No rank leaves, which may end the others, while the first is still writing.
             trainer.strategy.barrier("checkpoints")
 

@@ -3,23 +3,76 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from attrs import asdict, frozen
 
-from midigpt_core import terminal
 from midigpt_core.errors import CheckpointError
+from midigpt_core.training.changed_settings import Effect, changes, effective_settings, refuse
 from midigpt_core.training.resume import differences, require_same
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from midigpt_core.records import Vocabulary
+    from midigpt_core.training.changed_settings import Change
     from midigpt_core.training.prepare import Plan
 
-_log = terminal.logger("midigpt_core.training")
+
+_OTHERWISE = "the run does not continue bit for bit"
+
+
+@frozen(kw_only=True)
+class Changes:
+    """What is not as it was in the run that is continued."""
+
+    settings: Sequence[Change]
+    #: The effective settings of the checkpoint, as far as it has them.
+    settings_before: Mapping[str, Any]
+    #: What else the next loss depends on, and what the losses of evaluations depend on: path, value, value before.
+    stream: Sequence[tuple[str, Any, Any]]
+    evaluation: Sequence[tuple[str, Any, Any]]
+    #: Whether the run is evaluated.
+    is_evaluated: bool
+
+    @property
+    def new_evaluation(self) -> bool:
+        """Whether losses of evaluations cannot be compared with those before."""
+        return bool(self.evaluation) and self.is_evaluated
+
+    @property
+    def rate(self) -> bool:
+        """Whether the learning rate is another one."""
+        return any(change.effect is Effect.RATE for change in self.settings)
+
+    def lines(self, step: int) -> Iterator[str]:
+        """What has to be said where the run goes on after ``step``."""
+        ends = {
+            Effect.MODEL: "the model is the same",
+            Effect.COURSE: _OTHERWISE,
+            Effect.RATE: f"the learning rate is that of the new settings from step {step + 1} on",
+            Effect.EVALUATION: _evaluations_differ(step),
+            Effect.AROUND: "losses and weights do not depend on it",
+        }
+        for change in self.settings:
+            yield f"{change}: {ends[change.effect]}."
+        for path, ours, theirs in self.stream:
+            yield f"{path} was {theirs} and is {ours}: {_OTHERWISE}."
+        if self.evaluation and not self.is_evaluated:
+            yield "evaluation data: there is none any more. The run is not evaluated."
+        other = next((difference for difference in self.evaluation if difference[0] != "evaluation.rows"), None)
+        if other and self.is_evaluated:
+            path, ours, theirs = other
+            yield f"{path} was {theirs} and is {ours}: {_evaluations_differ(step)}."
+        if "learning_rate" not in self.settings_before:
+            yield "the checkpoint is of an earlier version, which did not keep its settings: those of this run hold."
+
+
+def _evaluations_differ(step: int) -> str:
+    return f"evaluations up to step {step} cannot be compared with later ones, among which the best is sought"
 
 
 @frozen(kw_only=True)
@@ -30,35 +83,68 @@ class RunIdentity:
     model: Mapping[str, Any]
     #: The music that rows are drawn from.
     corpus: Mapping[str, Any]
-    #: Everything else on which the next loss depends, to the last bit.
+    #: The configuration, as it takes effect (:func:`midigpt_core.training.changed_settings.effective_settings`).
+    settings: Mapping[str, Any]
+    #: What is no setting and the next loss depends on, to the last bit.
     stream: Mapping[str, Any]
+    #: What the losses of evaluations depend on; empty: there are none.
+    evaluation: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"model": dict(self.model), "corpus": dict(self.corpus), "stream": dict(self.stream)}
+        return {name: dict(values) for name, values in asdict(self, recurse=False).items()}
 
-    def check(self, saved: Mapping[str, Any], *, accept_new_data: bool) -> None:
-        """Say so if the run will go on differently than the one that was stopped would have.
+    def check(self, saved: Mapping[str, Any], *, accept_new_data: bool) -> Changes:
+        """How the run differs from the one that is continued, whose identity ``saved`` is.
 
         Raises :class:`midigpt_core.errors.CheckpointError`, naming the first field that differs, if the weights are of
-        another model, or the corpus is another one and ``accept_new_data`` is not set.
+        another model, if a setting was changed that cannot be, or if the corpus is another one and ``accept_new_data``
+        is not set.
         """
         require_same(
-            self.model, saved.get("model", {}), "the checkpoint is of another model", "Give it the run it belongs to."
+            self.model,
+            saved.get("model", {}),
+            "the checkpoint is of another model",
+            "Give it the run it belongs to; another model is a new run, in another output_dir. init_from starts one"
+            " from the weights of a bundle.",
         )
-        changes = [*differences({"corpus": dict(self.corpus)}, {"corpus": dict(saved.get("corpus", {}))})]
-        if changes and not accept_new_data:
-            path, ours, theirs = changes[0]
+        before = _settings_of(saved)
+        settings = tuple(changes(self.settings, before))
+        for change in settings:
+            refuse(change)
+        corpus = [*differences({"corpus": dict(self.corpus)}, {"corpus": dict(saved.get("corpus", {}))})]
+        if corpus and not accept_new_data:
+            path, ours, theirs = corpus[0]
             raise CheckpointError(
                 f"the corpus is not the one of the checkpoint: {path} was {theirs!r} and is {ours!r}. Give the data of"
                 " that run, or go on with the new data by --accept-new-data (accept_new_data=True)."
             )
-        changes = [*changes[:1], *differences(dict(self.stream), dict(saved.get("stream", {})))]
-        for path, ours, theirs in changes:
-            _log.warning("%s was %s and is %s: the run does not continue bit for bit.", path, theirs, ours)
+        theirs = saved.get("stream", {})
+        known = {name: value for name, value in self.stream.items() if name in theirs}
+        evaluation = saved.get("evaluation")
+        return Changes(
+            settings=settings,
+            settings_before=before,
+            stream=(*corpus[:1], *differences(known, {name: theirs[name] for name in known})),
+            evaluation=()
+            if evaluation is None
+            else tuple(differences({"evaluation": dict(self.evaluation)}, {"evaluation": dict(evaluation)})),
+            is_evaluated=bool(self.evaluation),
+        )
 
 
-def identify(plan: Plan, model: Any) -> RunIdentity:
+def _settings_of(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The effective settings of a checkpoint; of an earlier version's, which kept a few of them elsewhere, those."""
+    if "settings" in saved:
+        return dict(saved["settings"])
+    stream = dict(saved.get("stream", {}))
+    kept = {name: stream[name] for name in ("batch_size", "accumulation", "loss_on") if name in stream}
+    return {**dict(stream.get("settings", {})), **kept}
+
+
+def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:
+    """``precision``: the arithmetic that the run gets on this machine."""
     config = plan.config
+    evaluation = plan.evaluation
     return RunIdentity(
         model={
             **({"freeze": list(config.freeze)} if config.freeze else {}),
@@ -74,16 +160,18 @@ def identify(plan: Plan, model: Any) -> RunIdentity:
             "shards": len(plan.train_pieces.shards),
             "fingerprint": plan.train_pieces.fingerprint,
         },
+        settings=effective_settings(config, plan.training.settings, precision),
         stream={
-            "settings": asdict(plan.training.settings),
-            "set_weights": {one.name: one.weight for one in plan.train_sets},
             "mask": plan.training.mask.name if plan.training.mask else None,
-            "batch_size": config.batch_size,
-            "accumulation": config.accumulation,
-            "ranks": config.devices * config.num_nodes,
-            "precision": config.precision,
-            "loss_on": config.loss_on,
             "threads": torch.get_num_threads(),
+        },
+        evaluation={}
+        if evaluation is None or plan.eval_pieces is None
+        else {
+            "pieces": plan.eval_pieces.corpus_pieces,
+            "fingerprint": plan.eval_pieces.fingerprint,
+            "rows": config.eval_rows,
+            "stream": json.loads(json.dumps(asdict(evaluation.settings))),
         },
     )
 

@@ -9,10 +9,11 @@ import torch
 from attrs import frozen
 from lightning.pytorch import LightningModule
 
+from midigpt_core import terminal
 from midigpt_core.errors import TrainingError
 from midigpt_core.records import IGNORED_LABEL
 from midigpt_core.training.losses import LossTally, counted_labels, token_losses
-from midigpt_core.training.optimization import build_optimizer, build_schedule
+from midigpt_core.training.optimization import build_optimizer, build_schedule, hyperparameters, reset
 from midigpt_core.training.ranks import gathered
 from midigpt_core.training.resume import recount_micro_batches
 from midigpt_core.training.sharding import shard, whole
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from midigpt_core.records import Vocabulary
-    from midigpt_core.training.identity import RunIdentity
+    from midigpt_core.training.identity import Changes, RunIdentity
     from midigpt_core.training.losses import EvaluationReport
     from midigpt_core.training.optimization import OptimizationSettings
     from midigpt_core.training.signals import StopSignals
+
+_log = terminal.logger("midigpt_core.training")
 
 _ROWS_NAMED = 2
 
@@ -125,6 +128,10 @@ class TrainingModule(LightningModule):
         self.last_evaluation: EvaluationReport | None = None
         #: Optimiser steps that the checkpoint brought along.
         self.steps_before = 0
+        #: What was changed since the checkpoint; None: the run starts anew.
+        self.changes: Changes | None = None
+        #: Of the optimiser's groups, as the settings give them.
+        self._hyperparameters: list[dict[str, Any]] = []
 
     def configure_model(self) -> None:
         shard(self.model, self.trainer)
@@ -226,6 +233,7 @@ class TrainingModule(LightningModule):
         # A fused optimiser unscales by itself, which leaves nothing to clip before it.
         fused = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
         optimizer = build_optimizer(self.model, self.settings, fused=fused)
+        self._hyperparameters = hyperparameters(optimizer)
         schedule = build_schedule(optimizer, self.settings)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -235,9 +243,22 @@ class TrainingModule(LightningModule):
         checkpoint["midigpt"] = self._identity.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._identity.check(checkpoint.get("midigpt", {}), accept_new_data=self._accept_new_data)
+        self.changes = self._identity.check(checkpoint["midigpt"], accept_new_data=self._accept_new_data)
         self.steps_before = int(checkpoint["global_step"])
         recount_micro_batches(checkpoint, self.trainer.accumulate_grad_batches)
+
+    def on_train_start(self) -> None:
+        """Where the run goes on: its settings take effect, and what was changed is said."""
+        if self.changes is None:
+            return
+        step, optimizer = self.trainer.global_step, self.trainer.optimizers[0]
+        before = optimizer.param_groups[0]["lr"]
+        reset(optimizer, self.trainer.lr_scheduler_configs[0].scheduler, self._hyperparameters)
+        for line in self.changes.lines(step):
+            _log.warning("%s", line)
+        if self.changes.rate:
+            rate = optimizer.param_groups[0]["lr"]
+            _log.warning("step %d has a learning rate of %g; before, it would have had %g.", step + 1, rate, before)
 
     # --- validation --------------------------------------------------------------------------------------------------
 

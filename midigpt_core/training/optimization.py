@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import frozen
@@ -10,7 +10,7 @@ from torch import nn
 from transformers import get_scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
@@ -63,3 +63,26 @@ def build_schedule(optimizer: Optimizer, settings: OptimizationSettings) -> LRSc
         num_training_steps=settings.max_steps,
     )
     return schedule
+
+
+def hyperparameters(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """All that the groups of an optimiser say beside their parameters."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def reset(optimizer: Optimizer, schedule: Any, built: Sequence[Mapping[str, Any]]) -> None:
+    """Have the settings decide the next step, where a checkpoint has brought along those that it was saved with.
+
+    ``built`` are the :func:`hyperparameters` of the optimiser as it was built. The learning rate becomes the one that
+    ``schedule``, which is a function of the steps taken, has for the next step. With settings that were not changed
+    nothing changes, to the last bit.
+    """
+    for group, values, factor in zip(optimizer.param_groups, built, schedule.lr_lambdas, strict=True):
+        group.update(values, initial_lr=values["lr"], lr=values["lr"] * factor(schedule.last_epoch))
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            if "step" in state:
+                # A fused optimiser counts on the device, any other one on the CPU.
+                state["step"] = state["step"].to(parameter.device if group["fused"] else "cpu")
+    schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+    schedule._last_lr = [group["lr"] for group in optimizer.param_groups]

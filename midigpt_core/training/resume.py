@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _STEP_FILE = re.compile(r"step(\d+)\.ckpt")
-_MISSING = "nothing"
+#: Stands for a value that one of two trees lacks.
+MISSING = "nothing"
 
 
 def step_files(folder: Path) -> dict[int, Path]:
@@ -73,7 +74,7 @@ def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, A
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in dict.fromkeys([*ours, *theirs]):
             inner = f"{path}.{key}" if path else str(key)
-            yield from differences(ours.get(key, _MISSING), theirs.get(key, _MISSING), inner)
+            yield from differences(ours.get(key, MISSING), theirs.get(key, MISSING), inner)
     elif isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and len(ours) == len(theirs):
         for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
             yield from differences(mine, other, f"{path}[{index}]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from midigpt_core.training.checkpoints import is_whole
 from midigpt_core.training.resume import step_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 _log = terminal.logger("midigpt_core.training")
@@ -44,24 +45,29 @@ class CheckpointFolder:
         later = [found for found in step_files(self.path) if found > step]
         if not later:
             return
-        aside = self.path / _SET_ASIDE
-        aside.mkdir(exist_ok=True)
+        aside = self._free_folder()
+        aside.mkdir()
         for path in [file(found) for found in later for file in (self.bundle, self.checkpoint)]:
             if path.exists():
                 path.replace(aside / path.name)
         steps = ", ".join(map(str, later))
         _log.warning("the run goes on after step %d: what was saved later (step %s) is in %s.", step, steps, aside)
 
+    def _free_folder(self) -> Path:
+        """``set-aside``, ``set-aside-2``, …: each course that was given up has its own."""
+        names = (f"{_SET_ASIDE}-{number}" for number in itertools.count(2))
+        return next(path for name in itertools.chain([_SET_ASIDE], names) if not (path := self.path / name).exists())
+
     def best(self, losses: Mapping[int, float]) -> int | None:
         """The step with the lowest of ``losses`` (evaluation loss by step) that is there; of equal ones the first."""
         there = [step for step in step_files(self.path) if math.isfinite(losses.get(step, math.nan))]
         return min(there, key=lambda step: (losses[step], step), default=None)
 
-    def retire(self, losses: Mapping[int, float]) -> None:
-        """Remove all but the newest ``keep`` and the best, once the newest has been read back."""
+    def retire(self, losses: Mapping[int, float], *, also: Collection[int] = ()) -> None:
+        """Remove all but the newest ``keep``, the best and those in ``also``, once the newest has been read back."""
         steps = step_files(self.path)
         best = self.best(losses)
-        old = [step for step in list(steps)[: -self._keep] if step != best]
+        old = [step for step in list(steps)[: -self._keep] if step != best and step not in also]
         if not old:
             return
         newest = steps[max(steps)]

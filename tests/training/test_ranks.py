@@ -91,7 +91,10 @@ def test_a_run_goes_on_with_fewer_ranks_on_the_same_rows(pair: Run, configure: C
 def test_weights_in_shards_take_the_same_steps_and_write_the_same_files(
     pair: Run, configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    original = TrainingModule.on_train_start
+
     def on_train_start(self: TrainingModule) -> None:
+        original(self)
         assert all(isinstance(parameter, DTensor) for parameter in self.parameters())
 
     monkeypatch.setattr(TrainingModule, "on_train_start", on_train_start)

@@ -1,0 +1,171 @@
+"""What becomes of a setting that is changed between a checkpoint and the run that continues it: one table for all."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import frozen
+
+from midigpt_core.config import choices
+from midigpt_core.config.train_sets import set_names
+from midigpt_core.errors import CheckpointError
+from midigpt_core.training.resume import MISSING, differences
+from midigpt_core.training.sharding import FSDP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from midigpt_core.config import TrainConfig
+    from midigpt_core.data.settings import StreamSettings
+
+
+class Effect(Enum):
+    """What another value does."""
+
+    #: It is refused.
+    REFUSED = "refused"
+    #: It is refused if it gives another model, encoder or vocabulary, which are compared as they are, not as they are
+    #: spelled. Otherwise it changes nothing.
+    MODEL = "refused if it gives another model"
+    #: It takes effect: from the next step on the run is another one than it would have been.
+    COURSE = "takes effect"
+    #: It takes effect: the next step has the learning rate that the new settings give to it.
+    RATE = "takes effect on the learning rate"
+    #: It takes effect: evaluations cannot be compared with those before.
+    EVALUATION = "takes effect on evaluations"
+    #: It takes effect, and losses and weights do not depend on it.
+    AROUND = "takes effect, losses and weights stay the same"
+
+
+#: Every field of :class:`midigpt_core.config.TrainConfig`.
+ON_RESUME: Mapping[str, Effect] = {
+    "encoder_config_path": Effect.MODEL,
+    "n_embd": Effect.MODEL,
+    "n_layer": Effect.MODEL,
+    "n_head": Effect.MODEL,
+    "n_positions": Effect.MODEL,
+    "max_seq_len": Effect.COURSE,
+    "num_bars_choices": Effect.COURSE,
+    "min_tracks": Effect.COURSE,
+    "max_tracks": Effect.COURSE,
+    "min_fill_ratio": Effect.COURSE,
+    "infill_probability": Effect.COURSE,
+    "infill_bar_fraction": Effect.COURSE,
+    "mask_apply_probability": Effect.COURSE,
+    "mask_mode": Effect.COURSE,
+    "learning_rate": Effect.RATE,
+    "batch_size": Effect.COURSE,
+    "max_steps": Effect.RATE,
+    "warmup_steps": Effect.RATE,
+    "precision": Effect.COURSE,
+    "num_workers": Effect.AROUND,
+    "save_steps": Effect.AROUND,
+    "eval_steps": Effect.AROUND,
+    "logger": Effect.AROUND,
+    "output_dir": Effect.AROUND,
+    # The corpus that it gives is compared, piece by piece.
+    "source": Effect.AROUND,
+    "encoder": Effect.MODEL,
+    "mask": Effect.COURSE,
+    "architecture": Effect.MODEL,
+    "checkpoint_format": Effect.AROUND,
+    "mask_bar_fraction": Effect.COURSE,
+    "mask_max_lookahead": Effect.COURSE,
+    "loss_on": Effect.COURSE,
+    "train_sets": Effect.COURSE,
+    "transpose_range": Effect.COURSE,
+    "velocity_scale": Effect.COURSE,
+    "genre_probability": Effect.COURSE,
+    "velocity_off_probability": Effect.COURSE,
+    "microtiming_off_probability": Effect.COURSE,
+    "attributes_off_probability": Effect.COURSE,
+    "attribute_dropout": Effect.COURSE,
+    "seed": Effect.COURSE,
+    "weight_decay": Effect.COURSE,
+    "adam_beta1": Effect.COURSE,
+    "adam_beta2": Effect.COURSE,
+    "gradient_clip": Effect.COURSE,
+    "accumulation": Effect.COURSE,
+    "scheduler": Effect.RATE,
+    "packing": Effect.COURSE,
+    "compile": Effect.COURSE,
+    "gradient_checkpointing": Effect.COURSE,
+    "devices": Effect.COURSE,
+    "num_nodes": Effect.COURSE,
+    # Except that a run which was not sharded cannot be: see Change.effect.
+    "strategy": Effect.COURSE,
+    # The weights are the checkpoint's: another bundle would give nothing but its name and its data sources.
+    "init_from": Effect.REFUSED,
+    # The optimiser's state is that of the weights that were trained.
+    "freeze": Effect.REFUSED,
+    "keep_checkpoints": Effect.AROUND,
+    "log_steps": Effect.AROUND,
+    "sample_steps": Effect.AROUND,
+    "eval_rows": Effect.EVALUATION,
+    "workers": Effect.AROUND,
+    "run_name": Effect.AROUND,
+}
+
+
+@frozen
+class Change:
+    """A setting that is not as it was, by its field or by the option of a component (``"mask.bar_fraction"``)."""
+
+    path: str
+    was: Any
+    value: Any
+
+    @property
+    def effect(self) -> Effect:
+        if (self.path, self.value) == ("strategy", FSDP):
+            # Its optimiser takes the state of a parameter by its name, and other strategies number them.
+            return Effect.REFUSED
+        return ON_RESUME[self.path.partition(".")[0].partition("[")[0]]
+
+    def __str__(self) -> str:
+        return f"{self.path} was {self.was} and is {self.value}"
+
+
+def effective_settings(config: TrainConfig, stream: StreamSettings, precision: str) -> dict[str, Any]:
+    """Every field as plain values, as it takes effect, however it was spelled.
+
+    Components stand with all of their options in place of short spellings, ``stream`` as far as the encoder allows, and
+    ``precision`` as far as the machine has it.
+    """
+    values = {**config.to_dict(), **attrs.asdict(stream), "precision": precision}
+    for kind, field in choices.KINDS.items():
+        values[field] = config.choice(kind)
+        for spelling in choices.short_spellings(kind):
+            del values[spelling]
+    # What the sets hold is compared as the corpus.
+    names = set_names(config.train_sets)
+    values["train_sets"] = {name: one.weight for name, one in zip(names, config.train_sets, strict=True)}
+    # Tuples as lists, in the order in which the fields are declared.
+    return {name: json.loads(json.dumps(values[name])) for name in ON_RESUME if name in values}
+
+
+def changes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Change]:
+    """The settings that are not as they were, in the order of the configuration.
+
+    Fields that ``theirs`` lacks, for it is of an earlier version, are left out.
+    """
+    for name, value in ours.items():
+        was = theirs.get(name, value)
+        if isinstance(value, dict) and isinstance(was, dict):
+            yield from (Change(path, before, now) for path, now, before in differences(value, was, name))
+        elif value != was:
+            yield Change(name, was, value)
+
+
+def refuse(change: Change) -> None:
+    """Raises :class:`CheckpointError` for a setting that a run cannot change."""
+    if change.effect is Effect.REFUSED:
+        was = "not set" if change.was in ("", [], MISSING) else repr(change.was)
+        raise CheckpointError(
+            f"{change.path} is {change.value!r}, but was {was} in the run that is continued. Leave it as it was; to"
+            " train on from these weights otherwise, start a new run: another output_dir, with init_from a bundle of"
+            " this one."
+        )
