@@ -106,8 +106,9 @@ def build(
     active = max(1, min(workers or cores, len(shards)))
     files.allow_open(active * _FILES_A_SHARD)
     limits = ParserLimits(timeout_s, memory_bytes)
-    run = _Run(source, cache, parser, limits, max(1, cores // active), _Meter(shards, progress))
-    with ThreadPoolExecutor(active, thread_name_prefix="corpus") as pool:
+    parsers = _Parsers(parser, max(1, cores // active), limits)
+    run = _Run(source, cache, parser, parsers, _Meter(shards, progress))
+    with contextlib.closing(parsers), ThreadPoolExecutor(active, thread_name_prefix="corpus") as pool:
         tasks = [pool.submit(run.shard, shard) for shard in shards]
         try:
             finished, _ = wait(tasks, return_when=FIRST_EXCEPTION)
@@ -173,14 +174,41 @@ class _Meter:
 
 
 @frozen
+class _Parsers:
+    """Parser processes for shards, one after another: starting one takes longer than parsing a small shard."""
+
+    parser: str
+    threads: int
+    limits: ParserLimits
+    _idle: list[tuple[IsolatedParser, contextlib.ExitStack]] = Factory(list)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[IsolatedParser]:
+        """A parser for a shard; it ends if the shard fails."""
+        try:
+            parser, held = self._idle.pop()
+        except IndexError:
+            held = contextlib.ExitStack()
+            parser = held.enter_context(IsolatedParser(self.parser, threads=self.threads, limits=self.limits))
+        with held:
+            yield parser
+            self._idle.append((parser, held.pop_all()))
+
+    def close(self) -> None:
+        for parser, _ in self._idle:
+            parser.end()
+        while self._idle:
+            self._idle.pop()[1].close()
+
+
+@frozen
 class _Run:
     """One build: what its threads share."""
 
     source: ComponentRef
     cache: Path
     parser: str
-    limits: ParserLimits
-    threads: int
+    parsers: _Parsers
     meter: _Meter
     stop: threading.Event = Factory(threading.Event)
 
@@ -211,10 +239,7 @@ class _Run:
             files.remove_leftovers(folder)
             (folder / SIDECAR_NAME).unlink(missing_ok=True)
         tally = Tally()
-        with (
-            IsolatedParser(self.parser, threads=self.threads, limits=self.limits) as parser,
-            ShardWriter(folder) as writer,
-        ):
+        with self.parsers.one() as parser, ShardWriter(folder) as writer:
             with contextlib.closing(_one_ahead(self._parsed(shard, parser))) as batches:
                 for rows, parsed in batches:
                     columns, pieces = to_pieces(rows, parsed)
@@ -223,7 +248,6 @@ class _Run:
                     tally.add_dropped(rows.dropped)
                     self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
                     del rows, parsed, columns, pieces
-            parser.end()
             self._check_unchanged(shard, fingerprint)
             self._check_count(shard, tally)
             return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)

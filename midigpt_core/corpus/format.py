@@ -7,6 +7,9 @@ long a column is before its first byte. ``pieces.json``, the *sidecar*, is writt
 holds where each buffer lies, a checksum for every block of every byte, a name for the content, and the report. Reading
 needs the sidecar and the mapped bytes, and no Arrow library.
 
+A small shard is ``pieces.arrow`` alone, where bars, cells and notes are list columns like the tracks: a process may
+have some 65,000 maps, and thousands of shards with a dozen files each would need more. The sidecar says which it is.
+
 Blocks are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
 """
 
@@ -42,9 +45,11 @@ BLOCK_BYTES = 256 << 10
 
 #: Level of :class:`~midigpt_core.records.ScoreColumns` -> its list column in ``pieces.arrow``.
 LISTS = {"track": "tracks"}
-#: Levels whose columns, and offsets, have files of their own.
-FILED = ("bar", "cell", "note")
+#: Levels whose columns, and offsets, have files of their own -> their list columns in a small shard's ``pieces.arrow``.
+FILED = {"bar": "bars", "cell": "cells", "note": "notes"}
 LEVELS = (*LISTS, *FILED)
+#: Bytes of bars, cells and notes up to which a shard is small. Copying them together costs milliseconds.
+SMALL_BYTES = 32 << 20
 #: Bytes before the values of such a file. NumPy's header leaves room for any length to be written over it.
 NUMPY_HEADER_BYTES = 128
 
@@ -93,7 +98,7 @@ def column_file(name: str) -> str:
 
 
 def data_files() -> tuple[str, ...]:
-    """Names of all files that the sidecar vouches for."""
+    """Names of all files that a sidecar may vouch for; a small shard has the first alone."""
     return (DATA_NAME, *map(column_file, filed_dtypes()))
 
 

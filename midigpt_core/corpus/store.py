@@ -7,6 +7,7 @@ never checked are never interpreted.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -248,8 +249,16 @@ class _Blocks:
 
 
 def _map(path: Path) -> memoryview:
-    with path.open("rb") as stream:
-        return memoryview(MappedFile(stream.fileno()))
+    try:
+        with path.open("rb") as stream:
+            return memoryview(MappedFile(stream.fileno()))
+    except OSError as error:
+        action = NEXT_ACTION
+        if error.errno == errno.ENOMEM:
+            action = (
+                "The system limits a process's maps: join the source's files into fewer, or raise vm.max_map_count."
+            )
+        raise CorpusError(f"{path}: cannot be mapped into memory ({error.strerror}). {action}") from error
 
 
 def _num_blocks(buffer: Buffer) -> int:

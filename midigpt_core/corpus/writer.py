@@ -25,11 +25,13 @@ from midigpt_core.corpus.cache import explained
 from midigpt_core.corpus.format import (
     BLOCK_BYTES,
     DATA_NAME,
+    FILED,
     LEVELS,
     LISTS,
     NUMPY_HEADER_BYTES,
     PIECE_COLUMNS,
     SIDECAR_NAME,
+    SMALL_BYTES,
     TEXT_COLUMNS,
     Buffer,
     Sidecar,
@@ -120,16 +122,19 @@ class ShardWriter:
     def commit(self, *, source: str, fingerprint: str, tally: Tally) -> Sidecar:
         """Write the data, then the sidecar, each whole or not at all."""
         with explained(self._folder):
-            for file in self._files.values():
+            small = sum(file.size for file in self._files.values()) <= SMALL_BYTES
+            filed = {} if small else self._files
+            for file in filed.values():
                 file.finish()
             hashes = hashlib.sha256(self._spools["content_hash"].map())
             with contextlib.closing(files.StagedFile(self._folder / DATA_NAME, buffering=_BUFFER_BYTES)) as arrow:
-                buffers, checksums = self._write_arrow(arrow)
-                for name, file in self._files.items():
+                together = {**self._spools, **self._files} if small else self._spools
+                buffers, checksums = _write_arrow(arrow, together, {**LISTS, **FILED} if small else LISTS)
+                for name, file in filed.items():
                     more, sums = file.wait(name)
                     buffers += more
                     checksums += sums
-                for staged in (arrow, *(file.staged for file in self._files.values())):
+                for staged in (arrow, *(file.staged for file in filed.values())):
                     staged.publish()
             files.fsync_folder(self._folder)
         sidecar = Sidecar(
@@ -147,31 +152,35 @@ class ShardWriter:
         files.write_bytes(self._folder / SIDECAR_NAME, render_sidecar(sidecar))
         return sidecar
 
-    def _write_arrow(self, file: files.StagedFile) -> tuple[list[Buffer], list[int]]:
-        """Where the buffers of ``pieces.arrow`` lie, and the checksums of all its blocks."""
-        batch = _to_record_batch({name: spool.map() for name, spool in self._spools.items()})
-        with pa.ipc.new_file(file.stream, batch.schema) as writer:
-            writer.write_batch(batch)
-        file.stream.flush()
-        file.bring_to_disk()
-        with mmap.mmap(file.stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            view = memoryview(content)
-            buffers = _find_buffers(view)
-            checksums = self._checksums(view, buffers)
-            view.release()
-        return buffers, checksums
 
-    def _checksums(self, file: memoryview, buffers: list[Buffer]) -> list[int]:
-        """Of every block. The head, and what stands between the buffers, did not come through a spool."""
-        dtypes = arrow_dtypes()
-        checksums: list[int] = []
-        for buffer in buffers:
-            spool = self._spools.get(buffer.name)
-            checksum = spool.checksum if spool is not None else _BlockChecksum()
-            known = buffer.count * dtypes[buffer.name].itemsize if spool is not None else 0
-            checksum.update(file[buffer.offset + known : buffer.offset + buffer.span])
-            checksums += checksum.finish()
-        return checksums
+def _write_arrow(
+    file: files.StagedFile, columns: Mapping[str, _Column], lists: Mapping[str, str]
+) -> tuple[list[Buffer], list[int]]:
+    """Where the buffers of ``pieces.arrow`` lie, and the checksums of all its blocks."""
+    batch = _to_record_batch({name: column.map() for name, column in columns.items()}, lists)
+    with pa.ipc.new_file(file.stream, batch.schema) as writer:
+        writer.write_batch(batch)
+    file.stream.flush()
+    file.bring_to_disk()
+    with mmap.mmap(file.stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        view = memoryview(content)
+        buffers = _find_buffers(view, [name for name in buffer_dtypes() if name in columns])
+        checksums = _checksums(view, buffers, columns)
+        view.release()
+    return buffers, checksums
+
+
+def _checksums(file: memoryview, buffers: list[Buffer], columns: Mapping[str, _Column]) -> list[int]:
+    """Of every block. The head, and what stands between the buffers, did not come through a column."""
+    dtypes = buffer_dtypes()
+    checksums: list[int] = []
+    for buffer in buffers:
+        column = columns.get(buffer.name)
+        checksum = column.checksum if column is not None else _BlockChecksum()
+        known = buffer.count * dtypes[buffer.name].itemsize if column is not None else 0
+        checksum.update(file[buffer.offset + known : buffer.offset + buffer.span])
+        checksums += checksum.finish()
+    return checksums
 
 
 class _BlockChecksum:
@@ -205,6 +214,9 @@ class _BlockChecksum:
 class _Column:
     """Values one after another in a file, and their checksums."""
 
+    #: What stands in the file before the values.
+    _head_bytes = 0
+
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self.checksum = _BlockChecksum()
@@ -219,18 +231,20 @@ class _Column:
             self._stream.write(content)
             self.size += len(content)
 
+    def map(self) -> pa.Buffer:
+        """All values."""
+        self._stream.flush()
+        if self.size == 0:
+            return pa.py_buffer(b"")
+        content = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+        return pa.py_buffer(memoryview(content)[self._head_bytes :])
+
 
 class _Spool(_Column):
     """A column in a file that has no name, to be copied into another."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(tempfile.TemporaryFile(dir=folder, buffering=_BUFFER_BYTES))  # noqa: SIM115 - `close` does
-
-    def map(self) -> pa.Buffer:
-        self._stream.flush()
-        if self.size == 0:
-            return pa.py_buffer(b"")
-        return pa.py_buffer(mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ))
 
     def close(self) -> None:
         # Closing tries again to write what a full disk refused; that is on its way to the user already.
@@ -240,6 +254,8 @@ class _Spool(_Column):
 
 class _NumpyFile(_Column):
     """A column that becomes a NumPy file, on its way to the disk while it grows."""
+
+    _head_bytes = NUMPY_HEADER_BYTES
 
     def __init__(self, path: Path, dtype: np.dtype[Any], pool: ThreadPoolExecutor) -> None:
         self.staged = files.StagedFile(path, buffering=_BUFFER_BYTES)
@@ -306,8 +322,8 @@ def _identity(content_hashes: hashlib._Hash, checksums: list[int]) -> str:
     return content_hashes.hexdigest()
 
 
-def _to_record_batch(buffers: Mapping[str, pa.Buffer]) -> pa.RecordBatch:
-    dtypes = arrow_dtypes()
+def _to_record_batch(buffers: Mapping[str, pa.Buffer], lists: Mapping[str, str]) -> pa.RecordBatch:
+    dtypes = buffer_dtypes()
 
     def values(name: str) -> pa.Array:
         kind = pa.from_numpy_dtype(dtypes[name])
@@ -320,7 +336,7 @@ def _to_record_batch(buffers: Mapping[str, pa.Buffer]) -> pa.RecordBatch:
     for name in TEXT_COLUMNS:
         text = [None, buffers[f"{name}_offsets"], buffers[f"{name}_bytes"]]
         arrays[name] = pa.Array.from_buffers(pa.large_string(), num_pieces, text)
-    for level, plural in LISTS.items():
+    for level, plural in lists.items():
         names = level_columns(level)
         fields = [pa.field(name.removeprefix(f"{level}_"), values(name).type, nullable=False) for name in names]
         items = pa.StructArray.from_arrays([values(name) for name in names], fields=fields)
@@ -331,8 +347,8 @@ def _to_record_batch(buffers: Mapping[str, pa.Buffer]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(arrays.values()), schema=schema)
 
 
-def _find_buffers(file: memoryview) -> list[Buffer]:
-    """Where the buffers of an Arrow file with one record batch lie, in file order."""
+def _find_buffers(file: memoryview, names: list[str]) -> list[Buffer]:
+    """Where the buffers of an Arrow file with one record batch lie, in file order, which is that of ``names``."""
     whole = pa.py_buffer(file)
     batch = pa.ipc.open_file(whole).get_batch(0)
     # Arrow puts a validity buffer (here always absent) before each array's own buffers, and a list's before its items'.
@@ -341,10 +357,10 @@ def _find_buffers(file: memoryview) -> list[Buffer]:
         buffers = array.buffers()
         is_list = pa.types.is_large_list(array.type)
         found += [buffers[1], *buffers[4::2]] if is_list else buffers[1:]
-    dtypes = arrow_dtypes()
+    dtypes = buffer_dtypes()
     sized = [
-        (name, buffer.address - whole.address, buffer.size // dtype.itemsize)
-        for (name, dtype), buffer in zip(dtypes.items(), found, strict=True)
+        (name, buffer.address - whole.address, buffer.size // dtypes[name].itemsize)
+        for name, buffer in zip(names, found, strict=True)
         if buffer is not None and buffer.size
     ]
     starts = [0, *(offset for _, offset, _ in sized)]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from midigpt_core.components import ComponentRef
 from midigpt_core.corpus.build import BuildReport, build
-from midigpt_core.corpus.format import data_files
+from midigpt_core.corpus.format import SIDECAR_NAME, read_sidecar
 from midigpt_core.errors import MidigptError
 from midigpt_core.score.columns import COLUMNS, OFFSETS
 
@@ -48,17 +48,21 @@ def write_shards(folder: Path, shards: int, rows: int) -> list[str]:
     return [str(write_shard(folder / f"{n}.parquet", small_rows(rows, n))) for n in range(shards)]
 
 
+def data_files(shard: Path) -> list[str]:
+    return list(read_sidecar(shard.with_name(SIDECAR_NAME)).sizes())
+
+
 def digests(report: BuildReport) -> list[str]:
     """sha256 of each shard's data files, one after another."""
     return [
-        hashlib.sha256(b"".join(path.with_name(name).read_bytes() for name in data_files())).hexdigest()
+        hashlib.sha256(b"".join(path.with_name(name).read_bytes() for name in data_files(path))).hexdigest()
         for path in report.shards
     ]
 
 
 def data_bytes(shard: Path) -> int:
     """What a shard's data files take of the disk."""
-    return sum(shard.with_name(name).stat().st_size for name in data_files())
+    return sum(shard.with_name(name).stat().st_size for name in data_files(shard))
 
 
 def content(columns: ScoreColumns, pieces: PieceTable) -> dict[str, np.ndarray]:

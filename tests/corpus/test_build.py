@@ -401,6 +401,7 @@ class TestDisk:
     def test_a_full_disk_leaves_nothing_half_written(
         self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, call: str
     ) -> None:
+        monkeypatch.setattr(writer, "SMALL_BYTES", -1)
         paths = write_shards(tmp_path, 2, 20)
         before = build(GIGAMIDI, paths[:1], cache=cache)
         with monkeypatch.context() as patch:
@@ -433,6 +434,7 @@ class TestDisk:
         self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = write_shard(tmp_path / "a.parquet", [MIDI[0].read_bytes()] * 600)
+        monkeypatch.setattr(writer, "SMALL_BYTES", -1)
         monkeypatch.setattr(writer, "_FLUSH_BYTES", 1 << 10)
         sizes: dict[str, list[int]] = {}
         original = StagedFile.bring_to_disk
@@ -456,15 +458,16 @@ class TestDisk:
         path = write_shard(tmp_path / "a.parquet", [max((file.read_bytes() for file in MIDI), key=len)] * 50)
         unnamed: dict[int, int] = {}  # bytes by inode: a mapped file is open twice
 
-        def measuring(content: memoryview) -> list[Buffer]:
+        def measuring(content: memoryview, names: list[str]) -> list[Buffer]:
             for link in Path("/proc/self/fd").iterdir():
                 with contextlib.suppress(FileNotFoundError):  # the one that was listed with
                     target = str(link.readlink())
                     if target.startswith(str(cache)) and target.endswith("(deleted)"):
                         unnamed[link.stat().st_ino] = link.stat().st_size
-            return find_buffers(content)
+            return find_buffers(content, names)
 
         find_buffers = writer._find_buffers
+        monkeypatch.setattr(writer, "SMALL_BYTES", -1)
         monkeypatch.setattr(writer, "_find_buffers", measuring)
         report = build(GIGAMIDI, [str(path)], cache=cache)
         assert len(unnamed) == len(arrow_dtypes())

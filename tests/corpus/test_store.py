@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -12,9 +14,11 @@ import pytest
 from corpus_parts import GIGAMIDI, SMALL, content, small_rows, write_shard
 
 from midigpt_core.corpus import format as corpus_format
+from midigpt_core.corpus import store, writer
 from midigpt_core.corpus.build import build
 from midigpt_core.corpus.format import (
     DATA_NAME,
+    FILED,
     LISTS,
     SIDECAR_NAME,
     arrow_dtypes,
@@ -34,7 +38,15 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     styles = [f"style {n % 3}" for n in range(60)]
     music = [*small_rows(58), b"not MIDI", SMALL[0]]
     path = write_shard(folder / "a.parquet", music, md5=[f"id{n}" for n in range(60)], music_style_scraped=styles)
-    return build(GIGAMIDI, [str(path)], cache=folder / "cache").shards[0]
+    # The layout of large shards, which are only larger.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "SMALL_BYTES", -1)
+        return build(GIGAMIDI, [str(path)], cache=folder / "cache").shards[0]
+
+
+@pytest.fixture(scope="module")
+def small_shard(shard: Path) -> Path:
+    return build(GIGAMIDI, [str(shard.parents[3] / "a.parquet")], cache=shard.parents[3] / "small").shards[0]
 
 
 def read_all(path: Path) -> dict[str, np.ndarray]:
@@ -63,6 +75,50 @@ def test_arrow_and_numpy_read_the_same(shard: Path) -> None:
         values = np.load(shard.with_name(column_file(name)), allow_pickle=False)
         assert values.dtype == dtype
         np.testing.assert_array_equal(values, getattr(found.columns, name))
+
+
+def test_a_small_shard_is_one_file_and_holds_the_same(shard: Path, small_shard: Path) -> None:
+    """One map a shard: a process may have some 65,000."""
+    assert {path.name for path in small_shard.parent.iterdir()} == {DATA_NAME, SIDECAR_NAME}
+    large, small = read_all(shard), read_all(small_shard)
+    assert large.keys() == small.keys()
+    for name, values in large.items():
+        np.testing.assert_array_equal(values, small[name])
+    batch = pa.ipc.open_file(str(small_shard)).read_all().combine_chunks()
+    batch.validate(full=True)
+    found = open_corpus([small_shard]).corpus.shards[0]
+    for level, plural in {**LISTS, **FILED}.items():
+        lists = batch[plural].chunk(0)
+        np.testing.assert_array_equal(lists.offsets.to_numpy(), getattr(found.columns, f"{level}_offsets"))
+        for column in lists.values.type:
+            values = lists.values.field(column.name).to_numpy()
+            np.testing.assert_array_equal(values, getattr(found.columns, f"{level}_{column.name}"))
+    sidecar = read_sidecar(small_shard.with_name(SIDECAR_NAME))
+    assert sidecar.sizes() == {DATA_NAME: small_shard.stat().st_size}
+    ShardFile(small_shard).verify_all()
+
+
+def test_no_damage_of_a_small_shard_is_taken_for_data(small_shard: Path, tmp_path: Path) -> None:
+    whole = small_shard.read_bytes()
+    generator = np.random.Generator(np.random.Philox(9))
+    for at in generator.integers(0, len(whole), 50).tolist():
+        content = bytearray(whole)
+        content[at] ^= 0x10
+        copy = tmp_path / str(at) / DATA_NAME
+        copy.parent.mkdir()
+        copy.write_bytes(content)
+        shutil.copyfile(small_shard.with_name(SIDECAR_NAME), copy.with_name(SIDECAR_NAME))
+        with pytest.raises(CorpusError, match="damaged between bytes"):
+            ShardFile(copy).verify_all()
+
+
+def test_a_limit_on_maps_is_named(small_shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(store, "MappedFile", refuse)
+    with pytest.raises(CorpusError, match=r"pieces\.arrow: cannot be mapped .*join the source's files into fewer"):
+        open_corpus([small_shard])
 
 
 def test_nothing_is_copied(shard: Path) -> None:
@@ -169,7 +225,7 @@ def test_pieces_are_checked_when_first_touched(tmp_path: Path, monkeypatch: pyte
     opened = open_corpus([whole, damaged])
     opened.verify(np.array([0, 19, 20, 21, 0]))
     opened.verify(np.array([], np.int64))
-    where = r"copy/note_pitch\.npy: damaged between bytes \d+ and \d+ \(note_pitch\)"
+    where = r"copy/pieces\.arrow: damaged between bytes \d+ and \d+ \(note_pitch\)"
     for _ in range(2):
         with pytest.raises(CorpusError, match=where):
             opened.verify(np.array([5, 39]))
