@@ -125,6 +125,42 @@ def only_writer(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Raise :class:`WriteError` if no file can be written at ``path``. Whoever computes for long asks before."""
+    target = Path(path)
+    with explained(target), contextlib.suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise WriteError(f"{target}: is a folder. Name a file.")
+        if not stat.S_ISREG(mode):
+            raise WriteError(f"{target}: is {_SPECIAL_FILES.get(stat.S_IFMT(mode), 'no file')}. Name a file.")
+    require_writable_folder(target.parent, named=target)
+
+
+def require_writable_folder(folder: str | os.PathLike[str], *, named: Path | None = None) -> None:
+    """Raise :class:`WriteError` (about ``named``, the folder itself unless given) if no file can be made in ``folder``,
+    or, as long as it is not there, in the folder that it would be made in.
+
+    Permissions do not tell: root passes them by, and a read-only file system has them too. A file is made and removed.
+    """
+    existing = Path(folder)
+    with explained(named or existing):
+        while True:
+            try:
+                existing.stat()
+                break
+            except FileNotFoundError:
+                if existing.is_symlink() or existing == existing.parent:
+                    raise
+                existing = existing.parent
+        probe = _temporary_name(existing / "probe")
+        try:
+            probe.open("xb").close()
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+
 class StagedFile:
     """A file that is written over a long time under a temporary name, and takes ``path`` for its name when it is whole.
 

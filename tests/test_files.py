@@ -16,6 +16,37 @@ from midigpt_core import files
 from midigpt_core.errors import DataError
 
 
+def test_whether_a_file_can_be_written_is_asked_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.require_writable(tmp_path / "new" / "deep" / "x.mid")
+    files.require_writable_folder(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+    there = tmp_path / "there"
+    there.write_text("mine")
+    files.require_writable(there)
+    assert there.read_text() == "mine"
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere" / "at all")
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in {
+        tmp_path: "is a folder",
+        Path("/dev/null"): "is a device. Name a file",
+        tmp_path / "pipe": "is a named pipe",
+        there / "below": "Not a directory",
+        there / "far" / "below": "Not a directory",
+        tmp_path / ("x" * 300): "File name too long",
+        tmp_path / "lost" / "x": "No such file or directory",
+    }.items():
+        with pytest.raises(files.WriteError, match=rf"^{path}: .*{reason}"):
+            files.require_writable(path)
+    removed = tmp_path / "removed"
+    removed.mkdir()
+    monkeypatch.chdir(removed)
+    removed.rmdir()
+    with pytest.raises(files.WriteError, match=r"^run/x: cannot be written \(No such file or directory\)"):
+        files.require_writable("run/x")
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system says of a removed working folder, as of one under ``/proc``, that there is no such file."""
     removed = tmp_path / "removed"

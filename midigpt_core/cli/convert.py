@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from midigpt_core import files
 from midigpt_core.checkpoint import bundles, headers
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_line
@@ -49,6 +50,8 @@ def convert(
     registry(ctx)
     if Path(target).is_file() and not overwrite:
         raise ConfigError(f"{target}: exists already. Choose another name, or add --overwrite.")
+    if not Path(target).is_dir():
+        files.require_writable(target)
     bundles.check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
     precision = None if dtype is None else later(f"torch:{dtype}")
     written = bundles.convert(source, target, format_name=format_name, dtype=precision, allow_unsafe=allow_unsafe)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from midigpt_core import files
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.options import PATH, common_options
@@ -18,5 +19,6 @@ from midigpt_core.cli.options import PATH, common_options
 def curves(run: str, output: str | None) -> None:
     """Draw the curves of a run, from the metrics.jsonl in its folder, as a PNG; also while the run goes."""
     path = Path(output) if output else later("midigpt_core.training.curves:run_folder")(run) / "curves.png"
+    files.require_writable(path)
     later("midigpt_core.training.curves:save_run_curves")(path, run)
     echo_line(f"The curves are {path}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from midigpt_core import files
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
@@ -56,6 +57,7 @@ def decode(
     """
     if Path(output).exists() and not overwrite:
         raise ConfigError(f"{output}: exists already. Choose another name, or add --overwrite.")
+    files.require_writable(output)
     encoder = chosen_encoder(ctx, encoder_config, checkpoint)
     name = "standard input" if tokens_file == "-" else tokens_file
     document = _parse(_text(tokens_file, name), name)

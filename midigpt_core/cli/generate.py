@@ -6,17 +6,19 @@ import signal
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from midigpt_core.cli import asked
+from midigpt_core import files
+from midigpt_core.cli import asked, piece
 from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_json, echo_lines
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import ConfigError
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from midigpt_core.inference import SamplingSession
     from midigpt_core.inference.outcome import Reached, TrackOutcome
 
+#: Flags that ask for something, beside --continue, whose 0 does too.
+_ASKS = ("tracks", "bars", "new_tracks", "autoregressive", "attributes")
 #: The exit code of a command that Ctrl-C ended.
 _INTERRUPTED = 130
 
@@ -40,7 +44,7 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 
 @common_options
 @click.command()
-@click.option("--checkpoint", type=PATH, required=True, metavar="BUNDLE", help="Bundle of the model.")
+@click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Bundle of the model.  [required to write]")
 @click.option(
     "--input", "input_file", type=PATH, metavar="FILE", help="MIDI file to work on; a new piece unless given."
 )
@@ -80,7 +84,11 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
     "--precision", default="float32", show_default=True, help="Of the weights: float32 (fp32), bfloat16 (bf16), int8."
 )
 @click.option(
-    "-o", "--output", type=PATH, required=True, metavar="FOLDER", help="Folder for the MIDI files and their pictures."
+    "-o",
+    "--output",
+    type=PATH,
+    metavar="FOLDER",
+    help="Folder for the MIDI files and their pictures.  [required to write]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier call.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -89,11 +97,11 @@ def generate(
     ctx: click.Context,
     /,
     *,
-    checkpoint: str,
+    checkpoint: str | None,
     input_file: str | None,
     device: str | None,
     precision: str,
-    output: str,
+    output: str | None,
     overwrite: bool,
     as_json: bool,
     assignments: tuple[str, ...],
@@ -101,8 +109,14 @@ def generate(
 ) -> int:
     """Write music with a trained model: fill in bars, add a track, or go on.
 
-    Every candidate becomes a MIDI file and a picture of it, in which the new notes have a colour of their own.
+    Every candidate becomes a MIDI file and a picture of it, in which the new notes have a colour of their own. With
+    --input alone: list the tracks of the piece, and what can be asked for.
     """
+    if input_file is not None and not any(flags[name] for name in _ASKS) and flags["continue_bars"] is None:
+        _list_piece(ctx, input_file, checkpoint, as_json=as_json)
+    if checkpoint is None or output is None:
+        missing = "'--checkpoint'" if checkpoint is None else "'-o' / '--output'"
+        raise click.UsageError(f"Missing option {missing}.", ctx)
     of_config = {name: flags.pop(name) for name in ("seed", "temperature")}
     of_config["num_candidates"] = flags.pop("candidates")
     wanted = asked.read_flags(asked.Flags(has_input=input_file is not None, **flags))
@@ -141,6 +155,23 @@ def generate(
     return _INTERRUPTED if session.cancelled else 0
 
 
+def _list_piece(ctx: click.Context, input_file: str, checkpoint: str | None, *, as_json: bool) -> NoReturn:
+    """Nothing was asked for: exit code 2, as for any incomplete command."""
+    score = later("midigpt_core.score:Score").from_midi(input_file)
+    encoder = None
+    if checkpoint is not None:
+        registry(ctx)
+        encoder = later("midigpt_core.checkpoint:build_encoder")(
+            later("midigpt_core.checkpoint:read_header")(checkpoint)
+        )
+    content = piece.listing(score, encoder)
+    if as_json:
+        echo_json({"input": input_file, **content}, indent=None)
+    else:
+        echo_lines("\n".join(piece.listing_lines(printable(input_file, None), content)))
+    raise ConfigError("nothing is asked for. Give --track with --bars, --new-track, or --continue.")
+
+
 def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
     taken = [path for midi in paths for path in (midi, midi.with_suffix(".png")) if path.exists()]
     if taken and not overwrite:
@@ -149,6 +180,8 @@ def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
     folder = paths[0].parent
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file. Name a folder for the files.")
+    for path in (paths[0], *taken):
+        files.require_writable(path)
 
 
 @contextmanager

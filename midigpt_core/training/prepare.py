@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from midigpt_core import terminal
+from midigpt_core import files, terminal
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
 from midigpt_core.paths import usable_path
@@ -109,6 +109,7 @@ def prepare(
     resume_from = resume_candidates(resume, Path(config.output_dir) / "checkpoints")
     if not resume_from:
         require_no_result(Path(config.output_dir))
+    files.require_writable_folder(config.output_dir)
     collect = partial(
         gather, source=chosen.source, encoder=encoder, settings=settings, workers=config.workers, progress=progress
     )

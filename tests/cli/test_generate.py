@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -334,6 +335,75 @@ def test_a_file_in_the_folders_place(generate: Callable[..., tuple[int, str, str
     code, _, error = generate("--new-track", "33", "--bars", "0-3", "-o", str(taken))
     assert (code, error) == (2, f"Error: {taken} is a file. Name a folder for the files.")
     assert taken.read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["generate", "convert", "decode", "curves"])
+@pytest.mark.parametrize("folder", ["FILE", "FILE/below", "/dev/null/below"])
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bundle: str, command: str, folder: str
+) -> None:
+    """What would be read is no bundle, no tokens, no run and no device: whoever looks at it first says that instead."""
+    (tmp_path / "file").write_text("mine")
+    out = Path(folder.replace("FILE", str(tmp_path / "file")))
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(b"no bundle")
+    arguments = {
+        "generate": ["--checkpoint", bundle, "--new-track", "33", "--bars", "0-3", "-o", str(out), "--device", "none"],
+        "convert": [str(cut), str(out / "x.safetensors")],
+        "decode": [str(tmp_path / "no.txt"), "--checkpoint", str(cut), "-o", str(out / "x.mid")],
+        "curves": [str(tmp_path / "no run"), "-o", str(out / "x.png")],
+    }
+    assert main([command, *arguments[command]]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be written" in error or "is a file. Name a folder" in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.pt", "file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_in_a_files_place_is_found_before_the_model_is_loaded(
+    generate: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "new-1.png").mkdir()
+    code, _, error = generate("--new-track", "33", "--bars", "0-3", "--overwrite", "--device", "none")
+    assert (code, error) == (2, f"Error: {tmp_path / 'new-1.png'}: is a folder. Name a file.")
+
+
+def test_an_input_alone_lists_its_tracks_and_what_to_ask(
+    bundle: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["generate", "--input", BACH]) == 2
+    output = capsys.readouterr()
+    assert output.err.splitlines()[-1] == (
+        "Error: nothing is asked for. Give --track with --bars, --new-track, or --continue."
+    )
+    title, header, first, second, *_ = output.out.splitlines()
+    assert title == f"{BACH}: 2 tracks, bars 0 to 33."
+    assert header.split() == ["track", "program", "bars", "with", "notes", "notes"]
+    assert re.split(r"  +", first) == ["0", "0 Acoustic Grand Piano", "0-33", "297"]
+    assert re.split(r"  +", second)[:2] == ["1", "0 Acoustic Grand Piano"]
+    assert all(flag in output.out for flag in ("--track T --bars A-B", "--new-track", "--continue N", "--attribute"))
+    assert "max_polyphony" not in output.out
+    funk = str(MIDI / "groove_funk_92.mid")
+    assert main(["generate", "--input", funk, "--checkpoint", bundle, "-o", str(tmp_path / "out")]) == 2
+    text = capsys.readouterr().out
+    assert re.search(r"^0 +drums +0-[0-9]+", text, re.MULTILINE)
+    assert re.search(r"^max_polyphony +0-9 +track +melodic$", text, re.MULTILINE)
+    assert re.search(r"^note_density +0-9 +track +drum$", text, re.MULTILINE)
+    assert not (tmp_path / "out").exists()
+    assert main(["generate", "--input", BACH, "--json"]) == 2
+    listed = json.loads(capsys.readouterr().out)
+    assert [(track["track"], track["notes"]) for track in listed["tracks"]] == [
+        (track.index, len(track.notes)) for track in Score.from_midi(BACH).tracks
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"), [(["-o", "x"], "'--checkpoint'"), (["--checkpoint", "x"], "'-o' / '--output'")]
+)
+def test_what_writing_needs(arguments: list[str], missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--new-track", "33", "--bars", "0", *arguments]) == 2
+    assert f"Error: Missing option {missing}. 'midigpt generate --help' shows the usage." in capsys.readouterr().err
 
 
 def test_an_empty_piece_of_unknown_length_is_an_error_in_python_too() -> None:

@@ -94,6 +94,15 @@ def test_default_windows_give_way_to_the_encoders(
     assert said == [("WARNING" if written else "DEBUG", "num_bars_choices is [4]: the encoder's window sizes are 4.")]
 
 
+def test_a_run_folder_that_cannot_be_made_is_found_before_the_data_is_read(
+    configure: Configure, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    config = configure(output_dir=str(tmp_path / "file" / "run"))
+    with pytest.raises(MidigptError, match=r"file/run: cannot be written \(Not a directory\)"):
+        prepare(config, tmp_path / "nowhere.parquet")
+
+
 def test_data_that_is_not_there_or_not_music(configure: Configure, tmp_path: Path) -> None:
     with pytest.raises(MidigptError, match=r"nowhere\.parquet"):
         prepare(configure(), tmp_path / "nowhere.parquet")
