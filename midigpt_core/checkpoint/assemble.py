@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from midigpt_core.config.wording import spell
 from midigpt_core.contracts import Bundle, BundleHeader, EncoderContext
 from midigpt_core.errors import CheckpointError, ConfigError, PluginError
 from midigpt_core.plugins import build, current_registry
@@ -70,7 +71,7 @@ def check_encoder(header: BundleHeader, path: Path) -> None:
     rows = header.architecture_config.get("vocab_size")
     if rows != size:
         raise CheckpointError(
-            f"{path}: config.vocab_size is {rows}, its encoder has {size} tokens. "
+            f"{path}: config.vocab_size is {spell(rows)}, its encoder has {size} tokens. "
             "The file mixes two models; choose another."
         )
 

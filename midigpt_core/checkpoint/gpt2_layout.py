@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import fields, frozen
 
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import CheckpointError, nearest
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class Gpt2Size:
         names = [attribute.name for attribute in fields(cls)]
         for key, value in config.items():
             if key not in names:
-                raise CheckpointError(f"{path}: config has a field {key!r} that no GPT-2 has.{nearest(key, names)}")
+                raise CheckpointError(
+                    f"{path}: config has a field {spell(key)} that no GPT-2 has.{nearest(key[:80], names)}"
+                )
             if type(value) is not int or not 1 <= value <= _LARGEST:
                 raise CheckpointError(
-                    f"{path}: config.{key} is {value!r}, expected a whole number from 1 to {_LARGEST}. {_NEXT}"
+                    f"{path}: config.{key} is {spell(value)}, expected a whole number from 1 to {_LARGEST}. {_NEXT}"
                 )
         size = cls(**config)
         if size.n_embd % size.n_head:

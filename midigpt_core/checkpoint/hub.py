@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from midigpt_core.errors import CheckpointError, nearest
 from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import torch
 
@@ -48,9 +49,14 @@ _NAMED = re.compile(r"(?P<name>[^/]+)-(?:final|step(?P<step>\d{1,12}))(?P<suffix
 _SUFFIXES = (".safetensors", ".pt")
 _TIMEOUT_SECONDS = 10.0
 
+
+class _ForeignAnswerError(Exception):
+    """An answer that the Hub does not give: HTML of a login page, say."""
+
+
 #: What a request raises: no answer (errors of the HTTP library, whose base class huggingface_hub's own error extends),
-#: an answer that is an error, no token, offline mode.
-_NO_ANSWER: tuple[type[BaseException], ...] = (HfHubHTTPError.__bases__[0], OSError)
+#: an answer that is an error or not the Hub's, no token, offline mode.
+_NO_ANSWER: tuple[type[BaseException], ...] = (HfHubHTTPError.__bases__[0], OSError, _ForeignAnswerError)
 
 #: Errors that the cache's folder causes, not the network.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -186,16 +192,17 @@ def _push(
 ) -> str:
     api = _api(token)
     try:
-        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        has_card = api.file_exists(repo, _CARD, revision=revision)
-        commit = api.upload_folder(
-            repo_id=repo,
-            folder_path=folder,
-            commit_message=commit_message or "Upload a MIDI-GPT model",
-            revision=revision,
-            create_pr=create_pr,
-            ignore_patterns=[_CARD] if has_card else None,
-        )
+        with _of_the_hub():
+            repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            has_card = api.file_exists(repo, _CARD, revision=revision)
+            commit = api.upload_folder(
+                repo_id=repo,
+                folder_path=folder,
+                commit_message=commit_message or "Upload a MIDI-GPT model",
+                revision=revision,
+                create_pr=create_pr,
+                ignore_patterns=[_CARD] if has_card else None,
+            )
     except _NO_ANSWER as error:
         raise CheckpointError(_explained(repo_id, revision, error)) from error
     except HFValidationError as error:
@@ -218,8 +225,10 @@ def _place(name: str, hf_repo: str, revision: str | None, cache_dir: str | os.Pa
 
 
 def _download(place: _Place, token: str | bool | None, force_download: bool) -> Path:
-    found = _api(token).model_info(place.repo, revision=place.revision, timeout=_TIMEOUT_SECONDS)
-    chosen = choose([item.rfilename for item in found.siblings or ()], place.name, place.repo)
+    with _of_the_hub():
+        found = _api(token).model_info(place.repo, revision=place.revision, timeout=_TIMEOUT_SECONDS)
+        names = [item.rfilename for item in found.siblings or ()]
+    chosen = choose(names, place.name, place.repo)
     how: dict[str, Any] = {
         "revision": place.revision,
         "cache_dir": place.cache_dir,
@@ -291,6 +300,19 @@ def _api(token: str | bool | None) -> HfApi:
     return HfApi(endpoint=_endpoint(), token=token, library_name="midigpt-core", library_version=__version__)
 
 
+@contextmanager
+def _of_the_hub() -> Iterator[None]:
+    """Turn what huggingface_hub raises over an answer that is no JSON, or of another shape, into one error."""
+    try:
+        yield
+    except _NO_ANSWER:  # some are ValueErrors too
+        raise
+    except HFValidationError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _ForeignAnswerError from error
+
+
 def _endpoint() -> str:
     """``HF_ENDPOINT`` as it is now; huggingface_hub itself reads it once."""
     return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
@@ -321,6 +343,11 @@ def _explained(repo: str, revision: str | None, cause: BaseException | None) -> 
             )
         case HfHubHTTPError():
             return f"{_endpoint()} answers {cause.response.status_code} for {repo}. Try again later."
+        case _ForeignAnswerError():
+            return (
+                f"{_endpoint()} does not answer as the Hub does: a login page or a proxy may stand before it. Check "
+                "the network and try again."
+            )
         case OSError() if cause.errno in _OF_THE_DISK:
             return f"{repo}: the cache cannot be written ({cause.strerror}). Make room, or choose another cache_dir."
     return f"{_endpoint()} does not answer ({terminal.printable(cause, 120)}). Check the network and try again."

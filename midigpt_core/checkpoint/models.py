@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from midigpt_core.checkpoint.assemble import architecture_ref
+from midigpt_core.config.wording import spell
 from midigpt_core.contracts import ArchitectureContext, Bundle, BundleHeader
 from midigpt_core.errors import CheckpointError, ConfigError
 from midigpt_core.plugins import build
@@ -57,7 +58,7 @@ def _positive(header: BundleHeader, field: str) -> int:
     value = header.architecture_config.get(field)
     if type(value) is not int or value < 1:
         raise CheckpointError(
-            f"config.{field} is {value!r}, expected a whole number of at least 1. Choose another bundle."
+            f"config.{field} is {spell(value)}, expected a whole number of at least 1. Choose another bundle."
         )
     return value
 

@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 #: A 48-layer GPT-2 with its encoder and provenance needs 0.1 MiB.
 MAX_PICKLE_BYTES = 1 << 20
+#: Such a bundle has some 25,000, the state of its training four times as many.
+_MAX_INSTRUCTIONS = 250_000
+#: Values and characters of text written out in full, a value once for every place that refers to it. A pickle can name
+#: one list a billion times in 500 bytes; whoever walks or prints what it describes would never end.
+_MAX_EXPANDED = 4 << 20
 
 _LITERALS = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"})
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -56,16 +61,21 @@ def read(
     """The value that the pickle describes.
 
     ``call`` gives the value of ``REDUCE`` and ``NEWOBJ`` (a named callable with its arguments), ``persistent`` that of
-    a persistent id; both raise :class:`RefusedPickleError` for what they do not know. Values can contain one another in
-    a circle: walk them with a limit. Raises :class:`RefusedPickleError`.
+    a persistent id; both raise :class:`RefusedPickleError` for what they do not know. Values may share others, but none
+    contains itself, and written out in full all of them take at most some million values and characters. Raises
+    :class:`RefusedPickleError`.
     """
     if len(data) > MAX_PICKLE_BYTES:
         raise RefusedPickleError(f"its description is {len(data)} bytes long, the limit is {MAX_PICKLE_BYTES}")
     machine = _Machine(call, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(data):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             if opcode.name == "STOP":
-                return machine.pop()
+                value = machine.pop()
+                _check_expanded(value)
+                return value
+            if count == _MAX_INSTRUCTIONS:
+                raise RefusedPickleError(f"its description has more than {_MAX_INSTRUCTIONS} instructions")
             machine.step(opcode.name, argument)
     except (IndexError, KeyError, UnicodeError) as error:
         raise RefusedPickleError("its description is damaged") from error
@@ -74,6 +84,47 @@ def read(
     except ValueError as error:  # of genops: unknown opcode, argument cut short
         raise RefusedPickleError(f"its description is damaged ({error})") from error
     raise RefusedPickleError("its description has no end")
+
+
+def _check_expanded(root: object) -> None:
+    """Refuse a value that contains itself, or is too large written out in full; takes a step per object, not place."""
+    sizes: dict[int, int] = {}
+    entered: set[int] = set()
+    waiting = [root]
+    while waiting:
+        value = waiting[-1]
+        identity = id(value)
+        inner = () if identity in sizes else _inner(value)
+        if not inner:
+            waiting.pop()
+        elif identity in entered:  # the second time, all that it contains is known
+            waiting.pop()
+            entered.discard(identity)
+            sizes[identity] = 1 + sum(sizes.get(id(item)) or _size(item) for item in inner)
+            if sizes[identity] > _MAX_EXPANDED:
+                raise RefusedPickleError(
+                    f"its values refer to one another so often that they stand for more than {_MAX_EXPANDED}"
+                )
+        else:
+            entered.add(identity)
+            for item in inner:
+                if id(item) in entered:
+                    raise RefusedPickleError("one of its values contains itself")
+                if type(item) in _CONTAINERS and id(item) not in sizes:
+                    waiting.append(item)
+
+
+def _inner(value: object) -> Collection[object]:
+    if type(value) is dict:
+        return [*value, *value.values()]
+    if isinstance(value, Instance):
+        return (value.cls, value.state)
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _size(value: object) -> int:
+    """Of a value that contains no other."""
+    return 1 + (len(value) if isinstance(value, str) else 0)
 
 
 class _Machine:
@@ -193,6 +244,7 @@ class _Machine:
             raise RefusedPickleError("it sets the state of something that has none")
 
 
+_CONTAINERS = (dict, list, tuple, Instance)
 _STEPS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "MARK": _Machine.mark,
     "BINPUT": _Machine.put,

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.errors import CheckpointError
+from midigpt_core.files import read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +15,17 @@ if TYPE_CHECKING:
 #: Values, nested ones included; an encoder configuration with 128 merge groups and every genre has some thousand.
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 32
+#: Of a JSON file; that of an encoder needs 0.01 MiB.
+_MAX_JSON_BYTES = 1 << 20
+#: Numbers that every program can read: those of 64 bits, with a sign or without.
+_WHOLE_NUMBERS = range(-(1 << 63), 1 << 64)
 _NEXT = "The file is not a bundle that midigpt can read; choose another."
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping of plain values in a JSON file. Raises OSError for what cannot be opened, is no regular file or is
+    longer than 1 MiB, and :class:`midigpt_core.errors.CheckpointError` for another content."""
+    return plain_mapping(path, "the file", parse_json(path, "the file", read_bytes(path, _MAX_JSON_BYTES)))
 
 
 def parse_json(path: Path, field: str, text: str | bytes) -> Any:
@@ -26,7 +37,8 @@ def parse_json(path: Path, field: str, text: str | bytes) -> Any:
 
 
 def plain_mapping(path: Path, field: str, value: object) -> dict[str, Any]:
-    """``value`` as a dict of plain values with text keys, a copy; a value that contains itself is refused.
+    """``value`` as a dict of plain values with text keys, a copy: whole numbers of 64 bits, text that UTF-8 can write,
+    no more values than a bundle needs, none of which contains itself.
 
     Equal texts become one object: pickle writes an object that it has seen as a reference, so that equal values would
     otherwise give unequal bytes.
@@ -43,14 +55,24 @@ def _plain(path: Path, field: str, value: object, budget: list[int], depth: int)
     if budget[0] < 0 or depth > _MAX_DEPTH:
         raise CheckpointError(f"{path}: {field} has too many values, or too many within one another. {_NEXT}")
     if type(value) is str:
-        return sys.intern(value)
+        return _text(path, field, value)
+    if type(value) is int and value not in _WHOLE_NUMBERS:
+        raise CheckpointError(f"{path}: {field} holds a number of {value.bit_length()} bits, the limit is 64. {_NEXT}")
     if value is None or type(value) in (bool, int, float):
         return value
     if isinstance(value, (list, tuple)):
         return [_plain(path, field, item, budget, depth + 1) for item in value]
     if isinstance(value, dict) and all(type(key) is str for key in value):
-        return {sys.intern(key): _plain(path, field, item, budget, depth + 1) for key, item in value.items()}
+        return {_text(path, field, key): _plain(path, field, item, budget, depth + 1) for key, item in value.items()}
     raise CheckpointError(f"{path}: {field} holds a {type(value).__name__}, expected plain values. {_NEXT}")
+
+
+def _text(path: Path, field: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CheckpointError(f"{path}: {field} holds text with half a character. {_NEXT}") from error
+    return sys.intern(text)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,20 +9,24 @@ costs neither a tensor nor torch, and one reader alone decides what a file says.
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 import zlib
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
 from midigpt_core.checkpoint.pickle_data import MAX_PICKLE_BYTES, Global, Instance, RefusedPickleError, read
 from midigpt_core.errors import CheckpointError
+from midigpt_core.files import open_regular
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from io import BufferedIOBase
+    from collections.abc import Iterator, Mapping, Sequence
+    from io import BufferedIOBase, BufferedReader
     from pathlib import Path
 
 #: Classes of storages: the dtype's name in torch, and the bytes of one number.
@@ -38,16 +42,33 @@ _STORAGES = {
     "ByteStorage": ("uint8", 1),
     "BoolStorage": ("bool", 1),
 }
+_ITEM_SIZES = dict(_STORAGES.values())
 #: TorchScript marks typed lists by a call.
 _JIT_LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 _MAX_DIMENSIONS = 8
-#: Of the zip's directory: some 40,000 entries, where a 48-layer GPT-2 has 600 tensors.
-_MAX_DIRECTORY_BYTES = 4 << 20
+#: Of the zip's directory: some 10,000 entries, where a 48-layer GPT-2 has 600 tensors.
+_MAX_DIRECTORY_BYTES = 1 << 20
 #: TorchScript of a 48-layer GPT-2 has some 0.3 MiB of text.
-_MAX_PROGRAM_BYTES = 8 << 20
+_MAX_PROGRAM_BYTES = 2 << 20
 _END_RECORD = struct.Struct("<4s4H2LH")
 _END_RECORD_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = struct.Struct("<4sLQL")
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+#: Bits of an entry's flags that say it is encrypted, or a patch to another file.
+_ENCRYPTED = 0x0001 | 0x0040
+_PATCH = 0x0020
+#: What ``zipfile`` raises for an archive that is damaged or that it cannot read; UnicodeDecodeError is a ValueError.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 _AGAIN = "Copy the file again from where it came, or choose another."
 
 
@@ -74,13 +95,22 @@ class StoredTensor:
     def dtype(self) -> str:
         return self.storage.dtype
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first byte of the storage that it takes, and the one behind its last."""
+        if 0 in self.shape:
+            return 0, 0
+        last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
+        return self.offset * _ITEM_SIZES[self.dtype], (last + 1) * _ITEM_SIZES[self.dtype]
+
 
 class TorchArchive:
     """An open archive; made by :func:`open_archive`."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+    def __init__(self, path: Path, archive: zipfile.ZipFile, stream: BufferedReader) -> None:
         self.path = path
         self._archive = archive
+        self._stream = stream
         entries = archive.infolist()
         self._root = entries[0].filename.partition("/")[0] + "/" if entries else ""
         self._sizes = self._checked_sizes(entries)
@@ -121,18 +151,40 @@ class TorchArchive:
         sizes: dict[str, int] = {}
         for entry in entries:
             name = entry.filename.removeprefix(self._root)
+            said = repr(entry.filename[:80])
             if not entry.filename.startswith(self._root) or name in sizes:
-                raise self._refused(f"its entry {entry.filename!r} is outside its folder or there twice")
+                raise self._refused(f"its entry {said} is outside its folder or there twice")
+            if entry.flag_bits & (_ENCRYPTED | _PATCH):
+                raise self._refused(f"its entry {said} is encrypted, or a patch")
+            # Of other compressions a few bytes can become gigabytes at the first read.
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise self._refused(f"its entry {said} is compressed by method {entry.compress_type}")
             if name.startswith("data/") and entry.compress_type != zipfile.ZIP_STORED:
-                raise self._refused(f"its entry {entry.filename!r} is compressed")
+                raise self._refused(f"its entry {said} is compressed")
+            if entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size:
+                raise self._refused(f"its entry {said} has two sizes")
             sizes[name] = entry.file_size
-        if sum(size for name, size in sizes.items() if name.startswith("data/")) > self.path.stat().st_size:
-            raise self._refused("its entries are larger than the file")
+        self._check_places(entries)
         if "data.pkl" not in sizes:
             raise CheckpointError(f"{self.path}: a zip file without data.pkl, not one that torch.save wrote. {_AGAIN}")
         if "byteorder" in sizes and self._record("byteorder", 16) != b"little":
             raise self._refused("its numbers are big-endian")
         return sizes
+
+    def _check_places(self, entries: list[zipfile.ZipInfo]) -> None:
+        """Every entry must have bytes of its own: else a small file describes more numbers than it has."""
+        reached, before = 0, ""
+        for entry in sorted(entries, key=lambda entry: entry.header_offset):
+            name = entry.filename[:80]
+            if entry.header_offset < reached:
+                raise self._refused(f"its entries {before!r} and {name!r} overlap")
+            self._stream.seek(entry.header_offset)
+            with self._damage_explained():
+                *_, name_length, extra_length = _LOCAL_HEADER.unpack(self._stream.read(_LOCAL_HEADER.size))
+            reached = entry.header_offset + _LOCAL_HEADER.size + name_length + extra_length + entry.compress_size
+            before = name
+        if reached > self._archive.start_dir:
+            raise self._refused(f"its entry {before!r} overlaps its list of entries")
 
     def _record(self, name: str, limit: int) -> bytes:
         with self._damage_explained(), self._archive.open(self._root + name) as stream:
@@ -145,8 +197,8 @@ class TorchArchive:
     def _damage_explained(self) -> Iterator[None]:
         try:
             yield
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
-            raise CheckpointError(f"{self.path}: damaged ({error}). {_AGAIN}") from error
+        except _ZIP_ERRORS as error:
+            raise CheckpointError(f"{self.path}: damaged ({printable(error, 120)}). {_AGAIN}") from error
 
     def _refused(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self.path}: refused: {what}. {_AGAIN}")
@@ -182,35 +234,79 @@ class TorchArchive:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[TorchArchive]:
-    """The archive at ``path``; raises :class:`midigpt_core.errors.CheckpointError` if it is no sound zip file."""
-    try:
-        _check_directory(path)
-        with zipfile.ZipFile(path) as archive:
-            yield TorchArchive(path, archive)
-    except (zipfile.BadZipFile, struct.error) as error:
-        raise CheckpointError(
-            f"{path}: not a zip file as torch.save writes it, or cut short ({error}). {_AGAIN}"
-        ) from error
+    """The archive at ``path``; raises :class:`midigpt_core.errors.CheckpointError` if it is no sound zip file, OSError
+    for what cannot be opened or is no regular file.
+    """
+    with open_regular(path) as stream:
+        try:
+            _check_directory(path, stream)
+            archive = zipfile.ZipFile(stream)
+        except _ZIP_ERRORS as error:
+            raise CheckpointError(
+                f"{path}: not a zip file as torch.save writes it, or cut short ({printable(error, 120)}). {_AGAIN}"
+            ) from error
+        with archive:
+            yield TorchArchive(path, archive, stream)
 
 
-def _check_directory(path: Path) -> None:
-    """Refuse a zip whose directory is too large, before ``zipfile`` reads all of it."""
-    with path.open("rb") as stream:
-        length = stream.seek(0, 2)
-        tail_start = max(0, length - _END_RECORD.size - 0xFFFF)
-        stream.seek(tail_start)
-        tail = stream.read()
-        at = tail.rfind(b"PK\x05\x06")
-        if at < 0:
-            raise zipfile.BadZipFile("no end record")
-        size = _END_RECORD.unpack_from(tail, at)[5]
-        if at >= _LOCATOR_64.size and tail[at - _LOCATOR_64.size :].startswith(b"PK\x06\x07"):
-            stream.seek(_LOCATOR_64.unpack_from(tail, at - _LOCATOR_64.size)[2])
-            size = max(size if size != 0xFFFFFFFF else 0, _END_RECORD_64.unpack(stream.read(_END_RECORD_64.size))[8])
+def check_apart(path: Path, tensors: Mapping[str, StoredTensor], tied: Sequence[str] = ()) -> None:
+    """Whether every tensor has numbers of its own; those named in ``tied`` may be one and the same tensor.
+
+    Else a file of megabytes describes gigabytes. Raises :class:`midigpt_core.errors.CheckpointError`.
+    """
+    places: dict[str, list[tuple[int, int, str]]] = {}
+    for name, tensor in tensors.items():
+        if name in tied and any(tensors.get(other) == tensor for other in tied[: tied.index(name)]):
+            continue
+        steps = sorted((step, size) for size, step in zip(tensor.shape, tensor.stride, strict=True) if size > 1)
+        reached = 0
+        for step, size in steps:
+            if step <= reached:
+                raise CheckpointError(f"{path}: refused: numbers of its tensor {name[:80]!r} overlap. {_AGAIN}")
+            reached += (size - 1) * step
+        # By key alone: two storages of different types can be the same bytes.
+        places.setdefault(tensor.storage.key, []).append((*tensor.span, name))
+    for spans in places.values():
+        for (_, end, before), (start, _, name) in pairwise(sorted(spans)):
+            if start < end:
+                raise CheckpointError(
+                    f"{path}: refused: its tensors {before[:80]!r} and {name[:80]!r} share numbers. {_AGAIN}"
+                )
+
+
+def _check_directory(path: Path, stream: BufferedReader) -> None:
+    """Refuse a zip whose list of entries is too large, before ``zipfile`` reads all of it.
+
+    Readers look for the list in different places, so it must be where all of them agree: the archive ends with it and
+    the records that point to it, as torch and zipfile write them.
+    """
+    end = os.fstat(stream.fileno()).st_size - _END_RECORD.size
+    signature, *_, size, start, comment = _record_at(stream, end, _END_RECORD)
+    if signature != b"PK\x05\x06" or comment:
+        raise zipfile.BadZipFile("no end record at its end")
+    locator_at = end - _LOCATOR_64.size
+    if locator_at >= 0:
+        signature, _, record_at, _ = _record_at(stream, locator_at, _LOCATOR_64)
+        if signature == b"PK\x06\x07":
+            end = locator_at - _END_RECORD_64.size
+            if record_at != end:
+                raise zipfile.BadZipFile("its end record is not where its locator says")
+            signature, *_, size, start = _record_at(stream, end, _END_RECORD_64)
+            if signature != b"PK\x06\x06":
+                raise zipfile.BadZipFile("no end record at its end")
     if size > _MAX_DIRECTORY_BYTES:
         raise CheckpointError(
             f"{path}: refused: its list of entries takes {size} bytes, the limit is {_MAX_DIRECTORY_BYTES}. {_AGAIN}"
         )
+    if start + size != end:
+        raise zipfile.BadZipFile("its list of entries is not at its end")
+
+
+def _record_at(stream: BufferedReader, place: int, record: struct.Struct) -> tuple[Any, ...]:
+    if place < 0:
+        raise zipfile.BadZipFile("no end record at its end")
+    stream.seek(place)
+    return record.unpack(stream.read(record.size))
 
 
 def _checked_tensor(storage: StoredStorage, offset: object, shape: object, stride: object) -> StoredTensor:

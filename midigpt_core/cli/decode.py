@@ -15,6 +15,7 @@ from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.errors import ConfigError, DataError, EncodingError, nearest
+from midigpt_core.files import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: A MIDI file has three bytes for microseconds per quarter note.
 _LONGEST_TEMPO = (1 << 24) - 1
+#: Of the tokens' text: those of a million notes are less.
+_MOST_BYTES = 64 << 20
 
 
 @attrs.frozen
@@ -78,8 +81,13 @@ def decode(
 
 def _text(path: str, name: str) -> str:
     try:
-        with click.open_file(path, "rb") as stream:
-            content: bytes = stream.read()
+        if path == "-":
+            with click.open_file(path, "rb") as stream:
+                content: bytes = stream.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise DataError(f"{name}: is larger than the limit of {_MOST_BYTES:,} bytes. Decode a part at a time.")
+        else:
+            content = read_bytes(path, _MOST_BYTES)
         return content.decode()
     except OSError as error:
         reason = error.strerror or str(error)

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Encoder
 
 
+#: No file that is read has more bars, or more tracks (docs/limits.md): what claims more was not trained on any.
+_MOST_BARS = 20_000
+_MOST_TRACKS = 1_024
+
+
 @frozen(kw_only=True)
 class TrainedWindows:
     #: Window sizes in bars, ascending; empty: any.
@@ -28,11 +33,13 @@ def trained_windows(encoder: Encoder, provenance: Mapping[str, Any]) -> TrainedW
     stream = provenance.get("stream")
     recorded = stream if isinstance(stream, dict) else {}
     choices, most = recorded.get("num_bars_choices"), recorded.get("max_tracks")
-    sizes = tuple(sorted({size for size in choices if _is_count(size)})) if isinstance(choices, list) else ()
+    sizes: tuple[int, ...] = ()
+    if isinstance(choices, list):
+        sizes = tuple(sorted({size for size in choices if _is_count(size, _MOST_BARS)}))
     if encoder.window_sizes:
         sizes = tuple(size for size in sizes if size in encoder.window_sizes) or tuple(encoder.window_sizes)
-    return TrainedWindows(sizes=sizes, max_tracks=most if _is_count(most) else None)
+    return TrainedWindows(sizes=sizes, max_tracks=most if _is_count(most, _MOST_TRACKS) else None)
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
+def _is_count(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import PluginError, nearest
+from midigpt_core.files import read_bytes
 from midigpt_core.hookspecs import API_VERSION
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins.selection import Selection, normalise
@@ -24,6 +26,9 @@ CORE_DISTRIBUTION = "midigpt-core"
 
 _API_LINE = re.compile(r"^MIDIGPT_API\b[^=\n]*=\s*(\d+)", re.MULTILINE)
 _PREFIX = "midigpt-plugin-"
+#: Of a plugin's light module, and of the number of its API.
+_MOST_SOURCE_BYTES = 16 << 20
+_MOST_DIGITS = 18
 
 
 @frozen(kw_only=True)
@@ -183,18 +188,21 @@ def _mark_incompatible(entries: Iterable[PluginEntry]) -> Iterator[PluginEntry]:
 
 
 def wrong_api(api: object) -> str:
-    return f"it is written for plugin API {api}, and this is API {API_VERSION}"
+    return f"it is written for plugin API {api if isinstance(api, str) else spell(api)}, and this is API {API_VERSION}"
 
 
-def stated_api(source: Path | None) -> int | None:
-    """The ``MIDIGPT_API`` that a source file states, without importing it; None if it cannot be told."""
+def stated_api(source: Path | None) -> int | str | None:
+    """The ``MIDIGPT_API`` that a source file states, without importing it; None if it cannot be told, text for a number
+    that is too long to be one."""
     if source is None:
         return None
     try:
-        match = _API_LINE.search(source.read_text(encoding="utf-8"))
+        match = _API_LINE.search(read_bytes(source, _MOST_SOURCE_BYTES).decode())
     except (OSError, UnicodeDecodeError):
         return None
-    return int(match[1]) if match else None
+    if match is None:
+        return None
+    return int(match[1]) if len(match[1]) <= _MOST_DIGITS else f"{match[1][:_MOST_DIGITS]}…"
 
 
 def source_file(module: str, folder: str | None) -> Path | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from attrs import frozen
 
-from midigpt_core import _native
+from midigpt_core import _native, files
 from midigpt_core.errors import DataError
 from midigpt_core.records import CORPUS_RESOLUTION, ScoreColumns
 from midigpt_core.score.columns import COLUMNS, OFFSETS
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
@@ -36,6 +38,9 @@ class ReadErrorInfo:
 READ_ERRORS: Mapping[int, ReadErrorInfo] = MappingProxyType(
     {code: ReadErrorInfo(code, name, meaning) for code, name, meaning in _native.read_errors() if code}
 )
+_TOO_LARGE = next(code for code, info in READ_ERRORS.items() if info.name == "file_too_large")
+#: Of a file; the native reader refuses a longer one.
+MOST_BYTES = 16 << 20
 
 
 @frozen(eq=False)
@@ -70,6 +75,23 @@ def columns_from_buffers(buffers: Mapping[str, Buffer], resolution: int = CORPUS
     return ScoreColumns(resolution=resolution, **values, **offsets)
 
 
+def read_file(path: str | os.PathLike[str]) -> ScoreColumns:
+    """One MIDI file. Raises DataError naming it; one of more than 16 MiB is refused without reading any of it."""
+    try:
+        content = files.read_bytes(path, MOST_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise _refused(str(path), _TOO_LARGE) from error
+        reason = error.strerror or str(error)
+        raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
+    return read_one(content, str(path))
+
+
+def _refused(where: str, status: int) -> DataError:
+    meaning = READ_ERRORS[status].meaning
+    return DataError(f"{where}: {meaning}. Use another file, or export this one again as a standard MIDI file.")
+
+
 def _array(buffer: Buffer, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.frombuffer(memoryview(buffer), dtype)
 
@@ -81,5 +103,4 @@ def read_one(content: bytes, name: str) -> ScoreColumns:
         return result.columns
     offset = int(result.error_offset[0])
     where = f"{name}, byte {offset}" if offset >= 0 else name
-    meaning = READ_ERRORS[int(result.status[0])].meaning
-    raise DataError(f"{where}: {meaning}. Use another file, or export this one again as a standard MIDI file.")
+    raise _refused(where, int(result.status[0]))

@@ -50,13 +50,7 @@ class Score:
     @classmethod
     def from_midi(cls, path: str | os.PathLike[str]) -> Score:
         """Read a standard MIDI file at 480 ticks per quarter. Raises DataError naming the file and the byte."""
-        file = usable_path(path, what="MIDI file")
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
-        return cls.from_bytes(content, name=str(path))
+        return cls(reading.read_file(usable_path(path, what="MIDI file")))
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "<bytes>") -> Score:

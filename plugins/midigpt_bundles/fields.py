@@ -13,6 +13,7 @@ from midigpt_core import terminal
 from midigpt_core.checkpoint.encoder_hash import check_fingerprints, fingerprints
 from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, Gpt2Size, check_tensors, is_old_buffer
 from midigpt_core.checkpoint.plain import parse_json, plain_mapping
+from midigpt_core.config.wording import spell
 from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import CheckpointError
 
@@ -30,7 +31,8 @@ logger = terminal.logger(__name__)
 #: The key of what only midigpt-core reads.
 OURS = "midigpt_core"
 
-_GPT2 = "gpt2"
+#: The architecture whose tensors the formats know.
+GPT2 = "gpt2"
 _ENCODER = "midigpt"
 _COMPONENT_NAME = re.compile(r"([a-z0-9][a-z0-9_-]{0,79}/)?[a-z0-9][a-z0-9_-]{0,79}")
 _NEXT = "The file is not a bundle that midigpt can read; choose another."
@@ -38,9 +40,9 @@ _NEXT = "The file is not a bundle that midigpt can read; choose another."
 
 def header_of(path: Path, *, arch: object, config: object, encoder_config: object, ours: object) -> BundleHeader:
     """Checked fields of a file; raises :class:`midigpt_core.errors.CheckpointError` naming the first that is wrong."""
-    architecture = _component_name(path, "arch", _GPT2 if arch is None else arch)
+    architecture = _component_name(path, "arch", GPT2 if arch is None else arch)
     architecture_config = plain_mapping(path, "config", config)
-    if architecture == _GPT2:
+    if architecture == GPT2:
         size = Gpt2Size.from_config(architecture_config, path)
         architecture_config = {name: getattr(size, name) for name in Gpt2Size.__annotations__}
     if isinstance(encoder_config, str):
@@ -72,7 +74,7 @@ def fields_of(bundle: Bundle, path: Path) -> dict[str, dict[str, Any]]:
 
 def check_shapes(path: Path, header: BundleHeader, found: Mapping[str, tuple[int, ...]]) -> None:
     """Compare tensors with the architecture, where its layout is part of the format."""
-    if header.architecture == _GPT2:
+    if header.architecture == GPT2:
         check_tensors(found, Gpt2Size.from_config(header.architecture_config, path), path)
 
 
@@ -87,7 +89,7 @@ def state_dict(
 ) -> dict[str, Tensor]:
     """The weights under ``names``, with what old GPT-2 files do differently put right, and a notice of it."""
     names = list(names)
-    old = {name for name in names if header.architecture == _GPT2 and is_old_buffer(name)}
+    old = {name for name in names if header.architecture == GPT2 and is_old_buffer(name)}
     if old:
         logger.warning("%s: left out %d causal masks of an old transformers version", path, len(old))
     state = {}
@@ -99,7 +101,7 @@ def state_dict(
             state[name] = value.to(device=device, dtype=dtype or value.dtype)
         else:
             state[name] = value.to(device)
-    if header.architecture == _GPT2 and HEAD not in state:
+    if header.architecture == GPT2 and HEAD not in state:
         logger.warning("%s: there is no %s, took the token embedding's weights for it", path, HEAD)
         state[HEAD] = state[EMBEDDING].clone()
     return state
@@ -107,5 +109,5 @@ def state_dict(
 
 def _component_name(path: Path, field: str, value: object) -> str:
     if not isinstance(value, str) or not _COMPONENT_NAME.fullmatch(value):
-        raise CheckpointError(f"{path}: {field} is {str(value)[:80]!r}, expected the name of a component. {_NEXT}")
+        raise CheckpointError(f"{path}: {field} is {spell(value)}, expected the name of a component. {_NEXT}")
     return value

@@ -11,12 +11,21 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from midigpt_bundles import fields, model_card
-from midigpt_bundles.huggingface_header import CONFIG, ENCODER, FIXED, SIZES, WEIGHTS, HuggingFaceHeaders, described
+from midigpt_bundles.huggingface_header import (
+    CONFIG,
+    ENCODER,
+    FIXED,
+    SIZES,
+    WEIGHTS,
+    HuggingFaceHeaders,
+    described,
+    require_one_file,
+)
 from midigpt_bundles.safetensors import compact, read_tensor, write
 from midigpt_bundles.safetensors_header import read_entries
 from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.errors import CheckpointError
-from midigpt_core.files import atomic_folder, write_text
+from midigpt_core.files import atomic_folder, open_regular, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,8 +55,9 @@ class HuggingFaceFolder(HuggingFaceHeaders):
     """Satisfies :class:`midigpt_core.contracts.CheckpointFormat`."""
 
     def load(self, path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Bundle:
+        require_one_file(path)
         weights = path / WEIGHTS
-        with weights.open("rb") as stream:
+        with open_regular(weights) as stream:
             metadata, entries = read_entries(weights, stream)
             header = described(path, metadata, entries)
             state = fields.state_dict(

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from midigpt_bundles import fields
 from midigpt_bundles.safetensors_header import read_entries
-from midigpt_core.checkpoint.plain import parse_json, plain_mapping
+from midigpt_core.checkpoint.plain import parse_json, read_json
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import CheckpointError
+from midigpt_core.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 ENCODER = "encoder.json"
 WEIGHTS = "model.safetensors"
-_MAX_JSON_BYTES = 4 << 20
+#: Of weights in several files ("shards"), which file holds which tensor.
+_INDEX = "model.safetensors.index.json"
 SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 
 #: What a GPT-2 of midigpt is, in the words of transformers' configuration.
@@ -38,10 +41,12 @@ class HuggingFaceHeaders:
     """Satisfies :class:`midigpt_core.contracts.HeaderReader`."""
 
     def matches(self, path: Path) -> bool:
-        return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+        # A folder of shards deserves the reader's message, not "unknown format".
+        return (path / _INDEX).is_file() or ((path / CONFIG).is_file() and (path / WEIGHTS).is_file())
 
     def read_header(self, path: Path) -> BundleHeader:
-        with (path / WEIGHTS).open("rb") as stream:
+        require_one_file(path)
+        with open_regular(path / WEIGHTS) as stream:
             return described(path, *read_entries(path / WEIGHTS, stream))
 
 
@@ -49,13 +54,23 @@ def build(_options: None, _context: FormatContext) -> HuggingFaceHeaders:
     return HuggingFaceHeaders()
 
 
+def require_one_file(path: Path) -> None:
+    """Raise :class:`midigpt_core.errors.CheckpointError` for a folder whose weights are in several files."""
+    if (path / _INDEX).is_file() and not (path / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"{path}: its weights are in several files, and a bundle has one, {WEIGHTS}. Join them in Python: "
+            f"transformers.GPT2LMHeadModel.from_pretrained({str(path)!r}).save_pretrained('joined', "
+            f"max_shard_size='1TB'); then copy {ENCODER} to the folder 'joined'."
+        )
+
+
 def described(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Entry]) -> BundleHeader:
     """The header of a folder whose weights have this metadata and these tensors, checked."""
-    config = _read_json(path / CONFIG)
+    config = read_json(path / CONFIG)
     for name, value in FIXED.items():
         if config.get(name, value) != value:
             raise CheckpointError(
-                f"{path / CONFIG}: {name} is {str(config[name])[:80]!r}, a midigpt model has {value!r}. "
+                f"{path / CONFIG}: {name} is {spell(config[name])}, a midigpt model has {value!r}. "
                 "Choose a folder that midigpt wrote."
             )
     if not (path / ENCODER).is_file():
@@ -66,16 +81,8 @@ def described(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Ent
         path,
         arch="gpt2",
         config={name: config[name] for name in SIZES if name in config},
-        encoder_config=_read_json(path / ENCODER),
+        encoder_config=read_json(path / ENCODER),
         ours=parse_json(path / WEIGHTS, fields.OURS, metadata[fields.OURS]) if fields.OURS in metadata else None,
     )
     fields.check_shapes(path / WEIGHTS, header, {name: entry.shape for name, entry in entries.items()})
     return header
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with path.open("rb") as stream:
-        text = stream.read(_MAX_JSON_BYTES + 1)
-    if len(text) > _MAX_JSON_BYTES:
-        raise CheckpointError(f"{path}: longer than {_MAX_JSON_BYTES} bytes. Choose another folder.")
-    return plain_mapping(path, "the file", parse_json(path, "the file", text))

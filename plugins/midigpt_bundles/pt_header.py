@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midigpt_bundles import fields
-from midigpt_core.checkpoint.torch_archive import StoredTensor, TorchArchive, open_archive
+from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, is_old_buffer
+from midigpt_core.checkpoint.torch_archive import StoredTensor, TorchArchive, check_apart, open_archive
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import CheckpointError
+from midigpt_core.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +24,7 @@ class PtHeaders:
     """Satisfies :class:`midigpt_core.contracts.HeaderReader`."""
 
     def matches(self, path: Path) -> bool:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             magic = stream.read(4)
         # A damaged or foreign file that is called .pt deserves the reader's message, not "unknown format".
         return magic == b"PK\x03\x04" or path.suffix in (".pt", ".pth")
@@ -55,7 +58,7 @@ def described(archive: TorchArchive) -> tuple[BundleHeader, Mapping[str, StoredT
     version = content.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format_version is {str(version)[:80]!r}, this reader knows {FORMAT_VERSION}. "
+            f"{path}: format_version is {spell(version)}, this reader knows {FORMAT_VERSION}. "
             "Update midigpt-core, or convert the file with the version that wrote it."
         )
     header = fields.header_of(
@@ -67,6 +70,9 @@ def described(archive: TorchArchive) -> tuple[BundleHeader, Mapping[str, StoredT
     )
     stored = _stored_tensors(path, content["state_dict"])
     fields.check_shapes(path, header, {name: tensor.shape for name, tensor in stored.items()})
+    is_gpt2 = header.architecture == fields.GPT2
+    weights = {name: tensor for name, tensor in stored.items() if not (is_gpt2 and is_old_buffer(name))}
+    check_apart(path, weights, (EMBEDDING, HEAD) if is_gpt2 else ())
     return header, stored
 
 

@@ -28,7 +28,7 @@ from midigpt_bundles.safetensors_header import (
 )
 from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.errors import CheckpointError
-from midigpt_core.files import atomic_writer
+from midigpt_core.files import atomic_writer, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ class SafetensorsFormat(SafetensorsHeaders):
     """Satisfies :class:`midigpt_core.contracts.CheckpointFormat`."""
 
     def load(self, path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Bundle:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             header, entries = described(path, stream)
             state = fields.state_dict(
                 path,

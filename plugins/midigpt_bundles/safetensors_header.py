@@ -10,7 +10,9 @@ from attrs import frozen
 
 from midigpt_bundles import fields
 from midigpt_core.checkpoint.plain import parse_json
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import CheckpointError
+from midigpt_core.files import open_regular
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -57,11 +59,11 @@ class SafetensorsHeaders:
     """Satisfies :class:`midigpt_core.contracts.HeaderReader`."""
 
     def matches(self, path: Path) -> bool:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return stream.read(9)[8:] == b"{" or path.suffix == ".safetensors"
 
     def read_header(self, path: Path) -> BundleHeader:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return described(path, stream)[0]
 
 
@@ -100,7 +102,7 @@ def described(path: Path, stream: BufferedReader) -> tuple[BundleHeader, dict[st
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format_version is {str(version)[:80]!r}, this reader knows {FORMAT_VERSION!r}. "
+            f"{path}: format_version is {spell(version)}, this reader knows {FORMAT_VERSION!r}. "
             "Update midigpt-core, or convert the file with the version that wrote it."
         )
     parsed = {

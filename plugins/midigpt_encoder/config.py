@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import fields_dict, frozen
 
 from midigpt_core import terminal
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
+from midigpt_core.files import read_bytes
 from midigpt_encoder import _encoder
 from midigpt_encoder.data_files import density_edges, load_preset, preset_names
 from midigpt_encoder.reading import Reader
@@ -27,7 +29,11 @@ if TYPE_CHECKING:
 
 _log = terminal.logger(__name__)
 
-_TIME_SIGNATURE = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
+_TIME_SIGNATURE = re.compile(r"\s{0,9}(\d{1,18})\s{0,9}/\s{0,9}(\d{1,18})\s{0,9}")
+#: Of a file; those of the presets have some thousand.
+_MOST_BYTES = 1 << 20
+#: Of a window: no file that is read has more (docs/limits.md).
+_MOST_BARS = 20_000
 
 #: Every spelling of a token type -> its canonical name.
 CANONICAL_TYPE: Mapping[str, str] = MappingProxyType(
@@ -117,7 +123,7 @@ class EncoderConfig:
     def from_file(cls, path: Path) -> EncoderConfig:
         """The configuration in a JSON file. Raises ConfigError naming the file and the field or line."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_bytes(path, _MOST_BYTES).decode())
         except OSError as error:
             reason = error.strerror or str(error)
             raise ConfigError(
@@ -128,7 +134,7 @@ class EncoderConfig:
                 f"{path}: not JSON, and no text. Name a JSON file or a preset; the encoder of a bundle is taken with "
                 "--checkpoint."
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not JSON ({error}). Correct the file.") from error
         return cls.from_mapping(content, str(path))
 
@@ -193,21 +199,28 @@ def _pitch_range(reader: Reader, value: Any, path: str) -> tuple[int, ...]:
     return pitches
 
 
+def _window(reader: Reader, value: Any, path: str) -> int:
+    bars = reader.integer(value, path)
+    if not 1 <= bars <= _MOST_BARS:
+        raise reader.error(path, f"{bars} bars are no window. Write 1 to {_MOST_BARS}.")
+    return bars
+
+
 def _deltas(reader: Reader, value: Any, path: str) -> bool | str:
     if value == _SIGNED:
         return _SIGNED
     if not isinstance(value, bool):
-        raise reader.error(path, f"{value!r} is no way to write deltas. Write true, false or {_SIGNED!r}.")
+        raise reader.error(path, f"{spell(value)} is no way to write deltas. Write true, false or {_SIGNED!r}.")
     return value
 
 
 def _time_signature(reader: Reader, value: Any, path: str) -> tuple[int, int]:
     match = _TIME_SIGNATURE.fullmatch(reader.string(value, path))
     if match is None:
-        raise reader.error(path, f"{value!r} is no time signature. Write it like '4/4'.")
+        raise reader.error(path, f"{spell(value)} is no time signature. Write it like '4/4'.")
     numerator, denominator = int(match[1]), int(match[2])
     if denominator == 0:
-        raise reader.error(path, f"{value!r} has denominator 0. Write it like '4/4'.")
+        raise reader.error(path, f"{spell(value)} has denominator 0. Write it like '4/4'.")
     return reader.integer(numerator, path), reader.integer(denominator, path)
 
 
@@ -271,7 +284,7 @@ _FIELDS: Mapping[str, Callable[[Reader, Any, str], Any]] = {
     "time_signatures": _list_of(_time_signature),
     "instrument_merge_groups": _list_of(_list_of(Reader.integer)),
     "genre_groups": _genre_groups,
-    "num_bars_map": _list_of(Reader.integer),
+    "num_bars_map": _list_of(_window),
     "attribute_controls": _list_of(_attribute_control),
     "token_domains": _list_of(_token_domain),
 }

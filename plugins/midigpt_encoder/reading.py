@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -27,39 +28,41 @@ class Reader:
 
     def integer(self, value: Any, path: str) -> int:
         """Reals are cut to whole numbers, as this format has always done; truth values are no numbers."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self.error(path, f"{value!r} is no whole number. Write one without quotes.")
+        # A whole number may be too large to be a real.
+        is_number = type(value) is int or (isinstance(value, float) and math.isfinite(value))
+        if not is_number:
+            raise self.error(path, f"{spell(value)} is no whole number. Write one without quotes.")
         if int(value) not in _INT32:
-            raise self.error(path, f"{value!r} is out of range. Write a number of at most 31 bits.")
+            raise self.error(path, f"{spell(value)} is out of range. Write a number of at most 31 bits.")
         return int(value)
 
     def boolean(self, value: Any, path: str) -> bool:
         if not isinstance(value, bool):
-            raise self.error(path, f"{value!r} is no truth value. Write true or false.")
+            raise self.error(path, f"{spell(value)} is no truth value. Write true or false.")
         return value
 
     def string(self, value: Any, path: str) -> str:
         if not isinstance(value, str):
-            raise self.error(path, f"{value!r} is no text. Write it in quotes.")
+            raise self.error(path, f"{spell(value)} is no text. Write it in quotes.")
         return value
 
     def name(self, value: Any, path: str, kind: str, names: Iterable[str]) -> str:
         """One of ``names``."""
         text, known = self.string(value, path), sorted(names)
         if text not in known:
-            hint = nearest(text, known) or f" Known: {', '.join(known)}."
-            raise self.error(path, f"no {kind} named {text!r}.{hint}")
+            hint = nearest(text[:80], known) or f" Known: {', '.join(known)}."
+            raise self.error(path, f"no {kind} named {spell(text)}.{hint}")
         return text
 
     def items(self, value: Any, path: str, read: Callable[[Any, str], _T]) -> tuple[_T, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-            raise self.error(path, f"{value!r} is no list. Write one in brackets.")
+            raise self.error(path, f"{spell(value)} is no list. Write one in brackets.")
         return tuple(read(item, f"{path}[{index}]") for index, item in enumerate(value))
 
     def mapping(self, value: Any, path: str, known: Iterable[str] | None = None) -> Mapping[str, Any]:
         """An object; keys beside ``known`` are left out and noted."""
         if not isinstance(value, Mapping):
-            raise self.error(path, f"{value!r} is no object. Write one in braces.")
+            raise self.error(path, f"{spell(value)} is no object. Write one in braces.")
         if known is not None:
             prefix = f"{path}." if path else ""
             self.ignored += [f"{prefix}{key}" for key in value if key not in known]

@@ -15,7 +15,8 @@ from midigpt_core import terminal
 from midigpt_core.checkpoint.archive_tensors import TensorReader
 from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD
-from midigpt_core.checkpoint.torch_archive import open_archive
+from midigpt_core.checkpoint.plain import read_json
+from midigpt_core.checkpoint.torch_archive import check_apart, open_archive
 from midigpt_core.errors import CheckpointError
 from midigpt_legacy import program
 from midigpt_legacy.header import (
@@ -23,7 +24,6 @@ from midigpt_legacy.header import (
     MODEL,
     LegacyHeaders,
     contents,
-    encoder_config_of,
     header_of,
     matched_by_name,
     shape_of,
@@ -52,7 +52,7 @@ class LegacyDirectory(LegacyHeaders):
         self._allow_unsafe = allow_unsafe
 
     def load(self, path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Bundle:
-        config = encoder_config_of(path / CONFIG)
+        config = read_json(path / CONFIG)
         with open_archive(path / MODEL) as archive:
             tensors, attributes = contents(archive)
             try:
@@ -96,6 +96,7 @@ def _checked_by_running(
         raise CheckpointError(
             f"{archive.path}: {error}. It is not a GPT-2 that can be read; choose another."
         ) from error
+    check_apart(archive.path, stored, (EMBEDDING, HEAD))
     width = shape_of(archive.path, stored, EMBEDDING)[1]
     state = _weights(archive, stored)
     candidates = [

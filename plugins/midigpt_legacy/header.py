@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict
 
 from midigpt_core import terminal
-from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, POSITIONS, Gpt2Size, check_tensors
-from midigpt_core.checkpoint.plain import parse_json, plain_mapping
-from midigpt_core.checkpoint.torch_archive import TorchArchive, open_archive
+from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, POSITIONS, Gpt2Size, check_tensors
+from midigpt_core.checkpoint.plain import read_json
+from midigpt_core.checkpoint.torch_archive import TorchArchive, check_apart, open_archive
 from midigpt_core.contracts import BundleHeader, FormatContext
 from midigpt_core.errors import CheckpointError
 from midigpt_legacy.heads import told_heads, usual_heads
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 logger = terminal.logger(__name__)
 
+#: The encoder's configuration, and ``n_head`` if someone wrote it there.
 CONFIG = "config.json"
 MODEL = "model.pt"
-_MAX_CONFIG_BYTES = 4 << 20
 #: In ``config.json`` beside the encoder's fields; ours alone.
 _N_HEAD = "n_head"
 
@@ -37,7 +37,7 @@ class LegacyHeaders:
         return (path / CONFIG).is_file() and (path / MODEL).is_file()
 
     def read_header(self, path: Path) -> BundleHeader:
-        config = encoder_config_of(path / CONFIG)
+        config = read_json(path / CONFIG)
         with open_archive(path / MODEL) as archive:
             tensors, attributes = contents(archive)
             stored = matched_by_name(archive.path, tensors)
@@ -46,15 +46,6 @@ class LegacyHeaders:
 
 def build(_options: None, _context: FormatContext) -> LegacyHeaders:
     return LegacyHeaders()
-
-
-def encoder_config_of(path: Path) -> dict[str, Any]:
-    """``config.json``: the encoder's configuration, and ``n_head`` if someone wrote it there."""
-    with path.open("rb") as stream:
-        text = stream.read(_MAX_CONFIG_BYTES + 1)
-    if len(text) > _MAX_CONFIG_BYTES:
-        raise CheckpointError(f"{path}: longer than {_MAX_CONFIG_BYTES} bytes. Choose the folder of a checkpoint.")
-    return plain_mapping(path, "the configuration", parse_json(path, "the configuration", text))
 
 
 def contents(archive: TorchArchive) -> tuple[dict[str, StoredTensor], dict[str, set[int]]]:
@@ -99,6 +90,7 @@ def size_of(
         )
     size = size_with_heads(archive.path, stored, heads)
     check_tensors({name: tensor.shape for name, tensor in stored.items()}, size, archive.path)
+    check_apart(archive.path, stored, (EMBEDDING, HEAD))
     return size
 
 

@@ -10,7 +10,7 @@ from midigpt_core.checkpoint.pickle_data import Instance
 from midigpt_core.checkpoint.torch_archive import StoredTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 #: What ends a GPT-2 tensor's name, whatever modules are wrapped around it.
 _ENDING = re.compile(
@@ -21,6 +21,9 @@ _ENDING = re.compile(
 _HEAD_ENDING = re.compile(r"(?:^|\.)lm_head\.weight$")
 _MAX_OBJECTS = 100_000
 _MAX_DEPTH = 64
+#: A 48-layer GPT-2 has some 600 tensors; together with its whole-number attributes, some thousand names.
+_MAX_NAMED = 10_000
+_MAX_NAME = 256
 _BLOCK_TENSORS = 12
 _OTHER_TENSORS = 5
 
@@ -33,22 +36,38 @@ def named_tensors(module: object) -> tuple[dict[str, StoredTensor], dict[str, se
     """The tensors of a module by dotted name, in its order, and the values of its whole-number attributes by name."""
     tensors: dict[str, StoredTensor] = {}
     numbers: dict[str, set[int]] = {}
-    waiting: list[tuple[str, int, object]] = [("", 0, module)]
-    seen = 0
-    while waiting:
-        name, depth, value = waiting.pop()
+    # A module's name and what is still to be seen of it. Only what is kept gets a name: a long one before each of many
+    # objects would be gigabytes.
+    opened: list[tuple[str, Iterator[tuple[object, object]]]] = [("", iter(_inside(module)))]
+    seen = named = 0
+    while opened:
+        prefix, rest = opened[-1]
+        key, value = next(rest, (None, None))
+        if key is None:
+            opened.pop()
+            continue
         seen += 1
-        if seen > _MAX_OBJECTS or depth > _MAX_DEPTH:
+        if seen > _MAX_OBJECTS or len(opened) > _MAX_DEPTH:
             raise NamesDifferError("its modules stand too deep within one another")
+        inside = _inside(value)
+        if not inside and type(value) is not int and not isinstance(value, StoredTensor):
+            continue
+        name = f"{prefix}{key!s:.{_MAX_NAME}}"
+        named += not inside
+        if len(name) >= _MAX_NAME or named > _MAX_NAMED:
+            raise NamesDifferError("its modules have too long names, or too many")
         if isinstance(value, StoredTensor):
             tensors[name] = value
         elif type(value) is int:
             numbers.setdefault(name.rpartition(".")[2], set()).add(value)
-        elif isinstance(value, Instance) and isinstance(value.state, dict):
-            prefix = f"{name}." if name else ""
-            # The last pushed is the first popped: reversed keeps the module's order.
-            waiting.extend((f"{prefix}{key}", depth + 1, item) for key, item in reversed(value.state.items()))
+        else:
+            opened.append((f"{name}.", iter(inside)))
     return tensors, numbers
+
+
+def _inside(value: object) -> Collection[tuple[object, object]]:
+    """Names and values of a module's attributes."""
+    return value.state.items() if isinstance(value, Instance) and isinstance(value.state, dict) else ()
 
 
 def by_name(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext
 from midigpt_core.errors import DataError, readable_name
-from midigpt_core.files import FileState
+from midigpt_core.files import FileState, open_regular
 from midigpt_core.paths import find_files
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class MidiFilesShard:
 
 
 def _read(path: Path) -> bytes:
-    with _explained(path), path.open("rb") as stream:
+    with _explained(path), open_regular(path) as stream:
         return stream.read(_MOST_BYTES)
 
 

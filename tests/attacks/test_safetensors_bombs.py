@@ -100,7 +100,7 @@ EDITS: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
     "entry is a list": ("no proper", lambda h: h.update({HEAD: []})),
     "metadata of numbers": ("text to text", lambda h: h["__metadata__"].update(config=3)),
     "metadata is a list": ("text to text", lambda h: h.update(__metadata__=[])),
-    "no metadata": ("format_version is 'None'", lambda h: h.pop("__metadata__")),
+    "no metadata": ("format_version is null", lambda h: h.pop("__metadata__")),
     "other version": ("format_version is '3'", lambda h: h["__metadata__"].update(format_version="3")),
     "encoder null": ("no encoder_config", lambda h: h["__metadata__"].update(encoder_config="null")),
     "deep JSON": ("not valid JSON", lambda h: h["__metadata__"].update(config="[" * 100_000)),

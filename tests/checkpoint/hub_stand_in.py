@@ -56,6 +56,8 @@ class HubStandIn:
         self.requests: list[str] = []
         #: Answer every request with this status instead.
         self.status: int | None = None
+        #: Answer every request with this page instead, as the portal of a network does that wants a login first.
+        self.page: bytes | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
@@ -116,6 +118,8 @@ def _handler_of(hub: HubStandIn) -> type[BaseHTTPRequestHandler]:
             self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = unquote(urlsplit(self.path).path)
             hub.requests.append(f"{self.command} {path}")
+            if hub.page is not None:
+                return self._answer(200, hub.page, {"Content-Type": "text/html"})
             if hub.status is not None:
                 return self._refuse(hub.status, "")
             if self.command != "POST":

@@ -146,6 +146,18 @@ def broken(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.status = 500
 
 
+def portal(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.page = b"<!DOCTYPE html><title>Log in</title>"
+
+
+def proxy(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.page = b'{"error": "log in"}'
+
+
+def other_list(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.page = b"[1]"
+
+
 def gated(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repos[REPO].gated = True
 
@@ -158,6 +170,9 @@ TROUBLES = {
     unplugged: "does not answer",
     refusing: "refuses Metacreation/MIDI-GPT with this token",
     broken: "answers 500 for Metacreation/MIDI-GPT",
+    portal: "does not answer as the Hub does",
+    proxy: "does not answer as the Hub does",
+    other_list: "does not answer as the Hub does",
     gated: "Metacreation/MIDI-GPT is gated. Accept its terms at ",
     vanished: "shows no repository 'Metacreation/MIDI-GPT'",
 }
@@ -268,6 +283,9 @@ def test_pushing_without_rights_is_explained(hub: HubStandIn, bundle: Bundle) ->
         push_to_hub(bundle, "me/tune", token=False)
     with pytest.raises(CheckpointError, match="'not a name' is no name of a repository"):
         push_to_hub(bundle, "not a name", token=TOKEN)
+    hub.page = b"<!DOCTYPE html>"
+    with pytest.raises(CheckpointError, match="does not answer as the Hub does"):
+        push_to_hub(bundle, "me/tune", token=TOKEN)
     hub.close()
     with pytest.raises(CheckpointError, match="does not answer"):
         push_to_hub(bundle, "me/tune", token=TOKEN)

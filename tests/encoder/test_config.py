@@ -26,8 +26,8 @@ YELLOW_CAPABILITIES = {"infill"}
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"resolution": "12"}, "resolution: '12' is no whole number"),
-    ({"resolution": None}, "resolution: None is no whole number"),
-    ({"resolution": True}, "resolution: True is no whole number"),
+    ({"resolution": None}, "resolution: null is no whole number"),
+    ({"resolution": True}, "resolution: true is no whole number"),
     ({"resolution": float("nan")}, "resolution: nan is no whole number"),
     ({"resolution": 0}, "resolution: must be 1.."),
     ({"resolution": 10**12}, "resolution: 1000000000000 is out of range"),
