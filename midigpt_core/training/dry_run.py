@@ -8,8 +8,10 @@ import torch
 from attrs import asdict, frozen
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from midigpt_core.errors import TrainingError
 from midigpt_core.terminal import printable
 from midigpt_core.training.flops import ModelFlops
+from midigpt_core.training.host_memory import host_memory, spelled_size
 from midigpt_core.training.initial import fresh_model, prepare_for_training
 from midigpt_core.training.losses import token_losses
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from midigpt_core.config import TrainConfig
     from midigpt_core.training.prepare import Plan
 
 #: In float32: a weight; and if it is trained, its gradient and AdamW's two moments.
@@ -52,14 +55,72 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(plan: Plan) -> Estimate:
-    """Sizes from a model of fake tensors, which have shapes and no memory, and the stream's first block."""
+@frozen(kw_only=True)
+class _Sizes:
+    """Of a model of fake tensors, which have shapes and no memory."""
+
+    parameters: int
+    trained: int
+    flops: ModelFlops
+    activation_bytes: int
+
+    @property
+    def state_bytes(self) -> int:
+        return self.parameters * _BYTES_PER_PARAMETER + self.trained * _BYTES_PER_TRAINED_PARAMETER
+
+
+def _sizes(plan: Plan) -> _Sizes:
     config = plan.config
-    with FakeTensorMode():
+    with torch.random.fork_rng(devices=[]), FakeTensorMode():
         model = fresh_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
         prepare_for_training(model, config)
-        flops = ModelFlops.of_model(model)
         activations = _saved_bytes(model, config.batch_size, config.max_seq_len)
+        return _Sizes(
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+            flops=ModelFlops.of_model(model),
+            activation_bytes=activations if config.precision == "fp32" else activations // 2,
+        )
+
+
+def require_memory(plan: Plan) -> None:
+    """Raise :class:`TrainingError` if the model cannot be trained in the memory that there is, before it is made.
+
+    On a GPU only weights and optimiser count, which some strategies share out: what its attention keeps is not what it
+    keeps on a CPU, and a GPU says itself when it is full.
+    """
+    config = plan.config
+    try:
+        sizes = _sizes(plan)
+    except RuntimeError:
+        # Not every plugin's model can be made of fake tensors. If it cannot be made at all, making it says so.
+        return
+    # The weights are made in the host's memory, whatever trains them.
+    _require("its weights", sizes.parameters * _BYTES_PER_PARAMETER, host_memory(), config)
+    if torch.cuda.is_available():
+        sharing = config.devices * config.num_nodes if config.strategy.startswith("fsdp") else 1
+        memory = torch.cuda.get_device_properties(0).total_memory
+        _require("its weights and optimiser state", sizes.state_bytes // sharing, memory, config)
+    else:
+        # Kept at the precision of the CPU's arithmetic; a compiled model may keep less.
+        activations = 0 if config.compile else sizes.activation_bytes
+        needed = sizes.state_bytes + activations
+        _require("its weights, optimiser state and activations", needed, host_memory(), config)
+
+
+def _require(what: str, needed: int, memory: int, config: TrainConfig) -> None:
+    if needed > memory:
+        raise TrainingError(
+            f"the model does not fit: {what} take {spelled_size(needed)}, and there are {spelled_size(memory)} of "
+            f"memory. Lower n_positions ({config.n_positions}), n_embd ({config.n_embd}), n_layer ({config.n_layer}) "
+            f"or, for activations, batch_size ({config.batch_size}) and max_seq_len ({config.max_seq_len}); 'midigpt "
+            "train --dry-run' tells what a run takes."
+        )
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Sizes from a model of fake tensors and the stream's first block."""
+    config, sizes = plan.config, _sizes(plan)
     block = plan.training.open().block(0)
     report = block.report
     by_set = block.tokens_by_set.sum(axis=0) / report.tokens
@@ -69,20 +130,18 @@ def estimate(plan: Plan) -> Estimate:
     rows_per_pass = max(1, round(len(plan.training.pieces) * rows / max(report.documents, 1)))
     tokens_per_step = round(rows_per_step * config.max_seq_len * report.tokens / positions)
     pairs = int((2 * block.batch.position_ids + 1)[block.batch.document_ids >= 0].sum())
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return Estimate(
-        parameters=parameters,
-        trained=trained,
+        parameters=sizes.parameters,
+        trained=sizes.trained,
         pieces=len(plan.training.pieces),
         positions_per_step=rows_per_step * config.max_seq_len,
         tokens_per_step=tokens_per_step,
-        flops_per_step=flops.of(tokens_per_step, pairs * rows_per_step / rows),
+        flops_per_step=sizes.flops.of(tokens_per_step, pairs * rows_per_step / rows),
         token_shares={one.name: float(share) for one, share in zip(plan.train_sets, by_set, strict=False)},
         rows_per_pass=rows_per_pass,
         steps_per_pass=rows_per_pass / rows_per_step,
-        state_bytes=parameters * _BYTES_PER_PARAMETER + trained * _BYTES_PER_TRAINED_PARAMETER,
-        activation_bytes=activations if config.precision == "fp32" else activations // 2,
+        state_bytes=sizes.state_bytes,
+        activation_bytes=sizes.activation_bytes,
     )
 
 
@@ -97,16 +156,12 @@ def describe(plan: Plan) -> str:
         "model FLOPs": f"{found.flops_per_step:.3g} per step",
         **{f"tokens of {name}": f"{share:.1%}" for name, share in found.token_shares.items()},
         "rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",
-        "memory": f"{_size(found.state_bytes + found.activation_bytes)} per device"
-        f" ({_size(found.state_bytes)} weights and optimiser, {_size(found.activation_bytes)} activations)",
+        "memory": f"{spelled_size(found.state_bytes + found.activation_bytes)} per device ("
+        f"{spelled_size(found.state_bytes)} weights and optimiser, {spelled_size(found.activation_bytes)} activations)",
     }
     rows = {printable(name): value for name, value in rows.items()}
     width = max(16, *map(len, rows))
     return "\n".join(f"{name:<{width}} {value}" for name, value in rows.items())
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def _saved_bytes(model: nn.Module, batch_size: int, length: int) -> int:

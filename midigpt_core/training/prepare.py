@@ -16,6 +16,7 @@ from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.chosen import build_encoder, choose
 from midigpt_core.training.corpora import gather, listed
+from midigpt_core.training.host_memory import require_rows_fit
 from midigpt_core.training.launch import quiet_other_ranks, require_as_many_processes
 from midigpt_core.training.objective import stream_settings, usable_mask
 from midigpt_core.training.resume import require_no_result, resume_candidates
@@ -84,6 +85,7 @@ def prepare(
             usable_path(path, what=what)
     config = copy.deepcopy(config)
     config.validate()
+    require_rows_fit(config)
     require_one_spelling(config, train_path)
     require_as_many_processes(config)
     registry = current_registry()

@@ -22,6 +22,7 @@ from midigpt_core.training import metrics_file
 from midigpt_core.training.checkpoints import Checkpoints, first_whole
 from midigpt_core.training.clock import StepClock
 from midigpt_core.training.data_module import RunData
+from midigpt_core.training.dry_run import require_memory
 from midigpt_core.training.flops import ModelFlops
 from midigpt_core.training.identity import identify
 from midigpt_core.training.initial import initial_model
@@ -101,6 +102,7 @@ def fit(plan: Plan) -> TrainResult:
     """Carry out a plan."""
     config = plan.config
     checkpoint = first_whole(plan.resume_from)
+    require_memory(plan)
     model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
     if config.compile and _compiles():
         model.compile()

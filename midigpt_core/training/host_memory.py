@@ -1,0 +1,95 @@
+"""The memory that this process may use, and settings that ask for more of it than there is, before any is asked for.
+
+Linux grants memory that it does not have, and kills whoever uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midigpt_core.data.blocks import ROWS_PER_BLOCK
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midigpt_core.config import TrainConfig
+
+_PROC_CGROUP = Path("/proc/self/cgroup")
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+#: Bytes of a position in a row, at least: token, document, place, role.
+_BYTES_PER_POSITION = 13
+#: Windows that a block draws at once, about, and the bytes of a track in one.
+_WINDOWS_AT_ONCE = 6 * ROWS_PER_BLOCK
+_BYTES_PER_TRACK = 4
+
+
+def host_memory() -> int:
+    """Bytes that this process may use at most: the machine's memory with its swap space, less where the process has a
+    limit or a control group."""
+    return min(_physical(), *_limits(), *_control_groups())
+
+
+def require_rows_fit(config: TrainConfig) -> None:
+    """Raise :class:`ConfigError` for rows and windows that are larger than the memory. Loads no torch."""
+    memory = host_memory()
+    windows = _WINDOWS_AT_ONCE * config.max_tracks * _BYTES_PER_TRACK
+    block = ROWS_PER_BLOCK * config.max_seq_len * _BYTES_PER_POSITION
+    batch = config.batch_size * config.max_seq_len * _BYTES_PER_POSITION
+    for name, value, needed, what in (
+        ("max_tracks", config.max_tracks, windows, "the windows drawn at once"),
+        ("max_seq_len", config.max_seq_len, block, f"{ROWS_PER_BLOCK} rows"),
+        ("batch_size", config.batch_size, batch, f"a batch of rows of {config.max_seq_len} tokens"),
+    ):
+        if needed > memory:
+            raise ConfigError(
+                f"{name}: with {value}, {what} take {spelled_size(needed)}, and there are {spelled_size(memory)} of "
+                "memory. Lower it."
+            )
+
+
+def spelled_size(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+def _physical() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return memory
+    return memory + sum(int(line.split()[1]) << 10 for line in lines if line.startswith("SwapTotal:"))
+
+
+def _limits() -> Iterator[int]:
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft = resource.getrlimit(kind)[0]
+        if soft != resource.RLIM_INFINITY:
+            yield soft
+
+
+def _control_groups() -> Iterator[int]:
+    """Limits of the control group of this process and of all above it, in version 2 and version 1 of the interface."""
+    try:
+        lines = _PROC_CGROUP.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux, or hidden
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = _CGROUP_ROOT / "memory" if controllers else _CGROUP_ROOT
+        name = "memory.limit_in_bytes" if controllers else "memory.max"
+        folder = root / group.lstrip("/")
+        for place in (folder, *folder.parents):
+            try:
+                limit = (place / name).read_text(encoding="ascii").strip()
+            except OSError:  # the root group has no limit, and a container sees only its own
+                limit = ""
+            if limit.isdecimal():
+                yield int(limit)
+            if place == root:
+                break
