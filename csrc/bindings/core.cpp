@@ -1,5 +1,7 @@
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -8,6 +10,7 @@
 #include "bindings/score_argument.h"
 #include "midi/errors.h"
 #include "score/read_batch.h"
+#include "score/splice_midi.h"
 #include "score/write_midi.h"
 
 namespace py = pybind11;
@@ -67,6 +70,73 @@ py::bytes write_midi(const py::object& columns) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Every column of an edit, checked so that native code can follow it.
+class EditArgument {
+   public:
+    explicit EditArgument(const py::handle& record) {
+        edit.removed = take<std::uint8_t>(record, "removed");
+        edit.track = take<std::int32_t>(record, "track");
+        edit.bar = take<std::int32_t>(record, "bar");
+        edit.onset = take<std::int32_t>(record, "onset");
+        edit.duration = take<std::int32_t>(record, "duration");
+        edit.pitch = take<std::uint8_t>(record, "pitch");
+        edit.velocity = take<std::uint8_t>(record, "velocity");
+        edit.microtiming = take<std::int32_t>(record, "microtiming");
+        edit.new_program = take<std::uint8_t>(record, "new_program");
+        edit.new_drum = take<std::uint8_t>(record, "new_drum");
+        edit.numerator = take<std::int32_t>(record, "numerator");
+        edit.denominator = take<std::int32_t>(record, "denominator");
+        edit.tempo = record.attr("tempo").cast<std::int32_t>();
+        const std::size_t notes = edit.track.size();
+        for (const std::size_t size : {edit.bar.size(), edit.onset.size(), edit.duration.size(), edit.pitch.size(),
+                                       edit.velocity.size(), edit.microtiming.size()}) {
+            if (size != notes) throw py::value_error("the columns of added notes differ in length");
+        }
+        if (edit.new_drum.size() != edit.new_program.size() || edit.denominator.size() != edit.numerator.size()) {
+            throw py::value_error("the columns of added tracks, or of bars, differ in length");
+        }
+        for (const std::uint8_t program : edit.new_program) check(program < 128, "new_program is not within 0..127");
+        for (const std::int32_t denominator : edit.denominator) check(denominator > 0, "a denominator is not above 0");
+        for (std::size_t i = 0; i < notes; ++i) {
+            check(edit.track[i] >= 0, "a note has no track");
+            check(edit.bar[i] >= 0 && static_cast<std::size_t>(edit.bar[i]) < edit.numerator.size(), "a note has no bar");
+            check(edit.onset[i] >= 0 && edit.duration[i] >= 0, "an onset or duration is negative");
+            check(edit.pitch[i] < 128 && edit.velocity[i] < 128, "a pitch or velocity is not within 0..127");
+        }
+    }
+
+    midigpt::score::Edit edit;
+
+   private:
+    template <class T>
+    std::span<const T> take(const py::handle& record, const char* name) {
+        buffers_.push_back(record.attr(name).cast<py::buffer>().request());
+        return midigpt::bindings::view<T>(buffers_.back(), name);
+    }
+
+    static void check(bool good, const char* problem) {
+        if (!good) throw py::value_error(problem);
+    }
+
+    std::deque<py::buffer_info> buffers_;
+};
+
+py::tuple splice_midi(const py::buffer& content, const py::object& record) {
+    const py::buffer_info info = content.request();
+    const auto bytes = midigpt::bindings::view<std::uint8_t>(info, "content");
+    const EditArgument argument(record);
+    midigpt::score::Spliced spliced;
+    const char* problem = nullptr;
+    {
+        const py::gil_scoped_release release;
+        problem = midigpt::score::splice_midi(bytes, argument.edit, spliced);
+    }
+    if (problem != nullptr) throw py::value_error(problem);
+    return py::make_tuple(py::bytes(reinterpret_cast<const char*>(spliced.bytes.data()), spliced.bytes.size()),
+                          spliced.beyond_bar, spliced.after_unclosed, spliced.became_format_1,
+                          py::cast(spliced.tracks_on_ports));
+}
+
 py::list read_errors() {
     py::list errors;
     for (const auto& [code, name, meaning] : midigpt::midi::kReadErrors) {
@@ -96,6 +166,9 @@ PYBIND11_MODULE(_native, module) {
     module.def("read_errors", &read_errors, "(code, name, meaning) of every value of `status`.");
     module.def("write_midi", &write_midi, py::arg("columns"),
                "The standard MIDI file of one piece. Raises ValueError saying what it cannot express.");
+    module.def("splice_midi", &splice_midi, py::arg("content"), py::arg("edit"),
+               "A MIDI file with notes replaced: (bytes, notes beyond a bar cut short, notes after one that is never\n"
+               "closed, whether it became format 1, added tracks on a port of their own). Raises ValueError.");
     bind_choose(module);
     bind_sample(module);
 }

@@ -245,6 +245,9 @@ class ChunkReader {
                     group(kLyrics);
                 }
                 break;
+            case 0x7F:
+                if (length == 10) silent_track();
+                break;
             case 0x2F:
                 after.finish();
                 break;
@@ -264,6 +267,21 @@ class ChunkReader {
                 break;
         }
         chunk_ = after;
+    }
+
+    // The non-commercial manufacturer's id, "midigpt", a channel and a program: a track without notes.
+    void silent_track() {
+        const std::string name = "\x7Dmidigpt";
+        for (std::size_t i = 0; i < name.size(); ++i) {
+            if (chunk_.data(i) != name[i]) return;
+        }
+        const GroupKey key{chunk_.data(8), chunk_.data(9)};
+        if (key.first >= 16 || key.second >= 128) return;
+        if (!groups_.contains(key)) {
+            const std::size_t tracks = file_.tracks.size() + groups_.size();
+            require(static_cast<std::int64_t>(tracks) < midi::kMaxTracks, ReadError::kTooManyTracks);
+        }
+        groups_[key].has_events = true;
     }
 
     Chunk chunk_;

@@ -30,7 +30,8 @@ Outcome read_header(std::span<const std::uint8_t> bytes, File& file) {
     return {};
 }
 
-// Find the next MTrk chunk at or after `position`: its content is [position, end). Other chunks are skipped.
+}  // namespace
+
 Outcome find_track(std::span<const std::uint8_t> bytes, std::size_t& position, std::size_t& end) {
     while (true) {
         const auto offset = static_cast<std::int64_t>(position);
@@ -44,8 +45,6 @@ Outcome find_track(std::span<const std::uint8_t> bytes, std::size_t& position, s
         position = end;
     }
 }
-
-}  // namespace
 
 Outcome read(std::span<const std::uint8_t> bytes, Scratch& scratch) {
     File& file = scratch.file;

@@ -29,6 +29,7 @@ struct Track {
     std::uint8_t channel;
     std::uint8_t program;
     bool has_events;
+    std::uint16_t chunk;  // counted from 0 among the MTrk chunks
     std::uint32_t first_note;
     std::uint32_t num_notes;
 };
@@ -67,6 +68,9 @@ struct Scratch {
     GrowingArray<Note> sorted_notes;
     File file;
 };
+
+// Find the next MTrk chunk at or after `position`: its content is [position, end). Other chunks are skipped.
+Outcome find_track(std::span<const std::uint8_t> bytes, std::size_t& position, std::size_t& end);
 
 // Read `bytes` into `scratch.file`. After a failure the file's content is unspecified; the scratch can be used again.
 Outcome read(std::span<const std::uint8_t> bytes, Scratch& scratch);

@@ -1,18 +1,16 @@
 #include "midi/track_reader.h"
 
 #include <algorithm>
+#include <cstring>
 
+#include "midi/events.h"
 #include "midi/limits.h"
+#include "midi/silent_track.h"
 
 namespace midigpt::midi {
 
 namespace {
 
-constexpr std::uint8_t kMeta = 0xFF;
-constexpr std::uint8_t kLyric = 0x05;
-constexpr std::uint8_t kEndOfTrack = 0x2F;
-constexpr std::uint8_t kTempo = 0x51;
-constexpr std::uint8_t kTimeSignature = 0x58;
 constexpr unsigned kLyricChannel = 15;
 
 // A base-128 number of at most four bytes: a fourth byte ends it whatever its top bit says. Null: it crosses `end`.
@@ -38,6 +36,7 @@ Outcome TrackReader::read(std::size_t first, std::size_t last) {
     file_.notes.make_room(most);
     const Outcome outcome = read_events(begin_ + first, begin_ + last);
     finish();
+    ++chunk_;
     return outcome;
 }
 
@@ -205,6 +204,9 @@ TrackReader::Position TrackReader::meta_event(Position p, Position end, std::uin
         case kLyric:
             good = lyric_event(length > 0);
             break;
+        case kSequencerSpecific:
+            good = silent_track_event(p, length);
+            break;
         default:
             break;
     }
@@ -250,6 +252,24 @@ bool TrackReader::lyric_event(bool has_text) {
     return true;
 }
 
+// A track that stands in the file without a note; see silent_track.h.
+bool TrackReader::silent_track_event(Position data, std::uint32_t length) {
+    if (length != kSilentTrackBytes || std::memcmp(data, kSilentTrack.data(), kSilentTrack.size()) != 0) return true;
+    const std::uint8_t channel = data[kSilentTrack.size()];
+    const std::uint8_t program = data[kSilentTrack.size() + 1];
+    if (channel >= kChannels || program >= 0x80) return true;
+    std::int32_t& index = scratch_.track_of_program[key(channel, program)];
+    if (index < 0) {
+        if (file_.tracks.size() == static_cast<std::size_t>(kMaxTracks)) return refuse(ReadError::kTooManyTracks);
+        settle_marks(channel);
+        index = static_cast<std::int32_t>(file_.tracks.size());
+        file_.tracks.push_back({channel, program, true, chunk_, 0, 0});
+        if (program_[channel] == program) track_[channel] = index;
+    }
+    file_.tracks[static_cast<std::size_t>(index)].has_events = true;
+    return true;
+}
+
 void TrackReader::set_program(unsigned channel, std::uint8_t program) {
     settle_marks(channel);
     program_[channel] = program;
@@ -272,7 +292,7 @@ bool TrackReader::create_track(unsigned channel) {
     if (index == static_cast<std::size_t>(kMaxTracks)) return refuse(ReadError::kTooManyTracks);
     const std::uint8_t program = program_[channel];
     settle_marks(channel);
-    file_.tracks.push_back({static_cast<std::uint8_t>(channel), program, held_[channel], 0, 0});
+    file_.tracks.push_back({static_cast<std::uint8_t>(channel), program, held_[channel], chunk_, 0, 0});
     held_[channel] = false;
     track_[channel] = static_cast<std::int32_t>(index);
     scratch_.track_of_program[key(channel, program)] = track_[channel];

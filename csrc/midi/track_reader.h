@@ -41,6 +41,7 @@ class TrackReader {
     bool tempo_event(Position data, std::uint32_t tick);
     bool time_signature_event(Position data, std::uint32_t tick);
     bool lyric_event(bool has_text);
+    bool silent_track_event(Position data, std::uint32_t length);
     void set_program(unsigned channel, std::uint8_t program);
     void settle_marks(unsigned channel);
     bool create_track(unsigned channel);
@@ -51,6 +52,7 @@ class TrackReader {
     File& file_;
     ReadError error_ = ReadError::kNone;
     std::uint32_t tempo_tick_ = UINT32_MAX;  // of the earliest tempo event so far
+    std::uint16_t chunk_ = 0;
 
     // State of one chunk.
     std::size_t first_track_ = 0;

@@ -14,6 +14,7 @@ constexpr std::int64_t kMaxDelta = 0x0FFFFFFF;  // what four base-128 bytes hold
 constexpr std::int32_t kMaxTempo = 0xFFFFFF;
 constexpr std::int64_t kMaxTracks = 0xFFFF;
 constexpr std::uint8_t kDrumChannel = 9;
+constexpr std::int64_t kMaxPort = 127;
 
 using Bytes = std::vector<std::uint8_t>;
 
@@ -37,6 +38,7 @@ class ChunkWriter {
         out_.push_back(type);
         out_.push_back(static_cast<std::uint8_t>(data.size()));
         out_.insert(out_.end(), data);
+        running_status_ = 0;  // the standard: a meta event ends it
     }
 
     void channel(std::int64_t tick, std::uint8_t status, std::initializer_list<std::uint8_t> data) {
@@ -199,7 +201,13 @@ bool Writer::write_track(std::int64_t track) {
     }
     if (has_notes) {
         const std::int64_t index = piece_.track_index(track);
-        const auto melodic = static_cast<std::uint8_t>(track % 15);
+        constexpr std::int64_t kMelodicChannels = 15;
+        const auto melodic = static_cast<std::uint8_t>(track % kMelodicChannels);
+        const std::int64_t port = track / kMelodicChannels;
+        // Ports keep tracks apart that would share a channel.
+        if (port > 0 && port <= kMaxPort && columns_.track_drum[index] == 0) {
+            chunk.meta(0, 0x21, {static_cast<std::uint8_t>(port)});
+        }
         const std::uint8_t channel = columns_.track_drum[index] != 0 ? kDrumChannel : melodic < kDrumChannel ? melodic : melodic + 1;
         chunk.channel(0, static_cast<std::uint8_t>(0xC0 | channel), {columns_.track_program[index]});
         place_notes(track);

@@ -71,7 +71,9 @@ def test_channels_and_order_of_events() -> None:
         "00 ff 58 04 03 02 18 08 00 ff 51 03 07 a1 20 00 c0 05 00 90 3c 50 81 70 80 3c 50 00 90 3c 46 "
         "81 70 80 3c 46 01 ff 2f 00"
     )
-    assert [chunk[5] & 0x0F for chunk in chunks[1:]] == [1, 2, 9, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 0, 1]
+    assert [chunk[5] & 0x0F for chunk in chunks[1:15]] == [1, 2, 9, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15]
+    # Then on a second port.
+    assert [chunk[4:11].hex(" ") for chunk in chunks[15:]] == ["00 ff 21 01 01 00 c0", "00 ff 21 01 01 00 c1"]
 
 
 def test_without_tracks_the_tempo_is_written() -> None:

@@ -1,0 +1,122 @@
+#include "score/edited_bars.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "midi/limits.h"
+
+namespace midigpt::score {
+
+namespace {
+
+struct Meter {
+    std::int32_t numerator;
+    std::int32_t denominator;
+
+    bool operator==(const Meter&) const = default;
+    [[nodiscard]] bool can_be_written() const {
+        return numerator >= 0 && numerator <= 255 && denominator >= 1 && denominator <= 128 &&
+               std::has_single_bit(static_cast<unsigned>(denominator));
+    }
+};
+
+// `numerator / denominator` to the nearest integer, halves up.
+std::int64_t divide_rounded(std::int64_t numerator, std::int64_t denominator) {
+    const std::int64_t doubled = 2 * numerator + denominator;
+    const std::int64_t quotient = doubled / (2 * denominator);
+    return quotient - (doubled < 0 && quotient * 2 * denominator != doubled ? 1 : 0);
+}
+
+}  // namespace
+
+const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::span<const std::int32_t> numerators,
+                              std::span<const std::int32_t> denominators) {
+    ticks_per_quarter_ = file.ticks_per_quarter;
+    num_file_bars_ = grid.size();
+    const std::size_t count = std::max(grid.size(), numerators.size());
+    bars_.reserve(count);
+    std::int64_t tick = grid.bars[0].first_tick;
+    double start = 0;
+    Meter before{};
+    std::size_t signature = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const bool in_file = i < grid.size();
+        const Meter old = in_file ? Meter{grid.bars[i].numerator, grid.bars[i].denominator} : before;
+        const Meter meter = i < numerators.size() ? Meter{numerators[i], denominators[i]} : old;
+        const bool stays = in_file && meter == old;
+        if (!stays && !meter.can_be_written()) {
+            return "a time signature has a numerator above 255 or a denominator that is no power of two up to 128";
+        }
+        const std::int64_t nominal = 4 * ticks_per_quarter_ * meter.numerator / meter.denominator;
+        if (nominal < 1) return "a bar would be shorter than a tick";
+        std::int64_t ticks = nominal;
+        const std::int64_t old_tick = in_file ? grid.bars[i].first_tick : -1;
+        if (in_file) {
+            const std::int64_t old_nominal = 4 * ticks_per_quarter_ * old.numerator / old.denominator;
+            const bool last = i + 1 == grid.size();
+            const std::int64_t old_ticks = last ? old_nominal : grid.bars[i + 1].first_tick - old_tick;
+            if (stays || old_ticks < old_nominal) ticks = std::min(nominal, old_ticks);
+            moves_ = moves_ || ticks != old_ticks;
+            if (last) old_end_ = old_tick + old_ticks;
+        }
+        const auto signatures = grid.signatures.from(0);
+        while (in_file && signature < signatures.size() && signatures[signature].tick < old_tick) ++signature;
+        const bool has_signature = in_file && signature < signatures.size() && signatures[signature].tick == old_tick;
+        if (stays ? !has_signature && i > 0 && meter != before
+                  : has_signature || i == 0 || meter != before) {
+            added_.push_back({tick, static_cast<std::uint8_t>(meter.numerator),
+                              static_cast<std::uint8_t>(std::countr_zero(static_cast<unsigned>(meter.denominator)))});
+        }
+        if (!stays && has_signature) replaced_.push_back(old_tick);
+        const double length = static_cast<double>(kResolution * nominal) / static_cast<double>(ticks_per_quarter_);
+        bars_.push_back({old_tick, tick, ticks, round_away<std::int64_t>(start), round_away<std::int64_t>(length)});
+        start += length;
+        tick += ticks;
+        before = meter;
+        if (tick > midi::kMaxTick || start > static_cast<double>(midi::kMaxTick)) {
+            return "the piece would become longer than 2147483646 ticks";
+        }
+    }
+    return nullptr;
+}
+
+bool EditedBars::replaces(std::uint32_t tick) const {
+    return std::binary_search(replaced_.begin(), replaced_.end(), static_cast<std::int64_t>(tick));
+}
+
+std::int64_t EditedBars::moved(std::int64_t tick) const {
+    if (!moves_ || tick < bars_[0].old_tick) return tick;
+    const auto later = [](std::int64_t wanted, const Bar& bar) { return wanted < bar.old_tick; };
+    const auto file_end = bars_.begin() + static_cast<std::ptrdiff_t>(num_file_bars_);
+    const Bar& bar = *(std::upper_bound(bars_.begin(), file_end, tick, later) - 1);
+    if (tick >= old_end_) {
+        const Bar& last = *(file_end - 1);
+        return last.first_tick + last.ticks + (tick - old_end_);
+    }
+    return bar.first_tick + std::min(tick - bar.old_tick, bar.ticks);
+}
+
+std::int64_t EditedBars::onset(std::int32_t bar, std::int32_t onset, std::int32_t microtiming) const {
+    const Bar& in = bars_[static_cast<std::size_t>(bar)];
+    if (onset * ticks_per_quarter_ >= in.ticks * kResolution) return kBeyond;
+    constexpr std::int64_t kFine = std::int64_t{kResolution} * kResolution;
+    const std::int64_t exact = std::int64_t{onset} * kResolution + microtiming;
+    std::int64_t tick = std::clamp<std::int64_t>(divide_rounded(exact * ticks_per_quarter_, kFine), 0, in.ticks - 1);
+    // The reader drops notes that round onto the next bar line.
+    const auto read = [&](std::int64_t at) {
+        return round_away<std::int64_t>(static_cast<double>(at) / static_cast<double>(ticks_per_quarter_) * kResolution);
+    };
+    while (tick > 0 && read(tick) >= in.length) --tick;
+    return in.first_tick + tick;
+}
+
+std::int64_t EditedBars::end(std::int32_t bar, std::int32_t onset, std::int32_t duration) const {
+    const std::int64_t target = bars_[static_cast<std::size_t>(bar)].start + onset + duration;
+    const auto later = [](std::int64_t wanted, const Bar& candidate) { return wanted < candidate.start; };
+    const auto after = std::upper_bound(bars_.begin(), bars_.end(), target, later);
+    const Bar& in = *(after - 1);
+    const std::int64_t ticks = divide_rounded((target - in.start) * ticks_per_quarter_, kResolution);
+    return in.first_tick + (after == bars_.end() ? ticks : std::min(ticks, in.ticks));
+}
+
+}  // namespace midigpt::score
