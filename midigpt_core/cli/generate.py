@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.inference import SamplingSession
     from midigpt_core.inference.outcome import Reached, TrackOutcome
+    from midigpt_core.score import Score
 
 #: Flags that ask for something, beside --continue, whose 0 does too.
 _ASKS = ("tracks", "bars", "new_tracks", "autoregressive", "attributes")
@@ -127,7 +128,8 @@ def generate(
     header = later("midigpt_core.checkpoint:read_header")(checkpoint)
     encoder = later("midigpt_core.checkpoint:build_encoder")(header)
     trained = later("midigpt_core.inference.trained:trained_windows")(encoder, header.provenance)
-    given = None if input_file is None else later("midigpt_core.score:Score").from_midi(input_file)
+    content = None if input_file is None else later("midigpt_core.score.reading:file_content")(input_file)
+    given = None if content is None else later("midigpt_core.score:Score").from_bytes(content, name=input_file)
     score = asked.score_of(wanted, given)
     request = asked.request_of(wanted, score, encoder, config, trained)
     stem = "new" if input_file is None else Path(input_file).stem
@@ -144,13 +146,14 @@ def generate(
         scores = session.run_variations(progress)
     found = later("midigpt_core.inference.outcome:outcomes")(session, scores, engine.encoder)
     draw = later("midigpt_core.score.piano_roll:save_piano_roll")
+    remarks: dict[str, None] = {}
     for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
-        music.to_midi(path)
+        remarks |= dict.fromkeys(_write(music, path, content, input_file))
         draw(path.with_suffix(".png"), music, written, title=path.name)
     if as_json:
-        echo_json(_as_json(session, paths, found))
+        echo_json(_as_json(session, paths, found, [*remarks]))
     else:
-        echo_lines(_as_text(session, paths, found))
+        echo_lines("\n".join([_as_text(session, paths, found), *remarks]))
     return _INTERRUPTED if session.cancelled else 0
 
 
@@ -169,6 +172,18 @@ def _list_piece(ctx: click.Context, input_file: str, checkpoint: str | None, *, 
     else:
         echo_lines("\n".join(piece.listing_lines(printable(input_file, None), content)))
     raise ConfigError("nothing is asked for. Give --track with --bars, --new-track, or --continue.")
+
+
+def _write(music: Score, path: Path, content: bytes | None, name: str | None) -> tuple[str, ...]:
+    """Write one candidate, into what the input file has; what that loses, a sentence each."""
+    try:
+        return music.to_midi(path, like=content)
+    except later("midigpt_core.score.splicing:SpliceError") as error:
+        music.to_midi(path)
+        return (
+            f"{name} cannot be kept as it is ({error.reason}): the new file has its notes, programs, time signatures "
+            "and first tempo, and nothing else of it.",
+        )
 
 
 def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
@@ -244,7 +259,9 @@ def _remarks(session: SamplingSession) -> Iterator[str]:
         yield "Stopped: the files hold the bars that were complete."
 
 
-def _as_json(session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome]) -> dict[str, Any]:
+def _as_json(
+    session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome], remarks: Sequence[str]
+) -> dict[str, Any]:
     return {
         "seed": session.seed,
         "tokens": session.tokens_chosen,
@@ -254,6 +271,7 @@ def _as_json(session: SamplingSession, paths: Sequence[Path], found: Sequence[Tr
             {"step": drop.step, "candidate": drop.candidate, "tracks": drop.tracks} for drop in session.dropped_context
         ],
         "narrowed": session.narrowed,
+        "remarks": remarks,
         "candidates": [
             {
                 "midi": str(path),

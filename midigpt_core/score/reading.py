@@ -11,6 +11,7 @@ from attrs import frozen
 
 from midigpt_core import _native, files
 from midigpt_core.errors import DataError
+from midigpt_core.paths import usable_path
 from midigpt_core.records import CORPUS_RESOLUTION, ScoreColumns
 from midigpt_core.score.columns import COLUMNS, OFFSETS
 
@@ -75,16 +76,15 @@ def columns_from_buffers(buffers: Mapping[str, Buffer], resolution: int = CORPUS
     return ScoreColumns(resolution=resolution, **values, **offsets)
 
 
-def read_file(path: str | os.PathLike[str]) -> ScoreColumns:
-    """One MIDI file. Raises DataError naming it; one of more than 16 MiB is refused without reading any of it."""
+def file_content(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a MIDI file. Raises DataError naming it; one of more than 16 MiB is refused without reading any."""
     try:
-        content = files.read_bytes(path, MOST_BYTES)
+        return files.read_bytes(usable_path(path, what="MIDI file"), MOST_BYTES)
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise _refused(str(path), _TOO_LARGE) from error
         reason = error.strerror or str(error)
         raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
-    return read_one(content, str(path))
 
 
 def _refused(where: str, status: int) -> DataError:

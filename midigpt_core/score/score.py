@@ -7,7 +7,6 @@ import json
 import operator
 from bisect import bisect_left
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeVar, overload
 
 import numpy as np
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
     from midigpt_core.records import Int32Array, ScoreColumns, UInt8Array
 
 View = TypeVar("View")
-
-
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
 
 
 def _check_one_piece(_score: Score, _field: object, columns: ScoreColumns) -> None:
@@ -58,7 +49,7 @@ class Score:
     @classmethod
     def from_midi(cls, path: str | os.PathLike[str]) -> Score:
         """Read a standard MIDI file at 480 ticks per quarter. Raises DataError naming the file and the byte."""
-        return cls.from_bytes(_read_bytes(path), name=str(path))
+        return cls.from_bytes(reading.file_content(path), name=str(path))
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "<bytes>") -> Score:
@@ -78,8 +69,8 @@ class Score:
         """A standard MIDI file (format 1, one chunk per track) in the score's resolution, microtiming left out.
 
         With ``like``, the content of the MIDI file that this score was read from, it is that file with the notes that
-        changed since: see :meth:`to_midi`. Raises DataError for a score that MIDI cannot express, e.g. a denominator that
-        is no power of two, and for a ``like`` that is not the score's file.
+        changed since: see :meth:`to_midi`. Raises DataError for a score that MIDI cannot express, e.g. a denominator
+        that is no power of two, and for a ``like`` that is not the score's file.
         """
         if like is not None:
             return splicing.splice(self.columns, like, "the file").content
@@ -95,17 +86,18 @@ class Score:
     ) -> tuple[str, ...]:
         """Write :meth:`to_bytes` to ``path``, atomically.
 
-        ``like`` is the MIDI file, or its content, that this score was read from. What is written then is that file event
-        for event (format, division, tempo map, controllers, names, system messages, channels, order), except notes that
-        were removed from the score or added to it, tracks and bars that were added at the end, and time signatures and
-        the tempo where the score has others. Without ``like`` the file holds the score and nothing else.
+        ``like`` is the MIDI file, or its content, that this score was read from. What is written then is that file
+        event for event (format, division, tempo map, controllers, names, system messages, channels), except notes
+        that were removed from the score or added to it, tracks and bars that were added at the end, and time
+        signatures and the tempo where the score has others. Without ``like`` the file holds the score alone.
 
-        Returns a sentence for each thing that could not be kept; empty if all was. Raises DataError as :meth:`to_bytes`.
+        Returns a sentence for each thing that could not be kept; empty if all was. Raises DataError as
+        :meth:`to_bytes` does.
         """
         if like is None:
             files.write_bytes(path, self.to_bytes())
             return ()
-        content, name = (like, "the file") if isinstance(like, bytes) else (_read_bytes(like), str(like))
+        content, name = (like, "the file") if isinstance(like, bytes) else (reading.file_content(like), str(like))
         spliced = splicing.splice(self.columns, content, name)
         files.write_bytes(path, spliced.content)
         return spliced.remarks

@@ -1,8 +1,8 @@
 """A score put back into the MIDI file that it was read from: what did not change stays as it is in the file.
 
-The file is read again and the two scores are compared note by note. Notes that only one of them has are taken out of the
-file or added to it; everything that a score does not hold (tempo map, controllers, names, system messages) is kept. See
-``csrc/score/splice_midi.h`` for the rules.
+The file is read again and the two scores are compared note by note. Notes that only one of them has are taken out of
+the file or added to it; everything that a score does not hold (tempo map, controllers, names, system messages) is kept.
+See ``csrc/score/splice_midi.h`` for the rules.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from midigpt_core.records import BoolArray, Int32Array, Int64Array, ScoreColumns, UInt8Array
 
 _NOTE_FIELDS = ("onset", "duration", "pitch", "velocity", "microtiming")
+
+
+class SpliceError(DataError):
+    """A change that cannot be written into the file; ``reason`` is one clause."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: the change cannot be written into this file: {reason}. Leave out `like`.")
+        self.reason = reason
 
 
 @frozen(kw_only=True)
@@ -54,7 +62,7 @@ def splice(columns: ScoreColumns, content: bytes, name: str) -> Spliced:
     """The MIDI file ``content`` with the music of ``columns``, one piece that was read from it and then changed.
 
     ``name`` is for messages. Raises DataError if the file cannot be read, if the score's first tracks or bars are not
-    those of the file, or if a file cannot hold the change.
+    those of the file; SpliceError, which is one, if this file cannot hold the change.
     """
     original = reading.read_one(content, name)
     _check_same_tracks(columns, original, name)
@@ -79,12 +87,10 @@ def splice(columns: ScoreColumns, content: bytes, name: str) -> Spliced:
         tempo=int(columns.tempo[0]),
     )
     try:
-        spliced, *counts = _native.splice_midi(content, edit)
+        spliced, beyond_bar, after_unclosed, became_format_1, on_ports = _native.splice_midi(content, edit)
     except ValueError as error:
-        raise DataError(
-            f"{name}: the change cannot be written into this file: {error}. Write a file of its own, without `like`."
-        ) from error
-    return Spliced(content=spliced, remarks=tuple(_remarks(*counts)))
+        raise SpliceError(name, str(error)) from error
+    return Spliced(content=spliced, remarks=tuple(_remarks(beyond_bar, after_unclosed, became_format_1, on_ports)))
 
 
 def _check_same_tracks(columns: ScoreColumns, original: ScoreColumns, name: str) -> None:
@@ -164,7 +170,7 @@ def _place_among_equals(numbers: Int64Array) -> Int64Array:
     return place
 
 
-def _remarks(beyond_bar: int, after_unclosed: int, became_format_1: bool, tracks_on_ports: list[int]) -> list[str]:
+def _remarks(beyond_bar: int, after_unclosed: int, became_format_1: bool, on_ports: list[int]) -> list[str]:
     remarks = []
     if beyond_bar:
         remarks.append(f"{_notes(beyond_bar)} left out: the next time signature cuts the bar short before them.")
@@ -174,9 +180,9 @@ def _remarks(beyond_bar: int, after_unclosed: int, became_format_1: bool, tracks
         )
     if became_format_1:
         remarks.append("a file of format 0 has one track: the file is of format 1 now, to hold the new ones.")
-    if tracks_on_ports:
-        plural = len(tracks_on_ports) > 1
-        listed = ", ".join(map(str, tracks_on_ports))
+    if on_ports:
+        plural = len(on_ports) > 1
+        listed = ", ".join(map(str, on_ports))
         remarks.append(
             f"all channels are taken: new track{'s' if plural else ''} {listed} {'are' if plural else 'is'} on a MIDI "
             "port of its own, and shares a channel where a player knows no ports."

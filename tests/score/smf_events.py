@@ -54,9 +54,7 @@ class Smf:
     """A file: its header and its MTrk chunks, each a list of events."""
 
     def __init__(self, content: bytes) -> None:
-        self.format, self.announced, self.division = (
-            int.from_bytes(content[at : at + 2], "big") for at in (8, 10, 12)
-        )
+        self.format, self.announced, self.division = (int.from_bytes(content[at : at + 2], "big") for at in (8, 10, 12))
         self.chunks: list[list[Event]] = []
         #: The bytes between the MTrk chunks, and after the end of track within each.
         self.others: list[bytes] = []

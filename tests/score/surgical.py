@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from smf_events import END_OF_TRACK, Event, Note, Smf
@@ -18,9 +19,7 @@ Ticks = dict[tuple[int, int, int], list[tuple[int, int]]]
 
 def _starts_in(smf: Smf, written: Ticks) -> list[Note]:
     """The notes that start in ``written``: ticks [first, end) by track."""
-    return [
-        note for note in smf.notes() if any(first <= note.on < end for first, end in written.get(note.track, ()))
-    ]
+    return [note for note in smf.notes() if any(first <= note.on < end for first, end in written.get(note.track, ()))]
 
 
 def _without(smf: Smf, notes: list[Note]) -> list[list[Event]]:
@@ -55,7 +54,9 @@ def assert_only_cells_differ(before: bytes, after: bytes, cells: Set[tuple[int, 
             event.message for event in found if not _may_move(event)
         ], f"chunk {chunk}"
         # Of ends at one tick it does not matter which ends what: all are there, and one for each note that is new.
-        note_ends = [Counter(event.message for event in events if event.ends_note) for events in (kept, new.chunks[chunk])]
+        note_ends = [
+            Counter(event.message for event in events if event.ends_note) for events in (kept, new.chunks[chunk])
+        ]
         assert not note_ends[0] - note_ends[1], f"chunk {chunk}"
         closed = sum(note.off is not None for note in new_notes if note.track[0] == chunk)
         assert (note_ends[1] - note_ends[0]).total() == closed, f"chunk {chunk}"
@@ -94,8 +95,12 @@ def assert_notes_outside_equal(before: bytes, after: bytes, cells: Set[tuple[int
 
 def assert_follows_the_standard(content: bytes, like: bytes | None = None) -> None:
     """After a meta event or a system message a channel message has its status byte, but where ``like`` has it so."""
-    known = set() if like is None else {event.message for events in Smf(like).chunks for event in events if not event.explicit}
+    known = (
+        set()
+        if like is None
+        else {event.message for events in Smf(like).chunks for event in events if not event.explicit}
+    )
     for events in Smf(content).chunks:
-        for before, event in zip(events, events[1:], strict=False):
+        for before, event in pairwise(events):
             if before.status >= 0xF0 and event.status < 0xF0:
                 assert event.explicit or event.message in known

@@ -129,7 +129,9 @@ def test_a_written_note_neither_cuts_nor_lengthens_another_of_its_pitch() -> Non
     # Within the held one, at its end, over the next one's start, on both.
     added = [[1, 0, 100, 60, 70, 0], [1, 480, 3000, 60, 70, 0], [1, 600, 500, 60, 70, 0]]
     for notes in [[added[0]], [added[1]], [added[2]], added]:
-        written = _spliced(content, lambda score, notes=notes: score["tracks"][0].update(notes=[kept[0], *notes, kept[1]]))
+        written = _spliced(
+            content, lambda score, notes=notes: score["tracks"][0].update(notes=[kept[0], *notes, kept[1]])
+        )
         read = _reread(written)
         assert [note for note in read if note[4] == 80] == kept
         assert len(read) == len(kept) + len(notes)
@@ -265,7 +267,9 @@ def test_another_tempo_replaces_the_first_one() -> None:
 
 def test_another_file_is_refused(midi_folder: Path) -> None:
     score = Score.from_midi(midi_folder / "mutopia_bach_invention_08.mid")
-    with pytest.raises(DataError, match=r"first 7 tracks are not those of .*Give the file that the score was read from"):
+    with pytest.raises(
+        DataError, match=r"first 7 tracks are not those of .*Give the file that the score was read from"
+    ):
         score.to_midi("unused.mid", like=midi_folder / "oga_the_ritual.mid")
     with pytest.raises(DataError, match="at 96 ticks per quarter"):
         Score(attrs.evolve(score.columns, resolution=96)).to_bytes(like=score.to_bytes())
@@ -273,7 +277,7 @@ def test_another_file_is_refused(midi_folder: Path) -> None:
     document["bars"] = document["bars"][:10]
     for track in document["tracks"]:
         track["notes"] = [note for note in track["notes"] if note[0] < 10]
-    with pytest.raises(DataError, match="the score has 10 bars, .* 34"):
+    with pytest.raises(DataError, match=r"the score has 10 bars, .* 34"):
         Score.from_dict(document).to_midi("unused.mid", like=midi_folder / "mutopia_bach_invention_08.mid")
 
 
@@ -306,6 +310,10 @@ def test_more_than_fifteen_melodic_tracks_share_no_channel() -> None:
     smf = Smf(Score.from_dict(document).to_bytes())
     ports = [next((event.data[1] for event in events if event.is_meta(0x21)), 0) for events in smf.chunks]
     channels = [events[0].status & 15 if ports[index] == 0 else 0 for index, events in enumerate(smf.chunks)]
-    places = [(port, channel) for index, (port, (_, channel, _)) in enumerate(zip(ports, smf.tracks(), strict=True)) if index != 9]
+    places = [
+        (port, channel)
+        for index, (port, (_, channel, _)) in enumerate(zip(ports, smf.tracks(), strict=True))
+        if index != 9
+    ]
     assert len(set(places)) == 32
     assert channels[9] == 9
