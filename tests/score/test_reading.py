@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from midi_bytes import MidiBytes
 
 from midigpt_core import _native
 from midigpt_core.records import CORPUS_RESOLUTION, ScoreColumns
@@ -166,3 +167,19 @@ def test_reading_does_not_depend_on_what_was_read_before(good_files: list[bytes]
     alone = concatenate([read_all([content]).columns for content in (open_note, failing, closing, good_files[3])])
     assert_equal(together.columns, alone)
     assert select(together.columns, [2]).track_program.tolist() == [0]
+
+
+def test_ties_of_rounding_and_of_tempo_go_as_in_the_public_package() -> None:
+    """Values that midigpt 0.4.2 gave for these files: see docs/reading-midi.md."""
+    midi = MidiBytes()
+    tempo = {value: b"\x00\xff\x51\x03" + value.to_bytes(3, "big") for value in (400_000, 300_000, 200_000)}
+    for first, *others in ((400_000, 300_000, 200_000), (200_000, 300_000, 400_000)):
+        in_one = midi.file([tempo[first], *(tempo[other] for other in others), midi.note()])
+        in_several = midi.file([tempo[first], midi.note()], *([tempo[other]] for other in others))
+        assert Score.from_bytes(in_one).tempo == Score.from_bytes(in_several).tempo == first
+    # One after another, of 1 to 7 ticks, at half the grid's width: every second start or end is a tie.
+    notes = [midi.note(60 + length, length, after=1 if length == 1 else 0) for length in range(1, 8)]
+    columns = Score.from_bytes(midi.file(notes, division=960)).columns
+    assert columns.note_onset.tolist() == [1, 1, 2, 4, 6, 8, 11]
+    assert columns.note_duration.tolist() == [1, 1, 2, 2, 2, 3, 4]
+    assert columns.note_microtiming.tolist() == [-240, 0, 0, -240, -240, 0, 0]
