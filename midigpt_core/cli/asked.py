@@ -140,16 +140,20 @@ def request_of(
     """
     of_config: type[InferenceConfig] = later("midigpt_core.inference:InferenceConfig")
     prompts, problems = _prompts(asked, score, encoder)
-    try:
-        settings = of_config.from_dict(config)
-    except ConfigError as error:
-        problems.append(f"--set: {error}")
-        settings = of_config()
+    settings, _ = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")
+    problems += wrong_values(config)
     request: GenerationRequest = later("midigpt_core.inference:GenerationRequest")(prompts, settings)
     problems += later("midigpt_core.inference.validation:problems")(request, score, encoder, trained)
     if problems:
         raise later("midigpt_core.inference:RequestValidationError")(problems)
     return request
+
+
+def wrong_values(config: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the names and types of fields from the command line."""
+    of_config = later("midigpt_core.inference:InferenceConfig")
+    problems: list[str] = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")[1]
+    return [f"--set: {problem}" for problem in problems]
 
 
 def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPrompt], list[str]]:

@@ -123,7 +123,8 @@ def generate(
     wanted = asked.read_flags(asked.Flags(has_input=input_file is not None, **flags))
     config, problems = asked.config_of(assignments, of_config)
     if wanted.problems or problems:
-        raise later("midigpt_core.inference:RequestValidationError")([*wanted.problems, *problems])
+        wrong = asked.wrong_values(config)
+        raise later("midigpt_core.inference:RequestValidationError")([*wanted.problems, *problems, *wrong])
     registry(ctx)
     header = later("midigpt_core.checkpoint:read_header")(checkpoint)
     encoder = later("midigpt_core.checkpoint:build_encoder")(header)

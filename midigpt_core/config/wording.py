@@ -41,7 +41,12 @@ def listed(problems: Sequence[tuple[str, str]], origin: str = "", *, more: int =
         parts[0] = f"{len(problems) + more:,} problems: {parts[0]}"
     if more:
         parts.append(f"And {more:,} more.")
-    return (f"{origin}: " if origin else "") + " ".join(part if part[-1] in ".?" else f"{part}." for part in parts)
+    return (f"{origin}: " if origin else "") + " ".join(map(sentence, parts))
+
+
+def sentence(text: str) -> str:
+    """``text`` with a full stop, unless it ends a sentence already."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def describe(kind: Any) -> str:

@@ -1,16 +1,20 @@
 """What a model is asked for: plain values, checked all at once by :mod:`midigpt_core.inference.validation`.
 
-The names are those of the public package midigpt 0.4.2. Tracks and bars count from 0 within the score.
+The names are those of the public package midigpt 0.4.2. Tracks and bars count from 0 within the score. The numbers that
+a field takes stand beside it.
 """
+
+# ruff: noqa: RUF009 (`number` and `places` return attrs fields, not default values)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
-from midigpt_core.config.structure import structure_class
+from midigpt_core.inference.fields import from_plain, listed, number, places, says_the_field
 
 #: ``token``: a MASK_BAR token; ``attention``: an empty bar that nothing attends to; ``remove``: an empty bar;
 #: ``auto``: ``token`` if the encoder has one, else ``attention``.
@@ -20,50 +24,55 @@ MaskMode = Literal["auto", "token", "attention", "remove"]
 ContextPolicy = Literal["auto", "listed", "all"]
 Auto = Literal["auto"]
 
+_LARGEST = 2**31 - 1
+#: Bars of the longest piece that is read (docs/limits.md).
+_MOST_BARS = 20_000
+
 
 def _with_bar_numbers(prompt: Any) -> Any:
     """A track's plain values; keys of JSON are text: ``{"4": …}`` means bar 4."""
     levels = prompt.get("bar_attributes") if isinstance(prompt, Mapping) else None
     if not isinstance(levels, Mapping):
         return prompt
-    numbered = {int(bar) if isinstance(bar, str) and bar.isdecimal() else bar: row for bar, row in levels.items()}
-    return {**prompt, "bar_attributes": numbered}
+    numbered = {
+        int(bar) if isinstance(bar, str) and re.fullmatch(r"0|[1-9][0-9]{0,8}", bar) else bar: row
+        for bar, row in levels.items()
+    }
+    # Bar 1 by number and by text is one bar too many: the text stays, and is named.
+    return {**prompt, "bar_attributes": numbered if len(numbered) == len(levels) else levels}
 
 
-def _integers(values: Sequence[int]) -> tuple[int, ...]:
-    return tuple(values)
-
-
+@says_the_field("config")
 @frozen(kw_only=True)
 class InferenceConfig:
     """How to generate. ``"auto"`` (or 0) lets the planner choose."""
 
     #: Divides the logits before sampling; 0 takes the most probable token.
-    temperature: float = 1.0
+    temperature: float = number(1.0, 0, 100)
     #: Keep only so many of the most probable tokens; 0: all.
-    top_k: int = 0
+    top_k: int = number(0, 0, _LARGEST)
     #: Keep the smallest set of most probable tokens whose probabilities reach this sum; 1: all.
-    top_p: float = 1.0
+    top_p: float = number(1.0, 0, 1, above=True)
     #: Remove so many of the most probable tokens (one always stays); 0: none.
-    mask_k: int = 0
+    mask_k: int = number(0, 0, _LARGEST)
     #: Remove most probable tokens until their probabilities reach this sum (one always stays); 0: none.
-    mask_p: float = 0.0
+    mask_p: float = number(0.0, 0, 1, below=True)
     #: The same seed and request give the same music; -1: a fresh seed, which the session then reports.
-    seed: int = -1
+    seed: int = number(-1, -1, 2**63 - 1)
 
     #: Window in bars, one that the model was trained on. ``auto``: the widest that the piece fills.
-    model_dim: int | Auto = "auto"
+    model_dim: int | Auto = number("auto", 0, _MOST_BARS)
     #: Another name for :attr:`model_dim`.
-    window_bars: int | Auto = "auto"
+    window_bars: int | Auto = number("auto", 0, _MOST_BARS)
     #: Bars that one step writes. ``auto``: autoregressive steps keep ``ar_overlap`` of the window as history, infill
     #: steps write all of a window's bars.
-    bars_per_step: int | Auto = "auto"
+    bars_per_step: int | Auto = number("auto", 0, _MOST_BARS)
     #: Infill tracks that one step writes. ``auto``: all, or as many as the model saw at once.
-    tracks_per_step: int | Auto = "auto"
+    tracks_per_step: int | Auto = number("auto", 0, _LARGEST)
     #: Share of an autoregressive window that is history when ``bars_per_step`` is ``auto``.
-    ar_overlap: float = 0.5
+    ar_overlap: float = number(0.5, 0, 1, below=True)
     #: Least bars of history in an autoregressive window, where the track has them.
-    min_overlap_bars: int = 2
+    min_overlap_bars: int = number(2, 0, _LARGEST)
     #: Plan and validate only: :meth:`SamplingSession.run` returns the score as it is.
     plan_only: bool = False
 
@@ -72,75 +81,75 @@ class InferenceConfig:
     #: Which context tracks a step leaves out that does not fit the model, or has more tracks than it ever saw.
     context: ContextPolicy = "auto"
     #: Tracks to leave out first, in this order.
-    context_drop: Sequence[int] = field(default=(), converter=_integers)
+    context_drop: Sequence[int] = places("track")
     #: Tracks that are never left out.
-    context_keep: Sequence[int] = field(default=(), converter=_integers)
+    context_keep: Sequence[int] = places("track")
     #: Factor on the estimated number of tokens that a step writes.
-    budget_margin: float = 1.25
+    budget_margin: float = number(1.25, 1, 100)
 
     #: Variations that :meth:`SamplingSession.run_variations` returns.
-    num_candidates: int = 1
+    num_candidates: int = number(1, 1, 1024)
     #: At most so many notes sound at once in a written bar; 0: no limit.
-    polyphony_hard_limit: int = 0
+    polyphony_hard_limit: int = number(0, 0, _LARGEST)
     #: At most so many notes in a written bar; 0: no limit.
-    density_hard_limit: int = 0
+    density_hard_limit: int = number(0, 0, _LARGEST)
     #: A step is tried at most so often until it passes the checks below; the last attempt stands.
-    max_attempts: int = 3
+    max_attempts: int = number(3, 1, 1000)
     #: Try again if at least ``novelty_threshold`` of what was written was there before.
     novelty_check: bool = True
-    novelty_threshold: float = 1.0
+    novelty_threshold: float = number(1.0, 0, 1, above=True)
     #: Try again if a step wrote no note at all.
     silence_check: bool = True
     #: Factor on the temperature from attempt to attempt.
-    temperature_escalation: float = 1.0
+    temperature_escalation: float = number(1.0, 0.01, 100)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InferenceConfig:
-        """From plain values (JSON). Raises ConfigError naming every unknown key and every value of another type."""
-        return structure_class(values, cls, "config")
+        """From plain values (JSON). Raises :class:`~midigpt_core.inference.RequestValidationError` (a ConfigError)
+        naming every unknown key and every value of another type."""
+        return from_plain(values, cls, "config")
 
     def __attrs_post_init__(self) -> None:
         for one, other in (("model_dim", "window_bars"), ("window_bars", "model_dim")):
-            if getattr(self, one) == "auto":
-                object.__setattr__(self, one, getattr(self, other))
+            value, named = getattr(self, one), getattr(self, other)
+            if isinstance(value, str) and value == "auto" and isinstance(named, int):
+                object.__setattr__(self, one, named)
 
 
+@says_the_field("track")
 @frozen(kw_only=True)
 class TrackPrompt:
     """What is asked of one track. A track without a prompt is context."""
 
     #: The track's index in the score.
-    id: int
+    id: int = field(metadata={"places": "track"})
     #: Bars to write.
-    bars: Sequence[int] = field(default=(), converter=_integers)
+    bars: Sequence[int] = places("bar")
     #: Write ``bars`` one after another, after what the track has before them, instead of filling them in.
     autoregressive: bool = False
     #: Leave the track out of what the model sees; it comes back unchanged.
     ignore: bool = False
     #: Bars that the model must not see.
-    mask_bars: Sequence[int] = field(default=(), converter=_integers)
+    mask_bars: Sequence[int] = places("bar")
     #: Attribute controls of the track, name -> level.
     attributes: Mapping[str, int] = field(factory=dict)
     #: Attribute controls of bars: bar -> name -> level. ``bar_`` at the start of a name may be left out.
-    bar_attributes: Mapping[int, Mapping[str, int]] = field(factory=dict)
+    bar_attributes: Mapping[int, Mapping[str, int]] = field(factory=dict, metadata={"places": "bar"})
     #: ``time_signature``: ``"3/4"``, or an index into the encoder's list, for all of ``bars``.
     controls: Mapping[str, Any] = field(factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrackPrompt:
         """As :meth:`InferenceConfig.from_dict`. Bars as keys may be text, as JSON has them."""
-        return structure_class(_with_bar_numbers(values), cls, "track")
+        return from_plain(_with_bar_numbers(values), cls, "track")
 
 
-def _prompts(values: Sequence[TrackPrompt]) -> tuple[TrackPrompt, ...]:
-    return tuple(values)
-
-
+@says_the_field("request")
 @frozen
 class GenerationRequest:
     """Per-track prompts, the configuration, and controls of the whole piece."""
 
-    tracks: Sequence[TrackPrompt] = field(converter=_prompts)
+    tracks: Sequence[TrackPrompt] = field(converter=listed)
     config: InferenceConfig = field(factory=InferenceConfig)
     #: ``genre``: a name that the encoder knows; ``velocity``, ``microtiming``: whether to write them.
     controls: Mapping[str, Any] = field(factory=dict)
@@ -148,10 +157,10 @@ class GenerationRequest:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:
         """As :meth:`InferenceConfig.from_dict`."""
-        tracks = values.get("tracks")
+        tracks = values.get("tracks") if isinstance(values, Mapping) else None
         if isinstance(tracks, list | tuple):
             values = {**values, "tracks": [_with_bar_numbers(track) for track in tracks]}
-        return structure_class(values, cls, "request")
+        return from_plain(values, cls, "request")
 
     def with_config(self, **changes: Any) -> GenerationRequest:
         """The same request with other values in its configuration."""

@@ -15,6 +15,7 @@ from midigpt_core import keys
 from midigpt_core.inference import planner, validation
 from midigpt_core.inference.fitting import Fitter, Planned
 from midigpt_core.inference.prompts import Job, Prompter
+from midigpt_core.inference.request import InferenceConfig
 from midigpt_core.inference.writing import chooser_of, write
 from midigpt_core.keys import Stage
 from midigpt_core.records import WritingRequest
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _TOGETHER = 32
 #: Progress is told at most so often, in chosen tokens.
 _TELL_EVERY = 64
+#: That of ``InferenceConfig.temperature``: escalation would lead beyond every number.
+_HIGHEST_TEMPERATURE: float = attrs.fields(InferenceConfig).temperature.metadata["limits"].high
 
 
 @frozen(kw_only=True)
@@ -220,7 +223,7 @@ class SamplingSession:
                 max_polyphony=np.full(count, config.polyphony_hard_limit, np.int32),
             ),
             chooser=chooser_of(config),
-            temperatures=np.full(count, config.temperature * config.temperature_escalation**attempt),
+            temperatures=np.full(count, temperature_of(config, attempt)),
             keys=np.concatenate([self._key(number, candidate, attempt) for candidate, number in jobs]),
             go_on=run.go_on,
         )
@@ -278,6 +281,13 @@ class SamplingSession:
     def _key(self, step: int, candidate: int, attempt: int) -> UInt64Array:
         key = keys.derive(self.seed, Stage.SAMPLE, step)
         return keys.derive(keys.derive(key, Stage.SAMPLE, candidate), Stage.SAMPLE, attempt)
+
+
+def temperature_of(config: InferenceConfig, attempt: int) -> float:
+    """That of an attempt, at most the highest that a request may ask for."""
+    with np.errstate(over="ignore"):
+        factor = np.float64(config.temperature_escalation) ** attempt
+    return float(min(config.temperature * factor, _HIGHEST_TEMPERATURE)) if config.temperature else 0.0
 
 
 class _Run:

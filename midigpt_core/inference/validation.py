@@ -2,54 +2,70 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from midigpt_core.config.structure import Mismatch, structure
-from midigpt_core.errors import MidigptError, nearest
+from midigpt_core.config.wording import MOST_LISTED, key_name, spell
+from midigpt_core.errors import nearest
 from midigpt_core.inference import planner
+from midigpt_core.inference.fields import RequestValidationError, type_problems, typed_fields
 from midigpt_core.inference.request import GenerationRequest, InferenceConfig, TrackPrompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from midigpt_core.config.fields import Limits
     from midigpt_core.contracts import Encoder
+    from midigpt_core.inference.fields import Record
     from midigpt_core.inference.trained import TrainedWindows
     from midigpt_core.score import Score, Track
 
+__all__ = ["RequestValidationError", "bar_ranges", "check", "problems", "signature_of"]
+
 _TRACK_CONTROLS = ("time_signature",)
 _PIECE_CONTROLS = ("genre", "microtiming", "velocity")
-#: Field of InferenceConfig -> least and largest value, and whether the largest itself is allowed.
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "temperature": (0, 100),
-    "top_k": (0, 2**31 - 1),
-    "top_p": (0, 1),
-    "mask_k": (0, 2**31 - 1),
-    "mask_p": (0, 1),
-    "seed": (-1, 2**63 - 1),
-    "ar_overlap": (0, 1),
-    "min_overlap_bars": (0, 2**31 - 1),
-    "budget_margin": (1, 100),
-    "num_candidates": (1, 1024),
-    "polyphony_hard_limit": (0, 2**31 - 1),
-    "density_hard_limit": (0, 2**31 - 1),
-    "max_attempts": (1, 1000),
-    "novelty_threshold": (0, 1),
-    "temperature_escalation": (0.01, 100),
-}
+#: Of a set of bars or tracks a message names so many ranges.
+_MOST_RANGES = 12
 
 
-class RequestValidationError(MidigptError):
-    """A request that cannot be carried out. ``problems`` has one line for each thing that is wrong."""
+class _Found:
+    """Problems in the order in which they were found. One that repeats for tracks or bars is one problem."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        numbered = [f"({number}) {problem}" for number, problem in enumerate(problems, 1)]
-        text = problems[0] if len(problems) == 1 else f"{len(problems)} problems: {' '.join(numbered)}"
-        super().__init__(text)
+    def __init__(self) -> None:
+        #: (text before the bars, text after them) -> track (None: of none) -> bars.
+        self._rows: dict[tuple[str, str], dict[int | None, set[int]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, text: str, track: int | None = None, *, bars: Iterable[int] = (), after: str = "") -> None:
+        """``text``, then the ranges of ``bars``, then ``after``, of ``track``."""
+        self._rows.setdefault((text, after), {}).setdefault(track, set()).update(bars)
+
+    def add_at(self, path: str, text: str) -> None:
+        """``text`` about the value at ``path``, with which it begins: places of one list are told together."""
+        place = re.match(r"(.*\[)(\d{1,9})(\].*)", path)
+        if place is None:
+            self.add(text)
+        else:
+            self.add(place[1], bars=[int(place[2])], after=place[3] + text.removeprefix(path))
+
+    def told(self) -> list[str]:
+        """A line for each problem."""
+        lines = []
+        for (text, after), by_track in self._rows.items():
+            alike: dict[tuple[int, ...], list[int | None]] = {}
+            for track, bars in by_track.items():
+                alike.setdefault(tuple(sorted(bars)), []).append(track)
+            for places, tracks in alike.items():
+                numbers = sorted({track for track in tracks if track is not None})
+                of = f"track{'s' if len(numbers) > 1 else ''} {bar_ranges(numbers, _MOST_RANGES)}: " if numbers else ""
+                lines.append(f"{of}{text}{bar_ranges(places, _MOST_RANGES)}{after}")
+        return lines
 
 
 def check(request: GenerationRequest, score: Score, encoder: Encoder, trained: TrainedWindows) -> None:
@@ -61,54 +77,102 @@ def check(request: GenerationRequest, score: Score, encoder: Encoder, trained: T
 
 def problems(request: GenerationRequest, score: Score, encoder: Encoder, trained: TrainedWindows) -> list[str]:
     """What is wrong with a request, one line each; empty: nothing. ``trained``: what the model saw."""
-    mistyped = list(_wrong_types(request))
-    if mistyped:  # nothing can be said of the values
-        return mistyped
-    found = list(_of_config(request.config, encoder, trained))
-    found.extend(_of_controls(request.controls, encoder))
+    if not isinstance(request, GenerationRequest):
+        return [f"request: expected a GenerationRequest, got {spell(request)}."]
+    found = _Found()
+    # A value of a wrong type is said, and its default stands in for it while the others are looked at.
+    request, prompts = _sound(request, found)
+    has_types = not found
+    _of_config(request.config, encoder, trained, found)
+    has_plan = not found
+    _of_controls(request.controls, encoder, found)
     tracks = score.tracks
     num_bars = max((_num_bars(track) for track in tracks), default=0)
     if not tracks or not num_bars:
-        found.append(
-            "the score is empty: it has no tracks, or no bars. Add the tracks and bars that are to be written."
-        )
-        return found
-    for track, count in Counter(prompt.id for prompt in request.tracks).items():
+        found.add("the score is empty: it has no tracks, or no bars. Add the tracks and bars that are to be written.")
+        return found.told()
+    _of_places(request.config, len(tracks), "track", found)
+    for track, count in Counter(prompt.id for prompt in prompts).items():
         if count > 1:
-            found.append(f"track {track} has {count} prompts. Ask everything of a track in one prompt.")
-    for prompt in request.tracks:
-        found.extend(f"track {prompt.id}: {problem}" for problem in _of_prompt(prompt, tracks, num_bars, encoder))
-    found.extend(_of_seen_tracks(request, len(tracks), trained))
-    found.extend(_of_targets(request, tracks, num_bars, encoder, trained))
-    return found
+            found.add(f"{count} prompts are for it. Ask everything of a track in one prompt.", track)
+    for prompt in prompts:
+        _of_prompt(prompt, tracks, num_bars, encoder, found)
+    if has_types and not any(prompt.bars and not prompt.ignore for prompt in prompts):
+        found.add("no bar is to be written. Give a track bars, and do not ignore it.")
+    request = attrs.evolve(request, tracks=prompts)
+    _of_seen_tracks(request, len(tracks), trained, found)
+    # A plan for numbers out of range may have no end.
+    if has_plan:
+        steps = planner.plan(request, num_bars, trained)
+        seen = sorted({bar for step in steps for bar in range(step.start_bar, min(step.end_bar, num_bars))})
+        _of_signatures(request, seen, tracks, encoder, found)
+    return found.told()
 
 
-def _wrong_types(request: GenerationRequest) -> Iterator[str]:
-    yield from _mistyped(request.config, "config")
-    for index, prompt in enumerate(request.tracks):
+def _sound(request: GenerationRequest, found: _Found) -> tuple[GenerationRequest, list[TrackPrompt]]:
+    """The request without its values of a wrong type, and the prompts whose tracks are known."""
+    fields = typed_fields(GenerationRequest)
+    changes: dict[str, Any] = {}
+    tracks: Sequence[Any] = ()
+    if isinstance(request.tracks, tuple) and not any(type_problems(request.tracks[:0], fields["tracks"], "")):
+        tracks = request.tracks
+    else:
+        found.add(f"tracks: expected a list of TrackPrompt, got {spell(request.tracks)}.")
+    prompts = []
+    for index, prompt in enumerate(tracks):
         if isinstance(prompt, TrackPrompt):
-            yield from _mistyped(prompt, f"tracks[{index}]")
+            sound = _without_wrong_types(prompt, f"tracks[{index}]", found)
+            prompts += [] if sound is None else [sound]
         else:
-            yield f"tracks[{index}] is a {type(prompt).__name__}. Give a TrackPrompt."
+            found.add_at(f"tracks[{index}]", f"tracks[{index}] is a {type(prompt).__name__}. Give a TrackPrompt.")
+    config: InferenceConfig | None = None
+    if isinstance(request.config, InferenceConfig):
+        config = _without_wrong_types(request.config, "config", found)
+    else:
+        found.add(f"config: expected an InferenceConfig, got {spell(request.config)}.")
+    for _, problem in type_problems(request.controls, fields["controls"], "request"):
+        found.add(problem.removeprefix("request."))
+        changes["controls"] = {}
+    return attrs.evolve(request, tracks=tracks, config=config or InferenceConfig(), **changes), prompts
 
 
-def _mistyped(record: InferenceConfig | TrackPrompt, path: str) -> Iterator[str]:
-    for field in attrs.fields(attrs.resolve_types(type(record))):
-        try:
-            structure(getattr(record, field.name), field.type, f"{path}.{field.name}")
-        except Mismatch as mismatch:
-            yield from (f"{where}: {problem}." for where, problem in mismatch.problems)
+def _without_wrong_types(record: Record, path: str, found: _Found) -> Record | None:
+    """``record`` with the defaults in place of values of a wrong type; None where one has no default."""
+    changes: dict[str, Any] = {}
+    for field in typed_fields(type(record)).values():
+        for place, problem in type_problems(getattr(record, field.name), field, path):
+            found.add_at(place, problem)
+            changes[field.name] = field.default
+    if attrs.NOTHING in changes.values():
+        return None
+    made = {
+        name: default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
+        for name, default in changes.items()
+    }
+    sound: Record = attrs.evolve(record, **made)  # type: ignore[misc]
+    return sound
 
 
-def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindows) -> Iterator[str]:
-    for name, (least, largest) in _RANGES.items():
-        value = getattr(config, name)
-        if not least <= value <= largest:
-            yield f"config.{name} is {value}. Choose a value from {least} to {largest}."
-    for name in ("bars_per_step", "tracks_per_step", "model_dim"):
-        value = getattr(config, name)
-        if not isinstance(value, str) and value < 0:
-            yield f'config.{name} is {value}. Choose "auto" or a number of at least 1.'
+def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindows, found: _Found) -> None:
+    for field in attrs.fields(InferenceConfig):
+        name, value, limits = field.name, getattr(config, field.name), field.metadata.get("limits")
+        if name in ("model_dim", "window_bars") and config.model_dim == config.window_bars:
+            # Two names of one value.
+            name, limits = "model_dim (window_bars)", limits if name == "model_dim" else None
+        if limits is not None and not isinstance(value, str) and not limits.allow(value):
+            auto = '"auto" or ' if field.default == "auto" else ""
+            found.add(f"config.{name} is {spell(value)}. Choose {auto}a value {_within(limits)}.")
+    for problem in _of_window(config, encoder, trained):
+        found.add(problem)
+
+
+def _within(limits: Limits) -> str:
+    """Limits in words: ``from 0 to 100``, ``above 0 and up to 1``, ``from 0 to below 1``."""
+    low = f"above {limits.low} and up" if limits.above else f"from {limits.low}"
+    return f"{low} to {'below ' if limits.below else ''}{limits.high}"
+
+
+def _of_window(config: InferenceConfig, encoder: Encoder, trained: TrainedWindows) -> Iterator[str]:
     if config.model_dim != config.window_bars:
         yield (
             f"config.model_dim is {config.model_dim} and config.window_bars {config.window_bars}: "
@@ -121,6 +185,12 @@ def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindow
             f"config.model_dim (window_bars) is {window}: the model never saw such a window. "
             f"Choose one of {', '.join(map(str, sizes))}."
         )
+    writes = config.bars_per_step
+    if not isinstance(window, str) and not isinstance(writes, str) and writes > window > 0:
+        yield (
+            f"config.bars_per_step is {writes}, and the window has {window} bars: a step writes none that it does not "
+            f"see. Choose at most {window}."
+        )
     at_once = config.tracks_per_step
     if most is not None and not isinstance(at_once, str) and at_once > most:
         yield f"config.tracks_per_step is {at_once}: the model never saw more than {most} at once. Choose at most that."
@@ -131,84 +201,115 @@ def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindow
         )
 
 
-def _of_controls(controls: Mapping[str, Any], encoder: Encoder) -> Iterator[str]:
-    for name, value in controls.items():
+def _of_controls(controls: Mapping[str, Any], encoder: Encoder, found: _Found) -> None:
+    for name in _known(controls, _PIECE_CONTROLS, found):
+        value = controls[name]
         if name == "genre":
             if "genre" not in encoder.provides:
-                yield "controls.genre: the encoder has no genres. Leave it out."
+                found.add("controls.genre: the encoder has no genres. Leave it out.")
             elif not isinstance(value, str) or encoder.genre_id(value) < 0:
-                yield f"controls.genre: the encoder does not know {value!r}. Choose a name of its genre_groups."
-        elif name in ("velocity", "microtiming"):
-            if value not in (0, 1):
-                yield f"controls.{name} is {value!r}. Choose true or false."
-            elif f"use_{name}" not in encoder.provides:
-                yield f"controls.{name}: the encoder cannot switch it. Leave it out."
+                found.add(
+                    f"controls.genre: the encoder does not know {spell(value)}. Choose a name of its genre_groups."
+                )
+        elif type(value) not in (bool, int) or value not in (0, 1):
+            found.add(f"controls.{name} is {spell(value)}. Choose true or false.")
+        elif f"use_{name}" not in encoder.provides:
+            found.add(f"controls.{name}: the encoder cannot switch it. Leave it out.")
+
+
+def _known(controls: Mapping[str, Any], names: Sequence[str], found: _Found, track: int | None = None) -> Iterator[str]:
+    """The controls that there are; the others are named."""
+    unknown = [name for name in controls if name not in names]
+    for name in unknown[:MOST_LISTED]:
+        key = key_name(name)
+        found.add(f"controls: there is no {key!r}.{nearest(key, names)} Known: {', '.join(names)}.", track)
+    if len(unknown) > MOST_LISTED:
+        found.add(f"controls: {len(unknown) - MOST_LISTED:,} more that there are not.", track)
+    return (name for name in controls if name in names)
+
+
+def _of_places(record: InferenceConfig | TrackPrompt, count: int, of: str, found: _Found) -> None:
+    """Bars or tracks (``of``) in lists of ``record`` that a score with ``count`` of them does not have."""
+    for field in attrs.fields(type(record)):
+        if field.metadata.get("places") != of or field.name == "id":
+            continue
+        outside = {place for place in getattr(record, field.name) if not 0 <= place < count}
+        if not outside:
+            continue
+        if isinstance(record, TrackPrompt):
+            after = f": out of range. Bars are 0 to {count - 1}."
+            found.add(f"{field.name} ", record.id, bars=outside, after=after)
         else:
-            known = ", ".join(_PIECE_CONTROLS)
-            yield f"controls: there is no {name!r}.{nearest(name, _PIECE_CONTROLS)} Known: {known}."
+            after = f": there is no such track. Tracks are 0 to {count - 1}."
+            found.add(f"config.{field.name} ", bars=outside, after=after)
 
 
-def _of_prompt(prompt: TrackPrompt, tracks: Sequence[Track], num_bars: int, encoder: Encoder) -> Iterator[str]:
+def _of_prompt(prompt: TrackPrompt, tracks: Sequence[Track], num_bars: int, encoder: Encoder, found: _Found) -> None:
     if not 0 <= prompt.id < len(tracks):
-        yield f"there is no such track. Tracks are 0 to {len(tracks) - 1}."
+        found.add(f"there is no such track. Tracks are 0 to {len(tracks) - 1}.", prompt.id)
         return
-    for name in ("bars", "mask_bars", "bar_attributes"):
-        outside = sorted({bar for bar in getattr(prompt, name) if not 0 <= bar < num_bars})
-        if outside:
-            yield f"{name} {bar_ranges(outside)}: out of range. Bars are 0 to {num_bars - 1}."
-    both = sorted({*prompt.bars} & {*prompt.mask_bars})
+    _of_places(prompt, num_bars, "bar", found)
+    both = {*prompt.bars} & {*prompt.mask_bars}
     if both:
-        yield f"bars {bar_ranges(both)} are to be written and hidden at once. Leave them out of bars or of mask_bars."
+        after = " are to be written and hidden at once. Leave them out of bars or of mask_bars."
+        found.add("bars ", prompt.id, bars=both, after=after)
     if prompt.ignore and prompt.bars:
-        yield "it is ignored, and bars of it are to be written. Leave out ignore, or bars."
+        found.add("ignored, although bars of it are to be written. Leave out ignore, or bars.", prompt.id)
     if prompt.bars and not prompt.autoregressive and not prompt.ignore and "infill" not in encoder.provides:
-        yield "the encoder has no infilling. Use autoregressive=True."
-    yield from _of_attributes(prompt, tracks[prompt.id], encoder)
-    yield from _of_track_controls(prompt, tracks, encoder)
+        found.add("the encoder has no infilling. Use autoregressive=True.", prompt.id)
+    _of_attributes(prompt, tracks[prompt.id], encoder, found)
+    _of_track_controls(prompt, tracks, encoder, found)
 
 
-def _of_attributes(prompt: TrackPrompt, track: Track, encoder: Encoder) -> Iterator[str]:
-    yield from _of_levels("attributes", prompt.attributes, "track", track, encoder)
+def _of_attributes(prompt: TrackPrompt, track: Track, encoder: Encoder, found: _Found) -> None:
+    for problem in _of_levels(prompt.attributes, "track", track, encoder):
+        found.add(f"attributes.{problem}", prompt.id)
     for bar, levels in prompt.bar_attributes.items():
-        yield from _of_levels(f"bar_attributes[{bar}]", levels, "bar", track, encoder)
+        for problem in _of_levels(levels, "bar", track, encoder):
+            found.add("bar_attributes[", prompt.id, bars=[bar], after=f"].{problem}")
 
 
-def _of_levels(path: str, levels: Mapping[str, int], level: str, track: Track, encoder: Encoder) -> Iterator[str]:
+def _of_levels(levels: Mapping[str, int], level: str, track: Track, encoder: Encoder) -> Iterator[str]:
     known = {attribute.name: attribute for attribute in encoder.attributes if attribute.level == level}
+    usable = {name for name, found in known.items() if found.size and found.applies_to(track.is_drum)}
+    listed = f"Available: {', '.join(sorted(usable)) or 'none'}."
+    kind = "drum" if track.is_drum else "melodic"
+    unknown = 0
     for name, value in levels.items():
         attribute = known.get(name) or (known.get(f"bar_{name}") if level == "bar" else None)
-        where = f"{path}.{name}"
         if attribute is None:
-            listed = ", ".join(sorted(known)) or "none"
-            yield f"{where}: the encoder has no such {level} attribute.{nearest(name, known)} Available: {listed}."
+            unknown += 1
+            if unknown <= MOST_LISTED:
+                hint = nearest(key_name(name), usable)
+                yield f"{key_name(name)}: the encoder has no such {level} attribute.{hint} {listed}"
         elif not attribute.size:
-            yield f"{where}: the encoder's vocabulary has no token for it. Leave it out."
+            yield f"{name}: the encoder's vocabulary has no token for it. {listed}"
         elif not attribute.applies_to(track.is_drum):
-            kind = "drum" if track.is_drum else "melodic"
-            yield f"{where}: it does not apply to a {kind} track. Leave it out."
+            yield f"{name}: it does not apply to a {kind} track. {listed}"
         elif not 0 <= value < attribute.size:
-            yield f"{where} is {value}. Levels are 0 to {attribute.size - 1}."
+            yield f"{name} is {value}. Levels are 0 to {attribute.size - 1}."
 
 
-def _of_track_controls(prompt: TrackPrompt, tracks: Sequence[Track], encoder: Encoder) -> Iterator[str]:
-    for name, value in prompt.controls.items():
-        if name != "time_signature":
-            known = ", ".join(_TRACK_CONTROLS)
-            yield f"controls: there is no {name!r}.{nearest(name, _TRACK_CONTROLS)} Known: {known}."
-            continue
+def _of_track_controls(prompt: TrackPrompt, tracks: Sequence[Track], encoder: Encoder, found: _Found) -> None:
+    for name in _known(prompt.controls, _TRACK_CONTROLS, found, prompt.id):
+        value = prompt.controls[name]
         signature = signature_of(value, encoder)
         if signature is None:
-            yield (
-                f"controls.time_signature: the encoder cannot write {value!r}. "
-                'Give one of its time_signatures as "n/d" or by its index.'
+            found.add(
+                f"controls.time_signature: the encoder cannot write {spell(value)}. "
+                'Give one of its time_signatures as "n/d" or by its index.',
+                prompt.id,
             )
             continue
         for other in tracks:
-            taken = [bar for bar in prompt.bars if _differs(other, bar, signature) and other.index != prompt.id]
+            taken = [bar for bar in prompt.bars if other.index != prompt.id and _differs(other, bar, signature)]
             if taken:
-                yield (
-                    f"controls.time_signature: track {other.index} has notes in bars {bar_ranges(sorted(taken))} under "
-                    "another signature, and tracks share their bars. Leave it out, or write that track anew too."
+                found.add(
+                    f"controls.time_signature: track {other.index} has notes in bars ",
+                    prompt.id,
+                    bars=taken,
+                    after=" under another signature, and tracks share their bars. Leave it out, or write that track "
+                    "from the start too.",
                 )
                 break
 
@@ -217,9 +318,9 @@ def signature_of(value: object, encoder: Encoder) -> tuple[int, int] | None:
     """The time signature that a control asks for, if the encoder can write it."""
     signature: tuple[int, int] | None = None
     if isinstance(value, str):
-        numerator, _, denominator = value.partition("/")
-        if numerator.isdecimal() and denominator.isdecimal() and int(denominator):
-            signature = int(numerator), int(denominator)
+        written = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", value)
+        if written is not None and int(written[2]):
+            signature = int(written[1]), int(written[2])
     elif type(value) is int and 0 <= value < len(encoder.time_signatures):
         signature = encoder.time_signatures[value]
     if signature is None or max(signature) >= 2**31:
@@ -235,7 +336,7 @@ def _differs(track: Track, bar: int, signature: tuple[int, int]) -> bool:
     return len(view.notes) > 0 and (view.numerator, view.denominator) != signature
 
 
-def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWindows) -> Iterator[str]:
+def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWindows, found: _Found) -> None:
     """Too many tracks that none may be left out of; otherwise the plan leaves some out and says so."""
     config, most = request.config, trained.max_tracks
     if config.context == "auto" or most is None:
@@ -245,20 +346,16 @@ def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWind
         left_out |= {*config.context_drop} - {*config.context_keep}
     seen = len({*range(count)} - left_out)
     if seen > most:
-        yield (
+        found.add(
             f'config.context is "{config.context}", so {seen} tracks are seen at once: the model never saw more than '
             f'{most}. Choose "auto", or ignore tracks.'
         )
 
 
-def _of_targets(
-    request: GenerationRequest, tracks: Sequence[Track], num_bars: int, encoder: Encoder, trained: TrainedWindows
-) -> Iterator[str]:
-    steps = planner.plan(request, num_bars, trained)
-    # Bars that are not there have been named already.
-    if not steps and not any(prompt.bars and not prompt.ignore for prompt in request.tracks):
-        yield "no bar is to be written. Give a track bars, and do not ignore it."
-    seen = sorted({bar for step in steps for bar in range(step.start_bar, min(step.end_bar, num_bars))})
+def _of_signatures(
+    request: GenerationRequest, seen: Sequence[int], tracks: Sequence[Track], encoder: Encoder, found: _Found
+) -> None:
+    """Bars among ``seen``, those that a step sees, that the encoder cannot write."""
     ignored = {prompt.id for prompt in request.tracks if prompt.ignore}
     rewritten = {
         (prompt.id, bar) for prompt in request.tracks for bar in prompt.bars if "time_signature" in prompt.controls
@@ -274,9 +371,10 @@ def _of_targets(
         if accepted is None or accepted.all():
             continue
         at = int(np.argmin(accepted))
-        yield (
-            f"track {track.index}: bar {bars[at]} is in {numerators[at]}/{denominators[at]}, a time signature that the "
-            "encoder cannot write. Ask for other bars, or ignore the track."
+        found.add(
+            f"bar {bars[at]} is in {numerators[at]}/{denominators[at]}, a time signature that the encoder cannot "
+            "write. Ask for other bars, or ignore the track.",
+            track.index,
         )
         if columns.track_bar_end is None:  # the other tracks have the same bars
             return
@@ -287,12 +385,13 @@ def _num_bars(track: Track) -> int:
     return int(run.stop - run.start)
 
 
-def bar_ranges(bars: Sequence[int]) -> str:
-    """Ascending bars as ``0-3, 8``."""
+def bar_ranges(bars: Iterable[int], most: int | None = None) -> str:
+    """Ascending bars as ``0-3, 8``; of more than ``most`` ranges the first, and the number of the others."""
     runs: list[list[int]] = []
     for bar in bars:
         if runs and bar == runs[-1][-1] + 1:
             runs[-1][1:] = [bar]
         else:
             runs.append([bar])
-    return ", ".join("-".join(map(str, run)) for run in runs)
+    text = ", ".join("-".join(map(str, run)) for run in runs[:most])
+    return text if most is None or len(runs) <= most else f"{text} and {len(runs) - most:,} more"

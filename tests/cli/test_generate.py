@@ -262,6 +262,34 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
             "--input BACH --track 9 --bars 0 --set top_q=1",
             ["--set: config.top_q: unknown option. Did you mean 'top_p'?", "track 9: there is no such track."],
         ),
+        (
+            "--input BACH --continue 4 --set model_dim=-4 --set bars_per_step=-1 --set ar_overlap=1 "
+            "--set context_drop=[99,98] --set temperature=hot --set topp=1",
+            [
+                "--set: config.temperature: expected a number, got 'hot'.",
+                "--set: config.topp: unknown option. Did you mean 'top_p'?",
+                'config.model_dim (window_bars) is -4. Choose "auto" or a value from 0 to 20000.',
+                'config.bars_per_step is -1. Choose "auto" or a value from 0 to 20000.',
+                "config.ar_overlap is 1. Choose a value from 0 to below 1.",
+                "config.context_drop 98-99: there is no such track. Tracks are 0 to 1.",
+            ],
+        ),
+        (
+            "--input BACH --track x --bars 0 --set topp=1 --set seed=x",
+            [
+                "--track: 'x' is no list of tracks.",
+                "--set: config.topp: unknown option.",
+                "--set: config.seed: expected an integer, got 'x'.",
+            ],
+        ),
+        (
+            "--input BACH --track 0,1 --bars 0-33 --attribute note_density=3 --attribute max_polyphony=99",
+            [
+                "tracks 0-1: attributes.note_density: it does not apply to a melodic track. Available: "
+                "max_note_duration, max_polyphony, min_note_duration, min_polyphony.",
+                "tracks 0-1: attributes.max_polyphony is 99. Levels are 0 to 9.",
+            ],
+        ),
         ("--input BACH --track 0", ["--track: which bars of it? Give --bars, e.g. --bars 8-11."]),
         ("--track 0 --bars 0", ["--track and --continue need a piece."]),
         ("--new-track 33 --bars 0-10000", ["--bars: 0-10000 goes beyond bar 9999"]),
@@ -276,6 +304,9 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
         "flags",
         "request",
         "config",
+        "ranges",
+        "flags and values",
+        "both tracks",
         "bars",
         "no piece",
         "many",

@@ -232,7 +232,11 @@ def test_filters_narrow_the_choice() -> None:
 
 
 def test_checks_ask_again_and_then_give_up() -> None:
-    copied = session(TrackPrompt(id=1, bars=[3]), novelty_threshold=0, max_attempts=4)
+    # Every pitch at every onset of the grid: whatever is written was there.
+    content = SCORE.to_dict()
+    full = [[3, onset, 40, pitch, 90, 0] for onset in range(0, 1920, 40) for pitch in range(128)]
+    content["tracks"][1]["notes"] = sorted([*content["tracks"][1]["notes"], *full], key=lambda note: note[0])
+    copied = session(TrackPrompt(id=1, bars=[3]), score=Score.from_dict(content), max_attempts=4)
     copied.run()
     assert copied.attempts == {(0, 0): 4}
     fine = session(TrackPrompt(id=1, bars=[3]))
