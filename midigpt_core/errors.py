@@ -77,6 +77,11 @@ class ComponentError(Exception):
         self.where = where
 
 
+def sentence(text: str) -> str:
+    """``text`` with a full stop, unless it ends a sentence already."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the closest of ``names``, or an empty string."""
     matches = get_close_matches(name, list(names), n=1, cutoff=0.6)

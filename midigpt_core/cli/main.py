@@ -14,7 +14,7 @@ import click
 import midigpt_core
 from midigpt_core.cli.echo import echo_line, echo_lines, guard_streams
 from midigpt_core.cli.root import root
-from midigpt_core.errors import MidigptError, RunStopped
+from midigpt_core.errors import MidigptError, RunStopped, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def _show(error: click.ClickException) -> None:
     if isinstance(error, _HELP_INSTEAD):
         echo_lines(message)
     elif context is not None:
-        echo_line(f"Error: {message.rstrip('.')}. '{context.command_path} --help' shows the usage.", err=True)
+        echo_line(f"Error: {sentence(message)} '{context.command_path} --help' shows the usage.", err=True)
     else:
         echo_line(f"Error: {message}", err=True)
 

@@ -10,9 +10,8 @@ from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_line, echo_lines
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
-from midigpt_core.config.overrides import apply_overrides
+from midigpt_core.config.overrides import override_problems, require_none
 from midigpt_core.config.train import TrainConfig, is_path, setting_help
-from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,16 +120,18 @@ def configure(
 ) -> TrainConfig:
     """The configuration of a command line, checked as far as it can be without the data."""
     config = TrainConfig.from_file(config_file) if config_file else TrainConfig()
+    problems = []
     for name, value in flags.items():
         if value is None:
             continue
         set_too = [text for text in assignments if text.partition("=")[0].strip() == name]
         flag = _flag(name)
         if set_too:
-            raise ConfigError(f"{flag} {value} and --set {set_too[0]} set the same thing. Keep one of them.")
-        apply_overrides(config, [f"{name}={value}"], origin=flag)
+            problems.append(f"{flag} {value} and --set {set_too[0]} set the same thing. Keep one of them.")
+        else:
+            problems += override_problems(config, [f"{name}={value}"], origin=flag)
     # After the flags: `--set mask.period=3` is an option of what `--mask` names.
-    apply_overrides(config, assignments)
+    require_none([*problems, *override_problems(config, assignments)])
     source = registry.source_of_selection()
     if source is not None and "source" not in config.set_fields:
         config.update({"source": source}, "--plugin")

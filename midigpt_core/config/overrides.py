@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from midigpt_core.config import choices
 from midigpt_core.config.reading import require_bounded
 from midigpt_core.config.train import is_path, setting_names, setting_type
+from midigpt_core.config.wording import listed
 from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from midigpt_core.config.train import TrainConfig
 
@@ -20,19 +21,39 @@ def apply_overrides(config: TrainConfig, assignments: Iterable[str], origin: str
     """Apply ``key=value`` and ``component.option=value`` texts, later ones over earlier ones, options last.
 
     Values are JSON (``0.5``, ``true``, ``[4, 8]``, ``null``); what is not JSON is a string, and for a field that holds
-    a string the text is taken as it stands. Raises :class:`ConfigError`.
+    a string the text is taken as it stands. Raises one :class:`ConfigError` with every problem.
     """
+    require_none(override_problems(config, assignments, origin))
+
+
+def override_problems(config: TrainConfig, assignments: Iterable[str], origin: str = "--set") -> list[str]:
+    """Apply those of ``assignments`` that can be applied; what is wrong with the others."""
+    problems = []
     # Options last: naming a component replaces its whole block, whatever the order on the command line.
     for assignment in sorted(assignments, key=lambda text: "." in text.partition("=")[0]):
-        path, text = read_assignment(assignment, origin)
-        name, dot, option = path.partition(".")
-        if dot and name in setting_names():
-            _set_option(config, name, option, read_value(text), origin)
-        else:
-            if not text and name in setting_names() and is_path(name):
-                raise ConfigError(f"{origin} {name}=: is empty, as an unset variable of the shell is. Leave it out.")
-            is_text = name in setting_names() and setting_type(name) is str
-            config.update({path: text if is_text else read_value(text)}, origin)
+        try:
+            _apply(config, assignment, origin)
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
+
+
+def require_none(problems: Sequence[str]) -> None:
+    """Raise one :class:`ConfigError` if there are problems."""
+    if problems:
+        raise ConfigError(listed([("", problem) for problem in problems]))
+
+
+def _apply(config: TrainConfig, assignment: str, origin: str) -> None:
+    path, text = read_assignment(assignment, origin)
+    name, dot, option = path.partition(".")
+    if dot and name in setting_names():
+        _set_option(config, name, option, read_value(text), origin)
+        return
+    if not text and name in setting_names() and is_path(name):
+        raise ConfigError(f"{origin} {name}=: is empty, as an unset variable of the shell is. Leave it out.")
+    is_text = name in setting_names() and setting_type(name) is str
+    config.update({path: text if is_text else read_value(text)}, origin)
 
 
 def read_assignment(assignment: str, origin: str = "--set") -> tuple[str, str]:

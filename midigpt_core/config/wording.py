@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from midigpt_core.errors import nearest
+from midigpt_core.errors import nearest, sentence
 
 _NOUNS: Mapping[object, str] = {
     bool: "true or false",
@@ -42,11 +42,6 @@ def listed(problems: Sequence[tuple[str, str]], origin: str = "", *, more: int =
     if more:
         parts.append(f"And {more:,} more.")
     return (f"{origin}: " if origin else "") + " ".join(map(sentence, parts))
-
-
-def sentence(text: str) -> str:
-    """``text`` with a full stop, unless it ends a sentence already."""
-    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def describe(kind: Any) -> str:

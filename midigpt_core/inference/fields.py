@@ -16,8 +16,8 @@ import attrs
 
 from midigpt_core.config.fields import Limits
 from midigpt_core.config.structure import Mismatch, structure
-from midigpt_core.config.wording import MOST_LISTED, key_name, sentence, unknown_key
-from midigpt_core.errors import ConfigError
+from midigpt_core.config.wording import MOST_LISTED, key_name, unknown_key
+from midigpt_core.errors import ConfigError, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -55,6 +56,12 @@ def test_a_bug_keeps_its_traceback() -> None:
     ("arguments", "message"),
     [
         (["trian"], "no command named 'trian'. Did you mean 'train'?"),
+        (["generate", "--chekpoint", "x"], "'midigpt generate --help' shows the usage."),
+        (
+            ["train", "--train-data", "x", "--max-steps", "y", "--set", "batch_sze=3", "--set", "seed=x", "--set", "a"],
+            "4 problems: (1) --max-steps: max_steps: expected an integer, got 'y'. (2) --set: batch_sze: unknown key. "
+            "Did you mean 'batch_size'? (3) --set: seed: expected an integer, got 'x'. (4) --set 'a': is not",
+        ),
         (["plugins", "lst"], "no command named 'lst'. Did you mean 'list'?"),
         (["train"], "Missing option '--train-data'."),
         (["train", "--train-data", "x", "--max-step", "3"], "--max-steps"),
@@ -109,6 +116,7 @@ def test_wrong_arguments(arguments: list[str], message: str, capsys: pytest.Capt
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("Error: ") and message in line] == lines[-1:]
     assert not any(line.startswith("Traceback") for line in lines)
+    assert not re.search(r"[?.][.]( |$)", lines[-1]), "two ends of one sentence"
 
 
 def test_plugin_options_before_and_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,14 @@ def test_refusals(text: str, message: str) -> None:
         apply_overrides(TrainConfig(), [text])
 
 
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        apply_overrides(TrainConfig(), ["seed", "mask.=3", "sead=3", "n_layer=2", "packing=no"])
+    message = str(raised.value)
+    assert message.startswith("4 problems: (1) --set 'seed': is not of the form key=value.")
+    assert all(name in message for name in ("sead: unknown key", "packing: expected true", "mask.: names no option"))
+
+
 def test_an_option_joins_the_block_of_the_file_without_changing_it() -> None:
     values = {"mask": {"name": "mixed", "bar_fraction": 0.5}}
     config = TrainConfig.from_mapping(values, "c.json")
