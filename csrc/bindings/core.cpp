@@ -47,7 +47,9 @@ py::dict read_batch(const py::buffer& data, const py::buffer& offsets, int threa
     const py::buffer_info data_info = data.request();
     const py::buffer_info offsets_info = offsets.request();
     const auto bytes = midigpt::bindings::view<std::uint8_t>(data_info, "data");
-    const auto starts = midigpt::bindings::view<std::int64_t>(offsets_info, "offsets");
+    const auto given = midigpt::bindings::view<std::int64_t>(offsets_info, "offsets");
+    // A copy, which another thread cannot change between the check and its use.
+    const std::vector<std::int64_t> starts(given.begin(), given.end());
     check_offsets(starts, bytes.size());
     if (threads < 1) throw py::value_error("threads must be at least 1");
     midigpt::score::BatchResult result;

@@ -34,6 +34,8 @@ class Array {
     [[nodiscard]] const T* data() const { return static_cast<const T*>(info_.ptr); }
     [[nodiscard]] T* writable() { return static_cast<T*>(info_.ptr); }
     [[nodiscard]] std::int64_t size() const { return info_.size; }
+    // What another thread cannot change between a check and its use.
+    [[nodiscard]] std::vector<T> copy() const { return {data(), data() + size()}; }
 
    private:
     py::buffer_info info_;
@@ -123,13 +125,14 @@ class WindowSampler {
         Array<std::int32_t> track(tracks, "tracks", true);
         Array<std::uint8_t> outcome(status, "status", true);
         const std::int64_t count = piece.size();
+        const std::vector<std::int64_t> asked = piece.copy();
         if (key.size() != count || start.size() != count || bars.size() != count || outcome.size() != count ||
             track.size() != count * rules_.max_tracks) {
             throw py::value_error("pieces, keys and results differ in length");
         }
-        for (std::int64_t i = 0; i < count; ++i) {
-            if (piece.data()[i] < 0 || piece.data()[i] >= first_piece_.back()) {
-                throw py::index_error("piece " + std::to_string(piece.data()[i]) + " is not in the corpus of " +
+        for (const std::int64_t wanted : asked) {
+            if (wanted < 0 || wanted >= first_piece_.back()) {
+                throw py::index_error("piece " + std::to_string(wanted) + " is not in the corpus of " +
                                       std::to_string(first_piece_.back()) + " pieces");
             }
         }
@@ -142,8 +145,8 @@ class WindowSampler {
         sample::WindowFinder finder;
         for (std::int64_t i = 0; i < count; ++i) {
             sample::Window window;
-            const auto result =
-                draw_one(finder, piece.data()[i], key.data()[i], window, track_out + i * rules_.max_tracks);
+            const auto result = draw_one(finder, asked[static_cast<std::size_t>(i)], key.data()[i], window,
+                                         track_out + i * rules_.max_tracks);
             start_out[i] = window.start_bar;
             bars_out[i] = window.num_bars;
             outcome_out[i] = static_cast<std::uint8_t>(result);
@@ -156,9 +159,9 @@ class WindowSampler {
         const auto after = std::upper_bound(first_piece_.begin(), first_piece_.end(), piece);
         const auto shard = static_cast<std::size_t>(after - first_piece_.begin()) - 1;
         const sample::BoundedColumns& bounded = shards_[shard].bounded();
-        const std::int64_t local = piece - first_piece_[shard];
-        if (!sample::is_sound(bounded, local)) return sample::WindowStatus::kDamaged;
-        return finder.draw(score::PieceView(bounded.columns, local), rules_, key, window, tracks);
+        const score::PieceView view(bounded.columns, piece - first_piece_[shard]);
+        if (!sample::is_sound(bounded, view)) return sample::WindowStatus::kDamaged;
+        return finder.draw(view, rules_, key, window, tracks);
     }
 
     sample::WindowRules rules_;
@@ -174,8 +177,8 @@ std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> valid_windows(co
     const auto rules = checked_rules({num_bars}, min_tracks, min_tracks, min_fill_ratio);
     const ShardColumns shard(columns);
     if (piece < 0 || piece >= shard.num_pieces()) throw py::index_error("no such piece in the columns");
-    if (!sample::is_sound(shard.bounded(), piece)) throw py::value_error("the columns of the piece are damaged");
     const score::PieceView view(shard.bounded().columns, piece);
+    if (!sample::is_sound(shard.bounded(), view)) throw py::value_error("the columns of the piece are damaged");
     const std::int64_t needed = sample::bars_needed(num_bars, min_fill_ratio);
     sample::WindowFinder finder;
     std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> found;
@@ -198,8 +201,9 @@ void have_windows(const py::object& columns, std::vector<std::int32_t> sizes, do
         const py::gil_scoped_release unlocked;
         sample::WindowFinder finder;
         for (; piece < found.size() && sound; ++piece) {
-            sound = sample::is_sound(shard.bounded(), piece);
-            if (sound) has_window[piece] = finder.has_window(score::PieceView(shard.bounded().columns, piece), rules);
+            const score::PieceView view(shard.bounded().columns, piece);
+            sound = sample::is_sound(shard.bounded(), view);
+            if (sound) has_window[piece] = finder.has_window(view, rules);
         }
     }
     if (!sound) throw py::value_error("the columns of piece " + std::to_string(piece - 1) + " are damaged");
@@ -230,16 +234,16 @@ std::vector<double> uniforms(std::uint64_t key, std::size_t count) {
 }
 
 void best_fit(const py::object& lengths, std::int64_t num_rows, std::int64_t row_length, const py::object& rows) {
-    const Array<std::int64_t> length(lengths, "lengths");
+    const std::vector<std::int64_t> length = Array<std::int64_t>(lengths, "lengths").copy();
     Array<std::int32_t> row(rows, "rows", true);
-    if (row.size() != length.size()) throw py::value_error("lengths and rows differ in length");
+    if (row.size() != std::ssize(length)) throw py::value_error("lengths and rows differ in length");
     if (num_rows < 1 || num_rows > INT32_MAX || row_length < 1) throw py::value_error("no rows to pack into");
-    if (std::any_of(length.data(), length.data() + length.size(), [](std::int64_t value) { return value < 0; })) {
+    if (std::any_of(length.begin(), length.end(), [](std::int64_t value) { return value < 0; })) {
         throw py::value_error("a document's length is negative");
     }
     std::int32_t* const out = row.writable();
     const py::gil_scoped_release unlocked;
-    sample::best_fit_decreasing(length.data(), length.size(), num_rows, row_length, out);
+    sample::best_fit_decreasing(length.data(), std::ssize(length), num_rows, row_length, out);
 }
 
 void fill_rows(const py::object& tokens, const py::object& role, const py::object& offsets, const py::object& rows,
@@ -247,8 +251,8 @@ void fill_rows(const py::object& tokens, const py::object& role, const py::objec
                const py::object& position_ids, const py::object& document_ids, const py::object& row_role) {
     const Array<std::int32_t> token(tokens, "tokens");
     const Array<std::uint8_t> token_role(role, "role");
-    const Array<std::int64_t> offset(offsets, "offsets");
-    const Array<std::int32_t> row(rows, "rows");
+    const std::vector<std::int64_t> offset = Array<std::int64_t>(offsets, "offsets").copy();
+    const std::vector<std::int32_t> row = Array<std::int32_t>(rows, "rows").copy();
     Array<std::int64_t> ids(input_ids, "input_ids", true);
     Array<std::int64_t> label(labels, "labels", true);
     Array<std::int64_t> position(position_ids, "position_ids", true);
@@ -262,7 +266,7 @@ void fill_rows(const py::object& tokens, const py::object& role, const py::objec
     if (offset.size() != row.size() + 1 || token_role.size() != token.size()) {
         throw py::value_error("the documents' columns differ in length");
     }
-    const sample::Documents documents{token.data(), token_role.data(), offset.data(), row.data(), row.size()};
+    const sample::Documents documents{token.data(), token_role.data(), offset.data(), row.data(), std::ssize(row)};
     const sample::Rows out{ids.writable(),      label.writable(),    position.writable(), document.writable(),
                            out_role.writable(), cells / row_length, row_length};
     bool fits = false;

@@ -310,7 +310,7 @@ py::tuple token_arrays(const std::vector<encode::Documents>& parts) {
 
 py::tuple encode_batch(const Codebook& book, const NativeCorpus& corpus, const py::object& windows,
                        const py::object& max_tokens, int threads) {
-  Fields fields(windows);
+  Fields fields(windows, Fields::Keep::Copies);
   const encode::Windows view = windows_from(fields, book);
   const std::int32_t* limits = fields.check<std::int32_t>("max_tokens", max_tokens, {view.count});
   std::vector<encode::Documents> parts;
@@ -325,7 +325,7 @@ py::tuple encode_batch(const Codebook& book, const NativeCorpus& corpus, const p
 
 py::array_t<std::int16_t> compute_attributes(const Codebook& book, const NativeCorpus& corpus,
                                              const py::object& windows) {
-  Fields fields(windows);
+  Fields fields(windows, Fields::Keep::Copies);
   const encode::Windows view = windows_from(fields, book);
   py::array_t<std::int16_t> out(std::vector<py::ssize_t>{view.count, view.max_tracks, 1 + view.max_bars,
                                                          static_cast<py::ssize_t>(book.controls().size())});
@@ -352,9 +352,10 @@ py::tuple decode_tokens(const Codebook& book, const py::array_t<std::int32_t, py
   }
   decode::DecodeResult result;
   {
-    const std::span<const std::int32_t> view(tokens.data(), static_cast<std::size_t>(tokens.size()));
+    // A copy, which another thread cannot change while it is decoded.
+    const std::vector<std::int32_t> ids(tokens.data(), tokens.data() + tokens.size());
     const py::gil_scoped_release released;
-    result = decode::decode(book, view, resample);
+    result = decode::decode(book, ids, resample);
   }
   if (!result.error.empty()) throw py::value_error(result.error);
   const decode::DecodedScore& score = result.score;

@@ -16,7 +16,11 @@ namespace py = pybind11;
 // The fields of one record. Arrays stay alive as long as this does.
 class Fields {
  public:
-  explicit Fields(py::object record) : record_(std::move(record)) {}
+  // Copies: for arrays that are checked before they are followed without the GIL. Another thread may change what Python
+  // holds. Large columns stay where they are; whoever reads those checks each index where it is used.
+  enum class Keep : std::uint8_t { References, Copies };
+
+  explicit Fields(py::object record, Keep keep = Keep::References) : record_(std::move(record)), keep_(keep) {}
 
   [[nodiscard]] py::object get(const char* name) const { return record_.attr(name); }
 
@@ -51,6 +55,7 @@ class Fields {
     }
     auto array = py::array_t<T, py::array::c_style>::ensure(value);
     if (!array) throw py::error_already_set();
+    if (keep_ == Keep::Copies) array = py::array_t<T, py::array::c_style>(array.request());
     bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
     py::ssize_t axis = 0;
     for (const std::int64_t expected : shape) {
@@ -82,6 +87,7 @@ class Fields {
   }
 
   py::object record_;
+  Keep keep_;
   std::vector<py::object> alive_;
 };
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bindings/encoder_arrays.h"
+#include "bindings/one_user.h"
 #include "grammar/grammar.h"
 
 namespace midigpt::bindings {
@@ -45,7 +46,9 @@ class BatchGrammar {
   explicit BatchGrammar(std::shared_ptr<Codebook> book) : book_(std::move(book)) {}
 
   void start(const py::object& batch, const py::object& request) {
-    Fields documents(batch);
+    const OneUser::Call call(user_);
+    // Copies: another thread cannot change them between a check and its use.
+    Fields documents(batch, Fields::Keep::Copies);
     std::int64_t n = 0;
     std::int64_t total = 0;
     std::int64_t spans = 0;
@@ -54,11 +57,11 @@ class BatchGrammar {
     const std::int32_t* tokens = documents.array<std::int32_t>("tokens", {-1}, &total);
     const std::int64_t* span_rows = documents.array<std::int64_t>("hidden_spans", {-1, 3}, &spans);
     const auto hidden = spans_by_document(span_rows, spans, n);
-    Fields asked(request);
+    Fields asked(request, Fields::Keep::Copies);
     grammar::Request row;
-    const std::uint8_t* cells = reinterpret_cast<const std::uint8_t*>(
-        asked.array<bool>("cells", {n, asked_tracks(request), -1}, &row.max_bars));
     row.max_tracks = asked_tracks(request);
+    const std::uint8_t* cells = reinterpret_cast<const std::uint8_t*>(
+        asked.array<bool>("cells", {n, row.max_tracks, -1}, &row.max_bars));
     const std::uint8_t* choose = asked.flags("choose_attributes", {n});
     const std::int32_t* max_tokens = asked.array<std::int32_t>("max_tokens", {n});
     const std::int32_t* max_notes = asked.array<std::int32_t>("max_notes", {n});
@@ -88,6 +91,7 @@ class BatchGrammar {
   }
 
   py::tuple take() {
+    const OneUser::Call call(user_);
     std::vector<std::int32_t> tokens;
     std::vector<std::int32_t> positions;
     std::vector<std::int64_t> offsets{0};
@@ -96,6 +100,7 @@ class BatchGrammar {
   }
 
   void mask(py::array_t<bool, py::array::c_style>& out) const {
+    const OneUser::Call call(user_);
     const auto n = static_cast<py::ssize_t>(sequences_.size());
     if (out.ndim() != 2 || out.shape(0) != n || out.shape(1) != book_->vocab_size()) {
       throw py::value_error("out must be bool[" + std::to_string(n) + ", " + std::to_string(book_->vocab_size()) + "]");
@@ -111,6 +116,7 @@ class BatchGrammar {
   }
 
   void advance(const py::array_t<std::int32_t, py::array::c_style>& tokens) {
+    const OneUser::Call call(user_);
     if (tokens.ndim() != 1 || tokens.shape(0) != static_cast<py::ssize_t>(sequences_.size())) {
       throw py::value_error("tokens must be one per sequence");
     }
@@ -123,6 +129,7 @@ class BatchGrammar {
   }
 
   [[nodiscard]] py::array_t<bool> finished() const {
+    const OneUser::Call call(user_);
     py::array_t<bool> out(static_cast<py::ssize_t>(sequences_.size()));
     std::transform(sequences_.begin(), sequences_.end(), out.mutable_data(),
                    [](const Sequence& sequence) { return sequence.finished(); });
@@ -130,6 +137,7 @@ class BatchGrammar {
   }
 
   [[nodiscard]] py::array_t<std::int32_t> bars_written() const {
+    const OneUser::Call call(user_);
     py::array_t<std::int32_t> out(static_cast<py::ssize_t>(sequences_.size()));
     std::transform(sequences_.begin(), sequences_.end(), out.mutable_data(),
                    [](const Sequence& sequence) { return sequence.bars_written(); });
@@ -137,6 +145,7 @@ class BatchGrammar {
   }
 
   [[nodiscard]] py::array_t<std::int32_t> document(std::size_t index) const {
+    const OneUser::Call call(user_);
     if (index >= sequences_.size()) throw py::index_error("there is no such sequence");
     return to_array(sequences_[index].tokens());
   }
@@ -169,6 +178,7 @@ class BatchGrammar {
   }
 
   std::shared_ptr<Codebook> book_;
+  OneUser user_{"Grammar"};
   std::vector<Sequence> sequences_;
   std::vector<std::size_t> taken_;  // tokens of each document that `take` has handed out
 };

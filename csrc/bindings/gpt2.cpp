@@ -6,10 +6,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "bindings/one_user.h"
 #include "gpt2/kernels.h"
 #include "gpt2/model.h"
 #include "gpt2/sequences.h"
@@ -17,6 +21,7 @@
 namespace {
 
 namespace py = pybind11;
+namespace bindings = midigpt::bindings;
 namespace gpt2 = midigpt::gpt2;
 
 template <class T>
@@ -58,6 +63,7 @@ class StateDict {
 std::shared_ptr<gpt2::Model> make_model(const py::dict& tensors, std::size_t vocab, std::size_t positions,
                                         std::size_t width, std::size_t layers, std::size_t heads,
                                         const std::string& precision) {
+  if (vocab == 0 || positions == 0 || width == 0) throw py::value_error("a model of no size");
   if (heads == 0 || width % heads != 0) throw py::value_error("heads do not divide the width");
   const gpt2::Shape shape{vocab, positions, width, layers, heads};
   StateDict state(tensors);
@@ -91,21 +97,79 @@ std::vector<std::string> instruction_sets() {
   return out;
 }
 
-std::unique_ptr<gpt2::Sequences> make_sequences(const std::shared_ptr<gpt2::Model>& model, std::size_t count,
-                                                std::size_t capacity, std::size_t threads,
-                                                const std::string& instruction_set) {
-  constexpr std::size_t most_threads = 256;
+// Most sequences, and most tokens of each: more is a mistake, found before memory is asked for.
+constexpr std::size_t kMostSequences = std::size_t{1} << 20;
+constexpr std::size_t kMostTokens = std::size_t{1} << 28;
+constexpr std::size_t kMostThreads = 256;
+
+class Sequences {
+ public:
+  Sequences(const std::shared_ptr<gpt2::Model>& model, const gpt2::Kernels& kernels, std::size_t count,
+            std::size_t capacity, std::size_t threads)
+      : native_(model, kernels, count, capacity, threads) {}
+
+  void read(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
+            const Array<std::int64_t>& offsets, Array<float>& logits);
+  void begin_as(const Sequences& other, const Array<std::int64_t>& from);
+
+ private:
+  void check_lengths(const std::vector<std::int64_t>& offsets, std::size_t tokens) const;
+  void check_process() const {
+    if (native_.can_read()) return;
+    throw std::runtime_error(
+        "Sequences: they were opened in another process, whose threads a fork leaves behind. Open them in the process "
+        "that reads.");
+  }
+
+  gpt2::Sequences native_;
+  bindings::OneUser user_{"Sequences"};
+};
+
+std::unique_ptr<Sequences> make_sequences(const std::shared_ptr<gpt2::Model>& model, std::size_t count,
+                                          std::size_t capacity, std::size_t threads,
+                                          const std::string& instruction_set) {
+  if (count > kMostSequences || capacity > kMostTokens) {
+    throw py::value_error("count must be at most " + std::to_string(kMostSequences) + ", capacity at most " +
+                          std::to_string(kMostTokens));
+  }
   for (const gpt2::Kernels* kernels : gpt2::kernels()) {
     if (kernels->name != instruction_set) continue;
-    return std::make_unique<gpt2::Sequences>(model, *kernels, count, capacity, std::min(threads, most_threads));
+    try {
+      return std::make_unique<Sequences>(model, *kernels, count, capacity, std::min(threads, kMostThreads));
+    } catch (const std::system_error& error) {
+      throw std::runtime_error("Sequences: the system does not give " + std::to_string(threads) + " threads (" +
+                               error.code().message() + "). Ask for fewer with torch.set_num_threads.");
+    }
   }
   throw py::value_error("this processor has no " + instruction_set);
 }
 
-void read_tokens(gpt2::Sequences& sequences, const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
-          const Array<std::int64_t>& offsets, Array<float>& logits) {
-  const gpt2::Shape& shape = sequences.model().shape();
-  const auto count = static_cast<py::ssize_t>(sequences.count());
+// A copy, which another thread cannot change between a check and its use.
+template <class T>
+std::vector<T> copied(const Array<T>& values) {
+  return {values.data(), values.data() + values.size()};
+}
+
+void Sequences::check_lengths(const std::vector<std::int64_t>& offsets, std::size_t tokens) const {
+  if (offsets.front() != 0 || offsets.back() != static_cast<std::int64_t>(tokens)) {
+    throw py::value_error("offsets do not cover the tokens");
+  }
+  for (std::size_t n = 0; n < native_.count(); ++n) {
+    if (offsets[n + 1] < offsets[n]) throw py::value_error("offsets descend");
+  }
+  for (std::size_t n = 0; n < native_.count(); ++n) {
+    if (native_.length(n) + static_cast<std::size_t>(offsets[n + 1] - offsets[n]) > native_.capacity()) {
+      throw py::value_error("sequence " + std::to_string(n) + " is longer than its cache");
+    }
+  }
+}
+
+void Sequences::read(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
+                     const Array<std::int64_t>& offsets, Array<float>& logits) {
+  const bindings::OneUser::Call call(user_);
+  check_process();
+  const gpt2::Shape& shape = native_.model().shape();
+  const auto count = static_cast<py::ssize_t>(native_.count());
   if (tokens.ndim() != 1 || positions.ndim() != 1 || positions.size() != tokens.size()) {
     throw py::value_error("tokens and positions must be of one length");
   }
@@ -113,47 +177,47 @@ void read_tokens(gpt2::Sequences& sequences, const Array<std::int32_t>& tokens, 
   if (logits.ndim() != 2 || logits.shape(0) != count || logits.shape(1) != static_cast<py::ssize_t>(shape.vocab)) {
     throw py::value_error("logits must be float32[sequences, vocabulary]");
   }
-  const std::int64_t* offset = offsets.data();
-  if (offset[0] != 0 || offset[count] != tokens.size()) throw py::value_error("offsets do not cover the tokens");
-  for (py::ssize_t n = 0; n < count; ++n) {
-    if (offset[n + 1] < offset[n]) throw py::value_error("offsets descend");
-    const auto length = sequences.length(static_cast<std::size_t>(n)) + static_cast<std::size_t>(offset[n + 1] - offset[n]);
-    if (length > sequences.capacity()) throw py::value_error("sequence " + std::to_string(n) + " is longer than its cache");
-  }
-  for (py::ssize_t i = 0; i < tokens.size(); ++i) {
-    const std::int32_t token = tokens.data()[i];
-    const std::int32_t position = positions.data()[i];
+  const std::vector<std::int32_t> ids = copied(tokens);
+  const std::vector<std::int32_t> places = copied(positions);
+  const std::vector<std::int64_t> ends = copied(offsets);
+  check_lengths(ends, ids.size());
+  for (const std::int32_t token : ids) {
     if (token < 0 || static_cast<std::size_t>(token) >= shape.vocab) {
       throw py::value_error("token " + std::to_string(token) + " is outside the vocabulary");
     }
+  }
+  for (const std::int32_t position : places) {
     if (position < 0 || static_cast<std::size_t>(position) >= shape.positions) {
       throw py::value_error("position " + std::to_string(position) + " is beyond the model's " + std::to_string(shape.positions));
     }
   }
-  const std::span<const std::int32_t> token_view(tokens.data(), static_cast<std::size_t>(tokens.size()));
-  const std::span<const std::int32_t> position_view(positions.data(), static_cast<std::size_t>(tokens.size()));
-  const std::span<const std::int64_t> offset_view(offset, static_cast<std::size_t>(count) + 1);
   float* out = logits.mutable_data();
   const py::gil_scoped_release released;
-  sequences.read(token_view, position_view, offset_view, out);
+  native_.read(ids, places, ends, out);
 }
 
-void begin_as(gpt2::Sequences& to, const gpt2::Sequences& other, const Array<std::int64_t>& from) {
-  if (from.ndim() != 1 || from.size() != static_cast<py::ssize_t>(to.count())) {
+void Sequences::begin_as(const Sequences& other, const Array<std::int64_t>& from) {
+  if (this == &other) throw py::value_error("sequences cannot begin as themselves");
+  const bindings::OneUser::Call call(user_);
+  const bindings::OneUser::Call call_of_other(other.user_);
+  if (from.ndim() != 1 || from.size() != static_cast<py::ssize_t>(native_.count())) {
     throw py::value_error("one source per sequence is needed");
   }
-  for (py::ssize_t n = 0; n < from.size(); ++n) {
-    const std::int64_t source = from.data()[n];
-    if (source < 0 || static_cast<std::size_t>(source) >= other.count()) throw py::value_error("there is no such sequence");
-    if (other.length(static_cast<std::size_t>(source)) > to.capacity()) throw py::value_error("a sequence is too long");
+  const std::vector<std::int64_t> sources = copied(from);
+  for (const std::int64_t source : sources) {
+    if (source < 0 || static_cast<std::size_t>(source) >= other.native_.count()) {
+      throw py::value_error("there is no such sequence");
+    }
+    if (other.native_.length(static_cast<std::size_t>(source)) > native_.capacity()) {
+      throw py::value_error("a sequence is too long");
+    }
   }
-  for (std::size_t n = 0; n < to.count(); ++n) {
-    if (to.length(n) != 0) throw py::value_error("a sequence that has read cannot begin");
+  for (std::size_t n = 0; n < native_.count(); ++n) {
+    if (native_.length(n) != 0) throw py::value_error("a sequence that has read cannot begin");
   }
-  if (&to.model() != &other.model()) throw py::value_error("the sequences are of another model");
-  const std::span<const std::int64_t> view(from.data(), static_cast<std::size_t>(from.size()));
+  if (&native_.model() != &other.native_.model()) throw py::value_error("the sequences are of another model");
   const py::gil_scoped_release released;
-  to.begin_as(other, view);
+  native_.begin_as(other.native_, sources);
 }
 
 }  // namespace
@@ -164,9 +228,9 @@ PYBIND11_MODULE(_gpt2, m) {
   py::class_<gpt2::Model, std::shared_ptr<gpt2::Model>>(m, "Model")
       .def(py::init(&make_model), py::arg("tensors"), py::kw_only(), py::arg("vocab"), py::arg("positions"),
            py::arg("width"), py::arg("layers"), py::arg("heads"), py::arg("precision"));
-  py::class_<gpt2::Sequences>(m, "Sequences")
+  py::class_<Sequences>(m, "Sequences")
       .def(py::init(&make_sequences), py::arg("model"), py::kw_only(), py::arg("count"), py::arg("capacity"),
            py::arg("threads"), py::arg("instruction_set"))
-      .def("read", &read_tokens, py::arg("tokens"), py::arg("positions"), py::arg("offsets"), py::arg("logits").noconvert())
-      .def("begin_as", &begin_as, py::arg("other"), py::arg("sources"));
+      .def("read", &Sequences::read, py::arg("tokens"), py::arg("positions"), py::arg("offsets"), py::arg("logits").noconvert())
+      .def("begin_as", &Sequences::begin_as, py::arg("other"), py::arg("sources"));
 }

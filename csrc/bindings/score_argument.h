@@ -4,7 +4,10 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/buffer.h"
@@ -51,12 +54,14 @@ class ScoreArgument {
    private:
     template <class T>
     std::int64_t take(const pybind11::handle& record, const char* name, const T*& column, std::int64_t size) {
-        buffers_.push_back(record.attr(name).cast<pybind11::buffer>().request());
-        const std::span<const T> values = view<T>(buffers_.back(), name);
+        const pybind11::buffer_info buffer = record.attr(name).cast<pybind11::buffer>().request();
+        const std::span<const T> values = view<T>(buffer, name);
         if (static_cast<std::int64_t>(values.size()) != size) {
             throw pybind11::value_error(std::string(name) + " has another length than the offsets say");
         }
-        column = values.data();
+        auto copy = std::make_shared<std::vector<T>>(values.begin(), values.end());
+        column = copy->data();
+        copies_.push_back(std::move(copy));
         return size;
     }
 
@@ -108,7 +113,8 @@ class ScoreArgument {
         }
     }
 
-    std::vector<pybind11::buffer_info> buffers_;
+    // Another thread may change what Python holds between a check and its use.
+    std::vector<std::shared_ptr<const void>> copies_;
     score::Columns columns_;
 };
 

@@ -4,12 +4,11 @@
 #include <atomic>
 #include <new>
 #include <string>
-#include <system_error>
-#include <thread>
 
 #include "encode/attributes.h"
 #include "encode/window.h"
 #include "encode/writer.h"
+#include "score/threads.h"
 
 namespace midigpt::encode {
 
@@ -157,6 +156,7 @@ struct Part {
   std::int64_t begin = 0;
   std::int64_t end = 0;
   RequestError error;
+  bool lacks_memory = false;
 };
 
 void encode_part(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows,
@@ -168,8 +168,8 @@ void encode_part(const vocab::Codebook& book, const Corpus& corpus, const Window
       part.error = damaged(n);
       return;
     }
-  } catch (const std::bad_alloc&) {  // must not leave the thread
-    part.error = {"not enough memory for windows " + std::to_string(part.begin) + ".." + std::to_string(part.end)};
+  } catch (const std::bad_alloc&) {
+    part.lacks_memory = true;  // a message would take some
   }
 }
 
@@ -183,7 +183,7 @@ RequestError encode_batch(const vocab::Codebook& book, const Corpus& corpus, con
   const std::int64_t count = std::max<std::int64_t>((windows.count + size - 1) / size, 1);
   std::vector<Part> parts;
   for (std::int64_t begin = 0; std::ssize(parts) < count; begin += size) {
-    parts.push_back({begin, std::min(begin + size, windows.count), {}});
+    parts.push_back({begin, std::min(begin + size, windows.count), {}, false});
   }
   out.clear();
   out.resize(parts.size());
@@ -193,16 +193,13 @@ RequestError encode_batch(const vocab::Codebook& book, const Corpus& corpus, con
       encode_part(book, corpus, windows, max_tokens, parts[i], out[i]);
     }
   };
-  std::vector<std::thread> pool;
-  try {
-    while (std::ssize(pool) + 1 < std::min<std::int64_t>(threads, count)) pool.emplace_back(work);
-  } catch (const std::system_error&) {
-    // The system gives no more threads: fewer do the same work.
-  }
-  work();
-  for (std::thread& thread : pool) thread.join();
+  const auto most = static_cast<std::size_t>(std::min<std::int64_t>(threads, count));
+  score::run_on_threads(most, work, work, [&] { next = parts.size(); });
   for (const Part& part : parts) {
     if (part.error) return part.error;
+    if (part.lacks_memory) {
+      return {"not enough memory for windows " + std::to_string(part.begin) + ".." + std::to_string(part.end)};
+    }
   }
   return {};
 }

@@ -14,16 +14,6 @@ namespace {
 using score::Columns;
 using score::Run;
 
-bool inside(Run run, Run outer) { return outer.begin <= run.begin && run.begin <= run.end && run.end <= outer.end; }
-
-// The runs of a piece in its shard's columns.
-struct PieceRuns {
-  Run tracks;
-  Run bars;
-  Run cells;
-  Run notes;
-};
-
 struct PieceSource {
   const Shard* shard = nullptr;
   std::int64_t piece = 0;  // within the shard
@@ -37,25 +27,18 @@ PieceSource find_piece(const Corpus& corpus, std::int64_t piece) {
 }
 
 // False if the piece's runs leave the columns.
-bool piece_runs(const PieceSource& source, PieceRuns& out) {
-  const Columns& c = source.shard->columns;
-  const auto run = [&source](const std::int64_t* offsets) {
-    return Run{offsets[source.piece], offsets[source.piece + 1]};
-  };
-  out = {run(c.track_offsets), run(c.bar_offsets), run(c.cell_offsets), run(c.note_offsets)};
-  return inside(out.tracks, {0, source.shard->num_tracks}) && inside(out.bars, {0, source.shard->num_bars}) &&
-         inside(out.cells, {0, source.shard->num_cells}) && inside(out.notes, {0, source.shard->num_notes});
+bool is_within(const score::PieceView& piece, const Shard& shard) {
+  return piece.tracks().is_inside({0, shard.num_tracks}) && piece.bars().is_inside({0, shard.num_bars}) &&
+         piece.cells().is_inside({0, shard.num_cells}) && piece.notes().is_inside({0, shard.num_notes});
 }
 
 // Largest bar count of the piece's tracks; -1 if the columns contradict themselves.
-std::int64_t bars_of_piece(const PieceSource& source, const PieceRuns& runs) {
-  const Columns& c = source.shard->columns;
-  if (c.track_bar_end == nullptr) return runs.bars.size();
-  const score::PieceView piece(c, source.piece);
+std::int64_t bars_of_piece(const score::PieceView& piece) {
+  if (piece.columns().track_bar_end == nullptr) return piece.bars().size();
   std::int64_t largest = 0;
-  for (std::int64_t track = 0; track < runs.tracks.size(); ++track) {
+  for (std::int64_t track = 0; track < piece.num_tracks(); ++track) {
     const Run bars = piece.bars(track);
-    if (!inside(bars, runs.bars)) return -1;
+    if (!bars.is_inside(piece.bars())) return -1;
     largest = std::max(largest, bars.size());
   }
   return largest;
@@ -98,9 +81,9 @@ RequestError check_windows(const Corpus& corpus, const Windows& w) {
                               std::to_string(corpus.num_pieces()))};
     }
     const PieceSource source = find_piece(corpus, w.piece[n]);
-    PieceRuns runs;
-    if (!piece_runs(source, runs)) return {describe(n, "the columns of its piece contradict themselves")};
-    const std::int64_t bars = bars_of_piece(source, runs);
+    const score::PieceView piece(source.shard->columns, source.piece);
+    if (!is_within(piece, *source.shard)) return {describe(n, "the columns of its piece contradict themselves")};
+    const std::int64_t bars = bars_of_piece(piece);
     if (bars < 0) return {describe(n, "the bars of its piece contradict themselves")};
     if (w.start_bar[n] < 0 || w.num_bars[n] < 0 || w.num_bars[n] > w.max_bars ||
         std::int64_t{w.start_bar[n]} + w.num_bars[n] > bars) {
@@ -110,8 +93,8 @@ RequestError check_windows(const Corpus& corpus, const Windows& w) {
     }
     for (std::int64_t t = 0; t < w.max_tracks; ++t) {
       const std::int32_t track = w.tracks[n * w.max_tracks + t];
-      if (track < -1 || track >= runs.tracks.size()) {
-        return {describe(n, "track " + std::to_string(track) + " is not one of " + std::to_string(runs.tracks.size()))};
+      if (track < -1 || track >= piece.num_tracks()) {
+        return {describe(n, "track " + std::to_string(track) + " is not one of " + std::to_string(piece.num_tracks()))};
       }
     }
     if (w.hidden_as[n] > static_cast<std::uint8_t>(HiddenAs::Removed)) return {describe(n, "unknown hidden_as")};
@@ -122,7 +105,6 @@ RequestError check_windows(const Corpus& corpus, const Windows& w) {
 // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): what is without a default cannot be left out
 struct WindowLoader::Source {
   score::PieceView piece;
-  PieceRuns runs;
   vocab::Resampler resampler;
   std::int64_t track = 0;
   std::int64_t start_bar = 0;
@@ -166,12 +148,11 @@ bool WindowLoader::load(std::int64_t window, std::span<const std::int64_t> slots
   const PieceSource where = find_piece(corpus_, windows_.piece[window]);
   const Columns& columns = where.shard->columns;
   Source source{score::PieceView(columns, where.piece),
-                {},
                 vocab::Resampler(columns.resolution, book_.settings().resolution, book_.settings().emit_delta_tokens),
                 0,
                 windows_.start_bar[window],
                 windows_.num_bars[window]};
-  if (!piece_runs(where, source.runs)) return false;
+  if (!is_within(source.piece, *where.shard)) return false;
   for (const std::int64_t slot : slots) {
     source.track = windows_.tracks[window * windows_.max_tracks + slot];
     if (!load_track(source, slot, out)) return false;
@@ -186,6 +167,8 @@ bool WindowLoader::load(std::int64_t window, std::span<const std::int64_t> slots
 }
 
 bool WindowLoader::load_track(const Source& source, std::int64_t slot, LoadedWindow& out) const {
+  // The columns may have changed since check_windows looked at them.
+  if (source.track < 0 || source.track >= source.piece.num_tracks()) return false;
   const Columns& columns = source.piece.columns();
   const auto index = source.piece.track_index(source.track);
   Track track;
@@ -204,7 +187,7 @@ bool WindowLoader::load_track(const Source& source, std::int64_t slot, LoadedWin
 bool WindowLoader::load_bars(const Source& source, Track& track, LoadedWindow& out) {
   const Columns& columns = source.piece.columns();
   const Run bars = source.piece.bars(source.track);
-  if (!inside(bars, source.runs.bars)) return false;
+  if (!bars.is_inside(source.piece.bars())) return false;
   const std::int64_t count = std::clamp<std::int64_t>(bars.size() - source.start_bar, 0, source.num_bars);
   track.first_bar = out.bars_.size();
   track.num_bars = static_cast<std::size_t>(count);
@@ -223,16 +206,17 @@ bool WindowLoader::load_notes(const Source& source, Track& track, LoadedWindow& 
   const bool signed_deltas = book_.settings().signed_deltas;
   vocab::MedianDepth depth;
   const Run cells = source.piece.cells(source.track);
-  if (!inside(cells, source.runs.cells)) return false;
+  if (!cells.is_inside(source.piece.cells())) return false;
   const std::array<std::uint8_t, 256>& pitch = track.drum ? drum_pitch_ : melodic_pitch_;
   const std::int64_t start = source.start_bar;
   const std::int64_t end = start + static_cast<std::int64_t>(track.num_bars);
   std::int64_t cell = std::lower_bound(c.cell_bar + cells.begin, c.cell_bar + cells.end, start) - c.cell_bar;
   std::int64_t next_bar = start;
-  for (; cell < cells.end && c.cell_bar[cell] < end; ++cell) {
+  for (; cell < cells.end; ++cell) {
     const std::int64_t bar = c.cell_bar[cell];
+    if (bar >= end) break;
     const Run notes = source.piece.notes(cell);
-    if (bar < next_bar || !inside(notes, source.runs.notes)) return false;
+    if (bar < next_bar || !notes.is_inside(source.piece.notes())) return false;
     const std::size_t first = out.notes_.size();
     for (; next_bar < bar; ++next_bar) out.note_ends_[track.first_end + static_cast<std::size_t>(next_bar - start)] = first;
     out.notes_.resize(first + static_cast<std::size_t>(notes.size()));

@@ -20,7 +20,8 @@ class Bytes {
         static_assert(std::is_arithmetic_v<T>);
         T value{};
         const std::size_t size = std::min(sizeof(T), rest_.size());
-        std::memcpy(&value, rest_.data(), size);
+        // memcpy takes no null pointer, not even for no bytes.
+        if (size > 0) std::memcpy(&value, rest_.data(), size);
         rest_ = rest_.subspan(size);
         return value;
     }

@@ -21,11 +21,11 @@ Sequences::Sequences(std::shared_ptr<const Model> model, const Kernels& kernels,
                      std::size_t capacity, std::size_t threads)
     : model_(std::move(model)),
       kernels_(kernels),
-      capacity_(capacity),
+      capacity_(std::min(capacity, model_->shape().positions)),
       head_size_(padded(model_->shape().head_size())),
       workers_(std::max<std::size_t>(threads, 1)),
       sequences_(count),
-      scores_(workers_.size(), std::vector<float>(kMostQueries * (padded(capacity) + kPad))),
+      scores_(workers_.size(), std::vector<float>(kMostQueries * (padded(capacity_) + kPad))),
       queries_(workers_.size(), std::vector<float>(kMostQueries * head_size_)),
       outs_(workers_.size(), std::vector<float>(kMostQueries * head_size_)) {}
 

@@ -15,7 +15,8 @@ namespace midigpt::gpt2 {
 
 class Sequences {
  public:
-  // `count` empty sequences of at most `capacity` tokens each.
+  // `count` empty sequences of at most `capacity` tokens each, and no more than the model has positions. Throws
+  // std::system_error where there are no such threads.
   Sequences(std::shared_ptr<const Model> model, const Kernels& kernels, std::size_t count, std::size_t capacity,
             std::size_t threads);
 
@@ -27,6 +28,8 @@ class Sequences {
   // Sequence n, which has read nothing, begins as other's sequence from[n] is now. They share what was read.
   void begin_as(const Sequences& other, std::span<const std::int64_t> from);
 
+  // False where reading would wait for threads that a forked process does not have.
+  [[nodiscard]] bool can_read() const { return workers_.are_here(); }
   [[nodiscard]] std::size_t count() const { return sequences_.size(); }
   [[nodiscard]] std::size_t capacity() const { return capacity_; }
   [[nodiscard]] std::size_t length(std::size_t index) const { return sequences_[index].length(); }

@@ -1,7 +1,16 @@
 #include "gpt2/workers.h"
 
-#include <algorithm>
+#include <unistd.h>
+
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
 
 namespace midigpt::gpt2 {
 
@@ -23,59 +32,109 @@ bool look_for(const Done& done) {
 
 }  // namespace
 
-Workers::Workers(std::size_t threads) {
-  for (std::size_t index = 1; index < threads; ++index) threads_.emplace_back([this, index] { run(index); });
+struct Workers::Pool {
+  void stop();
+  void split(std::size_t count, const Work& work);
+  void run(std::size_t index);
+  void part(std::size_t index) noexcept;
+
+  std::vector<std::thread> threads;
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::atomic<std::uint64_t> round{0};
+  std::atomic<std::size_t> pending{0};
+  std::atomic<std::size_t> asleep{0};
+  std::atomic<bool> stopped{false};
+  std::size_t count = 0;
+  const Work* work = nullptr;
+  std::exception_ptr failure;  // of the work in progress
+};
+
+Workers::Workers(std::size_t threads) : pool_(std::make_unique<Pool>()), process_(getpid()) {
+  Pool& pool = *pool_;
+  if (threads > 1) pool.threads.reserve(threads - 1);
+  try {
+    for (std::size_t index = 1; index < threads; ++index) {
+      pool.threads.emplace_back([&pool, index] { pool.run(index); });
+    }
+  } catch (...) {
+    pool.stop();
+    throw;
+  }
 }
 
 Workers::~Workers() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-    ++round_;
+  if (are_here()) {
+    pool_->stop();
+  } else {
+    // Nobody is there to be joined, and what the threads held when the process was forked is held for good.
+    static_cast<void>(pool_.release());
   }
-  wake_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
 }
 
-void Workers::split(std::size_t count, const Work& work) {
-  if (threads_.empty() || count < 2) {
-    if (count > 0) work(0, 0, count);
+std::size_t Workers::size() const { return pool_->threads.size() + 1; }
+
+bool Workers::are_here() const { return pool_->threads.empty() || getpid() == process_; }
+
+void Workers::split(std::size_t count, const Work& work) { pool_->split(count, work); }
+
+void Workers::Pool::stop() {
+  {
+    const std::lock_guard lock(mutex);
+    stopped = true;
+    ++round;
+  }
+  wake.notify_all();
+  for (std::thread& thread : threads) thread.join();
+}
+
+void Workers::Pool::split(std::size_t all, const Work& todo) {
+  if (threads.empty() || all < 2) {
+    if (all > 0) todo(0, 0, all);
     return;
   }
-  count_ = count;
-  work_ = &work;
-  pending_ = threads_.size();
-  ++round_;
-  if (asleep_ > 0) {
-    const std::lock_guard lock(mutex_);
-    wake_.notify_all();
+  count = all;
+  work = &todo;
+  pending = threads.size();
+  ++round;
+  if (asleep > 0) {
+    const std::lock_guard lock(mutex);
+    wake.notify_all();
   }
   part(0);
-  while (!look_for([this] { return pending_ == 0; })) std::this_thread::yield();
+  while (!look_for([this] { return pending == 0; })) std::this_thread::yield();
+  if (failure != nullptr) std::rethrow_exception(std::exchange(failure, nullptr));
 }
 
-void Workers::run(std::size_t index) {
+void Workers::Pool::run(std::size_t index) {
   std::uint64_t seen = 0;
   for (;;) {
-    const auto called = [this, seen] { return round_ != seen; };
+    const auto called = [this, seen] { return round != seen; };
     if (!look_for(called)) {
-      std::unique_lock lock(mutex_);
-      ++asleep_;
-      wake_.wait(lock, called);
-      --asleep_;
+      std::unique_lock lock(mutex);
+      ++asleep;
+      wake.wait(lock, called);
+      --asleep;
     }
-    if (stop_) return;
+    if (stopped) return;
     ++seen;
     part(index);
-    --pending_;
+    --pending;
   }
 }
 
-void Workers::part(std::size_t index) const {
-  const std::size_t parts = threads_.size() + 1;
-  const std::size_t first = count_ * index / parts;
-  const std::size_t last = count_ * (index + 1) / parts;
-  if (first < last) (*work_)(index, first, last);
+// What is thrown must not leave a thread, nor the caller while others are at work.
+void Workers::Pool::part(std::size_t index) noexcept {
+  const std::size_t parts = threads.size() + 1;
+  const std::size_t first = count * index / parts;
+  const std::size_t last = count * (index + 1) / parts;
+  if (first >= last) return;
+  try {
+    (*work)(index, first, last);
+  } catch (...) {
+    const std::lock_guard lock(mutex);
+    failure = std::current_exception();
+  }
 }
 
 }  // namespace midigpt::gpt2

@@ -2,20 +2,18 @@
 // a token is some thirty calls of a few microseconds each, less than it takes to wake a thread.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
+#include <sys/types.h>
+
 #include <cstddef>
-#include <cstdint>
 #include <functional>
-#include <mutex>
-#include <thread>
-#include <vector>
+#include <memory>
 
 namespace midigpt::gpt2 {
 
 class Workers {
  public:
-  // `threads` in all, the caller's among them.
+  // `threads` in all, the caller's among them. Throws std::system_error if the system does not give so many; those that
+  // were made have ended then.
   explicit Workers(std::size_t threads);
   ~Workers();
   Workers(const Workers&) = delete;
@@ -23,25 +21,21 @@ class Workers {
   Workers(Workers&&) = delete;
   Workers& operator=(Workers&&) = delete;
 
-  [[nodiscard]] std::size_t size() const { return threads_.size() + 1; }
+  [[nodiscard]] std::size_t size() const;
+
+  // False in a process that was forked from the one that made them and has none of the threads, if there are any.
+  [[nodiscard]] bool are_here() const;
 
   using Work = std::function<void(std::size_t part, std::size_t first, std::size_t last)>;
-  // work(part, first, last) over [0, count), in one part per thread. Not for two callers at once.
+  // work(part, first, last) over [0, count), in one part per thread. Rethrows what one of them threw, once all have
+  // ended. Not for two callers at once, and only where `are_here`.
   void split(std::size_t count, const Work& work);
 
  private:
-  void run(std::size_t index);
-  void part(std::size_t index) const;
+  struct Pool;
 
-  std::vector<std::thread> threads_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::atomic<std::uint64_t> round_{0};
-  std::atomic<std::size_t> pending_{0};
-  std::atomic<std::size_t> asleep_{0};
-  std::atomic<bool> stop_{false};
-  std::size_t count_ = 0;
-  const Work* work_ = nullptr;
+  std::unique_ptr<Pool> pool_;
+  pid_t process_;
 };
 
 }  // namespace midigpt::gpt2

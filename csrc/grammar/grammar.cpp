@@ -15,6 +15,11 @@ constexpr std::int32_t kHighestPitch = 127;
 }  // namespace
 
 std::string Sequence::start(const Request& request) {
+  for (const auto& [name, limit] : {std::pair{"max_tokens", request.max_tokens},
+                                    std::pair{"max_notes", std::int64_t{request.max_notes}},
+                                    std::pair{"max_polyphony", std::int64_t{request.max_polyphony}}}) {
+    if (limit < 0) return std::string(name) + " is " + std::to_string(limit) + ", it must be at least 0 (no limit)";
+  }
   Script script;
   if (std::string problem = read_script(*book_, request, script); !problem.empty()) return problem;
   const Codebook& book = *book_;

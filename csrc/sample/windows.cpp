@@ -13,13 +13,24 @@ namespace {
 // not show in the distribution.
 constexpr int kTries = 16;
 
+// Runs of a track that leave the piece's own are empty.
+score::Run bars_of(const score::PieceView& piece, std::int64_t track) {
+    const score::Run bars = piece.bars(track);
+    return bars.is_inside(piece.bars()) ? bars : score::Run{};
+}
+
+score::Run cells_of(const score::PieceView& piece, std::int64_t track) {
+    const score::Run cells = piece.cells(track);
+    return cells.is_inside(piece.cells()) ? cells : score::Run{};
+}
+
 // Bars of the window grid: as many as the track with the fewest has.
 std::int64_t common_bars(const score::PieceView& piece) {
     const std::int64_t num_tracks = piece.num_tracks();
     if (num_tracks == 0) return 0;
-    std::int64_t bars = piece.bars(0).size();
+    std::int64_t bars = bars_of(piece, 0).size();
     if (piece.columns().track_bar_end == nullptr) return bars;
-    for (std::int64_t track = 1; track < num_tracks; ++track) bars = std::min(bars, piece.bars(track).size());
+    for (std::int64_t track = 1; track < num_tracks; ++track) bars = std::min(bars, bars_of(piece, track).size());
     return bars;
 }
 
@@ -37,28 +48,22 @@ bool ends_ascend(const std::int32_t* ends, std::int64_t count, std::int64_t limi
     return previous <= limit;
 }
 
-bool run_within(const std::int64_t* offsets, std::int64_t piece, std::int64_t limit) {
-    return 0 <= offsets[piece] && offsets[piece] <= offsets[piece + 1] && offsets[piece + 1] <= limit;
-}
-
 }  // namespace
 
 std::int64_t bars_needed(std::int32_t num_bars, double min_fill_ratio) {
     return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(min_fill_ratio * num_bars)));
 }
 
-bool is_sound(const BoundedColumns& bounded, std::int64_t piece) {
-    const score::Columns& c = bounded.columns;
-    if (!run_within(c.track_offsets, piece, bounded.num_tracks) || !run_within(c.bar_offsets, piece, bounded.num_bars) ||
-        !run_within(c.cell_offsets, piece, bounded.num_cells)) {
+bool is_sound(const BoundedColumns& bounded, const score::PieceView& piece) {
+    if (!piece.tracks().is_inside({0, bounded.num_tracks}) || !piece.bars().is_inside({0, bounded.num_bars}) ||
+        !piece.cells().is_inside({0, bounded.num_cells})) {
         return false;
     }
-    const std::int64_t first_track = c.track_offsets[piece];
-    const std::int64_t num_tracks = c.track_offsets[piece + 1] - first_track;
-    const std::int64_t num_bars = c.bar_offsets[piece + 1] - c.bar_offsets[piece];
-    const std::int64_t num_cells = c.cell_offsets[piece + 1] - c.cell_offsets[piece];
-    return ends_ascend(c.track_cell_end + first_track, num_tracks, num_cells) &&
-           (c.track_bar_end == nullptr || ends_ascend(c.track_bar_end + first_track, num_tracks, num_bars));
+    const score::Columns& c = bounded.columns;
+    const std::int64_t first_track = piece.tracks().begin;
+    return ends_ascend(c.track_cell_end + first_track, piece.num_tracks(), piece.cells().size()) &&
+           (c.track_bar_end == nullptr ||
+            ends_ascend(c.track_bar_end + first_track, piece.num_tracks(), piece.bars().size()));
 }
 
 const std::vector<std::int32_t>& WindowFinder::valid_starts(const score::PieceView& piece, std::int32_t num_bars,
@@ -69,7 +74,7 @@ const std::vector<std::int32_t>& WindowFinder::valid_starts(const score::PieceVi
     for (std::int64_t track = 0; track < piece.num_tracks(); ++track) {
         // A track is good at s if `needed` successive cells i .. j lie in the window: bar(j) - n < s <= bar(i). These
         // intervals ascend with i; `next` keeps a start from being counted twice.
-        const score::Run cells = piece.cells(track);
+        const score::Run cells = cells_of(piece, track);
         std::int64_t next = 0;
         for (std::int64_t i = cells.begin, j = i + needed - 1; j < cells.end; ++i, ++j) {
             const std::int64_t begin = std::max<std::int64_t>(next, std::int64_t{cell_bar[j]} - num_bars + 1);
@@ -100,7 +105,7 @@ std::vector<std::int32_t>& WindowFinder::good_tracks(const score::PieceView& pie
     const std::int32_t* cell_bar = piece.columns().cell_bar;
     good_.clear();
     for (std::int64_t track = 0; track < piece.num_tracks(); ++track) {
-        const score::Run cells = piece.cells(track);
+        const score::Run cells = cells_of(piece, track);
         if (cells.size() < needed) continue;
         const std::int32_t* first = std::lower_bound(cell_bar + cells.begin, cell_bar + cells.end, start);
         // `needed` cells from `first` on lie in the window if the last of them does.

@@ -44,8 +44,9 @@ struct BoundedColumns {
 // Non-empty bars that a window of `num_bars` needs in a track.
 [[nodiscard]] std::int64_t bars_needed(std::int32_t num_bars, double min_fill_ratio);
 
-// Whether every run of the piece lies within the columns; all functions below take sound pieces only.
-[[nodiscard]] bool is_sound(const BoundedColumns& bounded, std::int64_t piece);
+// Whether every run of the piece lies within the columns; all functions below take sound pieces only. Runs of tracks are
+// checked again where they are followed: columns may change meanwhile.
+[[nodiscard]] bool is_sound(const BoundedColumns& bounded, const score::PieceView& piece);
 
 // Finds windows. Keeps its scratch memory between calls, so one finder serves one thread.
 class WindowFinder {

@@ -1,18 +1,15 @@
 #include "score/read_batch.h"
 
 #include <algorithm>
-#include <exception>
 #include <mutex>
-#include <new>
 #include <optional>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "midi/limits.h"
 #include "midi/reader.h"
 #include "score/bar_grid.h"
 #include "score/place_notes.h"
+#include "score/threads.h"
 
 namespace midigpt::score {
 
@@ -59,35 +56,6 @@ class Untaken {
     std::size_t end_;
 };
 
-// Call `first` on this thread and `other` on `threads - 1` more, all of which work off `untaken`; rethrows the last
-// std::bad_alloc when all have ended.
-template <class First, class Other>
-void run_on(std::size_t threads, Untaken& untaken, const First& first, const Other& other) {
-    std::mutex mutex;
-    std::exception_ptr failure;
-    const auto guarded = [&](const auto& work) {
-        try {
-            work();
-        } catch (...) {
-            untaken.stop();
-            const std::lock_guard lock(mutex);
-            failure = std::current_exception();
-        }
-    };
-    std::vector<std::thread> helpers;
-    helpers.reserve(threads);
-    try {
-        while (helpers.size() + 1 < threads) helpers.emplace_back([&] { guarded(other); });
-    } catch (const std::system_error&) {
-        // The system gives no more threads: fewer do the same work.
-    } catch (const std::bad_alloc&) {
-        // Nor is there memory for one.
-    }
-    guarded(first);
-    for (std::thread& helper : helpers) helper.join();
-    if (failure) std::rethrow_exception(failure);
-}
-
 class BatchReader {
    public:
     BatchReader(std::span<const std::uint8_t> data, std::span<const std::int64_t> offsets, BatchResult& result)
@@ -127,7 +95,7 @@ class BatchReader {
                 read_files(starts[*run], starts[*run + 1], scratch, apart[*run].emplace());
             }
         };
-        run_on(threads, runs, from_the_front, from_the_back);
+        run_on_threads(threads, from_the_front, from_the_back, [&] { runs.stop(); });
         append(apart, threads);
         result_.columns.shrink_to_fit();
     }
@@ -161,7 +129,7 @@ class BatchReader {
                 parts[*i].reset();
             }
         };
-        run_on(threads, untaken, put, put);
+        run_on_threads(threads, put, put, [&] { untaken.stop(); });
     }
 
     void read_files(std::size_t first, std::size_t last, Scratch& scratch, ColumnStore& columns) {

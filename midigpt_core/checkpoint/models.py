@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -20,14 +21,26 @@ if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
 
 
-def build_model(header: BundleHeader, *, device: torch.device | str = "cpu") -> nn.Module:
+def build_model(
+    header: BundleHeader, *, device: torch.device | str = "cpu", path: str | os.PathLike[str] | None = None
+) -> nn.Module:
     """The model of a bundle, in evaluation mode on ``device``.
 
-    The weights of a :class:`midigpt_core.contracts.Bundle` are loaded strictly: same names, same shapes. A header alone
-    gives fresh weights. torch's generator is left as it was. Raises :class:`ConfigError` for a device that torch does
-    not know or this machine does not have.
+    The weights of a :class:`midigpt_core.contracts.Bundle` are loaded strictly: same names, same shapes, every one of
+    them finite. A header alone gives fresh weights. torch's generator is left as it was. Raises
+    :class:`CheckpointError`, which names the file if its ``path`` is given, for weights that do not fit, and
+    :class:`ConfigError` for a device that torch does not know or this machine does not have.
     """
     place = _usable(device)
+    try:
+        return _built(header).to(place).eval()
+    except CheckpointError as error:
+        if path is None:
+            raise
+        raise CheckpointError(f"{os.fspath(path)}: {error}") from error
+
+
+def _built(header: BundleHeader) -> nn.Module:
     context = ArchitectureContext(
         vocab_size=_positive(header, "vocab_size"), max_seq_len=_positive(header, "n_positions")
     )
@@ -40,7 +53,8 @@ def build_model(header: BundleHeader, *, device: torch.device | str = "cpu") -> 
         if len(dtypes) == 1:
             model.to(dtypes.pop())
         model.load_state_dict(dict(header.state_dict), strict=True)
-    return model.to(place).eval()
+        _check_finite(model)
+    return model
 
 
 def _usable(device: torch.device | str) -> torch.device:
@@ -75,3 +89,14 @@ def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], re
     foreign = next((name for name in found if name not in expected), None)
     if foreign is not None:
         raise CheckpointError(f"the bundle has a tensor {foreign!r}, which {ref} does not have. Choose another bundle.")
+
+
+def _check_finite(model: nn.Module) -> None:
+    """Raise CheckpointError for a weight that is no number in float32: nothing that is computed with it would be one."""
+    for name, weight in model.named_parameters():
+        wrong = int(weight.detach().float().isfinite().logical_not().sum())
+        if wrong:
+            raise CheckpointError(
+                f"tensor {name!r} has {wrong:,} of {weight.numel():,} weights that are not finite (NaN or infinite). "
+                "Choose another bundle, such as an earlier checkpoint of the run."
+            )

@@ -45,7 +45,8 @@ class InferenceEngine:
 
     ``precision`` says how weights are kept while music is written, where the architecture has a choice: ``float32``,
     or ``bfloat16`` and ``int8``, which are faster and change likelihoods a little (docs/generation.md). ``fp32`` and
-    ``bf16``, as training spells the first two, will do.
+    ``bf16``, as training spells the first two, will do. Whatever type a bundle's weights have, arithmetic is in float32
+    at least.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class InferenceEngine:
         self.encoder = encoder
         self.precision = _AS_TRAINING_SPELLS.get(precision, precision)
         self._header = header
+        #: Types of the bundle's tensors that are wider here, by their names.
+        self._stored_types: dict[str, torch.dtype] = {}
         #: The windows that the model was trained on: requests are planned in them and held against them.
         self.trained = trained_windows(encoder, header.provenance if header is not None else {})
         self._reader: SequenceReader | None = None
@@ -74,7 +77,7 @@ class InferenceEngine:
         """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls.from_bundle(load_checkpoint(path), device, precision=precision)
+        return cls._of(load_checkpoint(path), device, precision=precision, path=path)
 
     @classmethod
     def from_pretrained(
@@ -92,16 +95,41 @@ class InferenceEngine:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         bundle = from_pretrained(name, hf_repo=hf_repo, token=token, device=device, **options)
-        return cls.from_bundle(bundle, device, precision=precision)
+        return cls._of(bundle, device, precision=precision, path=name)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu", *, precision: str = "float32") -> Self:
+        return cls._of(bundle, device, precision=precision)
+
+    @classmethod
+    def _of(
+        cls,
+        bundle: Bundle,
+        device: torch.device | str,
+        *,
+        precision: str,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Self:
         # The header alone: the bundle's tensors would stay in memory beside the model's.
         header = BundleHeader(**{field.name: getattr(bundle, field.name) for field in attrs.fields(BundleHeader)})
-        return cls(build_model(bundle, device=device), build_encoder(bundle), precision=precision, header=header)
+        model = build_model(bundle, device=device, path=path)
+        stored = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        # A file of 16-bit weights saves room; arithmetic in that type would only lose what they say.
+        if any(weight.element_size() < torch.float32.itemsize for weight in model.parameters()):
+            model = model.float()
+        engine = cls(model, build_encoder(bundle), precision=precision, header=header)
+        engine._stored_types = {
+            name: stored[name] for name, tensor in model.state_dict().items() if tensor.dtype != stored[name]
+        }
+        return engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A reader's packed weights are made of the model's when they are needed again.
+        return {**self.__dict__, "_reader": None}
 
     def to_bundle(self) -> Bundle:
-        """The bundle that this engine was made from, with the weights that its model has now (on the CPU).
+        """The bundle that this engine was made from, with the weights that its model has now (on the CPU), in the types
+        that the bundle has.
 
         Raises :class:`midigpt_core.errors.CheckpointError` for an engine that was put together by hand.
         """
@@ -109,7 +137,10 @@ class InferenceEngine:
             raise CheckpointError(
                 "this engine has no bundle to save. Make it with from_checkpoint, from_pretrained or from_bundle."
             )
-        weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
+        weights = {
+            name: tensor.detach().to("cpu", self._stored_types.get(name, tensor.dtype))
+            for name, tensor in self.model.state_dict().items()
+        }
         return with_weights(self._header, weights)
 
     def save_pretrained(

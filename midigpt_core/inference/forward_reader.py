@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +36,18 @@ class ForwardSequences:
         #: int64[n, 2] for each sequence: the tokens that were read, and their positions.
         self._read = read
         self._caches: list[Any] = [None] * len(read)
+        self._in_use = Lock()
+
+    def read(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("Sequences: another thread is using it. Make one for each thread.")
+        try:
+            self._read_all(tokens, positions, offsets, logits)
+        finally:
+            self._in_use.release()
 
     @torch.inference_mode()
-    def read(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
+    def _read_all(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
         for index in range(len(self._read)):
             run = slice(int(offsets[index]), int(offsets[index + 1]))
             if run.start == run.stop:

@@ -59,6 +59,7 @@ class Prompter:
 
     def prompts(self, scores: Sequence[Score], jobs: Sequence[Job]) -> Prompts:
         """The documents of ``jobs``. Raises EncodingError naming the step that the encoder cannot write."""
+        scores, jobs = _of_use(scores, jobs)
         windows, cells = self._windows(jobs)
         values = self._attributes(scores, jobs, windows, cells)
         windows = attrs.evolve(windows, attribute_values=values, compute_attributes=False)
@@ -160,6 +161,13 @@ def hidden_as(mask_mode: str, encoder: Encoder) -> HiddenAs:
     if mask_mode == "auto":
         mask_mode = "token" if "mask_bar" in encoder.provides else "attention"
     return {"token": HiddenAs.MASK_TOKEN, "attention": HiddenAs.SPAN, "remove": HiddenAs.REMOVED}[mask_mode]
+
+
+def _of_use(scores: Sequence[Score], jobs: Sequence[Job]) -> tuple[list[Score], list[Job]]:
+    """The scores that ``jobs`` are about, and the jobs with their places among these: a job costs the same however many
+    scores there are."""
+    places = {score: place for place, score in enumerate(sorted({job.score for job in jobs}))}
+    return [scores[score] for score in places], [attrs.evolve(job, score=places[job.score]) for job in jobs]
 
 
 def _without(score: Score, index: int, jobs: Sequence[Job]) -> Score:

@@ -8,13 +8,13 @@ depends on its prompt, its key and the model alone.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from attrs import frozen
 
 from midigpt_core._native import Chooser
-from midigpt_core.errors import EncodingError
+from midigpt_core.errors import CheckpointError, EncodingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def write(
     choices, chosen = 0, 0
     while not grammar.finished().all():
         grammar.mask(allowed)
-        chooser.choose(scores, flags, temperatures, keys, choices, tokens)
+        _choose(chooser, scores, flags, temperatures, keys, choices, tokens)
         grammar.advance(tokens)
         choices += 1
         following = grammar.take()
@@ -91,6 +91,18 @@ def write(
     documents = [grammar.document(index) for index in range(count)]
     written = sum(map(len, documents)) - begun
     return Written(documents=documents, bars_written=grammar.bars_written(), chosen=chosen, written=written, read=read)
+
+
+def _choose(chooser: Chooser, scores: Float32Array, *arguments: Any) -> None:
+    """``chooser.choose``. Raises CheckpointError where the model, its weights too large, says nothing."""
+    try:
+        chooser.choose(scores, *arguments)
+    except ValueError as error:
+        if np.isfinite(scores).all():
+            raise
+        raise CheckpointError(
+            "what the model computes is not finite (NaN or infinite): its weights are too large. Choose another bundle."
+        ) from error
 
 
 def _read_prompts(

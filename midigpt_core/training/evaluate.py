@@ -49,7 +49,7 @@ def evaluate(
     ``"fp32"``. ``device`` None: the GPU if there is one. Raises :class:`midigpt_core.errors.MidigptError`.
     """
     bundle = load_checkpoint(checkpoint, dtype=torch.float32)
-    model = build_model(bundle, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = build_model(bundle, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), path=checkpoint)
     place = next(model.parameters()).device
     encoder = build_encoder(bundle)
     settings = _settings(bundle, encoder, str(checkpoint))

@@ -36,7 +36,7 @@ def prepare_for_training(model: Any, config: TrainConfig) -> None:
 def _with_weights(config: TrainConfig, architecture: ComponentRef, vocab_size: int) -> nn.Module:
     if config.init_from:
         bundle = load_checkpoint(config.init_from, dtype=torch.float32)
-        return build_model(bundle).train()
+        return build_model(bundle, path=config.init_from).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(derive(config.seed, Stage.INIT)[0]))
         return fresh_model(config, architecture, vocab_size)

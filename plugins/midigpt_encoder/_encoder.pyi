@@ -56,7 +56,8 @@ def decode(codebook: Codebook, tokens: Int32Array, resample: bool) -> tuple[dict
     """Columns of the score by name, and the attribute levels of each track."""
 
 class Grammar:
-    """:class:`midigpt_core.contracts.Grammar` of one codebook, whose errors are ValueError."""
+    """:class:`midigpt_core.contracts.Grammar` of one codebook, whose errors are ValueError; RuntimeError while another
+    thread is using it."""
 
     def __init__(self, codebook: Codebook) -> None: ...
     def start(self, batch: TokenBatch, request: WritingRequest) -> None: ...

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import resource
+import select
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,10 +19,11 @@ from midigpt_gpt2.options import Gpt2Options
 from midigpt_gpt2.reader import Gpt2Reader
 
 from midigpt_core.contracts import ArchitectureContext
+from midigpt_core.errors import MidigptError
 from midigpt_core.inference.forward_reader import ForwardReader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from midigpt_gpt2.model import Gpt2
     from numpy.typing import NDArray
@@ -187,3 +194,141 @@ def test_precisions_have_names() -> None:
         Gpt2Reader(model().state_dict(), model().architecture_config(), "int8", "mmx").open(1, 8)
     with pytest.raises(ValueError, match="there are float32, bfloat16, int8"):
         model().reader("float16")
+
+
+def test_what_no_memory_could_hold_is_refused() -> None:
+    reader = model().reader()
+    for count, capacity in ((1, 2**64 - 1), (1, 2**64 - 32), (1, 2**40), (2**60, 8), (2**32, 8)):
+        with pytest.raises(ValueError, match="count must be at most 1048576, capacity at most 268435456"):
+            reader.open(count, capacity)
+    for count, capacity in ((-1, 8), (1, -1), (1, 2**64)):
+        with pytest.raises(TypeError):
+            reader.open(count, capacity)
+    for sizes in ({"vocab": 0}, {"positions": 0}, {"width": 0}, {"heads": 0}, {"heads": 2**63}, {"width": 2**63}):
+        names = {"vocab": VOCAB, "positions": POSITIONS, "width": 48, "layers": 2, "heads": 4} | sizes
+        with pytest.raises(ValueError, match="no size|divide|another shape"):
+            _gpt2.Model(
+                {name: tensor.numpy() for name, tensor in model().state_dict().items()}, precision="float32", **names
+            )
+
+
+def test_a_capacity_beyond_the_positions_takes_no_memory() -> None:
+    opened = model().reader().open(1, 2**28)
+    logits = np.zeros((1, VOCAB), np.float32)
+    opened.read(TOKENS[0], np.arange(80, dtype=np.int32), np.array([0, 80]), logits)
+    assert np.array_equal(logits[0], read(model().reader(), [TOKENS[0]], [80])[-1, 0])
+    with pytest.raises(ValueError, match="sequence 0 is longer than its cache"):
+        opened.read(TOKENS[0, :17].copy(), np.arange(17, dtype=np.int32), np.array([0, 17]), logits)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_two_threads_cannot_use_the_same_sequences(native: bool) -> None:
+    made = model(width=128, layers=6)
+    reader = made.reader() if native else ForwardReader(made)
+    tokens, positions = TOKENS[:4].ravel(), np.tile(np.arange(80, dtype=np.int32), 4)
+    refused: list[str] = []
+
+    def use(opened: Any, barrier: threading.Barrier) -> None:
+        logits = np.zeros((4, VOCAB), np.float32)
+        barrier.wait()
+        try:
+            opened.read(tokens, positions, np.arange(5) * 80, logits)
+        except RuntimeError as error:
+            refused.append(str(error))
+        except ValueError:  # it came later: the sequences are full
+            pass
+
+    for _ in range(50):
+        opened, barrier = reader.open(4, POSITIONS), threading.Barrier(2)
+        threads = [threading.Thread(target=use, args=(opened, barrier)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if refused:
+            break
+    assert set(refused) == {"Sequences: another thread is using it. Make one for each thread."}
+
+
+def in_a_child(work: Callable[[], str]) -> str:
+    """What ``work`` says in a process that is forked from this one; nothing if it dies, "hangs" after 20 s."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, work().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    said = os.read(reading, 1 << 16).decode() if select.select([reading], [], [], 20)[0] else "hangs"
+    os.close(reading)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("threads", "said"),
+    [
+        (
+            3,
+            "Sequences: they were opened in another process, whose threads a fork leaves behind. "
+            "Open them in the process that reads.",
+        ),
+        (1, "read"),
+    ],
+    indirect=["threads"],
+)
+def test_sequences_whose_threads_a_fork_left_behind_are_refused(threads: int, said: str) -> None:
+    opened = [model(width=256).reader().open(1, POSITIONS)]
+    logits = np.zeros((1, VOCAB), np.float32)
+    opened[0].read(TOKENS[0, :60].copy(), np.arange(60, dtype=np.int32), np.array([0, 60]), logits)
+    one = (TOKENS[0, 60:61].copy(), np.array([60], np.int32), np.array([0, 1]))
+
+    def read_on() -> str:
+        again = np.zeros((1, VOCAB), np.float32)
+        copy = opened[0].copies(np.array([0]))
+        copy.read(*one, again)
+        copied = again.tobytes()
+        try:
+            opened[0].read(*one, again)
+            outcome = "read"
+        except RuntimeError as error:
+            outcome = str(error)
+        opened.clear()  # which waits for no thread either
+        return outcome + "\n" + copied.hex()
+
+    outcome, _, copied = in_a_child(read_on).partition("\n")
+    assert outcome == said
+    opened[0].read(*one, logits)
+    assert copied == logits.tobytes().hex()
+
+
+@pytest.mark.unsanitized
+def test_threads_that_cannot_be_made_are_an_error() -> None:
+    reader = model().reader()
+
+    def open_with_little_room() -> str:
+        # Stacks of threads that have ended are used again, but not so many: one is made, another not.
+        torch.set_num_threads(250)
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + (16 << 20), resource.RLIM_INFINITY))
+        try:
+            reader.open(1, POSITIONS)
+        except MidigptError as error:
+            return str(error)
+        return "opened"
+
+    said = in_a_child(open_with_little_room)
+    assert said == (
+        "Sequences: the system does not give 250 threads (Resource temporarily unavailable). "
+        "Ask for fewer with torch.set_num_threads."
+    )

@@ -120,7 +120,8 @@ TEST_CASE("only a piece whose runs lie within the columns is sound") {
     const OnePiece good = piece();
     const auto sound = [](const OnePiece& source) {
         const auto shard = source.shard();
-        return is_sound({shard.columns, shard.num_tracks, shard.num_bars, shard.num_cells}, 0);
+        return is_sound({shard.columns, shard.num_tracks, shard.num_bars, shard.num_cells},
+                        midigpt::score::PieceView(shard.columns, 0));
     };
     CHECK(sound(good));
     OnePiece bad = good;
