@@ -329,6 +329,10 @@ def test_a_token_that_may_not_come_is_refused_and_changes_nothing() -> None:
         ({"cells": np.zeros((2, 3, 4), np.int8)}, "cells must be a NumPy array"),
         ({"max_tokens": np.zeros(3, np.int32)}, "max_tokens has another shape"),
         ({"max_notes": np.zeros(2, np.int64)}, "max_notes must be a NumPy array"),
+        ({"max_tokens": np.array([0, -1], np.int32)}, "document 1: max_tokens is -1, it must be at least 0"),
+        ({"max_notes": np.array([-1, 0], np.int32)}, "document 0: max_notes is -1, it must be at least 0"),
+        ({"max_polyphony": np.array([0, -1], np.int32)}, "document 1: max_polyphony is -1, it must be at least 0"),
+        ({"max_polyphony": np.full(2, -(2**31), np.int32)}, "document 0: max_polyphony is -2147483648"),
     ],
 )
 def test_wrong_callers_are_told(change: dict[str, Any], message: str) -> None:

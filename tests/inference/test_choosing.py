@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -84,3 +85,32 @@ def test_wrong_callers_and_broken_models_are_told() -> None:
         Chooser().choose(arguments[0], np.ones(4, bool), *arguments[2:])
     with pytest.raises(TypeError, match="logits must be one contiguous run"):
         Chooser().choose(LOGITS.astype(np.float64), *arguments[1:])
+    with pytest.raises(ValueError, match="temperatures must be numbers"):
+        Chooser().choose(LOGITS, arguments[1], np.full(1, np.nan), *arguments[3:])
+    for wrong in ({"top_k": -1}, {"mask_k": -1}, {"top_p": np.nan}, {"mask_p": np.nan}):
+        with pytest.raises(ValueError, match="must be"):
+            Chooser(**wrong)
+
+
+def test_two_threads_cannot_use_one_chooser() -> None:
+    rows, size = 400, 2000
+    arguments = [np.zeros(rows * size, np.float32), np.ones(rows * size, bool), np.ones(rows)]
+    chooser, refused = Chooser(top_p=0.5), []
+
+    def use(barrier: threading.Barrier) -> None:
+        barrier.wait()
+        try:
+            chooser.choose(*arguments, np.ones(rows, np.uint64), 0, np.zeros(rows, np.int32))
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    for _ in range(50):
+        barrier = threading.Barrier(2)
+        threads = [threading.Thread(target=use, args=(barrier,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if refused:
+            break
+    assert set(refused) == {"Chooser: another thread is using it. Make one for each thread."}
