@@ -175,6 +175,15 @@ def encodings() -> Seeds:
         yield Path(row["file"]).stem, b"".join(parts)
 
 
+def writings() -> Seeds:
+    """The documents of :func:`encodings`: with the bars to be filled in asked for, and with all, in their place."""
+    for index, (name, content) in enumerate(encodings()):
+        limits = i32([(0, 500)[index % 2], (0, 6)[index // 2 % 2], (0, 2)[index // 4 % 2]])
+        choices = struct.pack("<200H", *((17 * index + 40503 * choice) & 0xFFFF for choice in range(200)))
+        for way, flags in (("filled-in", 0), ("in-place", 7)):
+            yield f"{name}-{way}", content + bytes([flags]) + limits + bytes(3) + choices
+
+
 def decodings() -> Seeds:
     for row in goldens("synthetic"):
         for case in row["cases"][:2]:
@@ -201,6 +210,7 @@ SEEDS = {
     "encode_batch": encodings,
     "decode": decodings,
     "round_trip": encodings,
+    "writing": writings,
 }
 
 

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "encode_request.h"
+#include "failing_threads.h"
 
 namespace {
 
@@ -176,12 +178,12 @@ TEST_CASE("wrong requests and damaged columns are said, never followed") {
           "window 0: the bars of its piece contradict themselves");
 }
 
-TEST_CASE("any number of threads writes the same documents") {
+TEST_CASE("any number of threads writes the same documents, also where fewer can be made") {
     const auto book = codebook(rich_settings());
     const OnePiece piece = two_bars();
     OwnedWindows one = whole(piece);
     OwnedWindows many = one;
-    constexpr std::size_t kCount = 5;
+    constexpr std::size_t kCount = 300;  // several parts
     many.count = kCount;
     const auto repeat = [](auto& values) {
         const auto once = values;
@@ -192,7 +194,8 @@ TEST_CASE("any number of threads writes the same documents") {
     repeat(many.genre), repeat(many.use_velocity), repeat(many.use_microtiming), repeat(many.partial_track);
     repeat(many.partial_bars), repeat(many.hidden_as), repeat(many.max_tokens);
     const std::vector<std::int32_t> expected = encode_piece(*book, piece, one).tokens();
-    for (const int threads : {1, 3, 9}) {
+    for (const auto& [threads, made] : {std::pair{1, 0}, {3, 2}, {9, 8}, {3, 0}, {9, 1}}) {
+        const FewThreads few(made);
         const Answer answer = encode_piece(*book, piece, many, threads);
         REQUIRE(!answer.error);
         std::size_t documents = 0;

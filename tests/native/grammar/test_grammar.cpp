@@ -223,6 +223,15 @@ TEST_CASE("what cannot be written is refused") {
     const std::vector<std::pair<std::int64_t, std::int64_t>> hidden{{4, 2}};
     request.hidden = hidden;
     CHECK(writing.start(kTwoBars, {0, 1}, request) == "a hidden span ends before it begins");
+    request.hidden = {};
+    request.max_polyphony = -1;
+    CHECK(writing.start(kTwoBars, {0, 1}, request) == "max_polyphony is -1, it must be at least 0 (no limit)");
+    request.max_polyphony = 0;
+    request.max_notes = INT32_MIN;
+    CHECK(writing.start(kTwoBars, {0, 1}, request) == "max_notes is -2147483648, it must be at least 0 (no limit)");
+    request.max_notes = 0;
+    request.max_tokens = -1;
+    CHECK(writing.start(kTwoBars, {0, 1}, request) == "max_tokens is -1, it must be at least 0 (no limit)");
 }
 
 }  // namespace

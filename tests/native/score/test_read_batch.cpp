@@ -4,8 +4,10 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "failing_threads.h"
 #include "midi/errors.h"
 #include "midi_bytes.h"
 #include "score/columns.h"
@@ -144,10 +146,11 @@ Batch large_batch() {
     return batch;
 }
 
-TEST_CASE("any number of threads gives the same columns") {
+TEST_CASE("any number of threads gives the same columns, also where fewer can be made") {
     const Batch batch = large_batch();
     const BatchResult one = batch.read(1);
-    for (const int threads : {2, 5, 64}) {
+    for (const auto& [threads, made] : {std::pair{2, 1}, {5, 8}, {64, 126}, {2, 0}, {5, 1}, {64, 3}}) {
+        const FewThreads few(made);
         const BatchResult many = batch.read(threads);
         const auto same = [&](const char* name, auto array) {
             CAPTURE(std::string(name));
