@@ -92,7 +92,7 @@ def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], re
 
 
 def _check_finite(model: nn.Module) -> None:
-    """Raise CheckpointError for a weight that is no number in float32: nothing that is computed with it would be one."""
+    """Raise CheckpointError for a weight that is no number in float32: nothing computed with it would be one."""
     for name, weight in model.named_parameters():
         wrong = int(weight.detach().float().isfinite().logical_not().sum())
         if wrong:
