@@ -1,6 +1,7 @@
 """Writes the seeds of the fuzzing targets from tests/data and the presets: FOLDER/<target>/<name> for seeds.py FOLDER.
 
-Needs nothing but Python. The layouts of the inputs stand in settings_input.h, corpus_input.h and decode.cpp.
+Needs nothing but Python. The layouts of the inputs stand in settings_input.h, corpus_input.h, decode.cpp and
+writing.cpp.
 """
 
 from __future__ import annotations
