@@ -68,7 +68,8 @@ hammer(offsets[1:], 2**62, call)
     "best_fit": """
 from midigpt_core._native import best_fit
 lengths, rows = np.arange(100_000, dtype=np.int64) % 60, np.zeros(100_000, np.int32)
-hammer(lengths, np.arange(100_000, dtype=np.int64)[::-1] - 2**61, lambda: best_fit(lengths, num_rows=2000, row_length=64, rows=rows))
+wrong = np.arange(100_000, dtype=np.int64)[::-1] - 2**61
+hammer(lengths, wrong, lambda: best_fit(lengths, num_rows=2000, row_length=64, rows=rows))
 """,
     "draw": _COLUMNS
     + """
