@@ -206,6 +206,7 @@ def tokens(ids: list[int]) -> bytes:
 
 SEEDS = {
     "reader": midi_files,
+    "splice": midi_files,
     "differential": midi_files,
     "encoder_config": encoder_configs,
     "encode_batch": encodings,

@@ -17,6 +17,7 @@ void encode_batch(Input input);    // damaged columns and windows to tokens
 void decode(Input input);          // any tokens to a score, and on to a MIDI file
 void round_trip(Input input);      // encoding what was decoded gives the same tokens
 void writing(Input input);         // any request to the grammar is written within its limits
+void splice(Input input);          // notes of a MIDI file replaced, and nothing else
 
 struct Target {
     std::string_view name;
@@ -31,6 +32,7 @@ inline constexpr std::array kTargets{
     Target{"decode", decode},
     Target{"round_trip", round_trip},
     Target{"writing", writing},
+    Target{"splice", splice},
 };
 
 }  // namespace midigpt::fuzz

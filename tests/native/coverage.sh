@@ -6,7 +6,7 @@ least=95
 export LLVM_PROFILE_FILE=$build/%p.profraw
 rm -f "$build"/*.profraw
 "$build/tests/native/native_tests" --minimal
-for target in reader encode_batch decode; do
+for target in reader encode_batch decode splice; do
   "$build/csrc/fuzz/fuzz_replay" $target "$build/seeds/$target" >/dev/null
 done
 llvm-profdata-14 merge -sparse "$build"/*.profraw -o "$build/all.profdata"

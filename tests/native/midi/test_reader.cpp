@@ -114,6 +114,16 @@ TEST_CASE("a track without notes stays only for a controller, a bend or a lyric"
     // Held by the channel until its track appears.
     CHECK(read_good(file({0, 0xB0, 7, 100, 0, 0x90, 60, 80, 1, 60, 0}), scratch).tracks[0].has_events);
     CHECK(read_good(file({0, 0x90, 60, 80, 1, 60, 0, 0, 0xE0, 0, 64}), scratch).tracks[0].has_events);
+    const Bytes silent{0, 0xFF, 0x7F, 10, 0x7D, 'm', 'i', 'd', 'i', 'g', 'p', 't', 3, 40};
+    const File& kept = read_good(file(note(3, 60, 0, 10) + silent + silent), scratch);
+    REQUIRE(kept.tracks.size() == 2);
+    CHECK(kept.tracks[1].program == 40);
+    CHECK(kept.tracks[1].num_notes == 0);
+    // The track goes on where its program plays; a channel or program beyond what there is means nothing.
+    CHECK(read_good(file(silent + program(3, 40) + note(3, 60, 0, 10)), scratch).tracks.size() == 1);
+    Bytes beyond = silent;
+    beyond[12] = 16;
+    CHECK(read_good(file(beyond), scratch).tracks.empty());
     const File& lyric = read_good(file({0, 0xFF, 0x05, 1, 'a'}), scratch);
     REQUIRE(lyric.tracks.size() == 1);
     CHECK(lyric.tracks[0].channel == 15);
@@ -178,6 +188,8 @@ TEST_CASE("limits are met to the last unit") {
     CHECK(read(header(2000) + repeated(track, kMaxTracks + 1), scratch).error == ReadError::kTooManyTracks);
     const Bytes lyric{0, 0xFF, 0x05, 1, 'a'};
     CHECK(read(header(2000) + repeated(track, kMaxTracks) + chunk(lyric), scratch).error == ReadError::kTooManyTracks);
+    const Bytes silent{0, 0xFF, 0x7F, 10, 0x7D, 'm', 'i', 'd', 'i', 'g', 'p', 't', 3, 40};
+    CHECK(read(header(2000) + repeated(track, kMaxTracks) + chunk(silent), scratch).error == ReadError::kTooManyTracks);
     const Bytes long_wait{0xFF, 0xFF, 0xFF, 0x7F, 0xF6};
     CHECK(read(events_of({}, long_wait, 8), scratch).error == ReadError::kNone);
     CHECK(read(events_of({}, long_wait, 9), scratch).error == ReadError::kTooManyTicks);
