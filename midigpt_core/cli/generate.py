@@ -18,6 +18,7 @@ from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import ConfigError
+from midigpt_core.paths import usable_path
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
@@ -188,6 +189,9 @@ def _write(music: Score, path: Path, content: bytes | None, name: str | None) ->
 
 
 def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
+    for path in paths:
+        # They are longer than the input's name.
+        usable_path(path, what="output", error=ConfigError)
     taken = [path for midi in paths for path in (midi, midi.with_suffix(".png")) if path.exists()]
     if taken and not overwrite:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""

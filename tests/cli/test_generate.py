@@ -471,3 +471,19 @@ def test_a_window_that_the_bundle_was_not_trained_on_is_named(
     assert lines[0].startswith("track 1 was not seen, at least in part, while bars ")
     # A plan writes nothing, so that it may have the name of what is there.
     assert main([*command, "-o", str(out), "--set", "plan_only=true"]) == 0
+
+
+def test_outputs_of_the_longest_legal_name_are_written(generate: Callable[..., Any], tmp_path: Path) -> None:
+    """Of "-1.mid", which is added to the input's name, the file system may have no room for a byte more."""
+    content = Path(BACH).read_bytes()
+    for length, expected in ((249, 0), (250, 2)):
+        song = tmp_path / f"{'s' * length}.mid"
+        song.write_bytes(content)
+        code, _, error = generate("--input", str(song), "--track", "0", "--bars", "0-1")
+        assert code == expected, error
+        if code:
+            assert error.startswith("Error: output ")
+            assert error.endswith("-1.mid: the name is too long for the file system. Use a shorter one.")
+        else:
+            assert (tmp_path / f"{song.stem}-1.mid").exists()
+            assert (tmp_path / f"{song.stem}-1.png").exists()
