@@ -45,6 +45,17 @@ class TrainingError(MidigptError):
     """A run that cannot go on: a loss that is not finite, memory that does not suffice."""
 
 
+class RankLost(TrainingError):
+    """A run that cannot go on because one of its processes ended or stands still.
+
+    All ranks that are left raise it; that of ``rank`` 0 is the one that says so.
+    """
+
+    def __init__(self, message: str, *, rank: int = 0) -> None:
+        super().__init__(message)
+        self.rank = rank
+
+
 class RunStopped(MidigptError):
     """A run that a signal stopped, with a checkpoint to continue from; ``exit_code`` is 128 plus its number.
 

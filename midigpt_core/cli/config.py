@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
+from midigpt_core.cli.echo import echo_json, echo_lines, remark_line
 from midigpt_core.cli.groups import LazyGroup
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.tables import table
@@ -76,10 +76,10 @@ def convert_file(old: str, new: str) -> None:
     TrainConfig.from_mapping(conversion.values, old).validate()
     write_text(new, json.dumps(conversion.values, indent=2) + "\n")
     for name, current in conversion.renamed.items():
-        echo_line(f"{name} is now {current}")
+        remark_line(f"{name} is now {current}")
     for name, reason in conversion.left_out.items():
-        echo_line(f"{name} was left out: {reason}")
-    echo_line(f"Wrote {new}.")
+        remark_line(f"{name} was left out: {reason}")
+    remark_line(f"Wrote {new}.")
 
 
 def _whence(name: str, origins: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ import click
 from midigpt_core import files
 from midigpt_core.checkpoint import bundles, headers
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.echo import echo_line
+from midigpt_core.cli.echo import remark_line
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.errors import ConfigError
@@ -55,4 +55,4 @@ def convert(
     bundles.check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
     precision = None if dtype is None else later(f"torch:{dtype}")
     written = bundles.convert(source, target, format_name=format_name, dtype=precision, allow_unsafe=allow_unsafe)
-    echo_line(f"{written}: {headers.format_name_of(written)}, {headers.size_on_disk(written):,} bytes")
+    remark_line(f"{written}: {headers.format_name_of(written)}, {headers.size_on_disk(written):,} bytes")

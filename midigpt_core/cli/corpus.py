@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
+from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_line
 from midigpt_core.cli.groups import LazyGroup
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
@@ -85,7 +85,7 @@ def show_info(
 def verify_all(ctx: click.Context, /, *, data: tuple[str, ...], source: str | None) -> None:
     """Check every byte of corpora."""
     report = verify(_shards(ctx, data, source) if data else _cached(finished_shards()))
-    echo_line(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
+    remark_line(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
     if report.damaged:
         for message in report.damaged:
             echo_line(message, err=True)
@@ -102,9 +102,9 @@ def clean_cache(everything: bool) -> None:
     """Remove corpora that are damaged, unfinished or of another version from the cache."""
     report = clean(everything=everything)
     for folder in report.removed:
-        echo_line(f"removed {folder}")
+        remark_line(f"removed {folder}")
     busy = f", {report.busy} are being written and were left alone" if report.busy else ""
-    echo_line(f"{len(report.removed)} removed ({report.bytes_freed / 2**20:,.1f} MiB), {report.kept} kept{busy}.")
+    remark_line(f"{len(report.removed)} removed ({report.bytes_freed / 2**20:,.1f} MiB), {report.kept} kept{busy}.")
 
 
 def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> list[Path]:

@@ -8,7 +8,7 @@ import click
 
 from midigpt_core import files
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.echo import echo_line
+from midigpt_core.cli.echo import remark_line
 from midigpt_core.cli.options import PATH, common_options
 
 
@@ -21,4 +21,4 @@ def curves(run: str, output: str | None) -> None:
     path = Path(output) if output else later("midigpt_core.training.curves:run_folder")(run) / "curves.png"
     files.require_writable(path)
     later("midigpt_core.training.curves:save_run_curves")(path, run)
-    echo_line(f"The curves are {path}.")
+    remark_line(f"The curves are {path}.")

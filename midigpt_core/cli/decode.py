@@ -11,7 +11,7 @@ import click
 
 from midigpt_core import files
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.echo import echo_line
+from midigpt_core.cli.echo import echo_line, remark_line
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.errors import ConfigError, DataError, EncodingError, nearest
@@ -73,7 +73,7 @@ def decode(
     score = _with_tempo(encoder.decode(tokens), document.tempo, name)
     score.to_midi(output)
     columns = score.columns
-    echo_line(f"Wrote {output}: {len(columns.track_program)} tracks, {len(columns.note_pitch)} notes.")
+    remark_line(f"Wrote {output}: {len(columns.track_program)} tracks, {len(columns.note_pitch)} notes.")
     if document.tempo is None:
         tempo = 60e6 / int(columns.tempo[0])
         echo_line(f"Tokens do not say the tempo: it is {tempo:g}. What 'encode --json' prints keeps it.", err=True)

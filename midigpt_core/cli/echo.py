@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from midigpt_core.cli.streams import aside
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
@@ -25,6 +26,18 @@ def echo_line(text: str = "", *, err: bool = False) -> None:
 def echo_lines(text: str, *, err: bool = False) -> None:
     """Print text of several lines. What it takes from elsewhere must be ``printable`` already: see ``tables``."""
     click.echo(_lines(text), err=err)
+
+
+def remark_line(text: str = "") -> None:
+    """Print one line on what the command has done in files: it succeeds where that cannot be read."""
+    with aside():
+        echo_line(text)
+
+
+def remark_lines(text: str) -> None:
+    """:func:`remark_line` for text of several lines, as :func:`echo_lines` takes it."""
+    with aside():
+        echo_lines(text)
 
 
 def echo_json(value: Any, *, indent: int | None = 2) -> None:

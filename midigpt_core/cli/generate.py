@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,11 +12,12 @@ import click
 from midigpt_core import files
 from midigpt_core.cli import asked, piece
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.echo import echo_json, echo_lines
+from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_lines
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import ConfigError
+from midigpt_core.interrupts import Interrupts
 from midigpt_core.paths import usable_path
 from midigpt_core.terminal import printable
 
@@ -155,7 +155,7 @@ def generate(
     if as_json:
         echo_json(_as_json(session, paths, found, [*remarks]))
     else:
-        echo_lines("\n".join([_as_text(session, paths, found), *remarks]))
+        remark_lines("\n".join([_as_text(session, paths, found), *remarks]))
     return _INTERRUPTED if session.cancelled else 0
 
 
@@ -205,20 +205,14 @@ def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
 
 @contextmanager
 def _cancelled_by_ctrl_c(session: SamplingSession) -> Iterator[None]:
-    """The first Ctrl-C ends the session, which returns what is done; the next ends the command."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """The first Ctrl-C ends the session, which returns what is done; the next ends the process."""
 
-    def cancel(number: int, frame: object) -> None:
+    def answer(_number: signal.Signals) -> None:
         session.cancel()
-        signal.signal(signal.SIGINT, before)
+        echo_line("Stopping after this token; again to stop now.", err=True)
 
-    before = signal.signal(signal.SIGINT, cancel)
-    try:
+    with Interrupts((signal.SIGINT,), answer, lambda *_: session.cancel()):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _as_text(session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -14,10 +16,14 @@ import click
 import midigpt_core
 from midigpt_core.cli.echo import echo_line, echo_lines, guard_streams
 from midigpt_core.cli.root import root
-from midigpt_core.errors import MidigptError, RunStopped, sentence
+from midigpt_core.cli.streams import enduring_streams
+from midigpt_core.errors import MidigptError, RankLost, RunStopped, sentence
+from midigpt_core.interrupts import GRACE_S, Interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from midigpt_core.cli.streams import Drain
 
 INTERRUPTED = 130
 PUBLIC_PACKAGE = "midigpt"
@@ -34,15 +40,28 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     """Run one command as a program called ``name``; returns the exit code.
 
     2 for wrong usage and every :class:`MidigptError`, 130 after Ctrl-C, 128 plus its number after a signal that a run
-    obeyed. ``--traceback`` among the arguments shows where an error came from.
+    obeyed. ``--traceback`` among the arguments shows where an error came from. A second Ctrl-C ends the process at
+    once.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     guard_streams()
+
+    def say_so(_number: signal.Signals) -> None:
+        if not interrupts.left_within(GRACE_S):
+            echo_line("Stopping; again to stop now.", err=True)
+
+    interrupts = Interrupts((signal.SIGINT,), say_so, signal.default_int_handler)
+    with enduring_streams() as output, interrupts:
+        code = _exit_code(command, name, arguments)
+        return code or _lost(output)
+
+
+def _exit_code(command: click.Command, name: str, arguments: list[str]) -> int:
     try:
         _require_built()
         if not {"--json", "--help", "-h"} & set(arguments):
             _note_public_package()
-        result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
+        result = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         _show(error)
         return error.exit_code
@@ -53,12 +72,24 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     except MidigptError as error:
         if "--traceback" in arguments:
             echo_lines("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
-        echo_line(f"Error: {error}", err=True)
+        if not isinstance(error, RankLost) or error.rank == 0:
+            echo_line(f"Error: {error}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         echo_line("Interrupted.", err=True)
         return INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _lost(output: Drain | None) -> int:
+    """The exit code of a command that has done its work, if its result could be printed."""
+    if output is None or output.failure is None:
+        return 0
+    if isinstance(output.failure, BrokenPipeError):  # `| head` has what it wanted
+        return 128 + signal.SIGPIPE
+    reason = os.strerror(output.failure.errno or 0)
+    echo_line(f"Error: standard output cannot be written ({reason}): the result is lost. Run it again.", err=True)
+    return MidigptError.exit_code
 
 
 def _show(error: click.ClickException) -> None:

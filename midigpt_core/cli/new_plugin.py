@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from attrs import frozen
 
-from midigpt_core.cli.echo import echo_line
+from midigpt_core.cli.echo import remark_line
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.errors import PluginError
 from midigpt_core.files import write_text
@@ -66,7 +66,7 @@ def new_plugin(name: str, kind: str, folder: str) -> None:
         raise PluginError(f"{target}: exists already. Choose another name or folder, or remove it.")
     for path, text in _files(name, kind).items():
         write_text(target / path, text)
-    echo_line(f"Wrote {target}. Next: cd {target} && pip install -e '.[test]' && pytest")
+    remark_line(f"Wrote {target}. Next: cd {target} && pip install -e '.[test]' && pytest")
 
 
 def _files(name: str, kind: str) -> dict[str, str]:

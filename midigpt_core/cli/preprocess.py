@@ -8,7 +8,7 @@ import click
 
 from midigpt_core.cli.build_progress import build_progress
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.echo import echo_line, echo_lines
+from midigpt_core.cli.echo import remark_line, remark_lines
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table
@@ -94,12 +94,12 @@ def preprocess(
     )
     opened = later("midigpt_core.corpus.store:open_corpus")(report.shards)
     valid = later("midigpt_core.corpus.select:select")(opened, encoder, limits)
-    echo_lines(counts_table("rows of the source", report.counts, report.examples))
-    echo_line()
-    echo_lines(counts_table("pieces of the corpus", valid.counts, {}))
+    remark_lines(counts_table("rows of the source", report.counts, report.examples))
+    remark_line()
+    remark_lines(counts_table("pieces of the corpus", valid.counts, {}))
     later("midigpt_core.corpus.select:require_nonempty")(valid, opened, limits)
-    echo_line()
-    echo_line(f"{len(report.shards)} shards, {report.built} built now, in {report.seconds:.1f} s.")
+    remark_line()
+    remark_line(f"{len(report.shards)} shards, {report.built} built now, in {report.seconds:.1f} s.")
 
 
 def _encoder_ref(checkpoint: str | None, config: TrainConfig, plugins: Registry) -> ComponentRef:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from midigpt_core.cli.doors import later
-from midigpt_core.cli.echo import echo_line, echo_lines
+from midigpt_core.cli.echo import echo_lines, remark_line
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.config.overrides import override_problems, require_none
@@ -87,6 +87,7 @@ def train(
 
     Later wins: defaults, --config, flags and --set.
     """
+    later("midigpt_core.training.launch:die_with_first")()
     later("midigpt_core.training.launch:quiet_other_ranks")(["midigpt_core"])
     config = configure(config_file, assignments, flags, registry(ctx))
     if not train_data and not config.train_sets:
@@ -110,9 +111,9 @@ def train(
         done = f"Trained {result.steps:,} steps"
         if result.steps == result.steps_before >= config.max_steps:
             done = f"The run has had its {result.steps:,} steps: nothing was trained (max_steps sets their number)"
-        echo_line(f"{done}. The bundle is {result.bundle}.")
+        remark_line(f"{done}. The bundle is {result.bundle}.")
         if result.best_bundle is not None:
-            echo_line(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
+            remark_line(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
 
 
 def configure(

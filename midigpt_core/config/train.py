@@ -15,7 +15,7 @@ from midigpt_core.config.reading import read_mapping
 from midigpt_core.config.structure import Mismatch
 from midigpt_core.config.train_sets import TrainSet, contradictions
 from midigpt_core.config.wording import MOST_LISTED, key_name, listed
-from midigpt_core.errors import ConfigError, nearest
+from midigpt_core.errors import ConfigError, nearest, unknown_name
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +27,10 @@ Choice = str | dict[str, Any]
 Scheduler = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
 ]
+
+
+#: Ways to share a step that train. Lightning has more: some lose the run's result, some need what is not there.
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp")
 
 
 def _record_assignment(config: Any, attribute: attrs.Attribute[Any], value: object) -> Any:
@@ -116,7 +120,8 @@ class TrainConfig:
     # The rest of the infrastructure
     devices: int = setting(1, "devices per node", low=1)
     num_nodes: int = setting(1, "nodes", low=1)
-    strategy: str = setting("auto", "how devices share a step: auto, ddp, fsdp or another of Lightning's")
+    strategy: str = setting("auto", "how devices share a step: auto, ddp, ddp_find_unused_parameters_true or fsdp")
+    collective_timeout: int = setting(600, "seconds that a rank waits for the others before the run ends", low=1)
     init_from: str = setting("", "bundle to start from: weights and encoder", path=True)
     freeze: list[str] = setting([], "weights that stay as they are, by module or parameter name; * and ? are wild")
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
@@ -239,6 +244,8 @@ class TrainConfig:
             )
         if self.min_tracks > self.max_tracks:
             yield f"min_tracks: {self.min_tracks} is more than max_tracks = {self.max_tracks}. Lower it"
+        if self.strategy not in STRATEGIES:
+            yield f"strategy: {unknown_name('strategy', self.strategy, STRATEGIES).rstrip('.')}"
         yield from contradictions(self.train_sets)
 
 

@@ -5,19 +5,24 @@ Workers make whole blocks in turn; this process cuts batches out of them. Any nu
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import traceback
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from attrs import frozen
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from midigpt_core.data import shared_memory
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.errors import ComponentError, DataError, MidigptError
 from midigpt_core.processes import die_with_parent, leave_signals_to_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from multiprocessing.process import BaseProcess
 
     from torch import Tensor
 
@@ -26,8 +31,15 @@ if TYPE_CHECKING:
 
 #: Seconds without a block after which workers count as stuck; a block takes well under one.
 WORKER_TIMEOUT_S = 600
+#: Why the system ends a process so.
+_CAUSES: dict[int, str] = {
+    signal.SIGKILL: ", which systems send when memory runs out",
+    signal.SIGBUS: ": /dev/shm is full, or a file of the corpus was cut",
+    signal.SIGSEGV: ": a fault in native code",
+    signal.SIGABRT: ": a fault in native code",
+}
 #: Blocks that a worker makes ahead of the one that is being cut into batches.
-_AHEAD = 2
+_AHEAD = shared_memory.BLOCKS_A_WORKER - 1
 
 
 @frozen(eq=False)
@@ -128,6 +140,16 @@ class _Failure:
         raise ComponentError(self.component, self.where, RuntimeError(f"in a data worker:\n{self.text}"))
 
 
+def _unexpected(worker: int, num_workers: int, error: Exception) -> _Failure:
+    """What is neither ours nor a component's: the machine's, mostly, which has no memory or no files left."""
+    reason = " ".join(str(error).split()) or "no reason given"
+    advice = "Lower num_workers, and resume the run; with num_workers 0 --traceback shows where it happened."
+    if "/torch_" in reason:  # as torch names its shared memory
+        advice = f"{shared_memory.remark()} {advice}"
+    what = f"{type(error).__name__}: {reason.rstrip('.')}"
+    return _Failure(DataError(f"data worker {worker + 1} of {num_workers} failed ({what}). {advice}"))
+
+
 class _BlockDataset(IterableDataset[_SharedBlock | _Failure]):
     """The blocks of a plan that fall to a worker: in worker w of W, every W-th from the w-th on."""
 
@@ -147,6 +169,8 @@ class _BlockDataset(IterableDataset[_SharedBlock | _Failure]):
             yield _Failure(error)
         except ComponentError as error:
             yield _Failure(None, error.component, error.where, "".join(traceback.format_exception(error)))
+        except Exception as error:  # noqa: BLE001 (said by the process that reads the blocks)
+            yield _unexpected(worker.id, worker.num_workers, error)
 
 
 def batches(
@@ -210,31 +234,50 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         for block in plan.blocks():
             yield _to_tensors(stream.block(block))
         return
-    arriving = iter(
-        DataLoader(
-            _BlockDataset(spec, plan),
-            batch_size=None,
-            num_workers=num_workers,
-            prefetch_factor=_AHEAD,
-            multiprocessing_context=start_method,
-            timeout=WORKER_TIMEOUT_S,
-            worker_init_fn=_start_worker,
-            # The loader draws a seed for its workers: not from the process's own generator, which it would advance.
-            generator=torch.Generator(),
-        )
+    before = multiprocessing.active_children()
+    loader = DataLoader(
+        _BlockDataset(spec, plan),
+        batch_size=None,
+        num_workers=num_workers,
+        prefetch_factor=_AHEAD,
+        multiprocessing_context=start_method,
+        timeout=WORKER_TIMEOUT_S,
+        worker_init_fn=_start_worker,
+        # The loader draws a seed for its workers: not from the process's own generator, which it would advance.
+        generator=torch.Generator(),
     )
+    try:
+        arriving = iter(loader)
+    except OSError as error:  # as many processes, or as much memory, as there may be
+        _end([child for child in multiprocessing.active_children() if child not in before])
+        raise DataError(
+            f"{num_workers} data workers cannot be started ({error.strerror or error}). Lower num_workers."
+        ) from error
+    workers = [child for child in multiprocessing.active_children() if child not in before]
     places: dict[tuple[int, int], dict[str, Tensor]] = {}
     try:
         while True:
-            arrived = _next_block(arriving)
+            arrived = _next_block(arriving, workers)
             if isinstance(arrived, _Failure):
                 arrived.throw()
             if arrived.tensors is not None:
                 places[arrived.place] = arrived.tensors
             yield _TensorBlock(arrived.index, places[arrived.place], arrived.report)
+    except BaseException as error:
+        # Frames of the loader hold it, and the workers end with it.
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         # The traceback of an error keeps this frame alive; the workers must end all the same.
         del arriving
+        _end(workers)
+
+
+def _end(workers: Sequence[BaseProcess]) -> None:
+    """End those that are left: what is stuck in native code does not hear that it is to end."""
+    for worker in workers:
+        worker.kill()
+        worker.join()
 
 
 def _start_worker(_worker: int) -> None:
@@ -242,15 +285,26 @@ def _start_worker(_worker: int) -> None:
     die_with_parent()
 
 
-def _next_block(arriving: Iterator[_SharedBlock | _Failure]) -> _SharedBlock | _Failure:
+def _next_block(arriving: Iterator[_SharedBlock | _Failure], workers: Sequence[BaseProcess]) -> _SharedBlock | _Failure:
     try:
         return next(arriving)
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader"):
-            raise
-        reason = str(error)
+    except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
     # Raised out here: as a cause, the loader's own error would keep its workers alive.
-    raise DataError(f"a data worker ended: {reason} Lower num_workers if memory is short, and resume the run.")
+    raise DataError(f"{_what_ended(workers, reason)}. Lower num_workers, which is {len(workers)}, and resume the run.")
+
+
+def _what_ended(workers: Sequence[BaseProcess], reason: str) -> str:
+    """What became of the workers. The loader's own ``reason`` may be what reading from one that is gone gave."""
+    wait([worker.sentinel for worker in workers], timeout=1.0)
+    codes = [worker.exitcode for worker in workers]
+    killed = next((-code for code in codes if code is not None and code < 0), None)
+    if killed is not None:
+        name = signal.Signals(killed).name
+        return f"one of {len(workers)} data workers was killed by {name}{_CAUSES.get(killed, '')}"
+    code = next((code for code in codes if code), None)
+    ended = f"a data worker ended with code {code}" if code else "the data workers failed"
+    return f"{ended} ({reason})"
 
 
 def _to_tensors(block: Block) -> _TensorBlock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from midigpt_core import terminal
 from midigpt_core.errors import CheckpointError, RunStopped
 from midigpt_core.files import atomic_writer
 from midigpt_core.training.memory import is_memory
-from midigpt_core.training.ranks import require_same_start
+from midigpt_core.training.ranks import require_same_start, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,7 +146,8 @@ class Checkpoints(Callback):
     """Saves every ``save_steps`` optimiser steps, and when the ranks have agreed to stop.
 
     At a step after which an evaluation is due, the evaluation comes first: a run that is continued repeats none and
-    misses none, and the checkpoint knows its loss.
+    misses none, and the checkpoint knows its loss. A stop ends an evaluation between two batches: then the checkpoint
+    is that of the step before it, and the run that is continued begins with the evaluation.
     """
 
     def __init__(
@@ -177,6 +179,10 @@ class Checkpoints(Callback):
         self._losses: dict[int, float] = {}
         #: The best steps by evaluations that later ones cannot be compared with: they stay.
         self._kept: set[int] = set()
+        #: Whether the step was saved without the evaluation that follows it.
+        self._lacks_evaluation = False
+        #: Lightning's counters between the step and its evaluation; None: no evaluation is due.
+        self._before_evaluation: dict[str, Any] | None = None
 
     @property
     def best(self) -> int | None:
@@ -184,11 +190,20 @@ class Checkpoints(Callback):
         return self._folder.best(self._losses)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": dict(self._losses), "kept": sorted(self._kept)}
+        return {
+            "losses": dict(self._losses),
+            "kept": sorted(self._kept),
+            "lacks_evaluation": self._lacks_evaluation,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._losses = dict(state_dict["losses"])
         self._kept = set(state_dict.get("kept", ()))
+        self._lacks_evaluation = state_dict.get("lacks_evaluation", False)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._lacks_evaluation and self._before_evaluation is not None:
+            checkpoint["loops"]["fit_loop"] = self._before_evaluation
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         require_same_start(trainer)
@@ -207,17 +222,50 @@ class Checkpoints(Callback):
             self._write_bundle(self._folder.bundle(step))
         if trainer.is_global_zero:
             self._folder.retire(self._losses, also=self._kept)
+        if self._lacks_evaluation:
+            self._make_up_evaluation(trainer)
+        self._signals.begin()
+
+    def _make_up_evaluation(self, trainer: Trainer) -> None:
+        if self._eval_steps is None:
+            self._lacks_evaluation = False
+            return
+        counters = copy.deepcopy(trainer.fit_loop.state_dict())
+        evaluation = trainer.fit_loop.epoch_loop.val_loop
+        # From its first batch on, whatever the checkpoint's counters say of the one before.
+        evaluation.restarting = False
+        trainer.validating = True
+        evaluation.run()
+        trainer.training = True
+        trainer.fit_loop.load_state_dict(counters)
+        # Saved again, with its loss: the evaluation is not made once more.
+        self._lacks_evaluation = False
+        self._save(trainer, trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._signals.end()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Here, where a step was just taken, Lightning's progress counters are those of a clean restart."""
         step = trainer.global_step
         if step != self._settled and self._eval_steps is not None and step % self._eval_steps == 0:
+            self._before_evaluation = copy.deepcopy(trainer.fit_loop.state_dict())
             return
         self._settle(trainer)
 
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._before_evaluation is None:
+            return
+        self._signals.agree(summed(trainer, self._signals.flags()))
+        if self._stops(trainer):
+            self._lacks_evaluation = True
+            self._save(trainer, trainer.global_step)
+            self._stop(trainer, trainer.global_step)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
-        if step % self._save_steps == 0 or self._stops(trainer):
+        self._before_evaluation = None
+        if step % self._save_steps == 0 or self._stops(trainer) or self._lacks_evaluation:
             self._losses[step] = self._evaluation_loss()
         self._settle(trainer)
 

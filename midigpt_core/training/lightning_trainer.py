@@ -60,6 +60,6 @@ def lightning_trainer(plan: Plan, precision: str, callbacks: list[Callback], log
 def _built_trainer(**settings: Any) -> Trainer:
     try:
         return Trainer(**settings)
-    except MisconfigurationException as error:
-        # Devices that are not there, say.
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        # Devices that are not there, say, or variables of a launcher that contradict one another.
         raise ConfigError(f"devices, num_nodes, strategy: {str(error).strip().splitlines()[0]}") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from midigpt_core import files, terminal
+from midigpt_core.data.shared_memory import require_room
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
 from midigpt_core.paths import usable_path
@@ -17,7 +18,13 @@ from midigpt_core.plugins import current_registry
 from midigpt_core.training.chosen import build_encoder, choose
 from midigpt_core.training.corpora import gather, listed
 from midigpt_core.training.host_memory import require_rows_fit
-from midigpt_core.training.launch import quiet_other_ranks, require_as_many_processes
+from midigpt_core.training.launch import (
+    die_with_first,
+    quiet_other_ranks,
+    require_as_many_processes,
+    require_no_left_over_rank,
+    settle_slurm_tasks,
+)
 from midigpt_core.training.objective import stream_settings, usable_mask
 from midigpt_core.training.resume import require_no_result, resume_candidates
 from midigpt_core.training.start_from import adopt, inherited_sources
@@ -83,11 +90,14 @@ def prepare(
     for what, given in (("train_path", train_path), ("eval_path", eval_path)):
         for path in () if given is None else listed(given):
             usable_path(path, what=what)
+    die_with_first()
     config = copy.deepcopy(config)
     config.validate()
     require_rows_fit(config)
     require_one_spelling(config, train_path)
     require_as_many_processes(config)
+    require_no_left_over_rank(config)
+    settle_slurm_tasks(config)
     registry = current_registry()
     quiet_other_ranks(
         {"midigpt_core", *(entry.module.rpartition(".")[0] or entry.module for entry in registry.entries)}
@@ -105,6 +115,7 @@ def prepare(
             f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so nothing can be generated. Set it to 0."
         )
     settings = stream_settings(config, encoder)
+    require_room(settings, config.num_workers, config.devices)
     mask = usable_mask(config, chosen, encoder, registry)
     if mask is None:
         settings = evolve(settings, mask_apply_probability=0.0)

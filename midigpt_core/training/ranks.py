@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import distributed
 
 from midigpt_core.errors import TrainingError
@@ -19,6 +20,14 @@ def gathered(items: list[int]) -> list[int]:
     of_ranks: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(of_ranks, items)
     return [item for of_rank in of_ranks for item in of_rank]
+
+
+def summed(trainer: Trainer, values: list[float]) -> list[float]:
+    """The sum over all ranks of each of ``values``; all ranks must ask."""
+    if trainer.world_size == 1:
+        return values
+    total = trainer.strategy.reduce(torch.tensor(values, device=trainer.strategy.root_device), reduce_op="sum")
+    return list(torch.as_tensor(total).tolist())
 
 
 def require_same_start(trainer: Trainer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,10 @@ from midigpt_core.training.dry_run import require_memory
 from midigpt_core.training.flops import ModelFlops
 from midigpt_core.training.identity import identify
 from midigpt_core.training.initial import initial_model
+from midigpt_core.training.launch import be_found_by_children, is_first
 from midigpt_core.training.lightning_trainer import eval_steps, lightning_trainer
 from midigpt_core.training.logger_sink import LoggerSink
+from midigpt_core.training.lost_ranks import named_lost_ranks
 from midigpt_core.training.memory import explained_memory
 from midigpt_core.training.metrics_file import MetricsFile
 from midigpt_core.training.module import TrainingModule
@@ -37,6 +40,7 @@ from midigpt_core.training.precision import usable_precision
 from midigpt_core.training.prepare import prepare
 from midigpt_core.training.progress import progress_sink
 from midigpt_core.training.quiet import quiet_lightning
+from midigpt_core.training.rendezvous import Rendezvous
 from midigpt_core.training.repeat import StepBatches
 from midigpt_core.training.retention import CheckpointFolder
 from midigpt_core.training.run_folder import describe_run, run_provenance
@@ -46,7 +50,6 @@ from midigpt_core.training.signals import StopSignals
 from midigpt_core.training.steps import StepReporter
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -93,7 +96,7 @@ def train(
     A path is one path, a list, or a glob; without ``train_path`` the configuration's ``train_sets`` are mixed.
     ``resume`` is ``"auto"`` or a ``step*.ckpt`` file; ``accept_new_data`` lets a run go on with another corpus than the
     checkpoint's. Raises :class:`midigpt_core.errors.MidigptError` for everything that a user can put right, and
-    :class:`midigpt_core.errors.RunStopped` once SIGTERM, SIGINT or SIGUSR1 was obeyed.
+    :class:`midigpt_core.errors.RunStopped` once SIGTERM, SIGINT, SIGUSR1 or SIGHUP was obeyed.
     """
     return fit(prepare(config, train_path, eval_path, resume=resume, accept_new_data=accept_new_data))
 
@@ -107,7 +110,11 @@ def fit(plan: Plan) -> TrainResult:
     if config.compile and _compiles():
         model.compile()
     precision = _precision(config)
-    clock, signals = StepClock(), StopSignals()
+    console = Console(stderr=True)
+    clock = StepClock()
+    say = partial(_say, console)
+    signals = StopSignals(say if is_first() else None, rank=0 if is_first() else 1)
+    rendezvous = Rendezvous(say)
     # Only fp16 has steps that are repeated.
     repeated = StepBatches() if precision == "fp16" else None
     module = TrainingModule(
@@ -145,11 +152,12 @@ def fit(plan: Plan) -> TrainResult:
     )
     logger: Logger | None = build(plan.chosen.logger, LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name))
     callbacks = [
+        rendezvous,
         _description(plan),
         *([OverflowedSteps(module, repeated)] if repeated is not None else []),
         StepReporter(
             module,
-            _sinks(plan, logger),
+            _sinks(plan, logger, console),
             clock,
             flops=ModelFlops.of_model(model),
             precision=precision,
@@ -164,10 +172,16 @@ def fit(plan: Plan) -> TrainResult:
         trainer = lightning_trainer(plan, precision, callbacks, logger)
         if trainer.local_rank > 0:
             die_with_parent()
+        elif "LOCAL_RANK" not in os.environ:
+            be_found_by_children()
         if trainer.is_global_zero:
             held.enter_context(only_writer(plan.run_dir))
             remove_leftovers(plan.run_dir)
-        with explained_memory(config, lambda: trainer.global_step):
+        with (
+            explained_memory(config, lambda: trainer.global_step),
+            named_lost_ranks(trainer, config.collective_timeout, lambda: trainer.global_step, say),
+            rendezvous.awaited(trainer),
+        ):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
         # A run that had all its steps has its bundle, with the evaluation that this call did not make.
         is_there = bool(trainer.strategy.broadcast(bundle.exists()))
@@ -205,11 +219,15 @@ def _optimization(config: TrainConfig) -> OptimizationSettings:
     )
 
 
-def _sinks(plan: Plan, logger: Logger | None) -> list[StepSink]:
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _sinks(plan: Plan, logger: Logger | None, console: Console) -> list[StepSink]:
     config = plan.config
     return [
         MetricsFile(plan.run_dir / metrics_file.NAME),
-        progress_sink(Console(stderr=True), config.max_steps, config.log_steps),
+        progress_sink(console, config.max_steps, config.log_steps),
         LoggerSink([logger] if logger else [], config.log_steps),
     ]
 

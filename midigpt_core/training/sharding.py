@@ -7,14 +7,15 @@ first one flattens parameters, which makes every matrix a vector that no longer 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from midigpt_core.errors import ConfigError, unknown_name
+from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -24,19 +25,21 @@ if TYPE_CHECKING:
     from midigpt_core.config import TrainConfig
 
 FSDP = "fsdp"
+_UNUSED = "ddp_find_unused_parameters_true"
 
 
 def lightning_strategy(config: TrainConfig, precision: str) -> str | Strategy:
     """The strategy of ``config`` as Lightning takes it; raises :class:`ConfigError` for what does not go together."""
+    timeout = timedelta(seconds=config.collective_timeout)
+    devices = config.devices * config.num_nodes
+    if config.strategy == "auto" and devices == 1:
+        return "auto"
     if config.strategy != FSDP:
-        known = ("auto", *StrategyRegistry.available_strategies())
-        if config.strategy not in known:
-            raise ConfigError(f"strategy: {unknown_name('strategy', config.strategy, known)}")
-        return config.strategy
+        return DDPStrategy(find_unused_parameters=config.strategy == _UNUSED, timeout=timeout)
     if precision == "fp16":
         raise ConfigError("strategy: fsdp does not go with precision fp16. Set precision to bf16 or fp32.")
     return ModelParallelStrategy(
-        data_parallel_size=config.devices * config.num_nodes, tensor_parallel_size=1, save_distributed_checkpoint=False
+        data_parallel_size=devices, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timeout
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -20,9 +21,10 @@ import torch
 from data_stage_parts import corpus_of, random_pieces, spec_of, write_corpus
 
 from midigpt_core.config import TrainConfig
+from midigpt_core.data import datasets, shared_memory
 from midigpt_core.data.datasets import batches
 from midigpt_core.data.settings import StreamSettings
-from midigpt_core.errors import ComponentError, CorpusError, DataError
+from midigpt_core.errors import ComponentError, ConfigError, CorpusError, DataError
 
 if TYPE_CHECKING:
     from midigpt_core.data.stream import StreamSpec
@@ -172,9 +174,82 @@ def test_damage_after_the_corpus_was_written_is_found(tmp_path, num_workers):
 
 def test_a_dead_worker_is_a_clear_error(shards):
     spec = spec_of(90, SETTINGS, shards, mean_length=60.0, die_on=45)
-    with pytest.raises((DataError, RuntimeError), match=r"worker.*killed|exited unexpectedly"):
+    with pytest.raises(DataError, match=r"^one of 2 data workers was killed by SIG"):
         take(spec, 200, num_workers=2)
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [(signal.SIGKILL, "SIGKILL, which systems send when memory runs out"), (signal.SIGBUS, "SIGBUS: /dev/shm is full")],
+)
+def test_a_killed_worker_is_named_with_its_signal(spec, number, cause):
+    iterator = batches(spec, batch_size=16, first_row=0, num_workers=2)
+    next(iterator)
+    os.kill(multiprocessing.active_children()[0].pid, number)
+    message = f"^one of 2 data workers was killed by {cause}.* Lower num_workers, which is 2"
+    with pytest.raises(DataError, match=message) as caught:
+        for _ in range(1000):
+            next(iterator)
+    assert "\n" not in str(caught.value)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_without_shared_memory_ends_the_stream_in_a_line(spec, monkeypatch):
+    def start(worker):
+        original(worker)
+        # As /dev/shm does when it is full, the system refuses to make the memory.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    original = datasets._start_worker
+    monkeypatch.setattr(datasets, "_start_worker", start)
+    begun = time.monotonic()
+    with pytest.raises(DataError, match=r"^data worker \d of 2 failed \(\w+: .*/dev/shm has .* free\. Lower") as caught:
+        take(spec, 2, num_workers=2)
+    assert "\n" not in str(caught.value)
+    assert multiprocessing.active_children() == []
+    assert time.monotonic() - begun < 20
+
+
+def test_any_error_of_this_process_ends_the_workers_too(spec, monkeypatch):
+    iterator = batches(spec, batch_size=16, first_row=0, num_workers=2)
+    next(iterator)
+
+    def failing(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_process_data", failing)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        for _ in range(1000):
+            next(iterator)
+    # The error is still there, and with it its frames.
+    assert caught.tb is not None
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_hears_nothing_is_ended(spec):
+    iterator = batches(spec, batch_size=16, first_row=0, num_workers=1)
+    next(iterator)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGSTOP)
+    iterator.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_shared_memory_that_does_not_suffice_is_said_before_the_start(spec, monkeypatch):
+    settings = attrs.evolve(SETTINGS, max_seq_len=2048)
+    monkeypatch.setattr(shared_memory, "free_bytes", lambda: 64 << 20)
+    shared_memory.require_room(settings, 5, 1)
+    with pytest.raises(ConfigError, match=r"num_workers: 8 data workers need 8\d\.\d MiB .* 64\.0 MiB free\. .* to 5,"):
+        shared_memory.require_room(settings, 8, 1)
+    with pytest.raises(ConfigError, match=r"num_workers: 6 data workers"):
+        shared_memory.require_room(settings, 3, 2)
+    monkeypatch.setattr(shared_memory, "free_bytes", lambda: None)
+    shared_memory.require_room(settings, 8, 1)
+    # What it is reckoned from is what a worker takes.
+    block = spec.open().block(0)
+    taken = 3 * sum(tensor.nbytes for tensor in datasets._to_tensors(block).tensors.values())
+    assert taken <= shared_memory.bytes_a_worker(SETTINGS) <= taken + (1 << 20)
 
 
 ORPHAN_SCRIPT = """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
 import socket
+import sys
 import time
 import zlib
 from contextlib import closing
@@ -45,6 +47,8 @@ class Stop:
     rank: int = 0
     #: Seconds that the micro-batch lasts after the signal.
     lasting: float = 0.0
+    #: The micro-batch is one of the evaluation after ``step``.
+    in_evaluation: bool = False
 
 
 @frozen
@@ -54,6 +58,8 @@ class Run:
     config: TrainConfig
     train_data: Path
     eval_data: Path | None = None
+    #: A descriptor for standard output and error; None: the test's own.
+    output: int | None = None
 
     def start(
         self, stop: Stop | None = None, *, rank: int = 0, environment: dict[str, str] | None = None
@@ -67,6 +73,10 @@ class Run:
 
     def ranks(self, count: int, stop: Stop | None = None) -> list[int | None]:
         """The exit codes of as many processes, set up as torchrun would."""
+        return joined(self.started(count, stop))
+
+    def started(self, count: int, stop: Stop | None = None) -> list[BaseProcess]:
+        """As many processes, set up as torchrun would."""
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -81,12 +91,10 @@ class Run:
             "CUDA_VISIBLE_DEVICES": "",
         }
         ranks = range(count)
-        return joined(
-            [
-                self.start(stop, rank=rank, environment={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-                for rank in ranks
-            ]
-        )
+        return [
+            self.start(stop, rank=rank, environment={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in ranks
+        ]
 
     @property
     def folder(self) -> Path:
@@ -95,6 +103,10 @@ class Run:
     def _main(self, stop: Stop | None, rank: int, environment: dict[str, str]) -> None:
         os.environ.update(environment)
         os.setpgid(0, 0)
+        if self.output is not None:
+            os.dup2(self.output, 1)
+            os.dup2(self.output, 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         self.folder.mkdir(parents=True, exist_ok=True)
         _observe(self.folder / f"observed-{rank}.jsonl", stop if stop and stop.rank == rank else None)
         configuration = self.folder / f"asked-{rank}.json"
@@ -127,12 +139,24 @@ def _observe(path: Path, stop: Stop | None) -> None:
         }
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(seen) + "\n")
-        if stop is not None and (step, micro_batch) == (stop.step, stop.micro_batch):
+        if stop is not None and not stop.in_evaluation and (step, micro_batch) == (stop.step, stop.micro_batch):
             (os.killpg if stop.group else os.kill)(os.getpid(), stop.signal)
-            time.sleep(stop.lasting)
+            # Native, so that Python's handlers wait.
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 1 + int(stop.lasting * 4e6))
         return original(self, batch, batch_idx)
 
+    def validation_step(self: TrainingModule, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+        if (
+            stop is not None
+            and stop.in_evaluation
+            and (self.trainer.global_step, batch_idx) == (stop.step, stop.micro_batch)
+        ):
+            os.kill(os.getpid(), stop.signal)
+        evaluate(self, batch, batch_idx)
+
+    evaluate = TrainingModule.validation_step
     TrainingModule.training_step = training_step  # type: ignore[method-assign]
+    TrainingModule.validation_step = validation_step  # type: ignore[method-assign]
 
 
 def joined(processes: Sequence[BaseProcess]) -> list[int | None]:

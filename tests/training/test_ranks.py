@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from stopping_parts import Run, Stop, observed, outcome
+from stopping_parts import Run, Stop, joined, observed, outcome
 from torch.distributed.tensor import DTensor
 from training_parts import evaluations, metrics
 
 from midigpt_core.checkpoint import load_checkpoint
+from midigpt_core.config.train import STRATEGIES
 from midigpt_core.errors import ConfigError
 from midigpt_core.training.module import TrainingModule
 from midigpt_core.training.prepare import prepare
 from midigpt_core.training.resume import step_files
-from midigpt_core.training.run import fit
 from midigpt_core.training.sharding import lightning_strategy
 
 if TYPE_CHECKING:
@@ -75,6 +75,45 @@ def test_sigterm_to_one_rank_stops_both_and_both_continue(
     assert not list(run.folder.rglob(".midigpt-tmp-*"))
 
 
+def test_a_stop_between_the_batches_of_an_evaluation_is_agreed_on(pair: Run, configure: Configure, shard: Path) -> None:
+    run = Run(configure("evaluating", batch_size=1, **TWO), shard, shard)
+    assert run.ranks(2, Stop(3, 0, signal.SIGTERM, rank=1, in_evaluation=True)) == [STOPPED, STOPPED]
+    assert list(step_files(run.folder / "checkpoints")) == [2, 3]
+    assert run.ranks(2) == [0, 0]
+    assert outcome(run.folder) == outcome(pair.folder)
+
+
+def test_a_rank_that_was_killed_is_named_in_a_line(
+    configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(configure("killed", batch_size=1, **TWO), shard, shard)
+    assert run.ranks(2, Stop(2, 0, signal.SIGKILL, rank=1)) == [2, -signal.SIGKILL]
+    said = capfd.readouterr().err
+    assert "Error: step 3: rank 1 ended, or did nothing for 600 s (collective_timeout)." in said
+    assert "Traceback" not in said
+
+
+def test_a_rank_that_stands_still_is_waited_for_as_long_as_is_said(
+    configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(configure("still", batch_size=1, collective_timeout=3, **TWO), shard, shard)
+    first, second = run.started(2, Stop(2, 0, signal.SIGSTOP, rank=1))
+    assert joined([first]) == [2]
+    second.kill()
+    second.join()
+    said = capfd.readouterr().err
+    assert "Error: step 3: rank 1 ended, or did nothing for 3 s (collective_timeout)." in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_on_offer_trains(strategy: str, configure: Configure, shard: Path) -> None:
+    run = Run(configure(strategy, batch_size=1, max_steps=2, devices=2, strategy=strategy), shard)
+    assert run.ranks(2) == [0, 0]
+    assert (run.folder / "model_final.pt").is_file()
+    assert [line["step"] for line in metrics(run.folder)] == [1, 2]
+
+
 def test_a_run_goes_on_with_fewer_ranks_on_the_same_rows(pair: Run, configure: Configure, shard: Path) -> None:
     config = configure("shrinking", batch_size=1, **TWO)
     run = Run(config, shard, shard)
@@ -117,7 +156,7 @@ def test_a_layout_that_cannot_be_is_an_error_in_a_line(
     configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"strategy: no strategy named 'dpp'\. Did you mean 'ddp'"):
-        fit(prepare(configure(strategy="dpp"), shard))
+        prepare(configure(strategy="dpp"), shard)
     with pytest.raises(ConfigError, match="strategy: fsdp does not go with precision fp16"):
         lightning_strategy(configure(strategy="fsdp"), "fp16")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from stopping_parts import Run, Stop, has_reached, joined, observed, outcome, until
 
+from midigpt_core.training.module import TrainingModule
 from midigpt_core.training.resume import step_files
 
 if TYPE_CHECKING:
     from training_parts import Configure
 
-KILL, TERM, INT, USR1 = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
+KILL, TERM, INT, USR1, HUP = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP
 
 #: Checkpoints at 2, 4, …; evaluations at 3, 6, 9: stops fall before, on and after both.
 SETTINGS: dict[str, Any] = {"max_steps": 9, "accumulation": 2, "save_steps": 2, "eval_steps": 3}
@@ -40,7 +41,8 @@ def stopped_and_continued(run: Run, stops: list[tuple[Stop, int]], whole: dict[s
         run.config.num_workers = workers
         assert run.exit_code(stop) == expected_code(stop.signal)
         if stop.signal != KILL:
-            assert max(step_files(run.folder / "checkpoints")) == stop.step + 1, "the stop wrote no checkpoint"
+            saved = stop.step if stop.in_evaluation else stop.step + 1
+            assert max(step_files(run.folder / "checkpoints")) == saved, "the stop wrote no checkpoint"
         workers_seen = observed(run.folder)[-1]["workers"]
         assert len(workers_seen) == workers
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers_seen))  # noqa: B023
@@ -56,6 +58,15 @@ def stopped_and_continued(run: Run, stops: list[tuple[Stop, int]], whole: dict[s
         pytest.param([(Stop(2, 1, TERM), 0)], id="SIGTERM in mid-accumulation, at an evaluation"),
         pytest.param([(Stop(3, 0, INT, group=True), 2)], id="Ctrl-C to two data workers too"),
         pytest.param([(Stop(3, 1, KILL), 0), (Stop(7, 0, KILL), 1)], id="kill -9, twice"),
+        pytest.param([(Stop(4, 0, HUP), 0)], id="the terminal closes"),
+        pytest.param(
+            [
+                (Stop(3, 0, TERM, in_evaluation=True), 0),
+                (Stop(3, 0, KILL), 0),
+                (Stop(6, 1, INT, in_evaluation=True), 0),
+            ],
+            id="in evaluations, and killed before the next checkpoint",
+        ),
     ],
 )
 def test_a_stopped_run_continues_to_the_last_bit(
@@ -88,16 +99,20 @@ def test_a_run_stopped_anywhere_continues_to_the_last_bit(
     stopped_and_continued(Run(configure(**SETTINGS), shard, shard), [(first, workers), *again], whole)
 
 
-def test_the_second_signal_ends_the_run_at_once(configure: Configure, shard: Path) -> None:
+@pytest.mark.parametrize("number", [TERM, INT])
+def test_the_first_signal_is_answered_and_the_second_obeyed_at_once(
+    number: signal.Signals, configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     run = Run(configure(**SETTINGS), shard)
-    process = run.start(Stop(3, 0, TERM, lasting=60))
+    process = run.start(Stop(3, 0, number, lasting=60))
     until(lambda: has_reached(run.folder, [3, 0]))
     assert process.pid is not None
-    process.join(0.5)
+    process.join(1)
+    assert capfd.readouterr().err == "Stopping after this step; again to stop now.\n"
     assert process.is_alive(), "the first signal must wait for the step"
-    os.kill(process.pid, TERM)
+    os.kill(process.pid, number)
     process.join(5)
-    assert process.exitcode == -TERM
+    assert process.exitcode == -number
     assert list(step_files(run.folder / "checkpoints")) == [2]
 
 
@@ -107,12 +122,63 @@ def test_a_stop_in_the_last_step_lets_the_run_end(configure: Configure, shard: P
     assert outcome(run.folder) == whole
 
 
+def test_a_terminal_that_closes_twice_is_asked_once(configure: Configure, shard: Path) -> None:
+    run = Run(configure(**SETTINGS), shard)
+    process = run.start(Stop(3, 0, HUP, lasting=1))
+    until(lambda: has_reached(run.folder, [3, 0]))
+    assert process.pid is not None
+    process.join(0.4)
+    os.kill(process.pid, HUP)
+    assert joined([process]) == [128 + HUP]
+    assert max(step_files(run.folder / "checkpoints")) == 4
+
+
+def test_a_run_under_nohup_outlives_its_terminal(configure: Configure, shard: Path) -> None:
+    before = signal.signal(HUP, signal.SIG_IGN)
+    try:
+        process = Run(configure(max_steps=3), shard).start(Stop(1, 0, HUP))
+    finally:
+        signal.signal(HUP, before)
+    assert joined([process]) == [0]
+
+
+@pytest.mark.parametrize("place", ["a full disk", "a pipe without a reader", "a terminal that was closed"])
+def test_a_run_ends_as_it_would_whoever_reads_its_output(
+    place: str, configure: Configure, shard: Path, whole: dict[str, Any]
+) -> None:
+    if place == "a full disk":
+        output = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, output = os.pipe() if "pipe" in place else os.openpty()
+        os.close(reader)
+    run = Run(configure(**SETTINGS), shard, shard, output)
+    assert run.exit_code() == 0
+    os.close(output)
+    assert outcome(run.folder) == whole
+
+
+def test_a_signal_before_the_first_step_ends_the_run_at_once(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def configure_optimizers(self: TrainingModule) -> Any:
+        os.kill(os.getpid(), TERM)
+        return original(self)
+
+    original = TrainingModule.configure_optimizers
+    monkeypatch.setattr(TrainingModule, "configure_optimizers", configure_optimizers)
+    run = Run(configure(**SETTINGS), shard)
+    assert run.exit_code() == 128 + TERM
+    assert "Stopped by SIGTERM before a step was taken." in capfd.readouterr().err.splitlines()[-1]
+    assert not observed(run.folder)
+
+
 def test_the_handlers_from_before_are_back_afterwards(configure: Configure, shard: Path) -> None:
     from midigpt_core.training.run import train
 
-    before = [signal.getsignal(number) for number in (TERM, INT, USR1)]
+    before = [signal.getsignal(number) for number in (TERM, INT, USR1, HUP)]
     train(configure(max_steps=1), shard)
-    assert [signal.getsignal(number) for number in (TERM, INT, USR1)] == before
+    assert [signal.getsignal(number) for number in (TERM, INT, USR1, HUP)] == before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_run_killed_with_its_workers_busy_leaves_none(configure: Configure, shard: Path) -> None:

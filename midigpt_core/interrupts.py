@@ -1,0 +1,116 @@
+"""Signals that ask a process to stop, heard at once: also while the main thread is in native code for minutes.
+
+Python runs its signal handlers in the main thread, between two bytecodes: a long step or a wait for another process
+would leave Ctrl-C without an answer. The system's own handler writes each signal's number to a pipe, and a thread
+reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType, TracebackType
+    from typing import Self
+
+#: Seconds within which the same request may come twice: from the terminal and from the process that started this one.
+_ONE_REQUEST_S = 0.25
+#: Seconds that an exception in the main thread may take to end the work before the thread helps.
+GRACE_S = 1.0
+_DONE = 0
+
+
+class Interrupts:
+    """Inside the context ``first`` is called for the first of the signals ``numbers``, in a thread of its own; the
+    second ends the process at once, by that signal.
+
+    SIGHUP never counts as the second: a terminal that closes sends several, and none of them is a person who insists.
+    ``in_main`` is what the main thread does with each signal once it can; it may raise. Outside the main thread, where
+    Python allows no handlers, the context does nothing.
+    """
+
+    def __init__(
+        self,
+        numbers: Sequence[signal.Signals],
+        first: Callable[[signal.Signals], None],
+        in_main: Callable[[int, FrameType | None], Any] | None = None,
+    ) -> None:
+        self._numbers = numbers
+        self._first = first
+        self._in_main = in_main or _nothing
+        self._before: dict[signal.Signals, Any] = {}
+        self._left = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._left.clear()
+            reading, self._writing = os.pipe()
+            os.set_blocking(self._writing, False)
+            self._thread = threading.Thread(target=self._listen, args=(reading,), name="interrupts", daemon=True)
+            self._thread.start()
+            self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+            for number in self._numbers:
+                # nohup: whoever started the process wants it to outlive the terminal.
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._in_main)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is None:
+            return
+        self._left.set()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.write(self._writing, bytes([_DONE]))
+        self._thread.join()
+        self._thread = None
+        os.close(self._writing)
+
+    def left_within(self, seconds: float) -> bool:
+        """Whether the context ends within so many seconds; for ``first``, which runs beside it."""
+        return self._left.wait(seconds)
+
+    def _listen(self, reading: int) -> None:
+        heard_at: float | None = None
+        with open(reading, "rb", buffering=0) as stream:
+            while (byte := stream.read(1)) != bytes([_DONE]):
+                number = next((number for number in self._numbers if bytes([number]) == byte), None)
+                if number is None:  # SIGCHLD, say
+                    continue
+                if heard_at is None:
+                    heard_at = time.monotonic()
+                    threading.Thread(target=self._first, args=(number,), name="interrupted", daemon=True).start()
+                elif number != signal.SIGHUP and time.monotonic() - heard_at > _ONE_REQUEST_S:
+                    end_by(number)
+
+
+def end_by(number: int) -> None:
+    """End this process by a signal, from any thread: Python lets the main thread alone reset a handler."""
+    default = ctypes.c_void_p(0)  # SIG_DFL
+    ctypes.CDLL(None).signal(ctypes.c_int(number), default)
+    os.kill(os.getpid(), number)
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """Python's handler must be there for the pipe to be written to."""
+
+
+def _forget_in_child() -> None:
+    # A forked child shares the pipe: what comes to the child is not meant for its parent.
+    with contextlib.suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
