@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Seconds without a block after which workers count as stuck; a block takes well under one.
 WORKER_TIMEOUT_S = 600
+#: Seconds in which a worker that was killed is gone; one that leaves its memory on the disk takes some.
+_ENDING_S = 5.0
 #: Why the system ends a process so.
 _CAUSES: dict[int, str] = {
     signal.SIGKILL: ", which systems send when memory runs out",
@@ -140,14 +142,14 @@ class _Failure:
         raise ComponentError(self.component, self.where, RuntimeError(f"in a data worker:\n{self.text}"))
 
 
-def _unexpected(worker: int, num_workers: int, error: Exception) -> _Failure:
+def _unexpected(worker: int, num_workers: int, error: Exception) -> DataError:
     """What is neither ours nor a component's: the machine's, mostly, which has no memory or no files left."""
     reason = " ".join(str(error).split()) or "no reason given"
     advice = "Lower num_workers, and resume the run; with num_workers 0 --traceback shows where it happened."
     if "/torch_" in reason:  # as torch names its shared memory
         advice = f"{shared_memory.remark()} {advice}"
     what = f"{type(error).__name__}: {reason.rstrip('.')}"
-    return _Failure(DataError(f"data worker {worker + 1} of {num_workers} failed ({what}). {advice}"))
+    return DataError(f"data worker {worker + 1} of {num_workers} failed ({what}). {advice}")
 
 
 class _BlockDataset(IterableDataset[_SharedBlock | _Failure]):
@@ -161,16 +163,22 @@ class _BlockDataset(IterableDataset[_SharedBlock | _Failure]):
         worker = get_worker_info()
         assert worker is not None
         try:
-            stream, memory = self._spec.open(), _SharedMemory(worker.id)
-            for number, block in enumerate(self._plan.blocks()):
-                if number % worker.num_workers == worker.id:
-                    yield memory.put(_to_tensors(stream.block(block)))
+            yield from self._blocks_of(worker.id, worker.num_workers)
         except MidigptError as error:
             yield _Failure(error)
         except ComponentError as error:
             yield _Failure(None, error.component, error.where, "".join(traceback.format_exception(error)))
-        except Exception as error:  # noqa: BLE001 (said by the process that reads the blocks)
-            yield _unexpected(worker.id, worker.num_workers, error)
+
+    def _blocks_of(self, worker: int, num_workers: int) -> Iterator[_SharedBlock]:
+        try:
+            stream, memory = self._spec.open(), _SharedMemory(worker)
+            for number, block in enumerate(self._plan.blocks()):
+                if number % num_workers == worker:
+                    yield memory.put(_to_tensors(stream.block(block)))
+        except (MidigptError, ComponentError):
+            raise
+        except Exception as error:
+            raise _unexpected(worker, num_workers, error) from error
 
 
 def batches(
@@ -296,7 +304,7 @@ def _next_block(arriving: Iterator[_SharedBlock | _Failure], workers: Sequence[B
 
 def _what_ended(workers: Sequence[BaseProcess], reason: str) -> str:
     """What became of the workers. The loader's own ``reason`` may be what reading from one that is gone gave."""
-    wait([worker.sentinel for worker in workers], timeout=1.0)
+    wait([worker.sentinel for worker in workers], timeout=_ENDING_S)
     codes = [worker.exitcode for worker in workers]
     killed = next((-code for code in codes if code is not None and code < 0), None)
     if killed is not None:
