@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -74,6 +75,7 @@ def _rows(session: Session, midi: Path) -> Iterator[Row]:
     alone = {"ours": many["ours"], **({"peer": measured["peer"]} if "peer" in measured else {})}
     yield _row("default, 16 candidates, the peer one", alone, None)
     yield from _overhead(tiny, session.repeats)
+    yield _many_candidates(tiny, session.repeats)
     if _TRAINED.exists():
         yield from _likelihood()
 
@@ -168,6 +170,37 @@ def _overhead(bundle: Path, repeats: int) -> Iterator[Row]:
         required=at_most(0.05),
         how="grammar, choice and loop: processor time from one reading's end to the next one's beginning, batch 1",
         samples={"ours": figures},
+    )
+
+
+def _many_candidates(bundle: Path, repeats: int) -> Row:
+    """A candidate's cost among many, beside that among few: both in one run."""
+    few, many = 16, 256
+    engine, score = InferenceEngine.from_checkpoint(bundle, "cpu"), samples.scores()[0]
+
+    def candidates(count: int) -> Callable[[], float]:
+        # Short bars: what a candidate costs beside the model's own work is what could grow.
+        request = _request(count).with_config(density_hard_limit=1)
+
+        def write() -> float:
+            engine.session(score, request).run_variations()
+            return count
+
+        return write
+
+    contenders = {"few": one_thread(candidates(few)), "many": one_thread(candidates(many))}
+    measured = take_turns(contenders, min(repeats, 3))
+    ratios = [
+        few_rate / many_rate
+        for few_rate, many_rate in zip(measured["few"].samples, measured["many"].samples, strict=True)
+    ]
+    return Row(
+        name=f"a candidate's cost among {many}, beside that among {few}",
+        unit="times",
+        ours=statistics.median(ratios),
+        required=at_most(2),
+        how="tiny (128/4/4), at most one note a bar; processor seconds of one thread, in turn",
+        samples={"ours": ratios},
     )
 
 
