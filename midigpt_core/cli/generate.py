@@ -246,11 +246,15 @@ def _remarks(session: SamplingSession) -> Iterator[str]:
         step = session.plan[drop.step].step
         for track in drop.tracks:
             unseen.setdefault(track, set()).update(range(step.start_bar, step.end_bar))
+    together: dict[str, list[int]] = {}
     for track, bars in sorted(unseen.items()):
-        ranges: str = later("midigpt_core.inference.validation:bar_ranges")(sorted(bars))
+        together.setdefault(later("midigpt_core.inference.validation:bar_ranges")(sorted(bars)), []).append(track)
+    for ranges, tracks in together.items():
+        of_tracks: str = later("midigpt_core.inference.validation:bar_ranges")(tracks)
         yield (
-            f"track {track} was not seen, at least in part, while bars {ranges} were written: "
-            "the model sees only as many tracks and tokens at once as it was trained with."
+            f"{f'track {of_tracks} was' if len(tracks) == 1 else f'tracks {of_tracks} were'} not seen, at least in "
+            f"part, while bars {ranges} were written: the model sees only as many tracks and tokens at once as it was "
+            "trained with."
         )
     for before, now in sorted(set(session.narrowed)):
         yield f"windows of {before} bars did not fit the model: {now} bars were seen at once."

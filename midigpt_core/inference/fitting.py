@@ -91,7 +91,8 @@ class Fitter:
             dropped.append(track)
             if len(dropped) < min(surplus, len(going)):
                 continue
-            fitted = attrs.evolve(job, tracks=tuple(seen for seen in job.tracks if seen not in dropped))
+            gone = set(dropped)
+            fitted = attrs.evolve(job, tracks=tuple(seen for seen in job.tracks if seen not in gone))
             if self._fits(scores, fitted):
                 return fitted, tuple(dropped), True
         return fitted, tuple(dropped), not dropped and surplus > 0 and self._fits(scores, job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,6 +13,7 @@ from midigpt_core.errors import EncodingError
 from midigpt_core.records import HiddenAs, TokenStatus, WindowBatch
 from midigpt_core.score import editing
 from midigpt_core.score.columns import in_memory_corpus
+from midigpt_core.score.score import Track
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Encoder
     from midigpt_core.inference.planner import Step
     from midigpt_core.inference.request import GenerationRequest, TrackPrompt
-    from midigpt_core.records import BoolArray, Int16Array, Int64Array, TokenBatch
+    from midigpt_core.records import BoolArray, Corpus, Int16Array, Int64Array, TokenBatch
     from midigpt_core.score import Score
 
 
@@ -56,6 +58,7 @@ class Prompter:
         self._genre = encoder.genre_id(controls["genre"]) if "genre" in controls else -1
         self._velocity = int(controls.get("velocity", -1))
         self._microtiming = int(controls.get("microtiming", -1))
+        self._emptied = _Emptied((), (), None)
 
     def prompts(self, scores: Sequence[Score], jobs: Sequence[Job]) -> Prompts:
         """The documents of ``jobs``. Raises EncodingError naming the step that the encoder cannot write."""
@@ -63,8 +66,7 @@ class Prompter:
         windows, cells = self._windows(jobs)
         values = self._attributes(scores, jobs, windows, cells)
         windows = attrs.evolve(windows, attribute_values=values, compute_attributes=False)
-        blank = in_memory_corpus([_without(score, index, jobs) for index, score in enumerate(scores)])
-        batch = self._encoder.encode_batch(blank, windows, np.zeros(len(jobs), np.int32))
+        batch = self._encoder.encode_batch(self._blank(scores, jobs), windows, np.zeros(len(jobs), np.int32))
         for job, status in zip(jobs, batch.status, strict=True):
             if status != TokenStatus.OK:
                 name = TokenStatus(int(status)).name.lower().replace("_", " ")
@@ -79,6 +81,16 @@ class Prompter:
         alone = [attrs.evolve(job, tracks=(track,)) for track in job.tracks]
         offsets = self.prompts(scores, alone).batch.offsets
         return dict(zip(job.tracks, np.diff(offsets).tolist(), strict=True))
+
+    def _blank(self, scores: Sequence[Score], jobs: Sequence[Job]) -> Corpus:
+        """The scores without the notes of what is to be written in them; the last are kept, as making a step fit asks
+        for the same ones once for each track that it leaves out."""
+        cells = tuple(dict.fromkeys((job.score, job.step.cells) for job in jobs))
+        if not self._emptied.are(scores, cells):
+            blank = in_memory_corpus([_without(score, index, cells) for index, score in enumerate(scores)])
+            self._emptied = _Emptied(tuple(scores), cells, blank)
+        assert self._emptied.corpus is not None
+        return self._emptied.corpus
 
     def _windows(self, jobs: Sequence[Job]) -> tuple[WindowBatch, BoolArray]:
         count = len(jobs)
@@ -127,13 +139,11 @@ class Prompter:
             return None
         names = [attribute.name for attribute in self._encoder.attributes]
         for row, job in enumerate(jobs):
-            notes = _note_counts(scores[job.score])
             for slot, track in enumerate(job.tracks):
                 written = np.flatnonzero(cells[row, slot])
                 if not len(written):
                     continue
-                bars = np.arange(job.step.start_bar, job.step.end_bar)
-                counts = notes[track, bars]
+                counts = _note_counts(scores[job.score], track, job.step)
                 if job.step.autoregressive:
                     counts[written] = 0
                     values[row, slot, 1 + written] = -1
@@ -170,18 +180,36 @@ def _of_use(scores: Sequence[Score], jobs: Sequence[Job]) -> tuple[list[Score], 
     return [scores[score] for score in places], [attrs.evolve(job, score=places[job.score]) for job in jobs]
 
 
-def _without(score: Score, index: int, jobs: Sequence[Job]) -> Score:
+@frozen(eq=False)
+class _Emptied:
+    """Scores without the notes of some cells, as (index of the score, its cells)."""
+
+    scores: tuple[Score, ...]
+    cells: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+    corpus: Corpus | None
+
+    def are(self, scores: Sequence[Score], cells: Sequence[tuple[int, tuple[tuple[int, int], ...]]]) -> bool:
+        same = len(scores) == len(self.scores) and all(map(operator.is_, scores, self.scores))
+        return same and cells == self.cells and self.corpus is not None
+
+
+def _without(score: Score, index: int, emptied: Sequence[tuple[int, tuple[tuple[int, int], ...]]]) -> Score:
     """The score without the notes of what is to be written in it."""
-    cells = np.zeros((len(score.tracks), editing.num_bars(score)), np.bool_)
-    for job in jobs:
-        if job.score == index:
-            cells[tuple(np.array(job.step.cells).T)] = True
+    cells = np.zeros((len(score.columns.track_program), editing.num_bars(score)), np.bool_)
+    for of_score, to_write in emptied:
+        if of_score == index:
+            cells[tuple(np.array(to_write).T)] = True
     return editing.replace_cells(score, cells)
 
 
-def _note_counts(score: Score) -> Int64Array:
-    """Notes by track and bar: int64[tracks, bars]."""
-    table = editing.note_table(score)
-    counts = np.zeros((len(score.tracks), editing.num_bars(score)), np.int64)
-    np.add.at(counts, (table.track, table.bar), 1)
+def _note_counts(score: Score, track: int, step: Step) -> Int64Array:
+    """Notes of ``track`` by bar of the step's window: int64[num_bars]."""
+    columns, cells = score.columns, Track(score, track).cell_run
+    bars = columns.cell_bar[cells]
+    first, end = np.searchsorted(bars, (step.start_bar, step.end_bar)) + cells.start
+    counts = np.zeros(step.num_bars, np.int64)
+    if first < end:
+        ends = columns.cell_note_end
+        before = ends[first - 1] if first else 0
+        counts[columns.cell_bar[first:end] - step.start_bar] = np.diff(ends[first:end], prepend=before)
     return counts

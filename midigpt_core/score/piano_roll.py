@@ -34,6 +34,8 @@ _QUARTER = (7.0, 40.0)
 _LEAST_SEMITONES, _SEMITONE, _LANE_HEIGHT = 12, 7, 190
 #: A longer piece is drawn around what was written, with so many bars of context on either side.
 _MOST_BARS, _CONTEXT_BARS = 48, 8
+#: Of a piece of more tracks those are drawn that were written, then the first others, so many in all.
+_MOST_LANES = 64
 #: The sixteen families of General MIDI, eight programs each.
 _FAMILIES = (
     "piano", "tuned percussion", "organ", "guitar", "bass", "strings", "ensemble", "brass", "reed", "pipe",
@@ -69,9 +71,15 @@ def piano_roll(
 ) -> Image.Image:
     """A picture of ``score`` in which the notes that start in a cell of ``written``, as (track, bar), stand out.
 
-    ``bars``: the first and the last bar to draw; None: all of them, or those around ``written`` in a long piece.
+    ``bars``: the first and the last bar to draw; None: all of them, or those around ``written`` in a long piece. Of
+    more than 64 tracks those with a cell of ``written`` are drawn, then the first others.
     """
-    lanes = [_lane(track, {bar for of, bar in written if of == track.index}) for track in score.tracks]
+    tracks = score.tracks
+    written_bars: dict[int, set[int]] = {}
+    for index, bar in written:
+        written_bars.setdefault(index, set()).add(bar)
+    drawn = sorted(sorted(range(len(tracks)), key=lambda index: index not in written_bars)[:_MOST_LANES])
+    lanes = [_lane(tracks[index], written_bars.get(index, set())) for index in drawn]
     count = max((len(lane.bar_starts) - 1 for lane in lanes), default=0)
     first, last = bars if bars is not None else _worth_drawing(count, [bar for _, bar in written])
     first, end = max(0, first), min(last + 1, count)
@@ -85,7 +93,7 @@ def piano_roll(
         "RGB", (_LEFT + round(quarters * unit) + _RIGHT, _TOP + sum(heights) + _GAP * len(heights) + _GAP), _PAPER
     )
     draw = ImageDraw.Draw(image)
-    _heading(draw, title, first, end, count)
+    _heading(draw, title, (first, end, count), (len(lanes), len(tracks)))
     top = _TOP
     for lane, (begin, until), seen, (low, high), height in zip(lanes, spans, visible, ranges, heights, strict=True):
         area = _Area(top=top, height=height, begin=begin, until=until, unit=unit, low=low, high=high)
@@ -209,10 +217,12 @@ def _height(low: int, high: int) -> int:
     return min((high - low + 1) * _SEMITONE, _LANE_HEIGHT)
 
 
-def _heading(draw: ImageDraw.ImageDraw, title: str, first: int, end: int, count: int) -> None:
+def _heading(draw: ImageDraw.ImageDraw, title: str, bars: tuple[int, int, int], tracks: tuple[int, int]) -> None:
+    first, end, count = bars
     shown = "" if (first, end) == (0, count) else f"bars {first} to {end - 1} of {count}"
+    drawn = "" if tracks[0] == tracks[1] else f"{tracks[0]} of {tracks[1]:,} tracks"
     left = 8
-    for text in (title, shown):
+    for text in (title, shown, drawn):
         if text:
             draw.text((left, 7), text, _INK, _font(13))
             left += round(draw.textlength(text, _font(13))) + 18

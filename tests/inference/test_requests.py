@@ -139,6 +139,7 @@ def test_a_window_that_the_model_never_saw_is_named(config: dict[str, Any], mess
         ({"num_bars_choices": [4], "max_tracks": 3}, TrainedWindows(sizes=(4,), max_tracks=3)),
         ({"num_bars_choices": [8, 4, 4]}, TrainedWindows(sizes=(4, 8))),
         ({"num_bars_choices": [4, 6, True, "8"], "max_tracks": True}, TrainedWindows(sizes=(4,))),
+        ({"num_bars_choices": [4, 200_000_000, 10**30], "max_tracks": 10**30}, TrainedWindows(sizes=(4,))),
         ({"num_bars_choices": [6], "max_tracks": 0}, TrainedWindows(sizes=(4, 8))),
         ({"num_bars_choices": {"4": 1}, "max_tracks": "4"}, TrainedWindows(sizes=(4, 8))),
         ("a word", TrainedWindows(sizes=(4, 8))),

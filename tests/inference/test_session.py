@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -399,3 +400,20 @@ def test_a_request_with_another_configuration_is_another_request() -> None:
     assert request.with_config(seed=2) == attrs.evolve(request, config=attrs.evolve(request.config, seed=2))
     one, two = (engine().session(SCORE, asked).run().digest() for asked in (request, request.with_config(seed=2)))
     assert one != two
+
+
+def test_many_tracks_and_bars_take_little_memory() -> None:
+    """Kilobytes of MIDI have 20,000 bars of each of 1,024 tracks; a number for each of these is 160 MB."""
+    score = with_bars(SCORE, 20_000)
+    for _ in range(60):
+        score = with_track(score, 0)
+    columns = score.columns
+    assert len(columns.track_program) > 60
+    wide = engine()
+    session(TrackPrompt(id=0, bars=[4, 5]), score=score, on=wide)  # what is imported and built once is not counted
+    tracemalloc.start()
+    try:
+        session(TrackPrompt(id=0, bars=[4, 5]), score=score, on=wide)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(columns.track_program) * 20_000 / 2
+    finally:
+        tracemalloc.stop()

@@ -84,6 +84,15 @@ def test_a_long_piece_is_drawn_around_what_was_written() -> None:
     assert len(boxes(piano_roll(score, bars=(10, 12)), OLD)) == 3
 
 
+def test_of_many_tracks_those_that_were_written_are_drawn() -> None:
+    """A picture of 1,024 tracks takes a gigabyte and twenty seconds."""
+    tracks = [[(0, 0, 1, 60)]] * 300
+    image = piano_roll(score_of(*tracks), {(299, 0), (150, 0)})
+    assert image.height < 64 * 200
+    assert len(boxes(image, NEW)) == 2
+    assert len(boxes(image, OLD)) == 62
+
+
 def test_bars_of_unequal_length() -> None:
     first, last = boxes(piano_roll(score_of([(0, 0, 1, 60), (3, 0, 4, 60)], beats=(3, 3, 4, 4))), OLD)
     assert (last[0] - first[0]) / (last[2] + 2 - first[0]) == pytest.approx(10 / 14, abs=0.01)
