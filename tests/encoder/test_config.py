@@ -51,6 +51,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"genre_groups": ["rock"]}, "genre_groups: ['rock'] is no object"),
     ({"genre_groups": {"rock": "metal"}}, "genre_groups.rock: 'metal' is no list"),
     ({"num_bars_map": 4}, "num_bars_map: 4 is no list"),
+    ({"num_bars_map": [4, 200_000_000]}, "num_bars_map[1]: 200000000 bars are no window. Write 1 to 20000"),
+    ({"num_bars_map": [0]}, "num_bars_map[0]: 0 bars are no window"),
+    ({"num_bars_map": [10**30]}, "num_bars_map[0]: 1000000000000000000000000000000 is out of range"),
+    ({"resolution": 10**400}, "is out of range. Write a number of at most 31 bits"),
+    ({"resolution": 10**5000}, "resolution: an integer of 16,610 bits is out of range"),
+    ({"time_signatures": ["9" * 5000 + "/4"]}, "is no time signature"),
     ({"attribute_controls": [{}]}, "attribute_controls[0]: has no 'name'"),
     ({"attribute_controls": [{"name": "pitch_rang"}]}, "Did you mean 'pitch_range'?"),
     (
