@@ -153,7 +153,9 @@ def wrong_values(config: Mapping[str, Any]) -> list[str]:
     """What is wrong with the names and types of fields from the command line."""
     of_config = later("midigpt_core.inference:InferenceConfig")
     problems: list[str] = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")[1]
-    return [f"--set: {problem}" for problem in problems]
+    # What has a flag of its own need not be from --set.
+    flags = tuple(f"config.{name}:" for name in ("seed", "temperature", "num_candidates"))
+    return [problem if problem.startswith(flags) else f"--set: {problem}" for problem in problems]
 
 
 def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPrompt], list[str]]:

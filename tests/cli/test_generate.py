@@ -266,7 +266,7 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
             "--input BACH --continue 4 --set model_dim=-4 --set bars_per_step=-1 --set ar_overlap=1 "
             "--set context_drop=[99,98] --set temperature=hot --set topp=1",
             [
-                "--set: config.temperature: expected a number, got 'hot'.",
+                "config.temperature: expected a number, got 'hot'.",
                 "--set: config.topp: unknown option. Did you mean 'top_p'?",
                 'config.model_dim (window_bars) is -4. Choose "auto" or a value from 0 to 20000.',
                 'config.bars_per_step is -1. Choose "auto" or a value from 0 to 20000.',
@@ -279,7 +279,7 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
             [
                 "--track: 'x' is no list of tracks.",
                 "--set: config.topp: unknown option.",
-                "--set: config.seed: expected an integer, got 'x'.",
+                "config.seed: expected an integer, got 'x'.",
             ],
         ),
         (
