@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,11 @@ import pytest
 from stopping_parts import until
 from training_parts import metrics
 
-from midigpt_core.training.launch import quiet_other_ranks
+from midigpt_core.errors import ConfigError, TrainingError
+from midigpt_core.training.launch import quiet_other_ranks, settle_slurm_tasks
+from midigpt_core.training.prepare import prepare
 from midigpt_core.training.resume import step_files
+from midigpt_core.training.run import fit
 
 if TYPE_CHECKING:
     from training_parts import Configure
@@ -126,3 +130,60 @@ def test_ranks_end_with_the_first_however_it_ends(configure: Configure, shard: P
     process.kill()
     process.wait(10)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks), seconds=5)
+
+
+def test_a_rank_left_over_from_another_run_is_an_error(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(ConfigError, match=r"LOCAL_RANK is set to 1 and MASTER_PORT is not"):
+        prepare(configure(devices=2, strategy="ddp"), shard)
+
+
+@pytest.mark.parametrize(
+    ("slurm", "devices", "message"),
+    [
+        ({"SLURM_NTASKS": "2", "SLURM_TASKS_PER_NODE": "2"}, 2, ""),
+        ({"SLURM_NTASKS": "2"}, 2, ""),
+        ({"SLURM_NTASKS": "2", "SLURM_NNODES": "2"}, 2, "num_nodes: SLURM gave 2 nodes, but num_nodes is 1"),
+        ({"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}, 2, "devices: SLURM starts 4 tasks on a node"),
+        ({"SLURM_NTASKS": "3", "SLURM_TASKS_PER_NODE": "2,1"}, 2, "devices: SLURM starts 2,1 tasks on a node"),
+    ],
+)
+def test_slurm_s_layout_is_taken_or_refused_in_a_line(
+    slurm: dict[str, str], devices: int, message: str, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_NTASKS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_NNODES", "SLURM_JOB_NAME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    config = configure(devices=devices, strategy="ddp")
+    if message:
+        with pytest.raises(ConfigError, match=message):
+            settle_slurm_tasks(config)
+    else:
+        settle_slurm_tasks(config)
+        # What Lightning asks for.
+        assert os.environ["SLURM_NTASKS_PER_NODE"] == "2"
+
+
+def test_a_rank_whose_first_rank_is_gone_ends() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    code = "from midigpt_core.training.launch import die_with_first; die_with_first()"
+    environment = {**os.environ, "MIDIGPT_FIRST_RANK_PID": str(gone.pid), "LOCAL_RANK": "1"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == -signal.SIGKILL
+
+
+def test_a_port_in_use_is_an_error_in_a_line(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        with pytest.raises(TrainingError, match=rf"^port {port} of this machine is in use by another process\."):
+            fit(prepare(configure(devices=2, strategy="ddp"), shard))
