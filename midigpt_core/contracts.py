@@ -317,6 +317,8 @@ class SequenceReader(Protocol):
 class LoggerContext:
     run_dir: Path
     run_name: str
+    #: Whether the run goes on from a checkpoint: its earlier part is in ``run_dir``.
+    continues: bool = False
 
 
 @runtime_checkable

@@ -150,7 +150,10 @@ def fit(plan: Plan) -> TrainResult:
         signals=signals,
         clock=clock,
     )
-    logger: Logger | None = build(plan.chosen.logger, LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name))
+    logger: Logger | None = build(
+        plan.chosen.logger,
+        LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name, continues=checkpoint is not None),
+    )
     callbacks = [
         rendezvous,
         _description(plan),

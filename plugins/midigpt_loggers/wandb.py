@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import netrc
+import os
 import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import WandbLogger
 
+from midigpt_core.errors import PluginError
 from midigpt_loggers.requirements import require
 
 require("wandb", "wandb")
@@ -39,8 +41,12 @@ class _Wandb(WandbLogger):
 
 
 def build(options: WandbOptions, context: LoggerContext) -> WandbLogger:
-    """Writes to ``<run folder>/wandb`` and, online, to the server."""
+    """Writes to ``<run folder>/wandb`` and, online, to the server; a run that continues goes on as the same W&B run.
+
+    Raises :class:`PluginError` if it is to be online and there is no key.
+    """
     return _Wandb(
+        id=_run_id(context),
         name=context.run_name,
         save_dir=context.run_dir,
         project=options.project,
@@ -52,17 +58,32 @@ def build(options: WandbOptions, context: LoggerContext) -> WandbLogger:
     )
 
 
+def _run_id(context: LoggerContext) -> str | None:
+    """The id of the W&B run of the folder's earlier part; None: a new one."""
+    if not context.continues:
+        return None
+    # W&B names its folders <kind>-<time>-<id>.
+    runs = sorted((context.run_dir / "wandb").glob("*run-*-*"), key=lambda run: run.name.split("-")[-2])
+    return runs[-1].name.rpartition("-")[2] if runs else None
+
+
 def _resolve_mode(mode: str) -> str:
     """What ``auto`` means here; W&B's own settings (``WANDB_MODE``, ``WANDB_BASE_URL``, the stored key) count."""
-    if mode != "auto":
-        return mode
     settings = wandb.setup().settings
-    if settings.mode != "online":
+    # Asked for by name: not given up because the server is behind a proxy.
+    asked = os.environ.get("WANDB_MODE", "") if mode == "auto" else mode
+    if asked not in ("", "online"):
+        return asked
+    if not asked and settings.mode != "online":
         return str(settings.mode)
     url = urlsplit(str(settings.base_url))
     has_key = bool(settings.api_key) or _is_in_netrc(url.hostname or "")
+    if asked and not has_key:
+        raise PluginError(
+            "logger 'wandb' has no key, and is to be online. Run 'wandb login', set WANDB_API_KEY, or choose offline."
+        )
     port = url.port or (443 if url.scheme == "https" else 80)
-    return "online" if has_key and _is_reachable(url.hostname or "", port) else "offline"
+    return "online" if asked or (has_key and _is_reachable(url.hostname or "", port)) else "offline"
 
 
 def _is_in_netrc(host: str) -> bool:

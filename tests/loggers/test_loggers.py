@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +70,31 @@ def test_wandb_writes_offline_without_a_network(tmp_path: Path, monkeypatch: pyt
     while b"loss" not in run.read_bytes():
         assert time.monotonic() < deadline, f"{run.stat().st_size} bytes without the metric"
         time.sleep(0.1)
+
+
+def test_wandb_asked_to_be_online_stays_so_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # as unreachable as from behind a proxy
+    monkeypatch.setattr(wandb, "_is_in_netrc", lambda host: False)
+    monkeypatch.setattr(wandb.wandb, "setup", lambda: SimpleNamespace(settings=settings))
+    settings = SimpleNamespace(mode="online", base_url="http://127.0.0.1:9", api_key="0" * 40)
+    assert wandb._resolve_mode("auto") == "online"
+    settings.api_key = None
+    with pytest.raises(PluginError, match=r"has no key, and is to be online"):
+        wandb._resolve_mode("auto")
+    with pytest.raises(PluginError, match="has no key"):
+        wandb._resolve_mode("online")
+    monkeypatch.delenv("WANDB_MODE")
+    assert wandb._resolve_mode("auto") == "offline"
+
+
+def test_a_run_that_continues_is_the_same_wandb_run(tmp_path: Path) -> None:
+    for name in ("offline-run-20260101_101010-aaaaaaaa", "run-20260102_101010-bbbbbbbb"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+    going_on = LoggerContext(run_dir=tmp_path, run_name="trial", continues=True)
+    assert wandb._run_id(going_on) == "bbbbbbbb"
+    assert wandb._run_id(context(tmp_path)) is None
+    assert wandb._run_id(LoggerContext(run_dir=tmp_path / "none", run_name="trial", continues=True)) is None
 
 
 def test_a_missing_tensorboard_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
