@@ -487,3 +487,45 @@ def test_outputs_of_the_longest_legal_name_are_written(generate: Callable[..., A
         else:
             assert (tmp_path / f"{song.stem}-1.mid").exists()
             assert (tmp_path / f"{song.stem}-1.png").exists()
+
+
+def _event(tick: int, *data: int) -> bytes:
+    return bytes([0x80 | tick >> 7, tick & 0x7F, *data]) if tick > 127 else bytes([tick, *data])
+
+
+def _song(*events: bytes) -> bytes:
+    """Four bars of one track, with ``events`` at the start."""
+    notes = [_event(0, 0x90, 60, 80) + _event(1900, 0x80, 60, 0) + _event(20, 0xB0, 1, 5) for _ in range(4)]
+    body = b"".join([*events, *notes]) + b"\0\xff\x2f\0"
+    return b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk" + len(body).to_bytes(4, "big") + body
+
+
+def test_what_a_score_does_not_hold_stays_in_the_file(
+    generate: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    kept = [
+        b"\0\xff\x51\x03\x07\xa1\x20",
+        b"\0\xff\x03\x05Piano",
+        b"\0\xb0\x40\x7f",
+        b"\0\xe0\0\x50",
+        b"\0\xf0\2\1\xf7",
+    ]
+    song = tmp_path / "song.mid"
+    song.write_bytes(_song(*kept))
+    assert generate("--input", str(song), "--track", "0", "--bars", "1", "--seed", "3")[0] == 0
+    written = (tmp_path / "song-1.mid").read_bytes()
+    assert written[22:].startswith(b"".join(kept))
+    assert written.count(b"\xb0\x01\x05") == 4
+    assert _outside(tmp_path / "song-1.mid", {(0, 1)}) == _outside(song, {(0, 1)})
+    assert _tracks(tmp_path / "song-1.mid") != _tracks(song)
+
+
+def test_a_file_that_cannot_be_kept_is_named(generate: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """A system message relies on the status of one a bar before: no event can stand between them."""
+    song = tmp_path / "song.mid"
+    body = _event(0, 0x90, 60, 80) + _event(1900, 0x80, 60, 0) + b"\0\xf1\1" + _event(7000, 2) + b"\0\xff\x2f\0"
+    song.write_bytes(b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk" + len(body).to_bytes(4, "big") + body)
+    code, text, _ = generate("--input", str(song), "--continue", "3", "--seed", "3")
+    assert code == 0
+    assert f"{song} cannot be kept as it is (" in text
+    assert _tracks(tmp_path / "song-1.mid")[0][2][0] == _tracks(song)[0][2][0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 
 from midigpt_core.checkpoint import build_model, save_bundle
 from midigpt_core.checkpoint.assemble import with_weights
+from midigpt_core.cli.main import main
 from midigpt_core.contracts import BundleHeader, EncoderContext
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.plugins import build, current_registry
@@ -64,3 +67,17 @@ def test_the_readme_fills_two_bars(folder: Path) -> None:
     before, after = (Score.from_midi(folder / name).to_dict()["tracks"] for name in ("song.mid", "filled.mid"))
     kept = [[note for note in tracks[0]["notes"] if note[0] not in (4, 5)] for tracks in (before, after)]
     assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/generation.md"])
+def test_the_commands_run_one_after_another(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "model_final.pt").rename(folder / "B")
+    shutil.copy(ROOT / "tests" / "data" / "midi" / "mutopia_mozart_kv525_1.mid", folder / "song.mid")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    commands = re.findall(r"^midigpt (generate --checkpoint B .*)$", text, re.MULTILINE)
+    assert len(commands) >= 2
+    for command in commands:
+        assert main([*shlex.split(command, comments=True), "--set", "density_hard_limit=3", "--device", "cpu"]) == 0, (
+            capsys.readouterr().err
+        )
+    assert len([*folder.glob("out/*/*.mid")]) >= len(commands)
