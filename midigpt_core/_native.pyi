@@ -26,11 +26,19 @@ class Memory:
 class MappedFile:
     """A file's bytes, read-only, mapped into memory. It holds no descriptor; changes of the file show.
 
-    Raises OSError if the file cannot be mapped.
+    Bytes that the file loses meanwhile, because it is cut off or its disk fails, are read as zeros. Raises OSError if
+    the file cannot be mapped.
     """
 
     def __init__(self, descriptor: int) -> None: ...
+    @property
+    def lost(self) -> bool:
+        """Whether a read found such zeros."""
+
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def mapped_losses() -> int:
+    """How often a read of a mapped file of this process found that it had lost its bytes."""
 
 def read_batch(data: AnyBuffer, offsets: AnyBuffer, threads: int = 1) -> dict[str, Buffer]: ...
 def read_errors() -> list[tuple[int, str, str]]: ...

@@ -161,7 +161,12 @@ PYBIND11_MODULE(_native, module) {
     py::class_<midigpt::bindings::MappedFile>(module, "MappedFile", py::buffer_protocol(),
                                               "A file's bytes, read-only, mapped into memory.")
         .def(py::init<int>(), py::arg("descriptor"))
+        .def_property_readonly("lost", &midigpt::bindings::MappedFile::lost,
+                               "Whether a read found zeros because the file was cut off or cannot be read any more.")
         .def_buffer(&midigpt::bindings::MappedFile::info);
+    module.def(
+        "mapped_losses", [] { return midigpt::bindings::MappedRanges::losses().load(); },
+        "How often a read of a mapped file of this process found that it had lost its bytes.");
     module.def("read_batch", &read_batch, py::arg("data"), py::arg("offsets"), py::arg("threads") = 1,
                "Columns of n MIDI files, data[offsets[i]:offsets[i + 1]] each: buffers by column name, and `status` and\n"
                "`error_offset` per file.");

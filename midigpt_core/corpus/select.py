@@ -206,6 +206,7 @@ def _verdicts(shards: Sequence[ShardFile], key: str, encoder: Encoder, limits: S
         if verdicts is None:
             shard.verify_columns([*level_columns("track"), *level_columns("bar"), *level_columns("cell")])
             verdicts = judge(shard.shard.columns, shard.shard.pieces.status, one_at_a_time, limits)
+            shard.check_unlost()
             _remember(path, verdicts)
         return verdicts
 

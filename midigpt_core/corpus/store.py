@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
-from attrs import frozen
+from attrs import define, field
 
-from midigpt_core._native import MappedFile
+from midigpt_core._native import MappedFile, mapped_losses
 from midigpt_core.corpus.format import (
     BLOCK_BYTES,
     LEVELS,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.format import Buffer
     from midigpt_core.records import BoolArray, Int64Array
 
+# Some microseconds a file.
+_SIZES_CHECKED_S = 1.0
 _OFFSETS = tuple(name for name in buffer_dtypes() if name.endswith("_offsets"))
 _INDEX = (*(name for name, _, _ in PIECE_COLUMNS), *_OFFSETS)
 
@@ -57,12 +60,13 @@ def open_corpus(shards: Sequence[Path]) -> OpenCorpus:
     return OpenCorpus(Corpus([file.shard for file in opened], offsets), opened)
 
 
-@frozen(eq=False)
+@define(eq=False)
 class OpenCorpus:
     """Shards of a corpus, memory-mapped. Safe to use from several threads; open again in another process."""
 
     corpus: Corpus
     files: Sequence[ShardFile]
+    _sizes_checked: float = field(init=False, factory=time.monotonic)
 
     @property
     def shard_paths(self) -> list[Path]:
@@ -80,6 +84,19 @@ class OpenCorpus:
         """
         for file, local in self._by_shard(np.asarray(pieces, np.int64)):
             file.verify_pieces(local)
+
+    def check_unlost(self) -> None:
+        """Raises :class:`CorpusError` if a file was cut off since it was mapped, or its disk failed.
+
+        What was read since then is zeros in part: call it before results are used. A read of a page that is gone is
+        known of at once; zeros on the page in which a file now ends are seen by the file's size, asked for once in
+        :data:`_SIZES_CHECKED_S` seconds.
+        """
+        now = time.monotonic()
+        if mapped_losses() or now > self._sizes_checked + _SIZES_CHECKED_S:
+            self._sizes_checked = now
+            for file in self.files:
+                file.check_unlost()
 
     def describe(self, piece: int) -> str:
         """``"train/00000.parquet row 17 (d41d8c…)"``, for messages."""
@@ -103,7 +120,9 @@ class ShardFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sidecar: Sidecar = read_sidecar(path.with_name(SIDECAR_NAME))
-        self._bytes = {name: _map(path.with_name(name)) for name in self.sidecar.sizes()}
+        self._maps = {name: _map(path.with_name(name)) for name in self.sidecar.sizes()}
+        self._inodes = {name: path.with_name(name).stat().st_ino for name in self._maps}
+        self._bytes = {name: memoryview(mapped) for name, mapped in self._maps.items()}
         self._blocks = _Blocks(self._bytes, self.sidecar, path.parent)
         self.shard = self._interpret()
         self._index_checked = False
@@ -126,6 +145,15 @@ class ShardFile:
             for name in names:
                 self._blocks.verify_values(name, offsets[todo], offsets[todo + 1])
         self._checked[todo] = True
+
+    def check_unlost(self) -> None:
+        """As :meth:`OpenCorpus.check_unlost`, for this shard."""
+        for name, mapped in self._maps.items():
+            if mapped.lost or _is_shorter(self.path.with_name(name), self._inodes[name], len(self._bytes[name])):
+                raise CorpusError(
+                    f"{self.path.with_name(name)}: was cut off while it was in use, or cannot be read any more, "
+                    f"corpus of {self.sidecar.source}. {NEXT_ACTION}"
+                )
 
     def verify_index(self) -> None:
         """Check the scalars and offsets of all pieces, before a pass over all of them."""
@@ -248,10 +276,10 @@ class _Blocks:
             self._checked[base + block] = True
 
 
-def _map(path: Path) -> memoryview:
+def _map(path: Path) -> MappedFile:
     try:
         with path.open("rb") as stream:
-            return memoryview(MappedFile(stream.fileno()))
+            return MappedFile(stream.fileno())
     except OSError as error:
         action = NEXT_ACTION
         if error.errno == errno.ENOMEM:
@@ -259,6 +287,15 @@ def _map(path: Path) -> memoryview:
                 "The system limits a process's maps: join the source's files into fewer, or raise vm.max_map_count."
             )
         raise CorpusError(f"{path}: cannot be mapped into memory ({error.strerror}). {action}") from error
+
+
+def _is_shorter(path: Path, inode: int, size: int) -> bool:
+    """Whether the mapped file was cut. One that was removed or replaced stays mapped as it was."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return status.st_ino == inode and status.st_size < size
 
 
 def _num_blocks(buffer: Buffer) -> int:

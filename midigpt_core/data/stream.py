@@ -71,7 +71,14 @@ class StreamSpec:
         mask: MaskStrategy | None = None
         if self.mask is not None:
             mask = build(self.mask, MaskContext(window_sizes=encoder.window_sizes))
-        return TokenStream(spec=self, corpus=opened.corpus, encoder=encoder, mask=mask, verify=opened.verify)
+        return TokenStream(
+            spec=self,
+            corpus=opened.corpus,
+            encoder=encoder,
+            mask=mask,
+            verify=opened.verify,
+            check_unlost=opened.check_unlost,
+        )
 
 
 class TokenStream:
@@ -85,8 +92,10 @@ class TokenStream:
         encoder: Encoder,
         mask: MaskStrategy | None,
         verify: Callable[[Int64Array], None] = lambda pieces: None,
+        check_unlost: Callable[[], None] = lambda: None,
     ) -> None:
-        """``verify`` checks the stored bytes of pieces before they are read.
+        """``verify`` checks the stored bytes of pieces before they are read, and ``check_unlost`` afterwards whether
+        they were there to the end.
 
         Raises :class:`DataError` for an empty set of pieces, :class:`midigpt_core.errors.ConfigError` if the settings
         ask for what the encoder does not provide.
@@ -101,6 +110,7 @@ class TokenStream:
             hider = Hider(mask, spec.mask, settings.mask_apply_probability)
         self.corpus = corpus
         self.encoder = encoder
+        self._check_unlost = check_unlost
         self._maker = BlockMaker(
             PieceDrawer(spec.pieces, spec.sets),
             WindowDrawer(corpus, encoder, hider, settings),
@@ -115,7 +125,11 @@ class TokenStream:
         Raises :class:`midigpt_core.errors.ComponentError` if encoder or mask fail, :class:`DataError` if no window
         gives tokens, :class:`midigpt_core.errors.CorpusError` if the corpus is damaged.
         """
-        return self._maker.make(index)
+        try:
+            return self._maker.make(index)
+        finally:
+            # Also where a component failed over what it read.
+            self._check_unlost()
 
     def pieces_of_row(self, row: int) -> list[RowPiece]:
         """What stands in a row, document by document."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -282,3 +285,47 @@ def test_what_is_no_corpus_is_named(tmp_path: Path, shard: Path) -> None:
     (tmp_path / SIDECAR_NAME).write_bytes(body + b"\n" + corpus_format._checksum_line(body))
     with pytest.raises(CorpusError, match="another version"):
         open_corpus([tmp_path / DATA_NAME])
+
+
+@pytest.mark.parametrize("cut", ["to nothing", "in the middle"])
+def test_a_file_that_is_cut_off_under_its_reader_is_named(shard: Path, tmp_path: Path, cut: str) -> None:
+    """The system ends a process that reads there, by SIGBUS; a process of its own shows that this one would go on."""
+    copy = Path(shutil.copytree(shard.parent, tmp_path / "copy")) / DATA_NAME
+    pitches = copy.with_name(column_file("note_pitch"))
+    size = 0 if cut == "to nothing" else pitches.stat().st_size // 2
+    code = f"""
+import os, sys
+import numpy as np
+from pathlib import Path
+from midigpt_core.corpus.store import open_corpus
+from midigpt_core.errors import CorpusError
+opened = open_corpus([Path({str(copy)!r})])
+opened.verify(np.arange(opened.corpus.num_pieces))
+opened.check_unlost()
+os.truncate({str(pitches)!r}, {size})
+assert int(opened.corpus.shards[0].columns.note_pitch[-1]) == 0
+try:
+    opened.files[0].check_unlost()
+except CorpusError as error:
+    sys.exit(str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "note_pitch.npy: was cut off while it was in use, or cannot be read any more, corpus of " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bus_error_elsewhere_still_ends_the_process(shard: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(bytes(100_000))
+    code = f"""
+import mmap, os
+from pathlib import Path
+from midigpt_core.corpus.store import open_corpus
+opened = open_corpus([Path({str(shard)!r})])
+stream = open({str(tmp_path / "other")!r}, "r+b")
+mapped = mmap.mmap(stream.fileno(), 0)
+os.truncate(stream.fileno(), 0)
+mapped[50_000]
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGBUS
