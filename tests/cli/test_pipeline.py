@@ -246,16 +246,16 @@ def test_corpus_commands(folder: Path, bundle: Path, capsys: pytest.CaptureFixtu
     assert main(["corpus", "clean"]) == 0
     assert "1 removed" in capsys.readouterr().out
 
-    (short,) = (folder / "cache").rglob("note_pitch.npy")
+    (short,) = (folder / "cache").rglob("pieces.arrow")
     short.write_bytes(short.read_bytes()[:100])
     assert main(["corpus", "verify"]) == 2
-    assert "note_pitch.npy: 100 bytes instead of" in capsys.readouterr().err
+    assert "pieces.arrow: 100 bytes instead of" in capsys.readouterr().err
     answers = []
     for path in (train_data, eval_data):
         assert main(["corpus", "verify", "--data", path]) == 2
         answers.append(capsys.readouterr().err)
     assert sum("not preprocessed" in answer for answer in answers) == 1
-    assert sum("note_pitch.npy: 100 bytes instead of" in answer for answer in answers) == 1
+    assert sum("pieces.arrow: 100 bytes instead of" in answer for answer in answers) == 1
 
 
 def test_encoders(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ import torch
 from data_stage_parts import corpus_of, random_pieces, spec_of, write_corpus
 
 from midigpt_core.config import TrainConfig
+from midigpt_core.corpus.format import SIDECAR_NAME, read_sidecar
 from midigpt_core.data import datasets, shared_memory
 from midigpt_core.data.datasets import batches
 from midigpt_core.data.settings import StreamSettings
@@ -164,10 +165,11 @@ def test_errors_for_the_user_keep_their_type_across_processes(shards):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_damage_after_the_corpus_was_written_is_found(tmp_path, num_workers):
     (path,) = write_corpus(tmp_path, corpus_of(PIECES[:40]))
-    pitches = path.with_name("note_pitch.npy")
-    content = bytearray(pitches.read_bytes())
-    content[len(content) // 2] ^= 1
-    pitches.write_bytes(content)
+    buffers = read_sidecar(path.with_name(SIDECAR_NAME)).buffers
+    pitches = next(buffer for buffer in buffers if buffer.name == "note_pitch")
+    content = bytearray(path.with_name(pitches.file).read_bytes())
+    content[pitches.offset + pitches.count // 2] ^= 1
+    path.with_name(pitches.file).write_bytes(content)
     with pytest.raises(CorpusError, match="preprocess"):
         take(spec_of(40, SETTINGS, [path]), 10, num_workers=num_workers)
 
