@@ -15,6 +15,7 @@ import secrets
 import shutil
 import stat
 import time
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
@@ -24,7 +25,7 @@ from blake3 import blake3
 from midigpt_core.errors import DataError, MidigptError, readable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from io import BufferedReader
 
 #: About when this process began to write: what carries its id and is older is of a process that had the id before.
@@ -35,12 +36,13 @@ _USUALLY_OPEN = 256
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 _NOT_ALLOWED = "Choose a folder that you can write to."
 _TOO_MANY_OPEN = "Close other programs, or raise the limit ('ulimit -n' shows it), and run again."
+_TOO_LARGE = "Raise the limit on the size of files ('ulimit -f' shows it), or choose another folder."
 #: What to do about an error that a write met, by its number.
 _ACTIONS = {
     errno.EACCES: _NOT_ALLOWED,
     errno.EPERM: _NOT_ALLOWED,
     errno.EROFS: _NOT_ALLOWED,
-    errno.EFBIG: _NOT_ALLOWED,
+    errno.EFBIG: _TOO_LARGE,
     errno.EMFILE: _TOO_MANY_OPEN,
     errno.ENFILE: _TOO_MANY_OPEN,
     errno.ENAMETOOLONG: "Choose a shorter name.",
@@ -112,15 +114,19 @@ def try_lock(handle: int, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Be the only process that writes in ``folder`` (:func:`try_lock`). Raises :class:`WriteError` while another is."""
+def only_writer(folder: Path) -> Iterator[Callable[[], None]]:
+    """Be the only process that writes in ``folder`` (:func:`try_lock`). Raises :class:`WriteError` while another is.
+
+    Gives a function that raises :class:`WriteError` once the folder is no longer where it was: whatever is written then
+    would be lost, or begin another folder under its name.
+    """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if not try_lock(handle, folder):
             raise WriteError(f"{folder}: another process is writing here. Wait for it, or choose another folder.")
-        yield
+        yield partial(_require_there, folder, handle)
     finally:
         os.close(handle)
 
@@ -159,6 +165,20 @@ def require_writable_folder(folder: str | os.PathLike[str], *, named: Path | Non
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink(missing_ok=True)
+
+
+def _require_there(folder: Path, handle: int) -> None:
+    # While it is open its number is given to no other folder.
+    with explained(folder):
+        try:
+            is_there = os.path.samestat(os.fstat(handle), folder.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+    if not is_there:
+        raise WriteError(
+            f"{folder}: was removed, moved or replaced while it was written to. Put it back where it was, or choose"
+            " another folder, and run again."
+        )
 
 
 class StagedFile:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -12,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.ticker import Locator
@@ -56,8 +58,7 @@ class Chart:
 def sheet(heading: str, charts: Sequence[Chart], *, x_label: str, columns: int = 2) -> Figure:
     """A figure with the charts side by side, row after row, all over the same stretch of x."""
     rows = math.ceil(len(charts) / columns)
-    # The user's own settings are for the user's own figures.
-    with mpl.rc_context(mpl.rcParamsDefault):
+    with _style():
         figure = Figure(figsize=(columns * _WIDTH, rows * _HEIGHT + _HEADING), dpi=_DPI, layout="constrained")
         figure.suptitle(heading, x=0.01, ha="left", fontsize=12)
         every = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
@@ -73,10 +74,19 @@ def sheet(heading: str, charts: Sequence[Chart], *, x_label: str, columns: int =
 def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG, the same bytes each time."""
     picture = io.BytesIO()
-    with mpl.rc_context(mpl.rcParamsDefault):
+    with _style():
         # Without the version of matplotlib, which it would name otherwise.
         figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """matplotlib's own: the user's settings are for the user's own figures. Text is text, dollars and all."""
+    with mpl.rc_context({**mpl.rcParamsDefault, "text.parse_math": False}), warnings.catch_warnings():
+        # The font has no Chinese, say: a name is drawn as far as it goes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def _draw(axes: Axes, chart: Chart) -> None:

@@ -156,18 +156,20 @@ class Checkpoints(Callback):
         *,
         save_steps: int,
         eval_steps: int | None,
+        require_there: Callable[[], None],
         write_bundle: Callable[[Path], None],
         evaluation_loss: Callable[[], float],
         new_evaluation: Callable[[], bool],
         signals: StopSignals,
         clock: StepClock,
     ) -> None:
-        """``eval_steps`` None: there are no evaluations. ``write_bundle`` is called by all ranks, ``evaluation_loss``
-        after an evaluation, ``new_evaluation``, where a run goes on: whether its evaluation losses cannot be compared
-        with those before."""
+        """``eval_steps`` None: there are no evaluations. ``require_there`` raises where the run's folder is gone.
+        ``write_bundle`` is called by all ranks, ``evaluation_loss`` after an evaluation; ``new_evaluation``
+        says, where a run goes on, whether its evaluation losses cannot be compared with those before."""
         self._folder = folder
         self._save_steps = save_steps
         self._eval_steps = eval_steps
+        self._require_there = require_there
         self._write_bundle = write_bundle
         self._evaluation_loss = evaluation_loss
         self._new_evaluation = new_evaluation
@@ -284,6 +286,7 @@ class Checkpoints(Callback):
         return self._signals.agreed is not None and trainer.global_step < trainer.max_steps
 
     def _save(self, trainer: Trainer, step: int) -> None:
+        self._require_there()
         with self._clock.paused():
             trainer.save_checkpoint(self._folder.checkpoint(step))
             self._write_bundle(self._folder.bundle(step))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from midigpt_core import files
 from midigpt_core.errors import DataError
+from midigpt_core.terminal import printable
 from midigpt_core.training import metrics_file
 from midigpt_core.training.charts import COLOURS, Chart, Line, png_bytes, sheet
 from midigpt_core.training.token_groups import GROUPS
@@ -29,6 +29,8 @@ _SMOOTHED = 1 / 40
 #: More dots on a line would run into one another.
 _MOST_DOTS = 40
 _PART = "eval_loss/"
+#: Just above the largest float32.
+_LARGEST = 1e39
 _BLUE, _ORANGE, _GREEN = COLOURS[:3]
 
 
@@ -49,7 +51,7 @@ def run_curves(run: str | os.PathLike[str]) -> Figure:
     Raises :class:`midigpt_core.errors.DataError` if nothing is there to be drawn.
     """
     path = run_folder(run) / metrics_file.NAME
-    records = _records(path)
+    records = metrics_file.records(path)
     steps = [record for record in records if "loss" in record]
     evaluations = [record for record in records if "eval_loss" in record]
     if not steps:
@@ -58,29 +60,10 @@ def run_curves(run: str | os.PathLike[str]) -> Figure:
     return sheet(_heading(path.parent, steps, evaluations), charts, x_label="steps")
 
 
-def _records(path: Path) -> Records:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Give the folder of a run.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no text. Give the folder of a run.") from error
-    return [record for record in map(_record, lines) if record]
-
-
-def _record(line: str) -> dict[str, Any]:
-    """A line's figures; none if the run is writing it, or died writing it."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else {}
-
-
 def _heading(run: Path, steps: Records, evaluations: Records) -> str:
     tokens = np.nansum(_column(steps, "tokens"))
     counted = f"{tokens / 1e6:.3g} million" if tokens < 1e9 else f"{tokens / 1e9:.3g} billion"
-    facts = [f"{run.resolve().name}: {steps[-1]['step']:,} steps, {counted} tokens"]
+    facts = [f"{printable(run.resolve().name, 60)}: {steps[-1]['step']:,} steps, {counted} tokens"]
     if evaluations:
         facts.append(f"evaluation loss {_column(evaluations, 'eval_loss')[-1]:.3f}")
     return ", ".join(facts)
@@ -95,7 +78,7 @@ def _losses(steps: Records, evaluations: Records) -> Iterator[Chart]:
     groups = [name for name in GROUPS if name in parts]
     for what, names in (("kind of document", kinds), ("type of token", groups)):
         lines = [
-            _line(name.replace("_", " "), evaluations, _PART + name, colour)
+            _line(printable(name.replace("_", " "), 40), evaluations, _PART + name, colour)
             for name, colour in zip(names, COLOURS, strict=False)
         ]
         if lines:
@@ -160,6 +143,9 @@ def _smoothed(label: str, at: Float64Array, values: Float64Array, colour: str) -
 
 
 def _column(records: Records, name: str) -> Float64Array:
-    """float64[n]; NaN where a record has no such figure."""
-    values = [record.get(name) for record in records]
-    return np.array([value if isinstance(value, int | float) else np.nan for value in values], dtype=np.float64)
+    """float64[n]; NaN where a record has no such figure, or none that a run could have."""
+    return np.array([_figure(record.get(name)) for record in records], dtype=np.float64)
+
+
+def _figure(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and abs(value) <= _LARGEST else np.nan

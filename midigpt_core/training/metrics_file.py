@@ -4,30 +4,70 @@ from __future__ import annotations
 
 import json
 import math
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from midigpt_core.files import write_text
+from midigpt_core.errors import DataError
+from midigpt_core.files import explained, open_regular, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from io import FileIO
     from pathlib import Path
 
     from midigpt_core.training.losses import EvaluationReport
     from midigpt_core.training.steps import StepRecord
 
 NAME = "metrics.jsonl"
+#: What a float still tells apart; no run has as many.
+_LAST_STEP = 2**53
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The figures of each line; a line that is none, as a process that dies leaves one, is left out.
+
+    Raises :class:`midigpt_core.errors.DataError` for a file that cannot be read.
+    """
+    return [record for record, _ in _lines(path)]
+
+
+def _lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    try:
+        with open_regular(path) as stream:
+            content = stream.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Give the folder of a run.") from error
+    for line in content.decode("utf-8", "replace").split("\n"):
+        if record := _record(line):
+            yield record, line
+
+
+def _record(line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(record, dict):
+        return {}
+    step = record.get("step")
+    return record if type(step) is int and 0 <= step <= _LAST_STEP else {}
 
 
 class MetricsFile:
     """Appends to ``path``. A run that continues keeps the lines up to the step it continues from, and no other."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, require_there: Callable[[], None] = lambda: None) -> None:
+        """``require_there`` is called before each write, and raises where it would be lost."""
         self._path = path
-        self._stream: IO[str] | None = None
+        self._require_there = require_there
+        self._stream: FileIO | None = None
 
     def begin(self, first_step: int) -> None:
-        kept = [line for line in self._lines() if _step_of(line) is not None and (_step_of(line) or 0) <= first_step]
-        write_text(self._path, "".join(f"{line}\n" for line in kept) if first_step else "")
-        self._stream = self._path.open("a", encoding="utf-8")
+        lines = _lines(self._path) if first_step and self._path.exists() else ()
+        kept = [line for record, line in lines if record["step"] <= first_step]
+        write_text(self._path, "".join(f"{line}\n" for line in kept))
+        with explained(self._path):
+            # Unbuffered: what a full disk refuses is not tried again at the end.
+            self._stream = self._path.open("ab", buffering=0)
 
     def step(self, record: StepRecord) -> None:
         self._write(
@@ -54,21 +94,13 @@ class MetricsFile:
             self._stream.close()
             self._stream = None
 
-    def _lines(self) -> list[str]:
-        return self._path.read_text(encoding="utf-8", errors="replace").splitlines() if self._path.exists() else []
-
     def _write(self, **values: Any) -> None:
         if self._stream is None:
             return
         finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
-        self._stream.write(json.dumps(finite) + "\n")
-        self._stream.flush()
-
-
-def _step_of(line: str) -> int | None:
-    """The step of a line; None if a dying process left it half written."""
-    try:
-        step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return step if isinstance(step, int) else None
+        self._require_there()
+        rest = memoryview(json.dumps(finite).encode() + b"\n")
+        with explained(self._path):
+            # A disk that fills takes a part, and then says so.
+            while rest:
+                rest = rest[self._stream.write(rest) :]

@@ -94,6 +94,9 @@ def prepare(
     config = copy.deepcopy(config)
     config.validate()
     require_rows_fit(config)
+    if config.output_dir.startswith("~"):
+        folder = usable_path(config.output_dir, what="output_dir", error=ConfigError)
+        config.update({"output_dir": str(folder)}, config.origins["output_dir"])
     require_one_spelling(config, train_path)
     require_as_many_processes(config)
     require_no_left_over_rank(config)

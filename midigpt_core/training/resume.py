@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.checkpoint.headers import read_header
 from midigpt_core.errors import CheckpointError
+from midigpt_core.files import WriteError
+from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 _STEP_FILE = re.compile(r"step(\d+)\.ckpt")
 #: Stands for a value that one of two trees lacks.
@@ -41,7 +44,7 @@ def resume_candidates(resume: str | os.PathLike[str] | None, folder: Path) -> tu
         return ()
     if resume == "auto":
         return tuple(reversed(found.values()))
-    path = Path(resume)
+    path = usable_path(resume, what="resume", error=CheckpointError)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint. Give a step*.ckpt file, or 'auto'.")
     if path.suffix != ".ckpt" and _is_bundle(path):
@@ -50,6 +53,17 @@ def resume_candidates(resume: str | os.PathLike[str] | None, folder: Path) -> tu
             "init_from."
         )
     return (path,)
+
+
+@contextmanager
+def last_checkpoint_named(folder: Path) -> Iterator[None]:
+    """Add to a :class:`WriteError` what the run can be continued from."""
+    try:
+        yield
+    except WriteError as error:
+        found = step_files(folder)
+        last = f"The last checkpoint is {found[max(found)]}" if found else "No checkpoint is there yet"
+        raise WriteError(f"{error} {last}.") from error
 
 
 def require_no_result(run_dir: Path) -> None:

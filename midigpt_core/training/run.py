@@ -16,7 +16,7 @@ from rich.console import Console
 from midigpt_core import terminal
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.contracts import Bundle, LoggerContext, RunContext
-from midigpt_core.files import only_writer, remove_leftovers
+from midigpt_core.files import remove_leftovers
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
 from midigpt_core.training import metrics_file
@@ -42,8 +42,9 @@ from midigpt_core.training.progress import progress_sink
 from midigpt_core.training.quiet import quiet_lightning
 from midigpt_core.training.rendezvous import Rendezvous
 from midigpt_core.training.repeat import StepBatches
+from midigpt_core.training.resume import last_checkpoint_named
 from midigpt_core.training.retention import CheckpointFolder
-from midigpt_core.training.run_folder import describe_run, run_provenance
+from midigpt_core.training.run_folder import HeldFolder, describe_run, run_provenance
 from midigpt_core.training.samples import SampleWriter, draw_prompts
 from midigpt_core.training.sharding import gathered_weights
 from midigpt_core.training.signals import StopSignals
@@ -137,6 +138,7 @@ def fit(plan: Plan) -> TrainResult:
         clock=clock,
         repeated=repeated,
     )
+    run_folder = HeldFolder(plan.run_dir)
     folder = CheckpointFolder(
         plan.run_dir / "checkpoints", keep=config.keep_checkpoints, bundle_suffix=plan.chosen.bundle_suffix
     )
@@ -144,6 +146,7 @@ def fit(plan: Plan) -> TrainResult:
         folder,
         save_steps=config.save_steps,
         eval_steps=eval_steps(plan),
+        require_there=run_folder.require_there,
         write_bundle=lambda path: _write_bundle(plan, module, path),
         new_evaluation=lambda: module.changes is not None and module.changes.new_evaluation,
         evaluation_loss=lambda: module.last_evaluation.loss if module.last_evaluation else math.nan,
@@ -160,7 +163,7 @@ def fit(plan: Plan) -> TrainResult:
         *([OverflowedSteps(module, repeated)] if repeated is not None else []),
         StepReporter(
             module,
-            _sinks(plan, logger, console),
+            _sinks(plan, logger, console, run_folder),
             clock,
             flops=ModelFlops.of_model(model),
             precision=precision,
@@ -178,8 +181,9 @@ def fit(plan: Plan) -> TrainResult:
         elif "LOCAL_RANK" not in os.environ:
             be_found_by_children()
         if trainer.is_global_zero:
-            held.enter_context(only_writer(plan.run_dir))
+            held.enter_context(run_folder.held())
             remove_leftovers(plan.run_dir)
+        held.enter_context(last_checkpoint_named(folder.path))
         with (
             explained_memory(config, lambda: trainer.global_step),
             named_lost_ranks(trainer, config.collective_timeout, lambda: trainer.global_step, say),
@@ -188,6 +192,7 @@ def fit(plan: Plan) -> TrainResult:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
         # A run that had all its steps has its bundle, with the evaluation that this call did not make.
         is_there = bool(trainer.strategy.broadcast(bundle.exists()))
+        run_folder.require_there()
         if trainer.global_step > module.steps_before or not is_there:
             _write_bundle(plan, module, bundle)
     return TrainResult(
@@ -226,10 +231,10 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _sinks(plan: Plan, logger: Logger | None, console: Console) -> list[StepSink]:
+def _sinks(plan: Plan, logger: Logger | None, console: Console, run_folder: HeldFolder) -> list[StepSink]:
     config = plan.config
     return [
-        MetricsFile(plan.run_dir / metrics_file.NAME),
+        MetricsFile(plan.run_dir / metrics_file.NAME, run_folder.require_there),
         progress_sink(console, config.max_steps, config.log_steps),
         LoggerSink([logger] if logger else [], config.log_steps),
     ]

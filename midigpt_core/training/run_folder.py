@@ -5,21 +5,42 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import asdict
+from attrs import asdict, define
 
 from midigpt_core.checkpoint.provenance import provenance
-from midigpt_core.files import write_text
+from midigpt_core.files import only_writer, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from midigpt_core.training.prepare import Plan
 
 _PACKAGES = ("midigpt-core", "torch", "lightning", "transformers", "numpy", "pyarrow", "safetensors")
+
+
+@define
+class HeldFolder:
+    """The folder of a run, which is its alone and has to stay where it is while the run goes."""
+
+    path: Path
+    _require: Callable[[], None] | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the only run in it. The first rank is, for it writes for all."""
+        with only_writer(self.path) as self._require:
+            yield
+
+    def require_there(self) -> None:
+        """Raises :class:`midigpt_core.files.WriteError` once the folder was removed or replaced."""
+        if self._require is not None:
+            self._require()
 
 
 def describe_run(plan: Plan) -> None:

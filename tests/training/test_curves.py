@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import dictionaries, floats, integers, lists, none, one_of, sampled_from, text
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -134,6 +137,62 @@ def test_what_has_no_curves_is_said(tmp_path: Path) -> None:
         run_curves(tmp_path)
     (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match="has no optimiser step"):
+        run_curves(tmp_path)
+
+
+#: What stands in no run's metrics: deep, huge, of another type.
+HOSTILE = [
+    "[" * 100_000,
+    '{"step": 1, "loss": ' + "[" * 50_000,
+    json.dumps({"step": 10**400, "loss": 1.0}),
+    '{"step": 3, "loss": ' + "9" * 5000 + "}",
+    json.dumps({"step": 4, "loss": 10**400, "seconds": 1e-320, "data_wait": 1e308}),
+    json.dumps({"step": 5, "loss": 1e308, "gradient_norm": 1e308, "tokens": 1e308}),
+    '{"step": 6, "loss": 1e999, "gradient_norm": -1e999, "tokens": NaN}',
+    json.dumps({"step": True, "loss": True}),
+    json.dumps({"step": -1, "loss": 1.0}),
+    json.dumps({"step": 2**53, "loss": {"deep": []}}),
+    json.dumps({"step": 7, "eval_loss": 2.0, "eval_loss/$\\frac{": 1.0, "eval_loss/\x1b[2J\n": 1.0}),
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "lines", [pytest.param([[line] for line in HOSTILE], id="alone", marks=pytest.mark.soak), [HOSTILE]]
+)
+def test_metrics_that_no_run_wrote_are_drawn_as_far_as_they_go(lines: list[list[str]], tmp_path: Path) -> None:
+    folder = tmp_path / "$\\frac{ 音楽 \x1b[2J \udcff"
+    folder.mkdir()
+    good = json.dumps({"step": 2, "loss": 4.5, "seconds": 1.0, "data_wait": 0.1, "gradient_norm": 2.0})
+    for some in lines:
+        (folder / "metrics.jsonl").write_text("\n".join([good, *some]), encoding="utf-8")
+        figure = run_curves(folder)
+        assert next(iter(drawn(figure.axes[0])["training"].get_ydata())) == 4.5
+        assert png_bytes(figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.soak
+@settings(max_examples=100, deadline=None)
+@given(
+    lines=lists(
+        dictionaries(
+            sampled_from(["step", "loss", "eval_loss", "eval_loss/ar", "seconds", "data_wait", "gradient_norm", "mfu"]),
+            one_of(integers(), floats(), text(max_size=5), none(), lists(integers(), max_size=2)),
+        )
+    )
+)
+def test_any_metrics_are_drawn_or_refused(
+    lines: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    lines = [{"step": 1, "loss": 1.0}, *lines]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert png_bytes(run_curves(folder)).startswith(b"\x89PNG")
+
+
+def test_a_pipe_is_no_metrics(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(DataError, match="is a named pipe"):
         run_curves(tmp_path)
 
 

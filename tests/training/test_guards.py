@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,3 +106,20 @@ def test_every_rank_names_the_rows_of_the_rank_that_failed(
     assert errors[0] == errors[1]
     assert "the loss is not finite in 1 rows (" in errors[0]
     assert "train.parquet, row" in errors[0]
+
+
+def test_a_loss_that_is_not_finite_names_the_file_among_many(
+    configure: Configure, midi_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard of MIDI files holds many: its own name says the first of them alone."""
+
+    def spoil(self: TrainingModule, batch: Any) -> torch.Tensor:
+        logits = self.model(batch["input_ids"], position_ids=batch["position_ids"], document_ids=batch["document_ids"])
+        return logits * float("nan")
+
+    monkeypatch.setattr(TrainingModule, "forward", spoil)
+    with pytest.raises(TrainingError, match=r"the loss is not finite") as caught:
+        train(configure(max_steps=2, source="midifiles"), midi_files[0].parent)
+    places = re.findall(r"more, row (\d+) \((\S+\.mid)\), bars", str(caught.value))
+    assert places
+    assert all(midi_files[int(row)].name == name for row, name in places)

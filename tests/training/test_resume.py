@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -228,3 +230,54 @@ def test_going_back_sets_aside_what_came_later(
         "step6.ckpt",
     ]
     assert any("what was saved later (step 4, 6) is in" in record.message for record in caplog.records)
+
+
+def test_metrics_that_no_run_wrote_are_dropped_on_resume(configure: Configure, shard: Path) -> None:
+    config = configure(max_steps=2, save_steps=2)
+    path = train(config, shard).run_dir / "metrics.jsonl"
+    hostile = [
+        "[" * 100_000,
+        '{"step": ' + "9" * 5000 + "}",
+        json.dumps({"step": 10**400}),
+        '{"step": true}',
+        "\xff\u2028",
+    ]
+    path.write_text("\n".join([*hostile, path.read_text(encoding="utf-8")]), encoding="utf-8")
+    config.max_steps = 3
+    train(config, shard, resume="auto")
+    assert [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
+def test_a_folder_that_is_gone_is_an_error_at_the_next_write(configure: Configure, shard: Path, how: str) -> None:
+    config = configure(save_steps=2)
+    folder = Path(config.output_dir)
+
+    def take_away() -> None:
+        folder.rename(folder.with_name("moved"))
+        if how == "removed":
+            shutil.rmtree(folder.with_name("moved"))
+        if how == "replaced":
+            folder.mkdir()
+
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, 3, 0, take_away)
+        with pytest.raises(
+            WriteError, match=r"run: was removed, moved or replaced while .* No checkpoint is there yet\."
+        ):
+            train(config, shard)
+    assert not list(folder.rglob("*"))
+
+
+def test_the_users_home_is_meant_by_a_tilde(
+    configure: Configure, shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    config = configure(max_steps=2, save_steps=2)
+    config.output_dir = "~/runs/one"
+    result = train(config, shard)
+    assert result.run_dir == tmp_path / "home" / "runs" / "one"
+    assert not Path("~").exists()
+    config.max_steps = 3
+    assert train(config, shard, resume="~/runs/one/checkpoints/step2.ckpt").steps_before == 2

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from attrs import evolve
-from training_parts import checkpoint_for, evaluations, run_state
+from training_parts import checkpoint_for, evaluations, metrics, run_state
 
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.files import WriteError
 from midigpt_core.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from midigpt_core.training.losses import LossTally
+from midigpt_core.training.metrics_file import MetricsFile
 from midigpt_core.training.resume import step_files
 from midigpt_core.training.retention import CheckpointFolder
 from midigpt_core.training.run import train
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from training_parts import Configure
 
     from midigpt_core.config import TrainConfig
+    from midigpt_core.training.steps import StepRecord
 
 #: Where saving happens: at each line that runs there, the process can be killed.
 WRITING = (
@@ -259,7 +261,7 @@ def _small_file_system(folder: Path, size: str) -> None:
         raise OSError(ctypes.get_errno(), "mount")
 
 
-def _fails_in_words(config: TrainConfig, shard: Path, words: str) -> int:
+def _fails_in_words(config: TrainConfig, shard: Path, *words: str) -> int:
     """0 if a run ends with a WriteError of these words, with the checkpoint of step 2 whole and nothing else left."""
     folder = Path(config.output_dir) / "checkpoints"
     try:
@@ -268,7 +270,7 @@ def _fails_in_words(config: TrainConfig, shard: Path, words: str) -> int:
         said = str(error)
     else:
         return 2
-    assert words in said, said
+    assert all(part in said for part in words), said
     assert "\n" not in said
     assert {path.name for path in folder.iterdir()} == {"step2.ckpt", "model-step2.pt"}
     found = checkpoint_for("auto", folder)
@@ -309,6 +311,36 @@ def test_a_file_that_cannot_grow_ends_the_run_in_a_line_with_the_last_checkpoint
     monkeypatch.setattr(Checkpoints, "_save", save)
     reason = os.strerror(errno.EFBIG)
     assert in_a_child(lambda: _fails_in_words(config, shard, f"step4.ckpt: cannot be written ({reason})")) == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_disk_that_fills_between_saves_is_said_as_elsewhere_with_the_last_checkpoint(
+    configure: Configure, shard: Path, number: int
+) -> None:
+    """The file with the metrics is what grows in between."""
+    config = configure(max_steps=4, save_steps=2)
+    last = Path(config.output_dir) / "checkpoints" / "step2.ckpt"
+    words = (
+        "the disk is full. Free some space" if number == errno.ENOSPC else f"cannot be written ({os.strerror(number)})"
+    )
+    original = MetricsFile.step
+
+    def step(self: MetricsFile, record: StepRecord) -> None:
+        if record.step == 3 and number == errno.EFBIG:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._path.stat().st_size + 9, resource.RLIM_INFINITY))
+        elif record.step == 3:
+            # A device that is always full stands in for the file.
+            self._stream = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
+        original(self, record)
+
+    def run() -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MetricsFile, "step", step)
+            return _fails_in_words(config, shard, f"metrics.jsonl: {words}", f"The last checkpoint is {last}.")
+
+    assert in_a_child(run) == 0
+    assert train(config, shard, resume="auto").steps == 4
+    assert [line["step"] for line in metrics(Path(config.output_dir))] == [1, 2, 3, 4]
 
 
 def _saved_bytes(config: TrainConfig, shard: Path) -> int:
