@@ -98,7 +98,6 @@ ON_RESUME: Mapping[str, Effect] = {
     # Except that a run which was not sharded cannot be: see Change.effect.
     "strategy": Effect.COURSE,
     "collective_timeout": Effect.AROUND,
-    "collective_timeout": Effect.AROUND,
     # The weights are the checkpoint's: another bundle would give nothing but its name and its data sources.
     "init_from": Effect.REFUSED,
     # The optimiser's state is that of the weights that were trained.

@@ -95,7 +95,6 @@ OTHER: Mapping[str, Any] = {
     "devices": 2,
     "num_nodes": 2,
     "strategy": "ddp",
-    "collective_timeout": 700,
     "collective_timeout": 300,
     "init_from": "RUN/model_final.pt",
     "freeze": ["transformer.wpe"],
