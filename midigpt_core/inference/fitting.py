@@ -11,6 +11,8 @@ from attrs import frozen
 
 from midigpt_core.errors import EncodingError
 from midigpt_core.inference import planner
+from midigpt_core.inference.context import WindowContext, rank_context
+from midigpt_core.score import editing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from midigpt_core.inference.planner import Step
     from midigpt_core.inference.prompts import Job, Prompter
     from midigpt_core.inference.request import GenerationRequest
-    from midigpt_core.records import BoolArray
+    from midigpt_core.records import BoolArray, Int64Array
     from midigpt_core.score import Score
 
 #: Tokens that a bar is thought to take at least.
@@ -56,12 +58,16 @@ class Fitter:
 
         Raises EncodingError for a step that does not fit in the narrowest window without context.
         """
-        nothing = np.zeros((len(score.tracks), 1), np.bool_)
+        shape = (len(score.tracks), editing.num_bars(score))
+        nothing, before, after = (np.zeros(shape, np.bool_) for _ in range(3))
+        for step in steps:
+            after[_places(step)] = True
         planned: list[Planned] = []
         waiting = list(steps)
         while waiting:
             step = waiting.pop(0)
-            job, dropped, fits = self._fit([score], job_of(step, 0, None, nothing))
+            after[_places(step)] = False
+            job, dropped, fits = self._fit([score], job_of(step, 0, None, nothing), before, after)
             narrower = self._narrower(step, num_bars)
             if fits or not narrower:
                 if not fits and not self._has_room([score], job):
@@ -70,47 +76,70 @@ class Fitter:
                         "whatever is left out. Ask for fewer bars or tracks at once (bars_per_step, tracks_per_step)."
                     )
                 planned.append(Planned(step=step, tracks=job.tracks, dropped=dropped))
+                before[_places(step)] = True
             else:
                 waiting[:0] = narrower
+                after[_places(step)] = True
         return planned
 
     def fit_running(self, scores: Sequence[Score], job: Job) -> tuple[Job, tuple[int, ...]]:
         """The job as it fits now, and the tracks that had to go since it was planned."""
-        fitted, dropped, _ = self._fit(scores, job)
+        nothing = np.zeros_like(job.hidden)
+        fitted, dropped, _ = self._fit(scores, job, nothing, nothing)
         return fitted, dropped
 
-    def _fit(self, scores: Sequence[Score], job: Job) -> tuple[Job, tuple[int, ...], bool]:
+    def _fit(
+        self, scores: Sequence[Score], job: Job, before: BoolArray, after: BoolArray
+    ) -> tuple[Job, tuple[int, ...], bool]:
+        """The job with as much context as fits, the tracks that go, and whether it fits.
+
+        ``before``, ``after``: bool[tracks, bars], cells that will have been written by then, and those that will not.
+        """
         # As many tracks have to go whatever their length, as far as any may.
         surplus = len(job.tracks) - self._max_tracks if self._max_tracks is not None else 0
         if surplus <= 0 and self._fits(scores, job):
             return job, (), True
         dropped: list[int] = []
         fitted = job
-        going = self._droppable(job, self._prompter.lengths(scores, job))
+        going = self._droppable(scores, job, before, after)
         for track in going:
             dropped.append(track)
             if len(dropped) < min(surplus, len(going)):
                 continue
-            gone = set(dropped)
-            fitted = attrs.evolve(job, tracks=tuple(seen for seen in job.tracks if seen not in gone))
+            fitted = _without(job, dropped)
             if self._fits(scores, fitted):
-                return fitted, tuple(dropped), True
+                dropped = self._taken_back(scores, job, dropped, surplus)
+                return _without(job, dropped), tuple(dropped), True
         return fitted, tuple(dropped), not dropped and surplus > 0 and self._fits(scores, job)
+
+    def _taken_back(self, scores: Sequence[Score], job: Job, dropped: list[int], surplus: int) -> list[int]:
+        """What of ``dropped`` has to go after all: a track that went before a long one may have room without it."""
+        for track in reversed(dropped[:-1]):
+            if len(dropped) <= surplus:
+                break
+            if track in self._config.context_drop:
+                continue
+            fewer = [other for other in dropped if other != track]
+            if self._fits(scores, _without(job, fewer)):
+                dropped = fewer
+        return dropped
 
     def _fits(self, scores: Sequence[Score], job: Job) -> bool:
         length = self._length(scores, job)
         return length + self._to_write(job, length) <= self._limit
 
-    def _droppable(self, job: Job, tokens: dict[int, int]) -> list[int]:
-        """Context tracks in the order in which they go: the listed ones, then those with the most tokens."""
-        kept = {*job.step.tracks, *self._config.context_keep}
-        listed = [track for track in self._config.context_drop if track in job.tracks and track not in kept]
+    def _droppable(self, scores: Sequence[Score], job: Job, before: BoolArray, after: BoolArray) -> list[int]:
+        """Context tracks in the order in which they go: the listed ones, then those that matter least."""
+        kept = {*self._config.context_keep} - {*job.step.tracks}
+        may_go = [track for track in job.tracks if track not in kept and track not in job.step.tracks]
+        listed = [track for track in self._config.context_drop if track in may_go]
         if self._config.context == "all":
             return []
         if self._config.context == "listed":
             return listed
-        others = [track for track in job.tracks if track not in kept and track not in listed]
-        return [*listed, *sorted(others, key=lambda track: (-tokens[track], track))]
+        context = WindowContext.of(scores[job.score], job.step, job.hidden | after, before)
+        others = [track for track in may_go if track not in listed]
+        return [*listed, *reversed(rank_context(context, others, [track for track in job.tracks if track in kept]))]
 
     def _length(self, scores: Sequence[Score], job: Job) -> int:
         return len(self._prompter.prompts(scores, [job]).batch.tokens)
@@ -131,3 +160,14 @@ class Fitter:
         if not self._sizes and step.num_bars > 1:
             sizes = [step.num_bars // 2]
         return planner.narrowed(step, num_bars, max(sizes), self._config) if sizes else []
+
+
+def _without(job: Job, dropped: Sequence[int]) -> Job:
+    gone = set(dropped)
+    return attrs.evolve(job, tracks=tuple(track for track in job.tracks if track not in gone))
+
+
+def _places(step: Step) -> tuple[Int64Array, Int64Array]:
+    """The cells of a step as indices of an array [tracks, bars]."""
+    tracks, bars = np.array(step.cells, np.int64).T
+    return tracks, bars

@@ -76,12 +76,6 @@ class Prompter:
                 )
         return Prompts(batch=batch, cells=cells)
 
-    def lengths(self, scores: Sequence[Score], job: Job) -> dict[int, int]:
-        """Tokens that each track takes in the prompt of ``job``."""
-        alone = [attrs.evolve(job, tracks=(track,)) for track in job.tracks]
-        offsets = self.prompts(scores, alone).batch.offsets
-        return dict(zip(job.tracks, np.diff(offsets).tolist(), strict=True))
-
     def _blank(self, scores: Sequence[Score], jobs: Sequence[Job]) -> Corpus:
         """The scores without the notes of what is to be written in them; the last are kept, as making a step fit asks
         for the same ones once for each track that it leaves out."""

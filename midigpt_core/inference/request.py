@@ -19,8 +19,9 @@ from midigpt_core.inference.fields import from_plain, listed, number, places, sa
 #: ``token``: a MASK_BAR token; ``attention``: an empty bar that nothing attends to; ``remove``: an empty bar;
 #: ``auto``: ``token`` if the encoder has one, else ``attention``.
 MaskMode = Literal["auto", "token", "attention", "remove"]
-#: ``auto``: tracks of ``context_drop``, then those with the most tokens; ``listed``: those of ``context_drop`` alone;
-#: ``all``: none, a step that does not fit is narrowed instead.
+#: ``auto``: tracks of ``context_drop``, then those that matter least
+#: (:func:`midigpt_core.inference.context.rank_context`); ``listed``: those of ``context_drop`` alone; ``all``: none, a
+#: step that does not fit is narrowed instead.
 ContextPolicy = Literal["auto", "listed", "all"]
 Auto = Literal["auto"]
 
