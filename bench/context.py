@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from midigpt_core.contracts import Encoder
-    from midigpt_core.inference.context import WindowContext, Kept
+    from midigpt_core.inference.context import Kept, WindowContext
     from midigpt_core.records import Float64Array, Int64Array
 
     Clause = Callable[[WindowContext, Kept], Int64Array]
@@ -163,10 +163,9 @@ class Scorer:
     def _score(self, heard: tuple[int, ...]) -> tuple[float, int]:
         step = self._window.step
         (track,) = step.tracks
-        if step.autoregressive:
-            part = _part(step, (*heard, track))
-        else:
-            part = _part(step, sorted((*heard, track)), step.cells)
+        # As a session writes them: what is written from left to right comes last.
+        tracks = (*heard, track) if step.autoregressive else sorted((*heard, track))
+        part = _part(step, tracks, () if step.autoregressive else step.cells)
         tokens = encode_part(self._engine.encoder, self._window.score, part)
         target = target_of(self._engine.encoder, tokens, from_left=step.autoregressive)
         return -float(self._engine.score_tokens(tokens)[target[1:]].sum()), int(target[1:].sum())

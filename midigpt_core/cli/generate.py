@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from midigpt_core.inference import SamplingSession
-    from midigpt_core.inference.outcome import Reached, TrackOutcome
+    from midigpt_core.inference.outcome import Listening, Reached, TrackOutcome
     from midigpt_core.score import Score
 
 #: Flags that ask for something, beside --continue, whose 0 does too.
 _ASKS = ("tracks", "bars", "new_tracks", "autoregressive", "attributes")
+#: The summary names so many sets of tracks that were heard while one track was written.
+_MOST_LISTENINGS = 4
 #: The exit code of a command that Ctrl-C ended.
 _INTERRUPTED = 130
 
@@ -218,7 +221,7 @@ def _cancelled_by_ctrl_c(session: SamplingSession) -> Iterator[None]:
 def _as_text(session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome]) -> str:
     rows = [row for outcome in found for row in _rows(paths[outcome.candidate], outcome)]
     header = ("file", "track", "bars", "notes", "novelty", "attribute", "requested", "reached")
-    blocks = [table(header, rows), *_remarks(session)]
+    blocks = [table(header, rows), *_remarks(session, paths, found)]
     return "\n".join(blocks)
 
 
@@ -237,25 +240,43 @@ def _levels(reached: Reached) -> tuple[str, str, str]:
     return f"{reached.name} ({where})", str(reached.requested), level
 
 
-def _remarks(session: SamplingSession) -> Iterator[str]:
+def _heard(paths: Sequence[Path], found: Sequence[TrackOutcome]) -> Iterator[str]:
+    """For each written track a line on the tracks that the model heard; one per file where they differ."""
+    files: dict[tuple[int, str], list[str]] = {}
+    for outcome in found:
+        if outcome.context:
+            files.setdefault((outcome.track, _context(outcome.context)), []).append(paths[outcome.candidate].name)
+    of_track = Counter(track for track, _ in files)
+    for (track, heard), names in sorted(files.items(), key=lambda line: line[0][0]):
+        where = f" ({', '.join(names)})" if of_track[track] > 1 else ""
+        yield f"track {track}{where}: the model heard {heard}"
+    if any(listening.left_out for outcome in found for listening in outcome.context):
+        yield (
+            "Tracks are left out because the model sees only as many tracks and tokens at once as it was trained with. "
+            "To keep track 3, say, add --set context_keep=[3]."
+        )
+
+
+def _context(context: Sequence[Listening]) -> str:
+    parts = []
+    for listening in context[:_MOST_LISTENINGS]:
+        ranges: str = later("midigpt_core.inference.validation:bar_ranges")(listening.bars)
+        heard = f"{_named(listening.heard)} in bars {ranges}" if listening.heard else f"no other track in bars {ranges}"
+        parts.append(heard + (f" (left out: {_named(listening.left_out)})" if listening.left_out else ""))
+    more = len(context) - len(parts)
+    return "; ".join(parts) + (f"; other tracks in {more} more stretches, which --json lists" if more else "")
+
+
+def _named(tracks: Sequence[int]) -> str:
+    ranges: str = later("midigpt_core.inference.validation:bar_ranges")(tracks)
+    return f"{'track' if len(tracks) == 1 else 'tracks'} {ranges}"
+
+
+def _remarks(session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome]) -> Iterator[str]:
     chosen, seconds = session.tokens_chosen, session.seconds
     speed = chosen / seconds if seconds else 0.0
     yield f"seed {session.seed}, {chosen:,} tokens chosen in {seconds:.1f} s ({speed:,.0f} tokens/s)"
-    unseen: dict[int, set[int]] = {}
-    for drop in session.dropped_context:
-        step = session.plan[drop.step].step
-        for track in drop.tracks:
-            unseen.setdefault(track, set()).update(range(step.start_bar, step.end_bar))
-    together: dict[str, list[int]] = {}
-    for track, bars in sorted(unseen.items()):
-        together.setdefault(later("midigpt_core.inference.validation:bar_ranges")(sorted(bars)), []).append(track)
-    for ranges, tracks in together.items():
-        of_tracks: str = later("midigpt_core.inference.validation:bar_ranges")(tracks)
-        yield (
-            f"{f'track {of_tracks} was' if len(tracks) == 1 else f'tracks {of_tracks} were'} not seen, at least in "
-            f"part, while bars {ranges} were written: the model sees only as many tracks and tokens at once as it was "
-            "trained with."
-        )
+    yield from _heard(paths, found)
     for before, now in sorted(set(session.narrowed)):
         yield f"windows of {before} bars did not fit the model: {now} bars were seen at once."
     if session.cancelled:

@@ -39,6 +39,18 @@ class Reached:
 
 
 @frozen(kw_only=True)
+class Listening:
+    """The context that the model had while it wrote some bars of a track."""
+
+    #: Bars that were written with it, ascending.
+    bars: tuple[int, ...]
+    #: Other tracks that the model saw, ascending.
+    heard: tuple[int, ...]
+    #: Tracks that were left out because the model sees only so many tracks and tokens at once, ascending.
+    left_out: tuple[int, ...]
+
+
+@frozen(kw_only=True)
 class TrackOutcome:
     """What one candidate has in one track that was asked for."""
 
@@ -51,6 +63,8 @@ class TrackOutcome:
     #: Share of these notes that the piece did not have in the same bar at the same onset and pitch; None without notes.
     novelty: float | None
     attributes: tuple[Reached, ...]
+    #: What the model heard while it wrote the bars: one for each set of tracks, in the order of their first bars.
+    context: tuple[Listening, ...]
 
     def to_dict(self) -> dict[str, Any]:
         return attrs.asdict(self)
@@ -88,7 +102,21 @@ def _outcome(
             if {bar for track, bar in planned.step.cells if track == prompt.id} <= written
             for found in _reached(encoder, score, prompt, planned)
         ),
+        context=_context(session, candidate, prompt.id),
     )
+
+
+def _context(session: SamplingSession, candidate: int, track: int) -> tuple[Listening, ...]:
+    written = session.generated_bars[candidate]
+    bars_of: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for number, planned in enumerate(session.plan):
+        bars = [bar for of, bar in planned.step.cells if of == track and (of, bar) in written]
+        if bars:
+            out = session.left_out(number, candidate)
+            heard = {*planned.tracks} - out - {track}
+            bars_of.setdefault((tuple(sorted(heard)), tuple(sorted(out))), []).extend(bars)
+    found = [Listening(bars=tuple(sorted(bars)), heard=heard, left_out=out) for (heard, out), bars in bars_of.items()]
+    return tuple(sorted(found, key=lambda listening: listening.bars))
 
 
 def _reached(encoder: Encoder, score: Score, prompt: TrackPrompt, planned: Planned) -> Iterator[Reached]:

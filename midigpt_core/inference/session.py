@@ -87,13 +87,6 @@ class SamplingSession:
         steps = planner.plan(request, self._num_bars, engine.trained)
         #: The steps, each with the tracks it sees.
         self.plan: list[Planned] = self._fitter.fit_all(self._start, steps, self._job, self._num_bars)
-        #: Context left out for want of room, as planned and, where more had to go, as it was.
-        self.dropped_context: list[Dropped] = [
-            Dropped(step=number, candidate=candidate, tracks=planned.dropped)
-            for number, planned in enumerate(self.plan)
-            for candidate in range(config.num_candidates)
-            if planned.dropped
-        ]
         #: Windows that were made narrower to fit: (bars as planned first, bars now) for each such step.
         self.narrowed: list[tuple[int, int]] = [
             (window, planned.step.num_bars) for planned in self.plan if planned.step.num_bars != window
@@ -108,6 +101,8 @@ class SamplingSession:
         self.generated_bars: list[set[tuple[int, int]]] = []
         #: Attempts that each step of each candidate took, by (step, candidate).
         self.attempts: dict[tuple[int, int], int] = {}
+        #: Context that went in the last run beside what was planned, by (step, candidate).
+        self._dropped: dict[tuple[int, int], tuple[int, ...]] = {}
         #: Tokens of the last run: chosen, written (with those that follow from a choice), read by the model (with the
         #: prompts); and how long it took.
         self.tokens_chosen = 0
@@ -129,6 +124,20 @@ class SamplingSession:
             }
             for planned in self.plan
         ]
+
+    @property
+    def dropped_context(self) -> list[Dropped]:
+        """Context left out for want of room: as planned and, where more had to go in the last run, as it was."""
+        return [
+            Dropped(step=number, candidate=candidate, tracks=tracks)
+            for number, planned in enumerate(self.plan)
+            for candidate in range(self.request.config.num_candidates)
+            if (tracks := (*planned.dropped, *self._dropped.get((number, candidate), ())))
+        ]
+
+    def left_out(self, step: int, candidate: int) -> frozenset[int]:
+        """The tracks that ``step`` of ``candidate`` did without in the last run; before a run: those it will."""
+        return frozenset((*self.plan[step].dropped, *self._dropped.get((step, candidate), ())))
 
     def cancel(self) -> None:
         """End the run in progress, from any thread: it returns what is done, whole bars only.
@@ -206,8 +215,8 @@ class SamplingSession:
         for candidate, number in jobs:
             job = self._job(self.plan[number].step, candidate, self.plan[number].tracks, self._pending(number))
             job, more = self._fitter.fit_running(scores, job)
-            if more:
-                self.dropped_context.append(Dropped(step=number, candidate=candidate, tracks=more))
+            # The attempt that stands is the last.
+            self._dropped[number, candidate] = more
             fitted.append(job)
         prompts = self._prompter.prompts(scores, fitted)
         count = len(jobs)

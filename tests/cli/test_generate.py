@@ -116,6 +116,7 @@ def test_bars_are_filled_in_and_nothing_else_changes(
     assert second.split()[:3] == [f"{names[1]}.mid", "1", "8-11"]
     assert "max_polyphony (bars 6-13)  3 " in first
     assert remarks[0].startswith("seed 7, ")
+    assert remarks[1:] == ["track 1: the model heard track 0 in bars 8-11"]
     assert remarks[0].endswith(" tokens/s)")
 
 
@@ -464,11 +465,12 @@ def test_a_window_that_the_bundle_was_not_trained_on_is_named(
     assert main([*command, "-o", str(out), "--set", "plan_only=true"]) == 0
     (step,) = json.loads(capsys.readouterr().out)
     assert (step["end_bar"] - step["start_bar"], step["dropped_context"]) == (4, [1])
-    # One line for a track, whatever the number of windows.
+    # One line for a written track, whatever the number of windows.
     assert main([*command[:-4], "--bars", "2-13", "--device", "cpu", "-o", str(out), "--seed", "1"]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "not seen" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("track 1 was not seen, at least in part, while bars ")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert lines[0] == "track 0: the model heard no other track in bars 2-13 (left out: track 1)"
+    assert len(lines) == 2
+    assert "context_keep=[3]" in lines[1]
     # A plan writes nothing, so that it may have the name of what is there.
     assert main([*command, "-o", str(out), "--set", "plan_only=true"]) == 0
 

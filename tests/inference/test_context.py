@@ -30,7 +30,9 @@ def drums(bars: Iterable[int], **more: Any) -> dict[str, Any]:
     return track(0, bars, pitch=36, drum=True, **more)
 
 
-def measured(*others: dict[str, Any], step: Step = STEP, first: dict[str, Any] = WRITTEN, **cells: Any) -> WindowContext:
+def measured(
+    *others: dict[str, Any], step: Step = STEP, first: dict[str, Any] = WRITTEN, **cells: Any
+) -> WindowContext:
     """The window of ``step`` in a song of eight bars whose first track is ``first``."""
     tracks = [{"drum": False, **content} for content in (first, *others)]
     score = Score.from_dict({"resolution": QUARTER, "tempo": 500_000, "bars": [[4, 4, 4.0]] * 8, "tracks": tracks})
@@ -115,7 +117,9 @@ def test_one_kit_and_one_bass_come_first() -> None:
 
 
 def test_without_a_bass_instrument_the_lowest_track_is_the_bass() -> None:
-    high, low, middle = (track(program, [3], pitch=pitch) for program, pitch in ((ORGAN, 84), (GUITAR, 43), (VIOLIN, 65)))
+    high, low, middle = (
+        track(program, [3], pitch=pitch) for program, pitch in ((ORGAN, 84), (GUITAR, 43), (VIOLIN, 65))
+    )
     assert measured(high, low, middle).bass.tolist() == [False, False, True, False]
     assert ranked(high, low, middle) == [2, 1, 3]
     assert measured(high, low, track(BASS, [3], pitch=90)).bass.tolist() == [False, False, False, True]

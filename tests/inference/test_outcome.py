@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from inference_parts import PRESETS, engine, notes_inside
 
-from midigpt_core.inference import GenerationRequest, InferenceConfig, TrackPrompt
-from midigpt_core.inference.outcome import outcomes
+from midigpt_core.contracts import BundleHeader
+from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
+from midigpt_core.inference.outcome import Listening, outcomes
 from midigpt_core.score import Score
 
 BACH = Score.from_midi(Path(__file__).resolve().parents[1] / "data" / "midi" / "mutopia_bach_invention_08.mid")
@@ -38,6 +40,32 @@ def test_every_level_asked_for_stands_beside_the_one_reached(preset: str) -> Non
             *((name, 9, 0) for name in short),
         ]
         assert {each.name for each in outcome.attributes if each.reached is None} == set()
+
+
+def test_the_tracks_that_were_heard_stand_with_the_bars_that_were_written_with_them() -> None:
+    rows = [
+        {"program": program, "drum": False, "notes": [[bar, 120 * program, 240, 60 + program, 100, 0] for bar in bars]}
+        for program, bars in ((0, range(16)), (1, range(8)), (2, range(8, 16)))
+    ]
+    score = Score.from_dict({"resolution": 480, "tempo": 500000, "bars": [[4, 4, 4.0]] * 16, "tracks": rows})
+    plain = engine()
+    header = BundleHeader(
+        architecture="gpt2",
+        architecture_config={},
+        encoder="midigpt",
+        encoder_config={},
+        provenance={"stream": {"num_bars_choices": [4], "max_tracks": 2}},
+    )
+    on = InferenceEngine(plain.model, plain.encoder, header=header)
+    request = GenerationRequest([TrackPrompt(id=0, bars=[2, 3, 13])], InferenceConfig(seed=1, num_candidates=2))
+    session = on.session(score, request)
+    first, second = outcomes(session, session.run_variations(), on.encoder)
+    assert first.context == second.context
+    assert first.context == (
+        Listening(bars=(2, 3), heard=(1,), left_out=(2,)),
+        Listening(bars=(13,), heard=(2,), left_out=(1,)),
+    )
+    assert json.loads(json.dumps(first.to_dict()))["context"][0] == {"bars": [2, 3], "heard": [1], "left_out": [2]}
 
 
 def test_novelty_is_the_share_of_notes_that_were_not_there() -> None:

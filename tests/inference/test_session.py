@@ -188,6 +188,84 @@ def test_no_window_is_other_than_those_the_model_was_trained_on() -> None:
         session(TrackPrompt(id=1, bars=[3]), on=trained, window_bars=8)
 
 
+def hearing(most: int) -> InferenceEngine:
+    """An engine whose model was trained on windows of four bars and at most so many tracks."""
+    plain = engine("yellow")
+    header = BundleHeader(
+        architecture="gpt2",
+        architecture_config={},
+        encoder="midigpt",
+        encoder_config={},
+        provenance={"stream": {"num_bars_choices": [4], "max_tracks": most}},
+    )
+    return InferenceEngine(plain.model, plain.encoder, header=header)
+
+
+def band(*silent: int) -> Score:
+    """Eight bars of seven tracks in which those of ``silent`` have no notes after bar 1."""
+    programs = [0, 48, 50, 24, 33, 73, 0]
+    tracks = [
+        {
+            "program": program,
+            "drum": track == 6,
+            "notes": [
+                [bar, 120 * track, 240, 36 + 5 * track, 100, 0] for bar in range(8) if bar < 2 or track not in silent
+            ],
+        }
+        for track, program in enumerate(programs)
+    ]
+    return Score.from_dict({"resolution": 480, "tempo": 500000, "bars": [[4, 4, 4.0]] * 8, "tracks": tracks})
+
+
+def test_tracks_that_sound_are_kept_and_silent_ones_left_out() -> None:
+    on = hearing(4)
+    (planned,) = session(TrackPrompt(id=0, bars=[5]), score=band(), on=on).plan
+    assert (planned.tracks, planned.dropped) == ((0, 1, 4, 6), (2, 5, 3))
+    (planned,) = session(TrackPrompt(id=0, bars=[5]), score=band(1, 4, 6), on=on).plan
+    assert (planned.tracks, {*planned.dropped}) == ((0, 2, 3, 5), {1, 4, 6})
+    (planned,) = session(TrackPrompt(id=0, bars=[5]), score=band(1, 4, 6), on=on, context_keep=[6]).plan
+    assert {0, 6} < {*planned.tracks}
+    (planned,) = session(TrackPrompt(id=0, bars=[5]), score=band(), on=on, context_drop=[6]).plan
+    assert planned.dropped[0] == 6
+
+
+def test_a_step_hears_what_earlier_steps_wrote_and_not_what_later_ones_will() -> None:
+    on = hearing(3)
+    wanted = [TrackPrompt(id=track, bars=range(8), autoregressive=True) for track in (1, 4, 6)]
+    plan = session(*wanted, score=band(1, 4, 6, 2, 3), on=on).plan
+    last = {planned.step.tracks: planned for planned in plan if planned.step.end_bar == 8}
+    # Tracks 4 and 6 are silent when the first track is written; track 5, and track 0 of another family, are not.
+    assert last[1,].tracks == (0, 5, 1)
+    assert last[6,].tracks == (0, 4, 6)
+    # Tracks that will be written anew are not there yet, whatever notes they have now.
+    plan = session(*wanted, score=band(2, 3), on=on).plan
+    assert {planned.tracks for planned in plan if planned.step.tracks == (1,)} == {(0, 5, 1)}
+
+
+def test_a_short_track_comes_back_when_a_long_one_has_gone() -> None:
+    """Room for a few tokens only: the track that matters least is short and stays, a longer one goes."""
+    content = band().to_dict()
+    content["tracks"] = content["tracks"][:3]
+    long, short = content["tracks"][1], content["tracks"][2]
+    long["notes"] = [[bar, 60 * place, 60, 60 + place, 100, 0] for bar in range(4, 8) for place in range(32)]
+    short["notes"] = [[4, 0, 240, 90, 100, 0]]
+    score = Score.from_dict(content)
+    (planned,) = session(TrackPrompt(id=0, bars=[5]), score=score, on=engine("yellow", 330), window_bars=4).plan
+    assert (planned.tracks, planned.dropped) == ((0, 2), (1,))
+    listed = {"window_bars": 4, "context_drop": [2, 1]}
+    (planned,) = session(TrackPrompt(id=0, bars=[5]), score=score, on=engine("yellow", 330), **listed).plan
+    assert (planned.tracks, planned.dropped) == ((0,), (2, 1))
+
+
+def test_running_again_does_not_add_to_what_was_left_out() -> None:
+    asked = session(TrackPrompt(id=0, bars=[5]), score=band(), on=hearing(4), num_candidates=2)
+    planned = asked.dropped_context
+    assert [(one.step, one.candidate, one.tracks) for one in planned] == [(0, 0, (2, 5, 3)), (0, 1, (2, 5, 3))]
+    for _ in range(2):
+        asked.run_variations()
+        assert asked.dropped_context == planned
+
+
 def test_attributes_are_forced_and_signatures_too() -> None:
     on = engine("prism")
     prompt = TrackPrompt(
