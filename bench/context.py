@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.contracts import Encoder
     from midigpt_core.inference.context import Kept, WindowContext
-    from midigpt_core.records import Float64Array, Int64Array
+    from midigpt_core.records import BoolArray, Float64Array, Int32Array, Int64Array
 
     Clause = Callable[[WindowContext, Kept], Int64Array]
 
@@ -171,16 +171,17 @@ class Scorer:
         return -float(self._engine.score_tokens(tokens)[target[1:]].sum()), int(target[1:].sum())
 
 
-def target_of(encoder: Encoder, tokens: Sequence[int], *, from_left: bool) -> Int64Array:
+def target_of(encoder: Encoder, tokens: Int32Array, *, from_left: bool) -> BoolArray:
     """bool[n]: the tokens of the true bars: those of the last track after its header, or those of the blocks."""
-    names = np.array([encoder.vocabulary.name(token).partition("(")[0] for token in tokens])
+    names = np.array([encoder.vocabulary.name(token).partition("(")[0] for token in tokens.tolist()])
     places = np.arange(len(names))
     if from_left:
-        (headers,) = np.nonzero(names == "Track")
-        (bars,) = np.nonzero((names == "Bar") & (places > headers[-1]))
-        return places > bars[0]
-    (starts,) = np.nonzero(names == "FillInStart")
-    return (places > starts[0]) & (names != "FillInStart")
+        header = places[names == "Track"][-1]
+        bars = (names == "Bar") & (places > header)
+    else:
+        bars = names == "FillInStart"
+    target: BoolArray = (places > places[bars][0]) & (names != "FillInStart")
+    return target
 
 
 def main() -> None:
@@ -223,7 +224,7 @@ def measure(
 
 
 def report(
-    nats: Float64Array, tokens: Int64Array, pieces: Int64Array, silent: Int64Array, random: np.random.Generator
+    nats: Float64Array, tokens: Int64Array, pieces: Int64Array, silent: BoolArray, random: np.random.Generator
 ) -> None:
     names = [*RULES, "at random (mean of ten)", "the best of these ten"]
     known = np.unique(pieces)

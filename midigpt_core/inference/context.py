@@ -144,12 +144,14 @@ def no_doubling(context: WindowContext, kept: Kept) -> Int64Array:
 def rhythm_section(context: WindowContext, kept: Kept) -> Int64Array:
     """Drums and a bass come first, unless the step writes them or one of them is kept."""
     missing_drums = (context.family == _DRUMS) & (_DRUMS not in kept.families)
-    return (~(missing_drums | (context.bass & (not kept.bass)))).astype(np.int64)
+    missing: BoolArray = missing_drums | (context.bass & (not kept.bass))
+    return (~missing).astype(np.int64)
 
 
 def other_families(context: WindowContext, kept: Kept) -> Int64Array:
     """Instruments of a family that is not among the tracks kept and written come before equal ones."""
-    return np.isin(context.family, list(kept.families)).astype(np.int64)
+    known: BoolArray = np.isin(context.family, list(kept.families))
+    return known.astype(np.int64)
 
 
 def busier(context: WindowContext, kept: Kept) -> Int64Array:
@@ -188,7 +190,7 @@ def rank_context(
     while len(waiting):
         numbers = [clause(context, chosen)[waiting] for clause in rule]
         # lexsort's last key counts most.
-        best = int(waiting[np.lexsort([waiting, *reversed(numbers)])[0]])
+        best = int(waiting[np.lexsort(np.stack([waiting, *reversed(numbers)]))[0]])
         ranked.append(best)
         waiting = waiting[waiting != best]
         chosen = chosen.and_also(context, best)
@@ -212,7 +214,7 @@ def _basses(program: Int64Array, melodic: BoolArray, table: NoteTable) -> BoolAr
     table = table.where(melodic[table.track])
     lowest = np.zeros(len(program), np.bool_)
     if len(table):
-        order = np.lexsort([table.pitch, table.track])
+        order = np.lexsort((table.pitch, table.track))
         tracks, starts, counts = np.unique(table.track[order], return_index=True, return_counts=True)
         medians = table.pitch[order][starts + counts // 2]
         lowest[tracks[np.argmin(medians)]] = True

@@ -74,7 +74,7 @@ def test_a_note_that_is_held_sounds_in_all_of_its_bars() -> None:
 def test_hidden_bars_are_silent_and_bars_that_will_be_written_sound() -> None:
     busy, empty = track(VIOLIN, range(8)), track(TRUMPET, [])
     assert measured(busy, empty).nearness.tolist() == [2, 3, 0]
-    cells = {"hidden": [(1, slice(None))], "before": [(2, 3)]}
+    cells: dict[str, Any] = {"hidden": [(1, slice(None))], "before": [(2, 3)]}
     assert measured(busy, empty, **cells).nearness.tolist() == [2, 0, 3]
     assert ranked(busy, empty, **cells) == [2, 1]
     # What an earlier step will replace says nothing about pitches; what is both written and hidden is not seen.
