@@ -7,6 +7,9 @@ draws windows at random: a track to be written that sounds in them, and bars. Th
 and ``--budget`` less one others, as each rule chooses them, and ``engine.score_tokens`` says how probable the model
 finds the true bars' tokens. The fewer nats a token costs, the more the choice told the model. Rules are compared on
 the same windows; intervals are 95 % of a bootstrap over pieces.
+
+Look at the row "none" first. A model that any context costs nats, the more the longer it is, has not learned to
+listen, nor the positions behind a long context: it says how long the tracks are, not what they are worth.
 """
 
 from __future__ import annotations
@@ -210,6 +213,7 @@ def measure(
     pieces: list[int] = []
     tokens: list[int] = []
     silent: list[list[bool]] = []
+    lengths: list[list[int]] = []
     for piece, path in enumerate(paths):
         for window in windows(engine, path, budget, count, random, from_left=from_left):
             score = Scorer(engine, window)
@@ -218,19 +222,30 @@ def measure(
             drawn = [score(heard)[0] for heard in tries]
             rows.append([*(score(heard)[0] for heard in choices), float(np.mean(drawn)), min(drawn)])
             silent.append([not any(window.context.nearness[track] for track in heard) for heard in choices])
+            lengths.append([sum(window.lengths[track] for track in heard) for heard in choices])
             tokens.append(score(choices[0])[1])
             pieces.append(piece)
-    report(np.array(rows), np.array(tokens), np.array(pieces), np.array(silent), random)
+    if not rows:
+        raise DataError(f"no piece has more than {budget + 1} tracks and a window of {BARS} bars. Use other files.")
+    report(np.array(rows), np.array(tokens), np.array(pieces), np.array(silent), np.array(lengths), random=random)
 
 
 def report(
-    nats: Float64Array, tokens: Int64Array, pieces: Int64Array, silent: BoolArray, random: np.random.Generator
+    nats: Float64Array,
+    tokens: Int64Array,
+    pieces: Int64Array,
+    silent: BoolArray,
+    lengths: Int64Array,
+    *,
+    random: np.random.Generator,
 ) -> None:
     names = [*RULES, "at random (mean of ten)", "the best of these ten"]
     known = np.unique(pieces)
     print(f"{len(tokens)} windows of {len(known)} pieces, {tokens.sum()} tokens")
-    print("| tracks kept | nats per token | less than with the fewest tokens | only silent tracks kept |")
-    print("|---|---|---|---|")
+    print(
+        "| tracks kept | nats per token | less than with the fewest tokens | only silent tracks | tokens of context |"
+    )
+    print("|---|---|---|---|---|")
     # Sums by piece, of which each resample takes as many as there are.
     by_piece = np.stack([nats[pieces == piece].sum(axis=0) for piece in known])
     counts = np.array([tokens[pieces == piece].sum() for piece in known])
@@ -242,7 +257,8 @@ def report(
         gain = by_piece[:, base].sum() / counts.sum() - mean
         low, high = np.quantile(resampled[:, base] - resampled[:, place], [0.025, 0.975])
         deaf = f"{silent[:, place].mean():.0%}" if place < silent.shape[1] else "-"
-        print(f"| {name} | {mean:.4f} | {gain:+.4f} ({low:+.4f} to {high:+.4f}) | {deaf} |")
+        context = f"{lengths[:, place].mean():.0f}" if place < lengths.shape[1] else "-"
+        print(f"| {name} | {mean:.4f} | {gain:+.4f} ({low:+.4f} to {high:+.4f}) | {deaf} | {context} |")
 
 
 if __name__ == "__main__":
