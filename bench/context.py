@@ -140,7 +140,8 @@ def windows(
         if sum(sorted(lengths.values())[-budget:]) > engine.max_tokens:
             continue
         found += 1
-        context = of.WindowContext.of(score, step, np.zeros(sounds.shape, np.bool_), np.zeros(sounds.shape, np.bool_))
+        nothing = np.zeros((len(score.tracks), BARS), np.bool_)
+        context = of.WindowContext.of(score, step, nothing, nothing)
         yield Window(score=score, step=step, others=others, lengths=lengths, context=context)
 
 

@@ -57,18 +57,18 @@ class WindowContext:
     def of(cls, score: Score, step: Step, hidden: BoolArray, before: BoolArray) -> WindowContext:
         """Measure ``score`` in the window of ``step``.
 
-        ``hidden`` bool[T, bars]: cells that the model will not see. ``before`` bool[T, bars]: cells that earlier steps
-        will have written by then; they count as sounding, whatever is in them now.
+        ``hidden``, ``before``: bool[T, bars of the window], cells that the model will not see, and cells that earlier
+        steps will have written by then: they count as sounding, whatever is in them now.
         """
         window = np.arange(step.start_bar, step.end_bar)
         visible = ~hidden
-        visible[tuple(np.array(step.cells).T)] = False
+        tracks, bars = np.array(step.cells).T
+        visible[tracks, bars - step.start_bar] = False
         table = editing.note_table(score)
         table = table.where((table.bar >= step.start_bar) & (table.bar < step.end_bar))
-        table = table.where(visible[table.track, table.bar])
-        # What is there now will be replaced: it says nothing about pitches.
-        table = table.where(~before[table.track, table.bar])
-        sounds = (before & visible)[:, window]
+        # What will be replaced says nothing about pitches.
+        table = table.where((visible & ~before)[table.track, table.bar - step.start_bar])
+        sounds = before & visible
         np.logical_or.at(sounds, table.track, _bars_of_notes(score, table, window))
         asked = np.isin(window, [bar for _, bar in step.cells])
         near = asked.copy()
@@ -199,11 +199,14 @@ def rank_context(
 
 def _bars_of_notes(score: Score, table: NoteTable, window: Int64Array) -> BoolArray:
     """bool[N, bars of the window]: those in which each note sounds. All tracks of the score have as many bars."""
-    lengths = np.rint(score.columns.bar_length * score.resolution).astype(np.int64).reshape(-1, editing.num_bars(score))
-    starts = np.cumsum(lengths, axis=1) - lengths
+    lengths = score.columns.bar_length.reshape(-1, editing.num_bars(score))[:, window] * score.resolution
+    # Ticks from the start of the window.
+    starts = np.cumsum(np.rint(lengths).astype(np.int64), axis=1)
+    starts = np.hstack([np.zeros((len(starts), 1), np.int64), starts[:, :-1]])
     own = table.track if len(starts) > 1 else np.zeros_like(table.track)
-    last = starts[own, table.bar] + table.onset + table.duration - 1
-    return (window >= table.bar[:, None]) & (starts[own[:, None], window] <= last[:, None])
+    last = starts[own, table.bar - window[0]] + table.onset + table.duration - 1
+    reached: BoolArray = (window >= table.bar[:, None]) & (starts[own] <= last[:, None])
+    return reached
 
 
 def _basses(program: Int64Array, melodic: BoolArray, table: NoteTable) -> BoolArray:

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from midigpt_core.inference.planner import Step
     from midigpt_core.inference.prompts import Job, Prompter
     from midigpt_core.inference.request import GenerationRequest
-    from midigpt_core.records import BoolArray, Int64Array
+    from midigpt_core.records import BoolArray, UInt8Array
     from midigpt_core.score import Score
 
 #: Tokens that a bar is thought to take at least.
 _LEAST_PER_BAR = 16
+#: When a cell is written, as seen from a step.
+_NOW, _BEFORE, _AFTER = range(3)
 
 
 @frozen(kw_only=True)
@@ -58,16 +60,14 @@ class Fitter:
 
         Raises EncodingError for a step that does not fit in the narrowest window without context.
         """
-        shape = (len(score.tracks), editing.num_bars(score))
-        nothing, before, after = (np.zeros(shape, np.bool_) for _ in range(3))
-        for step in steps:
-            after[_places(step)] = True
+        nothing = np.zeros((len(score.tracks), 1), np.bool_)
+        order = _Order(steps, len(score.tracks), editing.num_bars(score))
         planned: list[Planned] = []
         waiting = list(steps)
         while waiting:
             step = waiting.pop(0)
-            after[_places(step)] = False
-            job, dropped, fits = self._fit([score], job_of(step, 0, None, nothing), before, after)
+            order.mark(step, _NOW)
+            job, dropped, fits = self._fit([score], job_of(step, 0, None, nothing), order.around(step))
             narrower = self._narrower(step, num_bars)
             if fits or not narrower:
                 if not fits and not self._has_room([score], job):
@@ -76,24 +76,22 @@ class Fitter:
                         "whatever is left out. Ask for fewer bars or tracks at once (bars_per_step, tracks_per_step)."
                     )
                 planned.append(Planned(step=step, tracks=job.tracks, dropped=dropped))
-                before[_places(step)] = True
+                order.mark(step, _BEFORE)
             else:
                 waiting[:0] = narrower
-                after[_places(step)] = True
+                order.mark(step, _AFTER)
         return planned
 
     def fit_running(self, scores: Sequence[Score], job: Job) -> tuple[Job, tuple[int, ...]]:
         """The job as it fits now, and the tracks that had to go since it was planned."""
-        nothing = np.zeros_like(job.hidden)
-        fitted, dropped, _ = self._fit(scores, job, nothing, nothing)
+        written = np.zeros((len(job.hidden), job.step.num_bars), np.uint8)
+        fitted, dropped, _ = self._fit(scores, job, written)
         return fitted, dropped
 
-    def _fit(
-        self, scores: Sequence[Score], job: Job, before: BoolArray, after: BoolArray
-    ) -> tuple[Job, tuple[int, ...], bool]:
+    def _fit(self, scores: Sequence[Score], job: Job, when: UInt8Array) -> tuple[Job, tuple[int, ...], bool]:
         """The job with as much context as fits, the tracks that go, and whether it fits.
 
-        ``before``, ``after``: bool[tracks, bars], cells that will have been written by then, and those that will not.
+        ``when`` uint8[tracks, bars of the window]: cells that steps before or after this one write.
         """
         # As many tracks have to go whatever their length, as far as any may.
         surplus = len(job.tracks) - self._max_tracks if self._max_tracks is not None else 0
@@ -101,7 +99,7 @@ class Fitter:
             return job, (), True
         dropped: list[int] = []
         fitted = job
-        going = self._droppable(scores, job, before, after)
+        going = self._droppable(scores, job, when)
         for track in going:
             dropped.append(track)
             if len(dropped) < min(surplus, len(going)):
@@ -128,7 +126,7 @@ class Fitter:
         length = self._length(scores, job)
         return length + self._to_write(job, length) <= self._limit
 
-    def _droppable(self, scores: Sequence[Score], job: Job, before: BoolArray, after: BoolArray) -> list[int]:
+    def _droppable(self, scores: Sequence[Score], job: Job, when: UInt8Array) -> list[int]:
         """Context tracks in the order in which they go: the listed ones, then those that matter least."""
         kept = {*self._config.context_keep} - {*job.step.tracks}
         may_go = [track for track in job.tracks if track not in kept and track not in job.step.tracks]
@@ -137,7 +135,8 @@ class Fitter:
             return []
         if self._config.context == "listed":
             return listed
-        context = WindowContext.of(scores[job.score], job.step, job.hidden | after, before)
+        hidden = job.hidden[:, job.step.start_bar : job.step.end_bar] | (when == _AFTER)
+        context = WindowContext.of(scores[job.score], job.step, hidden, when == _BEFORE)
         others = [track for track in may_go if track not in listed]
         return [*listed, *reversed(rank_context(context, others, [track for track in job.tracks if track in kept]))]
 
@@ -162,12 +161,27 @@ class Fitter:
         return planner.narrowed(step, num_bars, max(sizes), self._config) if sizes else []
 
 
+class _Order:
+    """Which cells are written before and after the step at hand. Only tracks that are written take memory."""
+
+    def __init__(self, steps: Sequence[Step], num_tracks: int, num_bars: int) -> None:
+        self._num_tracks = num_tracks
+        self._tracks = np.array(sorted({track for step in steps for track in step.tracks}), np.int64)
+        self._when = np.zeros((len(self._tracks), num_bars), np.uint8)
+        for step in steps:
+            self.mark(step, _AFTER)
+
+    def mark(self, step: Step, when: int) -> None:
+        tracks, bars = np.array(step.cells, np.int64).T
+        self._when[np.searchsorted(self._tracks, tracks), bars] = when
+
+    def around(self, step: Step) -> UInt8Array:
+        """uint8[tracks, bars of the step's window]."""
+        around = np.zeros((self._num_tracks, step.num_bars), np.uint8)
+        around[self._tracks] = self._when[:, step.start_bar : step.end_bar]
+        return around
+
+
 def _without(job: Job, dropped: Sequence[int]) -> Job:
     gone = set(dropped)
     return attrs.evolve(job, tracks=tuple(track for track in job.tracks if track not in gone))
-
-
-def _places(step: Step) -> tuple[Int64Array, Int64Array]:
-    """The cells of a step as indices of an array [tracks, bars]."""
-    tracks, bars = np.array(step.cells, np.int64).T
-    return tracks, bars

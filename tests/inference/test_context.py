@@ -41,6 +41,7 @@ def measured(
         masks[name] = np.zeros((len(tracks), 8), np.bool_)
         for place in places:
             masks[name][place] = True
+        masks[name] = masks[name][:, step.start_bar : step.end_bar]
     return WindowContext.of(score, step, **masks)
 
 
