@@ -136,7 +136,7 @@ class Corpus:
 
 
 class HiddenAs(IntEnum):
-    """How an encoder writes a hidden bar (encoder specification, C.4)."""
+    """How an encoder writes a hidden bar (docs/encoder-specification.md, C.4)."""
 
     MASK_TOKEN = 0  #: MASK_BAR where the vocabulary has it, else the notes
     SPAN = 1  #: an empty shell, reported as a hidden span

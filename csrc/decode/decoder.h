@@ -1,4 +1,4 @@
-// Tokens to a score (encoder specification, F.1 to F.3).
+// Tokens to a score (docs/encoder-specification.md, F.1 to F.3).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Attribute values of a window (encoder specification, E): one int16 per control for every track and every bar.
+// Attribute values of a window (docs/encoder-specification.md, E): one int16 per control for every track and every bar.
 #pragma once
 
 #include <array>

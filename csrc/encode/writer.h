@@ -1,4 +1,4 @@
-// Writes the tokens of one loaded window (encoder specification, C).
+// Writes the tokens of one loaded window (docs/encoder-specification.md, C).
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Which tokens may come next, so that what is written is a document that the encoder could have written (encoder
-// specification, C.2 to C.5 and F.5).
+// Which tokens may come next, so that what is written is a document that the encoder could have written
+// (docs/encoder-specification.md, C.2 to C.5 and F.5).
 #pragma once
 
 #include <cstddef>

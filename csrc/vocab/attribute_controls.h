@@ -1,4 +1,4 @@
-// Attribute controls: what a score can be asked for beside its notes (encoder specification, B.7 and E.1).
+// Attribute controls: what a score can be asked for beside its notes (docs/encoder-specification.md, B.7 and E.1).
 #pragma once
 
 #include <array>

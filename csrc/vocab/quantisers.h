@@ -1,4 +1,4 @@
-// Scalar arithmetic that turns music into token values and back (encoder specification, A.7 and D).
+// Scalar arithmetic that turns music into token values and back (docs/encoder-specification.md, A.7 and D).
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Musical scales that attributes are measured on (encoder specification, E.2), as tables over one resolution.
+// Musical scales that attributes are measured on (docs/encoder-specification.md, E.2), as tables over one resolution.
 #pragma once
 
 #include <array>

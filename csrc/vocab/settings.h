@@ -1,5 +1,5 @@
-// An encoder's configuration as plain values (encoder specification, B.1). Python reads and checks the JSON; what
-// memory safety depends on is checked again by Codebook::build.
+// An encoder's configuration as plain values (docs/encoder-specification.md, B.1). Python reads and checks the JSON;
+// what memory safety depends on is checked again by Codebook::build.
 #pragma once
 
 #include <array>

@@ -27,7 +27,7 @@ def window_cells(num_tracks: Int32Array, num_bars: Int32Array) -> BoolArray:
 
 
 def draw_infill(valid: BoolArray, num_bars: Int32Array, keys: UInt64Array, settings: StreamSettings) -> BoolArray:
-    """Cells to fill in: bool[N, T, B] (encoder specification, G.3).
+    """Cells to fill in: bool[N, T, B] (docs/encoder-specification.md, G.3).
 
     With ``infill_probability`` a window has some: a density p uniform in 0 .. ``infill_bar_fraction``, then each cell
     with probability p; if none comes up, one cell, uniformly.

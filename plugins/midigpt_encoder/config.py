@@ -73,7 +73,7 @@ class AttributeControl:
 
 @frozen(kw_only=True, slots=False)
 class EncoderConfig:
-    """A validated encoder configuration (encoder format, B.1). Made by :meth:`from_mapping`."""
+    """A validated encoder configuration (docs/encoder-specification.md, B.1). Made by :meth:`from_mapping`."""
 
     #: Ticks per quarter note of positions, durations and attributes.
     resolution: int = 480

@@ -1,4 +1,4 @@
-"""Random or structured, evenly: mode MIXED of the encoder specification (G.4)."""
+"""Random or structured, evenly: mode MIXED of docs/encoder-specification.md, G.4."""
 
 from __future__ import annotations
 

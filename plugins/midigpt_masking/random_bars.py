@@ -1,4 +1,4 @@
-"""Hides single bars: mode RANDOM of the encoder specification (G.4)."""
+"""Hides single bars: mode RANDOM of docs/encoder-specification.md, G.4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of the house that no linter knows (docs/walk.md); layers and plugin independence are import-linter's."""
+"""The rules of docs/architecture.md that no linter knows; layers and plugin independence are import-linter's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ PLUGINS = ROOT / "plugins"
 SOURCES = sorted([*CORE.rglob("*.py"), *PLUGINS.rglob("*.py")])
 NATIVE = sorted(path for suffix in ("*.cpp", "*.h") for path in (ROOT / "csrc").rglob(suffix))
 
-#: The outermost frames and the plugin loader, where anything a plugin raises must be caught (architecture rule 5).
+#: The outermost frames and the plugin loader, where anything a plugin raises must be caught: docs/architecture.md,
+#: rule 5.
 BROAD_EXCEPT = {"midigpt_core/plugins/loader.py", "midigpt_core/cli/main.py", "midigpt_core/training/samples.py"}
 #: Where `torch.load` stands: one place, weights only.
 TORCH_LOAD = {"plugins/midigpt_bundles/torch_file.py"}
@@ -89,7 +90,7 @@ def functions_that_import(tree: ast.Module) -> Iterator[str]:
 
 
 def test_functions_import_only_at_the_lazy_doors() -> None:
-    """Commands of the CLI, module ``__getattr__``, and a component's factory or hook (docs/walk.md)."""
+    """Commands of the CLI, module ``__getattr__``, and a component's factory or hook (docs/architecture.md, rule 5)."""
     found = [
         (name, function)
         for name, tree in trees()

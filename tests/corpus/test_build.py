@@ -260,7 +260,7 @@ def note(channel: int) -> bytes:
 
 
 def test_nomml_by_track_and_over_tracks_without_notes(tmp_path: Path, cache: Path) -> None:
-    # A lyric makes a track without notes (encoder specification, A.3).
+    # A lyric makes a track without notes (docs/encoder-specification.md, A.3).
     lyric = bytes([0, 0xFF, 5, 1, 65]) + note(0)
     plain, with_empty = smf(note(0), note(1), note(2)), smf(lyric, note(1))
     assert nomml(

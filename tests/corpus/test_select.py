@@ -95,7 +95,7 @@ def columns_of(pieces: list[Piece]) -> ScoreColumns:
 
 
 def has_window(piece: Piece, chosen: SelectionLimits) -> bool:
-    """The rule as encoder specification G.2 says it, start by start."""
+    """The rule of docs/encoder-specification.md, G.2, start by start."""
     num_bars, _, tracks = piece
     for size in chosen.window_sizes:
         need = max(1, math.ceil(chosen.min_fill_ratio * size))

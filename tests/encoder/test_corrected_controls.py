@@ -50,7 +50,9 @@ def attributes(content: dict[str, Any], encoder: MidigptEncoder = ENCODER) -> di
 
 
 def depth(onset: int) -> int:
-    """The first grid that the onset lies on: halves of the quarter, then triplets (encoder format, E.2, 11)."""
+    """The first grid that the onset lies on: halves of the quarter, then triplets.
+
+    See docs/encoder-specification.md, E.2, 11."""
     quarters = Fraction(onset, FINE)
     straight = [2 * i for i in range(6) if (quarters * 2**i).denominator == 1]
     triplets = [2 * i + 1 for i in range(6) if (quarters * 3 * 2**i / 2).denominator == 1]

@@ -1,7 +1,7 @@
 """What a grammar lets through is what the encoder could have written: held against rules that are written out here.
 
-Random logits try everything that is allowed. The rules are those of the encoder specification, C.2 to C.5 and F.5, read
-off the token names; the code under test is not used to check itself.
+Random logits try everything that is allowed. The rules are those of docs/encoder-specification.md, C.2 to C.5 and F.5,
+read off the token names; the code under test is not used to check itself.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PEER_SIDE = Path(__file__).with_name("peer_encoding.py")
 SIGNATURES = ("4/4", "3/4", "6/8", "7/8", "2/2")
-#: Tension is a slot whose value is not that of the package (encoder format, E.2, 12).
+#: Tension is a slot whose value is not that of the package (docs/encoder-specification.md, E.2, 12).
 LEFT_OUT = {"tension", "tension_drum"}
 CORRECTED = {"silence_proportion_corrected", "pitch_class_count", "nomml_fine"}
 
