@@ -45,7 +45,7 @@ std::string_view bar_attribute(const Codebook& book, TokenType type) {
   return name_in<vocab::AttributeToken>(vocab::kBarAttributeTokens, type);
 }
 
-// Reads one token after another (F.2).
+// Reads one token after another (docs/encoder-specification.md, F.2).
 class Reader {
  public:
   Reader(const Codebook& book, bool resample)

@@ -48,7 +48,7 @@ std::int32_t quantile(const Counts& histogram, double q) {
 
 double quantile_of(Mode mode) { return mode == Mode::Min ? kLowQuantile : kHighQuantile; }
 
-// The polyphony value from a histogram of sounding notes per tick, 1..10 (E.2, 3).
+// The polyphony value from a histogram of sounding notes per tick, 1..10 (docs/encoder-specification.md, E.2, 3).
 template <class Counts>
 std::int32_t polyphony_value(const Counts& histogram, Mode mode) {
   return std::max(quantile(histogram, quantile_of(mode)) - 1, 0);

@@ -48,7 +48,8 @@ std::string describe(std::int64_t window, const std::string& what) {
   return "window " + std::to_string(window) + ": " + what;
 }
 
-// Value of note_duration_dist (E.2, 10): the most frequent level, the first met among equals.
+// Value of note_duration_dist (docs/encoder-specification.md, E.2, 10): the most frequent level, the first met among
+// equals.
 std::int32_t duration_mode(std::span<const Note> notes, std::int32_t resolution) {
   if (notes.empty()) return 3;
   std::array<std::int64_t, 6> count{};

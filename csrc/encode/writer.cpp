@@ -116,7 +116,7 @@ DocumentWriter::Progress DocumentWriter::write_bar(std::size_t index, std::size_
   return end_of_unit();
 }
 
-// The first rule that applies decides (C.4).
+// The first rule that applies decides (docs/encoder-specification.md, C.4).
 DocumentWriter::BodyKind DocumentWriter::body_kind(const Track& track, std::size_t bar) const {
   const bool hidden = request_->is_hidden(track.slot, bar);
   if (hidden && request_->hidden_as == HiddenAs::Removed) return BodyKind::Removed;

@@ -45,8 +45,8 @@ std::int64_t longest_bar(const Settings& s) {
   return longest;
 }
 
-// The token domains of a configuration without an explicit list (B.2). A size too large to be told apart from any
-// other too large size is cut, not wrapped: the total is refused all the same.
+// The token domains of a configuration without an explicit list (docs/encoder-specification.md, B.2). A size too large
+// to be told apart from any other too large size is cut, not wrapped: the total is refused all the same.
 std::vector<Domain> derive_domains(const Settings& s, std::size_t num_instruments) {
   std::vector<Domain> domains;
   const auto add = [&domains](bool wanted, TokenType type, std::int64_t size) {

@@ -92,8 +92,8 @@ class Codebook {
   std::vector<WrittenAttribute> bar_attributes_;
 };
 
-// The token type and name of each attribute as tokens carry them, in writing order (C.3, C.4). The corrected controls
-// come last; their types mean nothing to an encoder without the control.
+// The token type and name of each attribute as tokens carry them, in writing order (docs/encoder-specification.md, C.3
+// and C.4). The corrected controls come last; their types mean nothing to an encoder without the control.
 struct AttributeToken {
   std::string_view name;
   TokenType type;

@@ -103,7 +103,7 @@ def test_random_limits(eligible, most):
 
 
 def structured_probabilities(bars: int, lookahead: int) -> dict[tuple[int, int], float]:
-    """Probability of each hidden run (first, last) of a track that takes part, from the formula of G.4."""
+    """Probability of each hidden run (first, last) of a track that takes part: docs/encoder-specification.md, G.4."""
     runs: Counter[tuple[int, int]] = Counter()
     for t in range(bars - 1):
         for k in range(1, lookahead + 1):
