@@ -37,8 +37,9 @@ bool ChunkRewriter::keep(const midi::Event& event, std::int64_t tick) {
     }
     if (event.running) {
         if (event.is_system()) {
-            // Its size is that of the message whose status it shares, which must stand there still.
-            if (!system_status_ || status_ != event.status) return false;
+            // Its size is that of the message whose status it shares, which must stand there still. Where that is none,
+            // the first byte of the next delta time tells it from a status, and delta times change.
+            if (!system_status_ || status_ != event.status || event.message == event.end) return false;
         } else if (status_ != event.status || (!follows_ && standard_status_ != event.status)) {
             out_.push_back(event.status);
             standard_status_ = event.status;
