@@ -28,6 +28,10 @@ bool ChunkRewriter::delta(std::int64_t tick) {
 }
 
 bool ChunkRewriter::keep(const midi::Event& event, std::int64_t tick) {
+    // A tempo or time signature that is too short is read on into the bytes after it, and these change.
+    const std::uint32_t size = event.end - event.data;
+    if (event.is_meta(midi::kTempo) && size < 3) return false;
+    if (event.is_meta(midi::kTimeSignature) && size < 2) return false;
     if (tick - tick_ == event.delta) {
         // As it was written, however many bytes that took.
         append(bytes_.subspan(event.begin, event.message - event.begin));

@@ -26,8 +26,8 @@ constexpr std::size_t kHeaderBytes = 14;
 constexpr std::size_t kChunkHeaderBytes = 8;
 constexpr unsigned kChannels = 16;
 constexpr int kMaxPort = 127;
-constexpr const char* kTooFarApart =
-    "two events would be too far apart, or a system message relies on the status of an earlier one";
+constexpr const char* kCannotStand =
+    "two events would be too far apart, or a malformed event relies on the bytes around it";
 
 std::size_t key_of(unsigned channel, std::uint8_t pitch) { return channel << 7 | pitch; }
 
@@ -315,14 +315,14 @@ const char* Splicer::splice_chunks() {
         track_begin_ = track_end_;
         while (track_end_ < file_.tracks.size() && file_.tracks[track_end_].chunk == chunk) ++track_end_;
         insertions_ = chunk == 0 ? conductor_ : Insertions();
-        if (!splice_chunk(position, end)) return kTooFarApart;
+        if (!splice_chunk(position, end)) return kCannotStand;
     }
     copy_until(end);
     insertions_ = num_chunks_ == 0 ? conductor_ : Insertions();
     const std::size_t num_new = edit_.new_program.size();
     if (num_chunks_ + num_new > kMaxChunks) return "it would have more than 65535 tracks";
     for (std::size_t index = 0; index < num_new; ++index) {
-        if (!write_new_track(index)) return last_port_ > kMaxPort ? "no port is left for its tracks" : kTooFarApart;
+        if (!write_new_track(index)) return last_port_ > kMaxPort ? "no port is left for its tracks" : kCannotStand;
         insertions_ = Insertions();
     }
     copy_until(bytes_.size());

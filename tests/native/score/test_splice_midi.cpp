@@ -112,7 +112,19 @@ TEST_CASE("system messages keep their bytes, and one under running status must k
     CHECK(problem_of(relying, between).empty());
     Change before(relying);
     before.notes.add(0, 0, 140, 20, 64);  // between the message and the one that relies on its status
-    CHECK(problem_of(relying, before).find("relies on the status") != std::string::npos);
+    CHECK(problem_of(relying, before).find("relies on the bytes around it") != std::string::npos);
+}
+
+TEST_CASE("an event that is read on into the next one keeps its place or is refused") {
+    const Bytes bytes = file(Bytes{0, 0xFF, 0x51, 2, 1, 2} + note(0, 60, 0, 480));
+    CHECK(spliced(bytes, Change(bytes)).bytes == bytes);
+    Change change(bytes);
+    change.removed[0] = 1;
+    CHECK(problem_of(bytes, change).find("relies on the bytes around it") != std::string::npos);
+    const Bytes signature = file(Bytes{0, 0xFF, 0x58, 1, 4} + note(0, 60, 2, 480));
+    Change other(signature);
+    other.removed[0] = 1;
+    CHECK(problem_of(signature, other).find("relies on the bytes around it") != std::string::npos);
 }
 
 TEST_CASE("tracks, bars, signatures and the tempo") {
