@@ -10,10 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-FOLDERS = ("midigpt_core", "plugins", "csrc", "tests", "bench", "docs")
+FOLDERS = ("midigpt_core", "plugins", "csrc", "tests", "bench", "docs", ".github")
 SUFFIXES = {".py", ".pyi", ".h", ".cpp", ".c", ".md", ".mk", ".toml", ".txt", ".sh"}
 #: Records of what was true when they were written, and this file's examples.
-NOT_HELD = {DOCS / "changelog.md", ROOT / "bench" / "results" / "latest.md", Path(__file__).resolve()}
+NOT_HELD = {ROOT / "CHANGELOG.md", ROOT / "bench" / "results" / "latest.md", Path(__file__).resolve()}
 
 SPECIFICATION = DOCS / "encoder-specification.md"
 #: C.4, "C.4 rule 5", "E.2, 11": a section of the specification and an item of its list.
@@ -36,6 +36,8 @@ CITES_SOURCES = ("midigpt_core", "plugins", "csrc", "bench", "docs")
 def scanned_files() -> list[Path]:
     found = [path for path in ROOT.iterdir() if path.suffix in SUFFIXES or path.name in {"Makefile", "CMakeLists.txt"}]
     found += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
+    # The fragments stand for text of the changelog, and their links start from the root.
+    found.append(ROOT / "changelog.d" / "README.md")
     return sorted(path for path in found if path.is_file() and path not in NOT_HELD)
 
 
