@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 
-.PHONY: run control test goldens parity bench lint soak clean setup peer
+.PHONY: run control test goldens parity bench map lint soak clean setup peer
 
 setup: $(READY)
 
@@ -54,6 +54,10 @@ goldens: $(READY)
 	$(BIN)/python -m pytest -q tests/score/test_goldens.py tests/encoder/test_golden_tokens.py \
 	  tests/encoder/test_golden_synthetic.py tests/data_stage/test_windows_native.py::test_golden_windows
 
+# docs/map.md: a sentence for every source file.
+map: $(READY)
+	$(BIN)/python docs/map.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,7 +68,7 @@ lint: $(READY)
 soak: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
 
-# The figures that README quotes, beside the public package if `make peer` was run before, and the plot of their growth.
+# The figures of bench/results, beside the public package if `make peer` was run before, and the plot of their growth.
 bench: $(READY)
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.growth

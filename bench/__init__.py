@@ -1,1 +1,1 @@
-"""Where the figures of the README come from. ``make bench``, or ``python -m bench.run reading encoding``."""
+"""Where the figures of the project come from. ``make bench``, or ``python -m bench.run reading encoding``."""

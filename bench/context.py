@@ -1,4 +1,4 @@
-"""Which context tracks are worth keeping? Scores true bars of real pieces under each choice of tracks.
+"""Scores choices of context tracks. Scores true bars of real pieces under each choice of tracks.
 
     python -m bench.context BUNDLE FOLDER [--budget 4] [--windows 8] [--seed 1]
 

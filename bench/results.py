@@ -6,7 +6,6 @@ Groups are measured together or one by one; each keeps the date and the machine 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 JSON_PATH = Path(__file__).parent / "results" / "latest.json"
 TABLE_PATH = JSON_PATH.with_suffix(".md")
-README_PATH = Path(__file__).parents[1] / "README.md"
-_QUOTED = re.compile(r"(?<=<!-- bench: written by `make bench` -->\n).*?(?=<!-- bench ends -->)", re.DOTALL)
 
 
 @frozen(kw_only=True)
@@ -51,42 +48,26 @@ def render_json(groups: Mapping[str, Group]) -> str:
 
 
 def render_table(groups: Mapping[str, Group]) -> str:
-    how = (f"- {row.name}: {row.how}." for group in groups.values() for row in group.rows)
-    return render_quote(groups) + "\n".join(["", "How each was measured:", "", *how]) + "\n"
-
-
-def render_quote(groups: Mapping[str, Group]) -> str:
-    """What README has of it: the table, with dates and machines."""
     lines = [
         "| work | ours | other side | ratio | required | met |",
         "|---|---|---|---|---|---|",
         *(_line(row) for group in groups.values() for row in group.rows),
         "",
         *_origins(groups),
+        "",
+        "How each was measured:",
+        "",
+        *(f"- {row.name}: {row.how}." for group in groups.values() for row in group.rows),
     ]
     return "\n".join(lines) + "\n"
 
 
 def write(groups: Mapping[str, Group]) -> None:
-    """The table, the JSON, and README's copy of the table: all three from the figures as the JSON rounds them."""
+    """The table and the JSON, both from the figures as the JSON rounds them."""
     text = render_json(groups)
     groups = parse(text)
     JSON_PATH.write_text(text, encoding="utf-8")
     TABLE_PATH.write_text(render_table(groups), encoding="utf-8")
-    README_PATH.write_text(quoted_in(README_PATH.read_text(encoding="utf-8"), render_quote(groups)), encoding="utf-8")
-
-
-def quoted_in(readme: str, quote: str) -> str:
-    """The text of a README with ``quote`` between the marks of the bench."""
-    return _QUOTED.sub(lambda _: quote, readme)
-
-
-def quote_of(readme: str) -> str:
-    """What stands between the marks; raises ValueError without them."""
-    found = _QUOTED.search(readme)
-    if found is None:
-        raise ValueError("no marks of the bench in the text")
-    return found[0]
 
 
 def _line(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Measures groups of rows, writes ``bench/results/latest.md`` and ``latest.json``, and quotes the table in README.
+"""Measures groups of rows, writes ``bench/results/latest.md`` and ``latest.json``, from them.
 
 python -m bench.run                      # every group: what `make bench` does
 python -m bench.run reading encoding     # these; the other groups keep their last figures

@@ -1,3 +1,4 @@
+// The core's native module: reading and writing MIDI, drawing windows, packing.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

@@ -60,15 +60,13 @@ def test_the_table_is_of_the_rounded_figures_that_the_json_keeps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = {"JSON_PATH": tmp_path / "latest.json", "TABLE_PATH": tmp_path / "latest.md"}
-    for name, path in {**paths, "README_PATH": tmp_path / "README.md"}.items():
+    for name, path in paths.items():
         monkeypatch.setattr(results, name, path)
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    results.README_PATH.write_text(readme, encoding="utf-8")
     exact = Group(date="2026-11-25", machine=MACHINE, rows=[a_row(ours=86612.345, theirs=18.5249, against="them")])
     results.write({"stream": exact})
     kept = results.parse(results.JSON_PATH.read_text(encoding="utf-8"))
-    assert results.render_quote({"stream": exact}) != results.render_quote(kept), "nothing was rounded"
-    assert results.quote_of(results.README_PATH.read_text(encoding="utf-8")) == results.render_quote(kept)
+    assert results.render_table({"stream": exact}) != results.render_table(kept), "nothing was rounded"
+    assert results.TABLE_PATH.read_text(encoding="utf-8") == results.render_table(kept)
 
 
 def test_compare_gives_ratios_and_names_what_came_and_went() -> None:

@@ -98,15 +98,6 @@ def test_memory_is_what_a_process_fills() -> None:
         peak_bytes([sys.executable, "-c", "raise SystemExit(3)"], os.environ)
 
 
-def test_readme_quotes_the_last_figures() -> None:
-    quoted = results.quote_of(results.README_PATH.read_text(encoding="utf-8"))
-    assert quoted == results.render_quote(results.parse(results.JSON_PATH.read_text(encoding="utf-8")))
-
-
-def test_a_quote_replaces_what_stood_between_the_marks_and_nothing_else() -> None:
-    readme = results.README_PATH.read_text(encoding="utf-8")
-    changed = results.quoted_in(readme, "| \\1 new |\n")
-    assert results.quote_of(changed) == "| \\1 new |\n"
-    assert results.quoted_in(changed, results.quote_of(readme)) == readme
-    with pytest.raises(ValueError, match="no marks"):
-        results.quote_of("a text")
+def test_the_table_has_the_figures_of_the_json() -> None:
+    groups = results.parse(results.JSON_PATH.read_text(encoding="utf-8"))
+    assert results.TABLE_PATH.read_text(encoding="utf-8") == results.render_table(groups)

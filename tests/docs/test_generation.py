@@ -1,4 +1,4 @@
-"""docs/generation.md and the README show requests that work."""
+"""The pages show requests and commands that work."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_readme_fills_two_bars(folder: Path) -> None:
     assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/generation.md"])
+@pytest.mark.parametrize("page", ["docs/commands.md", "docs/generation.md"])
 def test_the_commands_run_one_after_another(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "model_final.pt").rename(folder / "B")
     shutil.copy(ROOT / "tests" / "data" / "midi" / "mutopia_mozart_kv525_1.mid", folder / "song.mid")
