@@ -81,6 +81,8 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
 }
 
 bool EditedBars::replaces(std::uint32_t tick) const {
+    // Behind the last bar only signatures stand whose bars would have no length.
+    if (bars_.size() > num_file_bars_ && tick >= old_end_) return true;
     return std::binary_search(replaced_.begin(), replaced_.end(), static_cast<std::int64_t>(tick));
 }
 
