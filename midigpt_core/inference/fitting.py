@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
@@ -63,9 +64,9 @@ class Fitter:
         nothing = np.zeros((len(score.tracks), 1), np.bool_)
         order = _Order(steps, len(score.tracks), editing.num_bars(score))
         planned: list[Planned] = []
-        waiting = list(steps)
+        waiting = deque(steps)
         while waiting:
-            step = waiting.pop(0)
+            step = waiting.popleft()
             order.mark(step, _NOW)
             job, dropped, fits = self._fit([score], job_of(step, 0, None, nothing), order.around(step))
             narrower = self._narrower(step, num_bars)
@@ -78,7 +79,7 @@ class Fitter:
                 planned.append(Planned(step=step, tracks=job.tracks, dropped=dropped))
                 order.mark(step, _BEFORE)
             else:
-                waiting[:0] = narrower
+                waiting.extendleft(reversed(narrower))
                 order.mark(step, _AFTER)
         return planned
 

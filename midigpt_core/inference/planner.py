@@ -8,9 +8,11 @@ the target bars, each in a window centred on it. A later step sees what earlier 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import numpy as np
 from attrs import frozen
 
 if TYPE_CHECKING:
@@ -42,10 +44,6 @@ class Step:
     def tracks(self) -> tuple[int, ...]:
         """The tracks that it writes, ascending."""
         return tuple(sorted({track for track, _ in self.cells}))
-
-    def sees(self, cells: Sequence[tuple[int, int]]) -> bool:
-        """Whether one of ``cells`` lies in the window."""
-        return any(self.start_bar <= bar < self.end_bar for _, bar in cells)
 
 
 def plan(request: GenerationRequest, num_bars: int, trained: TrainedWindows) -> list[Step]:
@@ -95,19 +93,22 @@ def window_of(config: InferenceConfig, num_bars: int, window_sizes: Sequence[int
 
 def waves(steps: Sequence[Step]) -> list[list[int]]:
     """Indices of ``steps`` in groups that can be written at once: the result is that of one after another."""
-    wave: list[int] = []
+    num_bars = max((max(step.end_bar, *(bar + 1 for _, bar in step.cells)) for step in steps), default=0)
+    #: By bar: the first wave that may see what the steps so far write there, and the last that saw it.
+    written = np.zeros(num_bars, np.int32)
+    seen = np.zeros(num_bars, np.int32)
+    groups: list[list[int]] = []
     for index, step in enumerate(steps):
-        earlier = [0]
-        for before, other in enumerate(steps[:index]):
-            if step.sees(other.cells):
-                earlier.append(wave[before] + 1)
-            elif other.sees(step.cells):
-                # The earlier step must not see what the later one writes.
-                earlier.append(wave[before])
-        wave.append(max(earlier))
-    return [
-        [index for index in range(len(steps)) if wave[index] == number] for number in range(max(wave, default=-1) + 1)
-    ]
+        window = slice(step.start_bar, step.end_bar)
+        bars = [bar for _, bar in step.cells]
+        # An earlier step must not see what this one writes.
+        wave = int(max(written[window].max(initial=0), seen[bars].max(initial=0)))
+        written[bars] = np.maximum(written[bars], wave + 1)
+        seen[window] = np.maximum(seen[window], wave)
+        if wave == len(groups):
+            groups.append([])
+        groups[wave].append(index)
+    return groups
 
 
 def _autoregressive(
@@ -134,7 +135,8 @@ def _autoregressive(
 
 
 def _infill(group: dict[int, list[int]], num_bars: int, window: int, config: InferenceConfig) -> Iterator[Step]:
-    bars = sorted({bar for targets in group.values() for bar in targets})
+    of_track = {track: frozenset(group[track]) for track in sorted(group)}
+    bars = sorted(frozenset().union(*of_track.values()))
     if not bars:
         return
     writes = min(_number(config.bars_per_step), window)
@@ -142,15 +144,17 @@ def _infill(group: dict[int, list[int]], num_bars: int, window: int, config: Inf
         fits = bars[-1] - bars[0] < window
         history = max(min(config.min_overlap_bars, window - 1), math.ceil(config.ar_overlap * window))
         writes = window if fits else max(1, window - history)
-    while bars:
-        chunk = [bar for bar in bars if bar < bars[0] + writes]
-        bars = bars[len(chunk) :]
+    first = 0
+    while first < len(bars):
+        after = bisect_left(bars, bars[first] + writes)
+        chunk = bars[first:after]
+        first = after
         centred = (chunk[0] + chunk[-1] + 1 - window) // 2
         yield Step(
             start_bar=max(0, min(centred, num_bars - window)),
             num_bars=window,
             autoregressive=False,
-            cells=tuple((track, bar) for track in sorted(group) for bar in chunk if bar in group[track]),
+            cells=tuple((track, bar) for track, targets in of_track.items() for bar in chunk if bar in targets),
         )
 
 

@@ -91,6 +91,12 @@ class SamplingSession:
         self.narrowed: list[tuple[int, int]] = [
             (window, planned.step.num_bars) for planned in self.plan if planned.step.num_bars != window
         ]
+        self._written_tracks = np.array(sorted({track for planned in self.plan for track in planned.step.tracks}), int)
+        #: int32[written tracks, bars]: the step that writes each cell, -1 where none does.
+        self._writer = np.full((len(self._written_tracks), self._never_seen.shape[1]), -1, np.int32)
+        for number, planned in enumerate(self.plan):
+            tracks, bars = np.array(planned.step.cells).T
+            self._writer[np.searchsorted(self._written_tracks, tracks), bars] = number
         self._cancel = Event()
         self._clear()
 
@@ -278,7 +284,9 @@ class SamplingSession:
 
     def _pending(self, number: int) -> BoolArray:
         """Cells that later steps write."""
-        return self._cells([cell for planned in self.plan[number + 1 :] for cell in planned.step.cells])
+        pending = np.zeros(self._never_seen.shape, np.bool_)
+        pending[self._written_tracks] = self._writer > number
+        return pending
 
     def _job(self, step: planner.Step, score: int, tracks: Sequence[int] | None, pending: BoolArray) -> Job:
         if tracks is None:

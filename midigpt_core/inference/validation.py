@@ -104,8 +104,10 @@ def problems(request: GenerationRequest, score: Score, encoder: Encoder, trained
     # A plan for numbers out of range may have no end.
     if has_plan:
         steps = planner.plan(request, num_bars, trained)
-        seen = sorted({bar for step in steps for bar in range(step.start_bar, min(step.end_bar, num_bars))})
-        _of_signatures(request, seen, tracks, encoder, found)
+        seen = np.zeros(num_bars, np.bool_)
+        for step in steps:
+            seen[step.start_bar : step.end_bar] = True
+        _of_signatures(request, np.flatnonzero(seen).tolist(), tracks, encoder, found)
     return found.told()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,8 +115,29 @@ def test_every_bar_is_written_once_in_a_window_of_the_piece(
             assert len(step.tracks) == 1
     groups = waves(found)
     assert sorted(index for group in groups for index in group) == list(range(len(found)))
-    for group in groups:
-        assert not any(found[one].sees(found[two].cells) for two in group for one in group if two < one)
+    # As early as may be: after what a step sees, and not before a step that would see it.
+    number = {index: wave for wave, group in enumerate(groups) for index in group}
+    for index, step in enumerate(found):
+        earliest = [
+            number[before] + sees(step, other)
+            for before, other in enumerate(found[:index])
+            if sees(step, other) or sees(other, step)
+        ]
+        assert number[index] == max(earliest, default=0)
+
+
+def sees(step: Step, other: Step) -> bool:
+    return any(step.start_bar <= bar < step.end_bar for _, bar in other.cells)
+
+
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_the_longest_piece_is_planned_bar_by_bar(autoregressive: bool) -> None:
+    """Time grows with the number of steps, not with its square, which would take ten minutes here."""
+    started = time.process_time()
+    prompt = TrackPrompt(id=0, bars=range(20_000), autoregressive=autoregressive)
+    found = steps(prompt, num_bars=20_000, bars_per_step=1, model_dim=4)
+    assert len(waves(found)) == len(found) >= 19_990
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize("start", [3, 8])
