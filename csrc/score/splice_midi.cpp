@@ -98,24 +98,36 @@ class Insertions {
     std::vector<Insertion> all_;
 };
 
-// Set the ends of `added` (one channel and pitch, ascending by start) so that notes are closed in the order in which they
-// are opened. `kept` is ascending, `strays` are the ends that close no note. Returns how many are left out, which are
-// moved to the end: a note cannot be closed while an earlier one stays open.
-std::size_t order_ends(std::span<AddedNote> added, std::span<const KeptNote> kept, std::span<const std::int64_t> strays) {
+// Where the notes of one channel and pitch are that others of it must not disturb.
+struct KeptNotes {
+    std::vector<KeptNote> in_chunk;   // ascending by start
+    std::vector<std::int64_t> strays;  // ends in the chunk that close no note
+    std::vector<KeptNote> elsewhere;  // in other chunks; ascending by start, each end the latest so far
+};
+
+// Set the ends of `added` (one channel and pitch, ascending by start). Readers close the notes of a chunk in the order in
+// which they are opened, so an added note must end before the next one of its chunk does, and not before an earlier one.
+// Synthesizers hear one channel whichever chunk it is in: as far as that leaves a choice, the end of an added note cuts
+// no note of another chunk. Returns how many are left out, which are moved to the end: a note cannot be closed while an
+// earlier one of its chunk stays open.
+std::size_t order_ends(std::span<AddedNote> added, const KeptNotes& kept) {
     std::size_t placed = 0;
-    std::size_t next = 0;  // the first kept note that starts later
+    const auto starts_later = [](std::int64_t tick, const KeptNote& note) { return tick < note.on; };
     for (const AddedNote& candidate : added) {
         AddedNote note = candidate;
-        while (next < kept.size() && kept[next].on <= note.on) ++next;
-        const std::int64_t earliest = next > 0 ? kept[next - 1].off : 0;
+        const auto next = std::upper_bound(kept.in_chunk.begin(), kept.in_chunk.end(), note.on, starts_later);
+        const std::int64_t earliest = next == kept.in_chunk.begin() ? 0 : (next - 1)->off;
         if (earliest == kNever) continue;
-        const auto stray = std::upper_bound(strays.begin(), strays.end(), note.on);
-        if (stray != strays.end()) note.off = std::min(note.off, *stray);
-        if (next < kept.size()) note.off = std::min(note.off, kept[next].on);
-        note.off = std::max(note.off, earliest);
+        const auto stray = std::upper_bound(kept.strays.begin(), kept.strays.end(), note.on);
+        std::int64_t latest = stray == kept.strays.end() ? kNever : *stray;
+        if (next != kept.in_chunk.end()) latest = std::min(latest, next->on);
+        const auto other = std::upper_bound(kept.elsewhere.begin(), kept.elsewhere.end(), note.on, starts_later);
+        const std::int64_t others_end = other == kept.elsewhere.begin() ? 0 : (other - 1)->off;
+        if (other != kept.elsewhere.end()) note.off = std::min(note.off, other->on);
+        note.off = std::max(std::min(std::max(note.off, others_end), latest), earliest);
         // Of two added notes the later one ends the earlier, unless that must wait for a kept one.
         if (placed > 0 && added[placed - 1].off > note.off) {
-            if (added[placed - 1].on < note.on && earliest <= note.on) {
+            if (added[placed - 1].on < note.on && std::max(earliest, others_end) <= note.on) {
                 for (std::size_t i = placed; i-- > 0 && added[i].off > note.on;) added[i].off = note.on;
             } else {
                 note.off = added[placed - 1].off;
@@ -145,8 +157,13 @@ class Splicer {
     // The notes of one channel and pitch where some are added.
     struct NotesOfKey {
         std::vector<AddedNote> added;
-        std::vector<KeptNote> kept;
-        std::vector<std::int64_t> strays;
+        KeptNotes kept;
+    };
+    // A note that stays, anywhere in the file.
+    struct NoteOfFile {
+        KeptNote note;
+        std::size_t chunk;
+        int port;
     };
     struct ProgramChange {
         std::int64_t tick;
@@ -163,6 +180,11 @@ class Splicer {
     void read_chunk(std::size_t first, std::size_t end);
     void read_notes();
     void add_to_chunk();
+    void look_for_notes_of_added_keys();
+    bool next_tracks(std::size_t chunk);
+    void add_notes_elsewhere(std::size_t key, std::vector<KeptNote>& notes) const;
+    [[nodiscard]] KeptNote kept_note(const ChunkNote& note) const;
+    [[nodiscard]] int port() const;
     [[nodiscard]] std::span<const AddedNote> added_to(std::size_t first, std::size_t last) const;
     void add_start(const AddedNote& note, unsigned channel);
     [[nodiscard]] bool is_replaced(const Event& event) const;
@@ -195,6 +217,7 @@ class Splicer {
     std::uint32_t tempo_tick_ = UINT32_MAX;  // of the earliest tempo event
     bool changes_tempo_ = false;
     Insertions conductor_;                   // for the first chunk
+    std::map<std::size_t, std::vector<NoteOfFile>> notes_of_file_;  // by key, of those that notes are added to
     std::size_t copied_ = 0;                 // of bytes_
     std::size_t num_chunks_ = 0;
 
@@ -205,6 +228,7 @@ class Splicer {
     std::vector<std::pair<std::size_t, std::int64_t>> strays_;  // key and tick of note ends that close nothing
     std::array<std::vector<ProgramChange>, kChannels> programs_;
     std::size_t events_end_ = 0;
+    std::size_t chunk_ = 0;        // its number
     std::size_t track_begin_ = 0;  // of its tracks in file_.tracks
     std::size_t track_end_ = 0;
     Insertions insertions_;
@@ -222,6 +246,7 @@ const char* Splicer::splice() {
     }
     look_at_all_events();
     place_added_notes();
+    look_for_notes_of_added_keys();
     add_conductor_events();
     return splice_chunks();
 }
@@ -312,8 +337,7 @@ const char* Splicer::splice_chunks() {
     std::size_t end = kHeaderBytes;
     for (std::size_t chunk = 0; chunk < num_chunks_; ++chunk, position = end) {
         if (midi::find_track(bytes_, position, end).failed()) return "the file cannot be read";
-        track_begin_ = track_end_;
-        while (track_end_ < file_.tracks.size() && file_.tracks[track_end_].chunk == chunk) ++track_end_;
+        next_tracks(chunk);
         insertions_ = chunk == 0 ? conductor_ : Insertions();
         if (!splice_chunk(position, end)) return kCannotStand;
     }
@@ -420,16 +444,16 @@ void Splicer::add_to_chunk() {
         if (note.removed) continue;
         ++remaining[static_cast<std::size_t>(note.track) - track_begin_];
         if (const auto key = keys.find(note.key); key != keys.end()) {
-            key->second.kept.push_back({bars_.moved(events_[note.start].tick),
-                                        note.end == kNoEvent ? kNever : bars_.moved(events_[note.end].tick)});
+            key->second.kept.in_chunk.push_back(kept_note(note));
         }
     }
     for (const auto& [key, tick] : strays_) {
-        if (const auto of = keys.find(key); of != keys.end()) of->second.strays.push_back(tick);
+        if (const auto of = keys.find(key); of != keys.end()) of->second.kept.strays.push_back(tick);
     }
     for (auto& [key, notes] : keys) {
         std::stable_sort(notes.added.begin(), notes.added.end(), starts_earlier);
-        const std::size_t left_out = order_ends(notes.added, notes.kept, notes.strays);
+        add_notes_elsewhere(key, notes.kept.elsewhere);
+        const std::size_t left_out = order_ends(notes.added, notes.kept);
         out_.after_unclosed += static_cast<std::int64_t>(left_out);
         notes.added.resize(notes.added.size() - left_out);
         for (const AddedNote& note : notes.added) {
@@ -441,6 +465,59 @@ void Splicer::add_to_chunk() {
         const midi::Track& track = file_.tracks[track_begin_ + i];
         if (track.num_notes > 0 && remaining[i] == 0) insertions_.add_silent_track(track.channel, track.program);
     }
+}
+
+KeptNote Splicer::kept_note(const ChunkNote& note) const {
+    return {bars_.moved(events_[note.start].tick),
+            note.end == kNoEvent ? kNever : bars_.moved(events_[note.end].tick)};
+}
+
+// The port that the chunk at hand plays on.
+int Splicer::port() const {
+    const auto found = std::find_if(events_.begin(), events_.end(),
+                                    [](const Event& event) { return event.is_meta(midi::kPort) && event.end > event.data; });
+    return found == events_.end() ? 0 : bytes_[found->data];
+}
+
+// The notes of every channel and pitch that notes are added to, in all chunks.
+void Splicer::look_for_notes_of_added_keys() {
+    for (const AddedNote& note : added_to(0, file_.tracks.size())) {
+        notes_of_file_[key_of(file_.tracks[static_cast<std::size_t>(note.track)].channel, note.pitch)];
+    }
+    if (notes_of_file_.empty()) return;
+    std::size_t position = kHeaderBytes;
+    std::size_t end = kHeaderBytes;
+    track_end_ = 0;
+    for (std::size_t chunk = 0; chunk < num_chunks_; ++chunk, position = end) {
+        if (midi::find_track(bytes_, position, end).failed()) return;
+        if (!next_tracks(chunk)) continue;
+        read_chunk(position, end);
+        read_notes();
+        for (const ChunkNote& note : notes_) {
+            const auto key = notes_of_file_.find(note.key);
+            // One that is never closed is no measure of how long another should last.
+            if (note.removed || note.end == kNoEvent || key == notes_of_file_.end()) continue;
+            key->second.push_back({kept_note(note), chunk, port()});
+        }
+    }
+    track_end_ = 0;
+}
+
+// Go to the tracks of the next chunk. False: it has none.
+bool Splicer::next_tracks(std::size_t chunk) {
+    track_begin_ = track_end_;
+    while (track_end_ < file_.tracks.size() && file_.tracks[track_end_].chunk == chunk) ++track_end_;
+    chunk_ = chunk;
+    return track_begin_ < track_end_;
+}
+
+void Splicer::add_notes_elsewhere(std::size_t key, std::vector<KeptNote>& notes) const {
+    const int here = port();
+    for (const NoteOfFile& other : notes_of_file_.at(key)) {
+        if (other.chunk != chunk_ && other.port == here) notes.push_back(other.note);
+    }
+    std::stable_sort(notes.begin(), notes.end(), [](const KeptNote& a, const KeptNote& b) { return a.on < b.on; });
+    for (std::size_t i = 1; i < notes.size(); ++i) notes[i].off = std::max(notes[i].off, notes[i - 1].off);
 }
 
 // Those of tracks first <= track < last.
@@ -526,7 +603,7 @@ bool Splicer::write_new_track(std::size_t index) {
     }
     if (by_pitch.empty()) insertions_.add_silent_track(static_cast<std::uint8_t>(channel), edit_.new_program[index]);
     for (auto& [pitch, notes] : by_pitch) {
-        order_ends(notes, {}, {});
+        order_ends(notes, {});
         for (const AddedNote& note : notes) insertions_.add_note(note, channel);
     }
     insertions_.sort();

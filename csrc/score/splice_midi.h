@@ -52,7 +52,8 @@ struct Spliced {
 //
 // Reading the result gives the notes that were not removed as they were. An added note ends where the next note of its
 // channel and pitch starts, and not before one ends in which it starts: notes are closed in the order in which they were
-// opened, so anything else would change the other note's length.
+// opened, so anything else would change the other note's length. The same goes for notes in other chunks on its channel
+// and port, as a synthesizer plays them, where the notes of its own chunk leave a choice.
 const char* splice_midi(std::span<const std::uint8_t> bytes, const Edit& edit, Spliced& out);
 
 }  // namespace midigpt::score

@@ -138,6 +138,24 @@ def test_a_written_note_neither_cuts_nor_lengthens_another_of_its_pitch() -> Non
         assert all(note[1] + note[2] <= 960 or note[1] >= 960 for note in read if note[4] == 70)
 
 
+def test_a_written_note_cuts_no_note_that_another_chunk_holds_on_its_channel() -> None:
+    """Two hands on one channel: a player ends whatever sounds at that pitch."""
+    content = MIDI.file([MIDI.note(72, 480)], [MIDI.note(60, 1200)])
+    for onset, duration, end in [(240, 240, 1200), (240, 1500, 1740), (1200, 100, 1300)]:
+        written = _spliced(
+            content, lambda score, note=[0, onset, duration, 60, 70, 0]: score["tracks"][0]["notes"].append(note)
+        )
+        assert [note.off for note in Smf(written).notes()] == [480, end, 1200]
+    before = MIDI.file([MIDI.note(72, 480)], [MIDI.note(60, 480, after=960)])
+    written = _spliced(before, lambda score: score["tracks"][0]["notes"].append([0, 480, 900, 60, 70, 0]))
+    assert Smf(written).notes()[1][1:3] == (480, 960)
+    # On another port it is another instrument.
+    port = b"\0\xff\x21\1\1"
+    apart = MIDI.file([MIDI.note(72, 480)], [port, MIDI.note(60, 1200)])
+    written = _spliced(apart, lambda score: score["tracks"][0]["notes"].append([0, 240, 240, 60, 70, 0]))
+    assert Smf(written).notes()[1].off == 480
+
+
 def test_notes_that_end_at_once_are_not_confused() -> None:
     """A longer written note that starts earlier ends where the later one starts."""
     content = MIDI.file([MIDI.note(50, 1920)])
