@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from midigpt_encoder.config import EncoderConfig
 from midigpt_gpt2.factory import build
 from midigpt_gpt2.options import Gpt2Options
+from torch import Tensor, nn
 
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.contracts import ArchitectureContext, Bundle
@@ -86,12 +89,40 @@ def bundles(tmp_path: Path, tiny_registry: object) -> dict[str, tuple[Path, Path
     )
     pt, safetensors = save_bundle(bundle, tmp_path / "m.pt"), save_bundle(bundle, tmp_path / "m.safetensors")
     folder = save_bundle(bundle, tmp_path / "folder")
+    legacy = write_legacy(tmp_path / "legacy")
     return {
         "pt": (pt, pt),
         "safetensors": (safetensors, safetensors),
         "folder": (folder, folder / "config.json"),
         "weights": (folder, folder / "model.safetensors"),
+        "legacy": (legacy, legacy / "model.pt"),
+        "legacy configuration": (legacy, legacy / "config.json"),
     }
+
+
+def write_legacy(folder: Path) -> Path:
+    """A legacy directory: a TorchScript module with the tensors of a GPT-2."""
+    config = EncoderConfig.from_preset("yellow").to_dict()
+    context = ArchitectureContext(vocab_size=647, max_seq_len=8)
+    module = with_tensors(build(Gpt2Options(n_embd=8, n_layer=1, n_head=2), context).state_dict())
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**config, "n_head": 2}))
+    torch.jit.script(module).save(str(folder / "model.pt"))
+    return folder
+
+
+def with_tensors(state: dict[str, Tensor]) -> nn.Module:
+    """A module that holds these tensors under these names and computes nothing."""
+    root = nn.Module()
+    for name, tensor in state.items():
+        module = root
+        *path, last = name.split(".")
+        for part in path:
+            if not hasattr(module, part):
+                module.add_module(part, nn.Module())
+            module = module.get_submodule(part)
+        module.register_parameter(last, nn.Parameter(tensor))
+    return root
 
 
 def read_damaged(bundle: Path, part: Path, donor: Path, count: int) -> dict[str, Any]:
@@ -103,14 +134,15 @@ def read_damaged(bundle: Path, part: Path, donor: Path, count: int) -> dict[str,
 
 
 @pytest.mark.unsanitized
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read from /proc")
 @pytest.mark.parametrize("count", [40, pytest.param(20_000, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("name", ["pt", "safetensors", "folder", "weights"])
+@pytest.mark.parametrize("name", ["pt", "safetensors", "folder", "weights", "legacy", "legacy configuration"])
 def test_a_damaged_bundle_is_read_or_refused(
     name: str, count: int, bundles: dict[str, tuple[Path, Path]], tmp_path: Path
 ) -> None:
     donor = tmp_path / "donor"
-    donor.write_bytes(bundles["safetensors" if name == "pt" else "pt"][1].read_bytes())
+    donor.write_bytes(bundles["safetensors" if name in ("pt", "legacy") else "pt"][1].read_bytes())
     told = read_damaged(*bundles[name], donor, count)
     assert told["faults"] == []
     assert told["read"] + told["refused"] == 3 * count
