@@ -119,6 +119,8 @@ def _expand(path: str, suffixes: Collection[str], kind: str, hint: str) -> list[
         # Whoever leaves the suffix to the pattern means all that are called so, and a pattern may mean other names.
         called_so = [file for file in files if file.suffix.lower() in suffixes]
         return [FoundFile(file, readable_name(file.relative_to(start))) for file in called_so or files]
+    if literal.exists():
+        raise DataError(f"{path}: is neither a regular file nor a folder. Name a {kind} file or a folder.")
     raise DataError(f"{path}: no such file or folder. Check the path.")
 
 

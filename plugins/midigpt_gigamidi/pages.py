@@ -8,13 +8,13 @@ else.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from attrs import frozen
 
-from midigpt_core.errors import DataError, readable_name
+from midigpt_core.errors import DataError
+from midigpt_gigamidi.compact import Compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
-#: Bytes of a footer, which is decoded whole, into some ten times as much.
-MOST_FOOTER_BYTES = 64 << 20
 #: Rows of a file. Rows without music take no space in it, but some hundred bytes each in the corpus.
 MOST_ROWS = 16 << 20
 #: Bytes of a page without its compression, which is decoded whole.
@@ -33,7 +31,6 @@ MOST_ITEMS = 32 << 20
 #: Bytes of values that a batch of rows may decode to; a single row can have a whole page.
 BATCH_BYTES = 64 << 20
 
-_MAGIC = b"PAR1"
 # A header is some 50 bytes, more with statistics; the decoder accepts no longer ones than the last.
 _HEADER_READS = (1 << 10, 64 << 10, 16 << 20)
 
@@ -61,19 +58,6 @@ class _Page:
     encoding: int
 
 
-def check_footer(path: os.PathLike[str]) -> None:
-    """Raises :class:`DataError` for a footer that is too large to be decoded. OSError if there is no such file."""
-    with open(path, "rb") as stream:  # noqa: PTH123 - as of any path-like object
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - 8))
-        end = stream.read(8)
-    if end[4:] == _MAGIC and (length := int.from_bytes(end[:4], "little")) > MOST_FOOTER_BYTES:
-        raise DataError(
-            f"{readable_name(path)}: a footer of {length:,} bytes; the limit is {MOST_FOOTER_BYTES:,}. "
-            "Write the file with larger row groups, or split it."
-        )
-
-
 def batch_rows(
     stream: IO[bytes], metadata: pq.FileMetaData, group: int, columns: set[int], *, most: int, name: str
 ) -> int:
@@ -85,6 +69,11 @@ def batch_rows(
     """
     rows = most
     row_group = metadata.row_group(group)
+    if row_group.num_columns != len(metadata.schema):
+        raise DataError(
+            f"{name}: row group {group} has {row_group.num_columns} columns, the file {len(metadata.schema)}. "
+            "Download or write the file again, or leave it out."
+        )
     for column in sorted(columns):
         chunk = row_group.column(column)
         where = f"{name}: row group {group}, column {chunk.path_in_schema!r}"
@@ -160,8 +149,9 @@ def _read_header(stream: IO[bytes], position: int) -> _Page | None:
         stream.seek(position)
         content = stream.read(most)
         try:
-            header, length = _Compact(content).struct()
-            return _interpret(header, position + length)
+            reader = Compact(content)
+            header = reader.struct()
+            return _interpret(header, position + reader.at)
         except IndexError:
             # Longer, unless the file ends here.
             if len(content) < most:
@@ -185,62 +175,3 @@ def _interpret(header: dict[int, Any], position: int) -> _Page:
     if min(page.size, page.compressed_size, page.values) < 0:
         raise ValueError("no size is negative")
     return page
-
-
-class _Compact:
-    """Reads structures of Thrift's compact protocol. Raises IndexError where the bytes end too early."""
-
-    _DEEPEST = 8
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._at = 0
-
-    def struct(self, depth: int = 0) -> tuple[dict[int, Any], int]:
-        """The fields by number, and where the structure ends."""
-        if depth > self._DEEPEST:
-            raise ValueError("a structure too deep")
-        fields: dict[int, Any] = {}
-        number = 0
-        while head := self._byte():
-            number = number + (head >> 4) if head >> 4 else self._zigzag()
-            fields[number] = self._value(head & 15, depth)
-        return fields, self._at
-
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in (1, 2):
-            return kind == 1
-        if kind == 3:
-            return self._byte()
-        if kind in (4, 5, 6):
-            return self._zigzag()
-        if kind in (7, 8):
-            self._skip(8 if kind == 7 else self._varint())
-            return None
-        if kind == 12:
-            return self.struct(depth + 1)[0]
-        # No header of a page has lists or maps.
-        raise ValueError(f"a field of type {kind}")
-
-    def _byte(self) -> int:
-        value = self._content[self._at]
-        self._at += 1
-        return value
-
-    def _skip(self, count: int) -> None:
-        self._at += count
-        if self._at > len(self._content):
-            raise IndexError(self._at)
-
-    def _varint(self) -> int:
-        value = shift = 0
-        while (byte := self._byte()) & 0x80:
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if shift > 63:
-                raise ValueError("a number too long")
-        return value | byte << shift
-
-    def _zigzag(self) -> int:
-        value = self._varint()
-        return value >> 1 ^ -(value & 1)

@@ -30,7 +30,8 @@ from midigpt_core.contracts import RowBatch, Source, SourceContext
 from midigpt_core.errors import DataError, readable_name
 from midigpt_core.files import FileState
 from midigpt_core.paths import find_files
-from midigpt_gigamidi.pages import MOST_ROWS, batch_rows, check_footer
+from midigpt_gigamidi.footer import check_footer
+from midigpt_gigamidi.pages import MOST_ROWS, batch_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +61,8 @@ _BATCH_BYTES = 8 << 20
 _MOST_MIDI_BYTES = (16 << 20) + 1
 # Of a name or of a row's styles.
 _MOST_TEXT_BYTES = 4 << 10
+# Of the names of columns, in an error.
+_SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 80
 # Read ahead per column; without it pyarrow loads a whole column of a row group, which can be the whole file.
 _BUFFER_BYTES = 1 << 20
 
@@ -155,8 +158,9 @@ class GigamidiShard:
                 reason = error.strerror or _first_line(error)
                 raise DataError(f"{self.name}: cannot be read ({reason}). Check its permissions.") from error
             except (pa.ArrowException, OSError) as error:
+                reason = getattr(error, "strerror", None) or _first_line(error)
                 raise DataError(
-                    f"{self.name}: not a readable parquet file ({_first_line(error)}). "
+                    f"{self.name}: not a readable parquet file ({reason}). "
                     "Download or write the file again, or leave it out."
                 ) from error
             if file.metadata.num_rows > MOST_ROWS:
@@ -201,7 +205,7 @@ class _Columns:
         """Raises :class:`DataError` if ``music`` is missing, or a column stands twice or is of the wrong kind."""
         if MUSIC not in schema.names:
             raise DataError(
-                f"{path}: no column {MUSIC!r} (columns: {', '.join(schema.names) or 'none'}). "
+                f"{path}: no column {MUSIC!r} (columns: {_listed(schema.names)}). "
                 f"Name GigaMIDI shards, or rename the column with the MIDI bytes to {MUSIC!r}."
             )
         _require_once([name for name in schema.names if name == MUSIC or name in _OPTIONAL], path, "")
@@ -219,6 +223,11 @@ class _Columns:
             kind_of_column = schema.field(name).type
             _require_kind(is_kind(kind_of_column), path, name, kind_of_column, kind)
         return cls(is_struct, present)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:_SHOWN_CHARACTERS] for name in names[:_SHOWN_NAMES])
+    return f"{shown} and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else shown or "none"
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -269,8 +278,9 @@ def _leaves(schema: pq.ParquetSchema, columns: _Columns) -> set[int]:
 
 def _require_kind(holds: bool, path: str, column: str, found: pa.DataType, wanted: str) -> None:
     if not holds:
+        kind = str(found)[:_SHOWN_CHARACTERS]
         raise DataError(
-            f"{path}: column {column!r} is {found}, expected {wanted}. Write the column in that type, or leave it out."
+            f"{path}: column {column!r} is {kind}, expected {wanted}. Write the column in that type, or leave it out."
         )
 
 

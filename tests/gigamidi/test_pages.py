@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from midigpt_gigamidi import pages
+from midigpt_gigamidi.footer import MOST_FOOTER_BYTES
 from midigpt_gigamidi.source import build
 
 from midigpt_core.contracts import RowBatch, SourceContext
@@ -125,13 +126,13 @@ def test_very_many_rows_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_footer_beyond_the_limit_is_refused_unread(tmp_path: Path) -> None:
-    size = pages.MOST_FOOTER_BYTES + 1
+    size = MOST_FOOTER_BYTES + 1
     with (tmp_path / "a.parquet").open("wb") as stream:
         stream.write(b"PAR1")
         stream.truncate(4 + size)
         stream.seek(4 + size)
         stream.write(size.to_bytes(4, "little") + b"PAR1")
-    with pytest.raises(DataError, match=r"a footer of 67,108,865 bytes; the limit is 67,108,864"):
+    with pytest.raises(DataError, match=r"a footer of 16,777,217 bytes; the limit is 16,777,216"):
         batches(tmp_path / "a.parquet")
 
 
