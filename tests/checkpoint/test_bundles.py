@@ -6,7 +6,9 @@ import errno
 import io
 import json
 import logging
+import resource
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,12 +19,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from midigpt_core.checkpoint import build_encoder, build_model, encoder_ref, load_checkpoint, read_header, save_bundle
 from midigpt_core.checkpoint.encoder_hash import fingerprints
+from midigpt_core.checkpoint.models import _check_finite
 from midigpt_core.errors import CheckpointError, ConfigError, MidigptError, PluginError
 from midigpt_core.files import WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from midigpt_gpt2.model import Gpt2
 
@@ -366,3 +368,16 @@ def test_a_model_of_a_header_alone_leaves_the_generator_alone(bundle: Bundle, tm
     before = torch.random.get_rng_state()
     build_model(header)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.unsanitized
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_whether_weights_are_finite_is_found_without_a_copy_of_them(dtype: torch.dtype) -> None:
+    model = torch.nn.Linear(1 << 13, 1 << 13, bias=False, dtype=dtype)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + model.weight.nbytes // 2, limits[1]))
+    try:
+        _check_finite(model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
