@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _INT32 = range(-(2**31), 2**31)
+# Of the names that are known, in an error.
+_NAMED = 20
 
 
 class Reader:
@@ -50,7 +52,8 @@ class Reader:
         """One of ``names``."""
         text, known = self.string(value, path), sorted(names)
         if text not in known:
-            hint = nearest(text[:80], known) or f" Known: {', '.join(known)}."
+            more = f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else ""
+            hint = nearest(text[:80], known) or f" Known: {', '.join(known[:_NAMED])}{more}."
             raise self.error(path, f"no {kind} named {spell(text)}.{hint}")
         return text
 

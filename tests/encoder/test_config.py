@@ -80,6 +80,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "Did you mean 'drum'?",
     ),
     ({"token_domains": [{"type": "PeiceStart", "domain_size": 1}]}, "Did you mean 'PieceStart'?"),
+    ({"token_domains": [{"type": "?", "domain_size": 1}]}, " more."),
     ({"token_domains": [{"type": "Track"}]}, "token_domains[0]: has no 'domain_size'"),
     ({"token_domains": [{"type": "Track", "domain_size": 0}]}, "the size of Track must be at least 1"),
     (
@@ -96,6 +97,7 @@ def test_refused(content: dict[str, Any], message: str) -> None:
         EncoderConfig.from_mapping(content, "my.json")
     assert str(error.value).startswith("my.json: ")
     assert message in str(error.value)
+    assert len(str(error.value)) < 1000
 
 
 def test_reals_are_cut_and_names_have_many_spellings() -> None:
