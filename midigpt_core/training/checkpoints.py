@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,14 +13,14 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
 from midigpt_core import terminal
+from midigpt_core.checkpoint.plain import plain_mapping
 from midigpt_core.errors import CheckpointError, RunStopped
-from midigpt_core.files import atomic_writer
+from midigpt_core.files import atomic_writer, open_regular
 from midigpt_core.training.memory import is_memory
 from midigpt_core.training.ranks import require_same_start, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from typing import NoReturn
 
     from lightning.pytorch import LightningModule, Trainer
@@ -72,9 +73,12 @@ def require_whole(path: Path) -> None:
     the file. Tensors are mapped, so that no second copy of them is made in memory.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
             # An attribute that calls an entry a folder has torch leave its tensor uninitialised; torch writes none.
-            damaged = archive.testzip() or any(entry.external_attr for entry in archive.infolist())
+            # Nor does it compress: a small file could take minutes to be tested.
+            damaged = (
+                any(entry.external_attr or entry.compress_type for entry in archive.infolist()) or archive.testzip()
+            )
     except Exception as error:
         # The errors of damaged archives are of a dozen types, and each means the same.
         raise _unreadable(path, error) from error
@@ -124,7 +128,8 @@ def _read(path: str | os.PathLike[str], map_location: Any | None, *, mmap: bool 
         raise CheckpointError(
             f"{path}: is not the state of a run of this program ({missing}). Give a step*.ckpt file, or 'auto'."
         )
-    return dict(checkpoint)
+    # Shared lists and numbers without end are compared and shown otherwise.
+    return {**checkpoint, "midigpt": plain_mapping(Path(path), "midigpt", checkpoint["midigpt"])}
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception | None = None) -> CheckpointError:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NAME = "metrics.jsonl"
 #: What a float still tells apart; no run has as many.
 _LAST_STEP = 2**53
+#: Bytes of a line; that of an evaluation with every part has some thousand.
+_LONGEST_LINE = 1 << 20
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -33,12 +35,13 @@ def records(path: Path) -> list[dict[str, Any]]:
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     try:
         with open_regular(path) as stream:
-            content = stream.read()
+            # What is longer than a line may be comes in parts, and none of them is a record.
+            while part := stream.readline(_LONGEST_LINE):
+                line = part.decode("utf-8", "replace").rstrip("\n")
+                if record := _record(line):
+                    yield record, line
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Give the folder of a run.") from error
-    for line in content.decode("utf-8", "replace").split("\n"):
-        if record := _record(line):
-            yield record, line
 
 
 def _record(line: str) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def resume_candidates(resume: str | os.PathLike[str] | None, folder: Path) -> tu
         return tuple(reversed(found.values()))
     path = usable_path(resume, what="resume", error=CheckpointError)
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint. Give a step*.ckpt file, or 'auto'.")
+        what = "is not a regular file" if path.exists() else "there is no such checkpoint"
+        raise CheckpointError(f"{path}: {what}. Give a step*.ckpt file, or 'auto'.")
     if path.suffix != ".ckpt" and _is_bundle(path):
         raise CheckpointError(
             f"{path}: a bundle, not the state of a run. Give a step*.ckpt file; to start from a bundle's weights, use "

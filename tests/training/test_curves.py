@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ from PIL import Image
 
 from midigpt_core.cli.main import main
 from midigpt_core.errors import DataError
+from midigpt_core.training import metrics_file
 from midigpt_core.training.charts import COLOURS, Chart, Line, png_bytes, sheet
 from midigpt_core.training.curves import run_curves
 from midigpt_core.training.run import train
@@ -188,6 +190,21 @@ def test_any_metrics_are_drawn_or_refused(
     lines = [{"step": 1, "loss": 1.0}, *lines]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     assert png_bytes(run_curves(folder)).startswith(b"\x89PNG")
+
+
+def test_a_line_of_any_length_is_passed_over(tmp_path: Path) -> None:
+    """Without being held in memory: a file may be gigabytes of anything."""
+    with (tmp_path / "metrics.jsonl").open("wb") as stream:
+        stream.write(b'{"step": 1, "loss": 2.0}\n')
+        stream.truncate(64 << 20)
+        stream.seek(64 << 20)
+        stream.write(b'\n{"step": 2, "loss": 1.0}\n')
+    tracemalloc.start()
+    found = metrics_file.records(tmp_path / "metrics.jsonl")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [record["step"] for record in found] == [1, 2]
+    assert peak < 8 << 20
 
 
 def test_a_pipe_is_no_metrics(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -86,7 +87,9 @@ def test_every_flipped_bit_is_no_traceback_and_no_defeat(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["version", "encrypted", "name"])
-def test_what_zipfile_gives_up_in_its_own_way_is_damage(saved: Path, change: str) -> None:
+def test_what_zipfile_gives_up_in_its_own_way_is_damage(
+    saved: Path, change: str, configure: Configure, shard: Path
+) -> None:
     content = bytearray(saved.read_bytes())
     entry = directory_of(saved)[0]
     if change == "version":
@@ -99,6 +102,43 @@ def test_what_zipfile_gives_up_in_its_own_way_is_damage(saved: Path, change: str
     saved.write_bytes(content)
     older = saved.with_name("step1.ckpt")
     assert first_whole((saved, older)) == older
+    with pytest.raises(CheckpointError, match=r"step2\.ckpt: is damaged or no checkpoint\. Resume from another"):
+        train(configure(), shard, resume=saved)
+
+
+def test_a_pipe_or_device_is_no_checkpoint(saved: Path, configure: Configure, shard: Path) -> None:
+    older, other = saved.with_name("step1.ckpt"), saved.with_name("other.ckpt")
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        for path in (saved, other):
+            path.unlink(missing_ok=True)
+            make(path)
+        assert first_whole((saved, older)) == older
+        with pytest.raises(CheckpointError, match=r"other\.ckpt: is not a regular file\. Give a step"):
+            train(configure(), shard, resume=other)
+
+
+def test_a_compressed_archive_is_no_checkpoint(saved: Path) -> None:
+    """torch writes none, and a small one could take minutes to be tested."""
+    with zipfile.ZipFile(saved) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    assert not is_whole(saved)
+
+
+@pytest.mark.parametrize("value", ["shared", "digits"])
+def test_a_state_that_never_ends_to_be_shown_is_refused(
+    value: str, configure: Configure, shard: Path, tmp_path: Path
+) -> None:
+    model: object = 10**100
+    if value == "shared":
+        model = ["lol"] * 10
+        for _ in range(12):
+            model = [model] * 10
+    AtomicCheckpointIO().save_checkpoint(run_state(midigpt={"model": model}), tmp_path / "step1.ckpt")
+    with pytest.raises(CheckpointError, match=r"step1\.ckpt: midigpt (has too many values|holds a number of 333 bits)"):
+        train(configure(), shard, resume=tmp_path / "step1.ckpt")
 
 
 def other_torch_files() -> dict[str, bytes]:
