@@ -49,14 +49,20 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
         }
         const std::int64_t nominal = 4 * ticks_per_quarter_ * meter.numerator / meter.denominator;
         if (nominal < 1) return "a bar would be shorter than a tick";
-        std::int64_t ticks = nominal;
+        std::int64_t span = nominal;
         const std::int64_t old_tick = in_file ? grid.bars[i].first_tick : -1;
         if (in_file) {
             const std::int64_t old_nominal = 4 * ticks_per_quarter_ * old.numerator / old.denominator;
             const bool last = i + 1 == grid.size();
             const std::int64_t old_ticks = last ? old_nominal : grid.bars[i + 1].first_tick - old_tick;
-            if (stays || old_ticks < old_nominal) ticks = std::min(nominal, old_ticks);
-            moves_ = moves_ || ticks != old_ticks;
+            if (stays) {
+                span = old_ticks;
+            } else if (old_ticks < old_nominal) {
+                span = std::min(nominal, old_ticks);
+            } else {
+                span = nominal + (old_ticks - old_nominal);
+            }
+            moves_ = moves_ || span != old_ticks;
             if (last) old_end_ = old_tick + old_ticks;
         }
         const auto signatures = grid.signatures.from(0);
@@ -69,9 +75,9 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
         }
         if (!stays && has_signature) replaced_.push_back(old_tick);
         const double length = static_cast<double>(kResolution * nominal) / static_cast<double>(ticks_per_quarter_);
-        bars_.push_back({old_tick, tick, ticks, round_away<std::int64_t>(start), round_away<std::int64_t>(length)});
+        bars_.push_back({old_tick, tick, span, std::min(nominal, span), round_away<std::int64_t>(start), round_away<std::int64_t>(length)});
         start += length;
-        tick += ticks;
+        tick += span;
         before = meter;
         if (tick > midi::kMaxTick || start > static_cast<double>(midi::kMaxTick)) {
             return "the piece would become longer than 2147483646 ticks";
@@ -93,9 +99,9 @@ std::int64_t EditedBars::moved(std::int64_t tick) const {
     const Bar& bar = *(std::upper_bound(bars_.begin(), file_end, tick, later) - 1);
     if (tick >= old_end_) {
         const Bar& last = *(file_end - 1);
-        return last.first_tick + last.ticks + (tick - old_end_);
+        return last.first_tick + last.span + (tick - old_end_);
     }
-    return bar.first_tick + std::min(tick - bar.old_tick, bar.ticks);
+    return bar.first_tick + std::min(tick - bar.old_tick, bar.span);
 }
 
 std::int64_t EditedBars::onset(std::int32_t bar, std::int32_t onset, std::int32_t microtiming) const {

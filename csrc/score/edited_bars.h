@@ -45,7 +45,9 @@ class EditedBars {
     struct Bar {
         std::int64_t old_tick;    // in the file as it was
         std::int64_t first_tick;  // in the edited one
-        std::int64_t ticks;       // less than the signature says where the next one cuts the bar short
+        std::int64_t span;        // to the next bar: less than `ticks` would be where a signature cuts the bar short, and
+                                  // more where one follows whose bars have no length
+        std::int64_t ticks;       // of the bar, as far as the file has it
         std::int64_t start;       // at kResolution; starts and lengths are nominal, as in BarGrid
         std::int64_t length;
     };

@@ -250,10 +250,14 @@ def _heard(paths: Sequence[Path], found: Sequence[TrackOutcome]) -> Iterator[str
     for (track, heard), names in sorted(files.items(), key=lambda line: line[0][0]):
         where = f" ({', '.join(names)})" if of_track[track] > 1 else ""
         yield f"track {track}{where}: the model heard {heard}"
-    if any(listening.left_out for outcome in found for listening in outcome.context):
+    left_out = next(
+        (listening.left_out for outcome in found for listening in outcome.context if listening.left_out), None
+    )
+    if left_out:
+        track = left_out[0]
         yield (
             "Tracks are left out because the model sees only as many tracks and tokens at once as it was trained with. "
-            "To keep track 3, say, add --set context_keep=[3]."
+            f"To keep track {track}, add --set context_keep=[{track}]."
         )
 
 

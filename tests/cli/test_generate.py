@@ -470,7 +470,7 @@ def test_a_window_that_the_bundle_was_not_trained_on_is_named(
     lines = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
     assert lines[0] == "track 0: the model heard no other track in bars 2-13 (left out: track 1)"
     assert len(lines) == 2
-    assert "context_keep=[3]" in lines[1]
+    assert "To keep track 1, add --set context_keep=[1]." in lines[1]
     # A plan writes nothing, so that it may have the name of what is there.
     assert main([*command, "-o", str(out), "--set", "plan_only=true"]) == 0
 
