@@ -140,7 +140,8 @@ class Sidecar:
     #: Of the source shard.
     fingerprint: str
     resolution: int
-    #: Names the content, hexadecimal: the sha256 of the pieces' content hashes and of ``checksums`` below.
+    #: Names the content, hexadecimal: the sha256 of the pieces' content hashes and of the checksums of the layout with
+    #: a file for each column, whichever the shard has.
     identity: str
     #: File by file in the order of :func:`data_files`, ascending within a file.
     buffers: tuple[Buffer, ...]

@@ -129,7 +129,9 @@ class ShardWriter:
             hashes = hashlib.sha256(self._spools["content_hash"].map())
             with contextlib.closing(files.StagedFile(self._folder / DATA_NAME, buffering=_BUFFER_BYTES)) as arrow:
                 together = {**self._spools, **self._files} if small else self._spools
-                buffers, checksums = _write_arrow(arrow, together, {**LISTS, **FILED} if small else LISTS)
+                buffers, checksums = _write_arrow(arrow.stream, together, {**LISTS, **FILED} if small else LISTS)
+                arrow.bring_to_disk()
+                identity = _identity(hashes, self._checksums_apart() if small else checksums, self._files)
                 for name, file in filed.items():
                     more, sums = file.wait(name)
                     buffers += more
@@ -141,7 +143,7 @@ class ShardWriter:
             source=source,
             fingerprint=fingerprint,
             resolution=CORPUS_RESOLUTION,
-            identity=_identity(hashes, checksums),
+            identity=identity,
             buffers=tuple(buffers),
             checksums=tuple(checksums),
             counts=dict(tally.counts),
@@ -152,17 +154,21 @@ class ShardWriter:
         files.write_bytes(self._folder / SIDECAR_NAME, render_sidecar(sidecar))
         return sidecar
 
+    def _checksums_apart(self) -> list[int]:
+        """Those that ``pieces.arrow`` would have if bars, cells and notes had files of their own."""
+        with tempfile.TemporaryFile(dir=self._folder, buffering=_BUFFER_BYTES) as stream:
+            return _write_arrow(stream, self._spools, LISTS)[1]
+
 
 def _write_arrow(
-    file: files.StagedFile, columns: Mapping[str, _Column], lists: Mapping[str, str]
+    stream: IO[bytes], columns: Mapping[str, _Column], lists: Mapping[str, str]
 ) -> tuple[list[Buffer], list[int]]:
     """Where the buffers of ``pieces.arrow`` lie, and the checksums of all its blocks."""
     batch = _to_record_batch({name: column.map() for name, column in columns.items()}, lists)
-    with pa.ipc.new_file(file.stream, batch.schema) as writer:
+    with pa.ipc.new_file(stream, batch.schema) as writer:
         writer.write_batch(batch)
-    file.stream.flush()
-    file.bring_to_disk()
-    with mmap.mmap(file.stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    stream.flush()
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         view = memoryview(content)
         buffers = _find_buffers(view, [name for name in buffer_dtypes() if name in columns])
         checksums = _checksums(view, buffers, columns)
@@ -176,7 +182,7 @@ def _checksums(file: memoryview, buffers: list[Buffer], columns: Mapping[str, _C
     checksums: list[int] = []
     for buffer in buffers:
         column = columns.get(buffer.name)
-        checksum = column.checksum if column is not None else _BlockChecksum()
+        checksum = column.checksum.copy() if column is not None else _BlockChecksum()
         known = buffer.count * dtypes[buffer.name].itemsize if column is not None else 0
         checksum.update(file[buffer.offset + known : buffer.offset + buffer.span])
         checksums += checksum.finish()
@@ -190,6 +196,12 @@ class _BlockChecksum:
         self._finished: list[int] = []
         self._current = xxhash.xxh3_64()
         self._filled = 0
+
+    def copy(self) -> _BlockChecksum:
+        """One that goes on by itself from here."""
+        copied = _BlockChecksum()
+        copied._finished, copied._current, copied._filled = [*self._finished], self._current.copy(), self._filled
+        return copied
 
     def update(self, content: memoryview) -> None:
         while len(content):
@@ -284,13 +296,17 @@ class _NumpyFile(_Column):
     def wait(self, name: str) -> tuple[list[Buffer], list[int]]:
         """Wait until the disk has the file; returns its buffers and their checksums."""
         self._wait()
-        head = _BlockChecksum()
-        head.update(memoryview(self._header()))
         buffers = [Buffer(self.staged.path.name, self.staged.path.name, 0, 0, NUMPY_HEADER_BYTES)]
         if self.size:
             count = self.size // self._dtype.itemsize
             buffers.append(Buffer(name, self.staged.path.name, NUMPY_HEADER_BYTES, count, self.size))
-        return buffers, head.finish() + self.checksum.finish()
+        return buffers, self.checksums()
+
+    def checksums(self) -> list[int]:
+        """Of the file's blocks, its header first."""
+        head = _BlockChecksum()
+        head.update(memoryview(self._header()))
+        return head.finish() + self.checksum.copy().finish()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -316,9 +332,15 @@ class _NumpyFile(_Column):
         return header.getvalue()
 
 
-def _identity(content_hashes: hashlib._Hash, checksums: list[int]) -> str:
+def _identity(content_hashes: hashlib._Hash, checksums: list[int], columns: Mapping[str, _NumpyFile]) -> str:
+    """Of a shard whose bars, cells and notes have files of their own: the same music has one name in either layout.
+
+    ``checksums`` are those of its ``pieces.arrow``.
+    """
     # The music is in the pieces' content hashes, everything else in the checksums: no need to read all of it again.
     content_hashes.update(np.array(checksums, "<u8").tobytes())
+    for column in columns.values():
+        content_hashes.update(np.array(column.checksums(), "<u8").tobytes())
     return content_hashes.hexdigest()
 
 
