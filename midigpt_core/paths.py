@@ -8,9 +8,7 @@ import glob
 import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from attrs import frozen
+from typing import TYPE_CHECKING, NamedTuple
 
 from midigpt_core.errors import DataError, MidigptError, readable_name
 
@@ -19,10 +17,11 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-#: What the system says of names that no file can have, and what to do about them.
+#: What the system says of names under which no file can be reached, and what to do about them.
 _UNUSABLE = {
     errno.ENAMETOOLONG: "the name is too long for the file system. Use a shorter one.",
     errno.ELOOP: "its links lead back to themselves. Correct them.",
+    errno.EACCES: "you may not search a folder in it. Change that folder's permissions, or choose another path.",
 }
 
 
@@ -67,8 +66,7 @@ def usable_path(path: str | os.PathLike[str], *, what: str = "", error: type[Mid
     return Path(os.path.expanduser(text))  # noqa: PTH111 (as in path_problem)
 
 
-@frozen
-class FoundFile:
+class FoundFile(NamedTuple):
     """A file, and its name: below the folder that the user named, or the one in which a pattern starts.
 
     The name is the same wherever that folder lies and however it is named. Bytes that are no UTF-8 are escaped.
@@ -115,6 +113,12 @@ def _expand(path: str, suffixes: Collection[str], kind: str, hint: str) -> list[
         start, pattern = _split(literal)
         files = sorted(_under_real_names([*_matching(start, pattern)], start))
         if not files:
+            # Path.glob refuses patterns that glob, and this module, take.
+            if any(Path(found).is_dir() for found in glob.iglob(os.fspath(literal))):  # noqa: PTH207
+                raise DataError(
+                    f"{path}: this pattern matches folders and no file. Write {path.rstrip('/')}/** for the files in "
+                    "them."
+                )
             raise DataError(f"{path}: nothing matches this pattern. Check the path, and quote it in the shell.")
         # Whoever leaves the suffix to the pattern means all that are called so, and a pattern may mean other names.
         called_so = [file for file in files if file.suffix.lower() in suffixes]

@@ -50,6 +50,7 @@ def test_a_pattern_gives_what_is_called_so_or_all_that_it_matches(songs: Path) -
     [
         ("none", r"none: no such file or folder\. Check the path\."),
         ("empty", r"empty: no MIDI file \(\.kar, \.mid\) in this folder or below\. Try another\."),
+        ("e*", r"/e\*: this pattern matches folders and no file\. Write .*/e\*/\*\* for the files in them\."),
         ("*.wav", r"\*\.wav: nothing matches this pattern\. Check the path, and quote it in the shell\."),
     ],
 )

@@ -13,7 +13,7 @@ from attrs import frozen
 from midigpt_core.cli.echo import remark_line
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.errors import PluginError
-from midigpt_core.files import write_text
+from midigpt_core.files import explained, write_text
 from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.selection import Selection, normalise
 
@@ -62,7 +62,9 @@ def new_plugin(name: str, kind: str, folder: str) -> None:
     if any(entry.is_bundled and entry.name == name for entry in discover(Selection())):
         raise PluginError(f"{name!r} is the name of a bundled plugin. Choose another.")
     target = Path(folder) / f"{_PREFIX}{name}"
-    if target.exists():
+    with explained(target):
+        is_there = target.exists()
+    if is_there:
         raise PluginError(f"{target}: exists already. Choose another name or folder, or remove it.")
     for path, text in _files(name, kind).items():
         write_text(target / path, text)

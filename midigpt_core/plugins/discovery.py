@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import sys
 from pathlib import Path
@@ -106,6 +107,10 @@ def _local(folders: Sequence[str]) -> Iterator[PluginEntry]:
         path = usable_path(folder, what="--plugins-dir", error=PluginError).resolve()
         if not path.is_dir():
             raise PluginError(f"--plugins-dir {folder}: is not a folder. Check the path.")
+        try:
+            os.scandir(path).close()
+        except OSError as error:
+            raise PluginError(f"--plugins-dir {folder}: cannot be read ({error.strerror}). Check the path.") from error
         for file in sorted([*path.glob("*.py"), *path.glob("*/plugin.py")]):
             package = file.parent.name if file.name == "plugin.py" and file.parent != path else None
             if stated_api(file) is None:

@@ -122,10 +122,10 @@ def prepare(
     mask = usable_mask(config, chosen, encoder, registry)
     if mask is None:
         settings = evolve(settings, mask_apply_probability=0.0)
+    files.require_writable_folder(config.output_dir)
     resume_from = resume_candidates(resume, Path(config.output_dir) / "checkpoints")
     if not resume_from:
         require_no_result(Path(config.output_dir))
-    files.require_writable_folder(config.output_dir)
     collect = partial(
         gather, source=chosen.source, encoder=encoder, settings=settings, workers=config.workers, progress=progress
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +114,46 @@ def test_names_that_no_file_can_have(
             error = capsys.readouterr().err
             assert error.count("\n") == 1
             assert reason in error, (path, parameter.opts, error)
+
+
+@contextlib.contextmanager
+def ordinary_permissions() -> Iterator[None]:
+    """Inside, permissions hold for this thread: root passes them by (CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    # Effective, permitted and inheritable capabilities 0 to 31, and those from 32 on.
+    before, inside = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, before) == 0
+    inside[:] = before
+    inside[0] &= ~(1 << 1 | 1 << 2)
+    assert libc.capset(header, inside) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0
+
+
+@pytest.mark.parametrize("mode", [0o644, 0])
+def test_a_folder_that_may_not_be_searched(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does one tell whether a file in it exists."""
+    monkeypatch.chdir(tmp_path)
+    Path("locked").mkdir()
+    Path("locked", "x.json").write_text("{}")
+    Path("locked").chmod(mode)
+    with ordinary_permissions():
+        for path, parameter in PARAMETERS:
+            if parameter.type is not PATH or parameter.name in ("plugins", "disabled"):
+                continue
+            for name in ("locked/x.json", "locked/*.mid"):
+                assert main(line(path, parameter, name)) == 2, (path, parameter.opts)
+                error = capsys.readouterr().err
+                assert error.count("\n") == 1
+                assert "you may not search a folder in it. Change that folder's permissions" in error, (path, error)
+            assert main(line(path, parameter, "locked")) in (0, 2)
+            assert "Traceback" not in capsys.readouterr().err
+    Path("locked").chmod(0o755)
 
 
 def test_no_plugin_of_the_current_folder_is_imported(
