@@ -320,6 +320,11 @@ def _joined(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:
             held.append(batch)
             rows += count
             size += batch.midi.nbytes
+            del batch
+            if rows >= _BATCH_ROWS or size >= _BATCH_BYTES:
+                # At once: to hold it while more is decoded costs fresh memory for each batch.
+                yield _join(held)
+                held, rows, size = [], 0, 0
     except DataError:
         # What was read before the damage is whole.
         if held:

@@ -1,10 +1,14 @@
-"""A logger's library is an extra: say which when it is missing."""
+"""What a logger's library needs: to be there, for it is an extra, and names that are text."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from midigpt_core.errors import PluginError
+from midigpt_core.errors import PluginError, readable_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def require(package: str, logger: str) -> None:
@@ -14,3 +18,14 @@ def require(package: str, logger: str) -> None:
             f"logger {logger!r} needs the package {package!r}, which is not installed."
             f" Install it with: pip install 'midigpt-core[{logger}]'"
         )
+
+
+def require_utf8(run_dir: Path, logger: str) -> None:
+    """Raise :class:`PluginError` if the name of the run's folder is not UTF-8, which the libraries write into files."""
+    try:
+        str(run_dir).encode()
+    except UnicodeEncodeError as error:
+        raise PluginError(
+            f"{readable_name(run_dir)}: logger {logger!r} needs a folder whose name is UTF-8. Choose another output_dir,"
+            " or another logger."
+        ) from error

@@ -8,7 +8,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from midigpt_loggers.requirements import require
+from midigpt_loggers.requirements import require, require_utf8
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,7 @@ class _TensorBoard(TensorBoardLogger):
 def build(options: TensorBoardOptions, context: LoggerContext) -> TensorBoardLogger:
     """Writes to ``<run folder>/<folder>``; a run that continues adds a file there."""
     require("tensorboard", "tensorboard")
+    require_utf8(context.run_dir, "tensorboard")
     return _TensorBoard(
         save_dir=context.run_dir,
         name=options.folder,

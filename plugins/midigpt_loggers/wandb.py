@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import WandbLogger
 
 from midigpt_core.errors import PluginError
-from midigpt_loggers.requirements import require
+from midigpt_loggers.requirements import require, require_utf8
 
 require("wandb", "wandb")
 
@@ -45,6 +45,7 @@ def build(options: WandbOptions, context: LoggerContext) -> WandbLogger:
 
     Raises :class:`PluginError` if it is to be online and there is no key.
     """
+    require_utf8(context.run_dir, "wandb")
     return _Wandb(
         id=_run_id(context),
         name=context.run_name,

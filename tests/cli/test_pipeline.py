@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +87,29 @@ def test_preprocess_counts_every_row(folder: Path, capsys: pytest.CaptureFixture
 def test_preprocess_again_reads_nothing(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["preprocess", "--data", str(folder / "*.parquet"), "--checkpoint", str(bundle)]) == 0
     assert "2 shards, 0 built now" in capsys.readouterr().out
+
+
+def test_preprocess_hashes_again_when_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of the same size, time of change and end as before."""
+    monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "a.parquet"
+    song = (MIDI / "mutopia_bach_invention_08.mid").read_bytes()
+    table = pa.table({"music": [song, song, b"\0" * 100_000]})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+    preprocess = ["preprocess", "--data", str(path), "--encoder-config", "yellow", "--min-bars", "1"]
+    main(preprocess)
+    times, data = path.stat(), bytearray(path.read_bytes())
+    data[data.index(song)] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    capsys.readouterr()
+    for more, kept, built in (([], 2, 0), (["--verify"], 1, 1), (["--verify"], 1, 0), ([], 1, 0)):
+        assert main([*preprocess, *more]) == 0
+        printed = capsys.readouterr().out
+        assert re.search(rf"^kept +{kept}$", printed, re.MULTILINE)
+        assert f"1 shards, {built} built now" in printed
 
 
 def test_preprocess_that_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from importlib import import_module
@@ -42,6 +43,17 @@ def test_tensorboard_files_hold_what_was_logged(tmp_path: Path) -> None:
     logger.finalize("success")
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(10, 2.5), (20, 1.5)]
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    for build in (
+        lambda: tensorboard.build(TensorBoardOptions(), context(folder)),
+        lambda: wandb.build(WandbOptions(), context(folder)),
+    ):
+        with pytest.raises(PluginError, match=r"caf\\xe9: logger '\w+' needs a folder whose name is UTF-8\. Choose"):
+            build()
+    assert none.build(None, context(folder)) is None
 
 
 def test_wandb_writes_offline_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
