@@ -26,6 +26,6 @@ def require_utf8(run_dir: Path, logger: str) -> None:
         str(run_dir).encode()
     except UnicodeEncodeError as error:
         raise PluginError(
-            f"{readable_name(run_dir)}: logger {logger!r} needs a folder whose name is UTF-8. Choose another output_dir,"
-            " or another logger."
+            f"{readable_name(run_dir)}: logger {logger!r} needs a folder whose name is UTF-8. Choose another "
+            "output_dir, or another logger."
         ) from error
