@@ -16,6 +16,7 @@ from midigpt_core.data.stream import StreamSpec
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.corpora import gather
 from midigpt_core.training.data_module import first_rows
+from midigpt_core.training.host_memory import require_rows_fit
 from midigpt_core.training.losses import LossTally, token_losses
 from midigpt_core.training.objective import stream_settings
 from midigpt_core.training.precision import arithmetic
@@ -62,9 +63,11 @@ def evaluate(
         settings=settings.evaluation(infill=True),
     )
     trained_with = _run_settings(bundle, str(checkpoint))
+    rows, batch_size = rows or trained_with.rows, batch_size or trained_with.batch_size
+    require_rows_fit(max_tracks=spec.settings.max_tracks, max_seq_len=spec.settings.max_seq_len, batch_size=batch_size)
     tally = LossTally(encoder.vocabulary)
     with torch.inference_mode(), arithmetic(precision or trained_with.precision, place):
-        for batch in first_rows(spec, rows or trained_with.rows, batch_size or trained_with.batch_size):
+        for batch in first_rows(spec, rows, batch_size):
             moved = {name: values.to(place) for name, values in batch.items()}
             logits = model(moved["input_ids"], position_ids=moved["position_ids"], document_ids=moved["document_ids"])
             tally.add(token_losses(logits, moved["labels"]), moved)

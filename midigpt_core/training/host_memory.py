@@ -16,8 +16,6 @@ from midigpt_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from midigpt_core.config import TrainConfig
-
 _PROC_CGROUP = Path("/proc/self/cgroup")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 #: Bytes of a position in a row, at least: token, document, place, role.
@@ -33,16 +31,16 @@ def host_memory() -> int:
     return min(_physical(), *_limits(), *_control_groups())
 
 
-def require_rows_fit(config: TrainConfig) -> None:
+def require_rows_fit(*, max_tracks: int, max_seq_len: int, batch_size: int) -> None:
     """Raise :class:`ConfigError` for rows and windows that are larger than the memory. Loads no torch."""
     memory = host_memory()
-    windows = _WINDOWS_AT_ONCE * config.max_tracks * _BYTES_PER_TRACK
-    block = ROWS_PER_BLOCK * config.max_seq_len * _BYTES_PER_POSITION
-    batch = config.batch_size * config.max_seq_len * _BYTES_PER_POSITION
+    windows = _WINDOWS_AT_ONCE * max_tracks * _BYTES_PER_TRACK
+    block = ROWS_PER_BLOCK * max_seq_len * _BYTES_PER_POSITION
+    batch = batch_size * max_seq_len * _BYTES_PER_POSITION
     for name, value, needed, what in (
-        ("max_tracks", config.max_tracks, windows, "the windows drawn at once"),
-        ("max_seq_len", config.max_seq_len, block, f"{ROWS_PER_BLOCK} rows"),
-        ("batch_size", config.batch_size, batch, f"a batch of rows of {config.max_seq_len} tokens"),
+        ("max_tracks", max_tracks, windows, "the windows drawn at once"),
+        ("max_seq_len", max_seq_len, block, f"{ROWS_PER_BLOCK} rows"),
+        ("batch_size", batch_size, batch, f"a batch of rows of {max_seq_len} tokens"),
     ):
         if needed > memory:
             raise ConfigError(

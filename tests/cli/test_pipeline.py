@@ -232,6 +232,16 @@ def test_tokens_with_the_encoder_of_a_bundle(bundle: Path, tmp_path: Path, capsy
     assert music.read_bytes().startswith(b"MThd")
 
 
+def test_a_batch_that_is_larger_than_the_memory_is_one_line(
+    folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(folder / "valid.parquet"), "--rows", "4"]
+    assert main(["evaluate", "--checkpoint", str(bundle), *data, "--batch-size", "10000000000"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Error: batch_size: with 10000000000, a batch of rows of ")
+    assert error.count("\n") == 1
+
+
 def test_evaluate(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = str(folder / "valid.parquet")
     assert main(["evaluate", "--checkpoint", str(bundle), "--data", data, "--rows", "4", "--json"]) == 0

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from midigpt_core.config import TrainConfig
 from midigpt_core.errors import ConfigError, TrainingError
 from midigpt_core.training import host_memory
 from midigpt_core.training.dry_run import describe, estimate, require_memory
@@ -75,6 +74,6 @@ def test_the_memory_of_a_control_group(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(host_memory, "_PROC_CGROUP", root / "membership")
         monkeypatch.setattr(host_memory, "_CGROUP_ROOT", root)
         assert host_memory.host_memory() == 1 << 20
-    host_memory.require_rows_fit(TrainConfig(max_seq_len=64, max_tracks=4, batch_size=2))
+    host_memory.require_rows_fit(max_seq_len=64, max_tracks=4, batch_size=2)
     with pytest.raises(ConfigError, match=r"there are 1\.0 MiB of memory"):
-        host_memory.require_rows_fit(TrainConfig())
+        host_memory.require_rows_fit(max_seq_len=2048, max_tracks=12, batch_size=32)
