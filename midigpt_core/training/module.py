@@ -10,7 +10,7 @@ from attrs import frozen
 from lightning.pytorch import LightningModule
 
 from midigpt_core import terminal
-from midigpt_core.errors import TrainingError
+from midigpt_core.errors import CheckpointError, TrainingError
 from midigpt_core.records import IGNORED_LABEL
 from midigpt_core.training.losses import LossTally, counted_labels, token_losses
 from midigpt_core.training.optimization import build_optimizer, build_schedule, hyperparameters, reset
@@ -76,6 +76,10 @@ class _MicroBatch:
         positions = torch.full_like(self.predicted, self.positions)
         sums = torch.stack([self.losses.sum().float(), self.predicted, self.padding, positions, self.pairs])
         return torch.cat([sums, self.tokens_by_set])
+
+
+def _altered(what: str) -> CheckpointError:
+    return CheckpointError(f"the checkpoint was altered: {what}. Resume from another step*.ckpt file.")
 
 
 def _rows(micro_batches: Sequence[_MicroBatch]) -> list[int]:
@@ -245,7 +249,21 @@ class TrainingModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.changes = self._identity.check(checkpoint["midigpt"], accept_new_data=self._accept_new_data)
         self.steps_before = int(checkpoint["global_step"])
-        recount_micro_batches(checkpoint, self.trainer.accumulate_grad_batches)
+        try:
+            recount_micro_batches(checkpoint, self.trainer.accumulate_grad_batches)
+        except (KeyError, TypeError) as error:
+            raise _altered("its counters are not those of a run") from error
+        for name in ("optimizer_states", "lr_schedulers"):
+            if len(checkpoint[name]) != 1:
+                raise _altered(f"it has {len(checkpoint[name])} {name}, not one")
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        try:
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        except RuntimeError as error:
+            # The first line names the module, each of the others some tensors.
+            first = [line.strip() for line in str(error).splitlines()[:2]][-1]
+            raise _altered(f"its weights do not fit the model: {first[:200]}") from error
 
     def on_train_start(self) -> None:
         """Where the run goes on: its settings take effect, and what was changed is said."""

@@ -194,3 +194,23 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert (again.steps, again.steps_before) == (4, 2)
     assert curve(again.run_dir) == whole
     assert f"{newest} is damaged: an older checkpoint is tried." in caplog.text
+
+
+def test_an_altered_state_is_refused_in_one_line(configure: Configure, shard: Path) -> None:
+    config = configure(max_steps=2, save_steps=1)
+    train(config, shard)
+    path = Path(config.output_dir) / "checkpoints" / "step1.ckpt"
+    whole = torch.load(path, weights_only=True)
+    weights = dict(whole["state_dict"])
+    altered = {
+        "its counters are not those of a run": {"loops": {}},
+        "it has 0 optimizer_states, not one": {"optimizer_states": []},
+        "it has 0 lr_schedulers, not one": {"lr_schedulers": []},
+        r"its weights do not fit the model: Missing key\(s\)": {"state_dict": {}},
+        "its weights do not fit the model: size mismatch": {"state_dict": {**weights, next(iter(weights)): WEIGHTS}},
+    }
+    for reason, content in altered.items():
+        torch.save({**whole, **content}, path)
+        with pytest.raises(CheckpointError, match=f"the checkpoint was altered: {reason}") as caught:
+            train(config, shard, resume=path)
+        assert "\n" not in str(caught.value)
