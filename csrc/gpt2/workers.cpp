@@ -34,7 +34,7 @@ bool look_for(const Done& done) {
 
 struct Workers::Pool {
   void stop();
-  void split(std::size_t count, const Work& work);
+  void split(std::size_t all, const Work& todo);
   void run(std::size_t index);
   void part(std::size_t index) noexcept;
 
