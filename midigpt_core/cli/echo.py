@@ -59,8 +59,19 @@ def _lines(text: str) -> str:
     return "\n".join(printable(line, None) for line in text.split("\n"))
 
 
-def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    echo_lines("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), err=True)
+def echo_traceback(error: BaseException) -> None:
+    """Print an exception with its traceback on standard error."""
+    echo_lines("\n".join(map(_indented, traceback.format_exception(error))), err=True)
+
+
+def _indented(entry: str) -> str:
+    """An entry of a traceback; the further lines of a message are no lines of ours, and a path may hold line breaks."""
+    first, *more = entry.strip("\n").split("\n")
+    return "\n".join([first, *(line if line.startswith(" ") else f"    {line}" for line in more)])
+
+
+def _print_traceback(_kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    echo_traceback(error.with_traceback(trace))
 
 
 _formatwarning = warnings.formatwarning

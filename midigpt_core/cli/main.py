@@ -7,14 +7,13 @@ import importlib.util
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import midigpt_core
-from midigpt_core.cli.echo import echo_line, echo_lines, guard_streams
+from midigpt_core.cli.echo import echo_line, echo_lines, echo_traceback, guard_streams
 from midigpt_core.cli.root import root
 from midigpt_core.cli.streams import enduring_streams
 from midigpt_core.errors import MidigptError, RankLost, RunStopped, sentence
@@ -71,7 +70,7 @@ def _exit_code(command: click.Command, name: str, arguments: list[str]) -> int:
         return stopped.exit_code
     except MidigptError as error:
         if "--traceback" in arguments:
-            echo_lines("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
+            echo_traceback(error)
         if not isinstance(error, RankLost) or error.rank == 0:
             echo_line(f"Error: {error}", err=True)
         return error.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -181,7 +182,7 @@ def command():
     logging.getLogger("elsewhere").warning(HOSTILE)
     warnings.warn(HOSTILE)
     try:
-        raise ValueError(HOSTILE)
+        raise ValueError(HOSTILE + "\\nforged 99")
     except ValueError as error:
         raise KeyError(HOSTILE) from error
 
@@ -196,6 +197,7 @@ def test_what_is_printed_by_other_ways(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("total  99") > 4
     assert "Traceback" in done.stderr
+    assert not re.search(r"^ValueError(?!: a)|^KeyError(?!: )|^forged", done.stderr, re.MULTILINE)
     for character in done.stderr:
         assert character.isprintable() or character == "\n"
 
