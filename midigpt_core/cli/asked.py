@@ -141,7 +141,7 @@ def request_of(
     of_config: type[InferenceConfig] = later("midigpt_core.inference:InferenceConfig")
     prompts, problems = _prompts(asked, score, encoder)
     settings, _ = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")
-    problems += wrong_values(config)
+    problems += _wrong_values(config)
     request: GenerationRequest = later("midigpt_core.inference:GenerationRequest")(prompts, settings)
     problems += later("midigpt_core.inference.validation:problems")(request, score, encoder, trained)
     if problems:
@@ -149,7 +149,14 @@ def request_of(
     return request
 
 
-def wrong_values(config: Mapping[str, Any]) -> list[str]:
+def wrong_fields(config: Mapping[str, Any]) -> list[str]:
+    """All that is wrong with fields from the command line, whatever the piece and the model."""
+    of_config = later("midigpt_core.inference:InferenceConfig")
+    sound, _ = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")
+    return [*_wrong_values(config), *later("midigpt_core.inference.validation:out_of_range")(sound)]
+
+
+def _wrong_values(config: Mapping[str, Any]) -> list[str]:
     """What is wrong with the names and types of fields from the command line."""
     of_config = later("midigpt_core.inference:InferenceConfig")
     problems: list[str] = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +23,7 @@ from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from types import FrameType
 
     from midigpt_core.inference import SamplingSession
     from midigpt_core.inference.outcome import Listening, Reached, TrackOutcome
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _ASKS = ("tracks", "bars", "new_tracks", "autoregressive", "attributes")
 #: The summary names so many sets of tracks that were heard while one track was written.
 _MOST_LISTENINGS = 4
+#: Of candidates a line names so many ranges.
+_MOST_RANGES = 6
 #: The exit code of a command that Ctrl-C ended.
 _INTERRUPTED = 130
 
@@ -127,8 +129,9 @@ def generate(
     wanted = asked.read_flags(asked.Flags(has_input=input_file is not None, **flags))
     config, problems = asked.config_of(assignments, of_config)
     if wanted.problems or problems:
-        wrong = asked.wrong_values(config)
-        raise later("midigpt_core.inference:RequestValidationError")([*wanted.problems, *problems, *wrong])
+        raise later("midigpt_core.inference:RequestValidationError")(
+            [*wanted.problems, *problems, *asked.wrong_fields(config)]
+        )
     registry(ctx)
     header = later("midigpt_core.checkpoint:read_header")(checkpoint)
     encoder = later("midigpt_core.checkpoint:build_encoder")(header)
@@ -147,14 +150,16 @@ def generate(
     if request.config.plan_only:
         echo_json(session.plan_summary())
         return 0
-    with later("midigpt_core.cli.generation_progress:generation_progress")() as progress, _cancelled_by_ctrl_c(session):
-        scores = session.run_variations(progress)
-    found = later("midigpt_core.inference.outcome:outcomes")(session, scores, engine.encoder)
-    draw = later("midigpt_core.score.piano_roll:save_piano_roll")
-    remarks: dict[str, None] = {}
-    for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
-        remarks |= dict.fromkeys(_write(music, path, content, input_file))
-        draw(path.with_suffix(".png"), music, written, title=path.name)
+    with _Stopping(session) as stopping:
+        with later("midigpt_core.cli.generation_progress:generation_progress")() as progress:
+            scores = session.run_variations(progress)
+        stopping.run_is_over()
+        found = later("midigpt_core.inference.outcome:outcomes")(session, scores, engine.encoder)
+        draw = later("midigpt_core.score.piano_roll:save_piano_roll")
+        remarks: dict[str, None] = {}
+        for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
+            remarks |= dict.fromkeys(_write(music, path, content, input_file))
+            draw(path.with_suffix(".png"), music, written, title=path.name)
     if as_json:
         echo_json(_as_json(session, paths, found, [*remarks]))
     else:
@@ -206,22 +211,36 @@ def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
         files.require_writable(path)
 
 
-@contextmanager
-def _cancelled_by_ctrl_c(session: SamplingSession) -> Iterator[None]:
-    """The first Ctrl-C ends the session, which returns what is done; the next ends the process."""
+class _Stopping(Interrupts):
+    """The first Ctrl-C ends the session, which returns what is done; the next ends the process, also while files are
+    written. One that comes only then ends the command as it would any other.
+    """
 
-    def answer(_number: signal.Signals) -> None:
-        session.cancel()
-        echo_line("Stopping after this token; again to stop now.", err=True)
+    def __init__(self, session: SamplingSession) -> None:
+        super().__init__((signal.SIGINT,), self._answer, self._in_main_thread)
+        self._session = session
+        self._runs = True
 
-    with Interrupts((signal.SIGINT,), answer, lambda *_: session.cancel()):
-        yield
+    def run_is_over(self) -> None:
+        self._runs = False
+
+    def _answer(self, _number: signal.Signals) -> None:
+        # The main thread may have been faster.
+        if self._runs or self._session.cancelled:
+            self._session.cancel()
+            echo_line("Stopping after this token; again to stop now.", err=True)
+
+    def _in_main_thread(self, number: int, frame: FrameType | None) -> None:
+        if self._runs:
+            self._session.cancel()
+        elif not self._session.cancelled:
+            signal.default_int_handler(number, frame)
 
 
 def _as_text(session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome]) -> str:
     rows = [row for outcome in found for row in _rows(paths[outcome.candidate], outcome)]
     header = ("file", "track", "bars", "notes", "novelty", "attribute", "requested", "reached")
-    blocks = [table(header, rows), *_remarks(session, paths, found)]
+    blocks = [table(header, rows), *_remarks(session, found)]
     return "\n".join(blocks)
 
 
@@ -240,16 +259,17 @@ def _levels(reached: Reached) -> tuple[str, str, str]:
     return f"{reached.name} ({where})", str(reached.requested), level
 
 
-def _heard(paths: Sequence[Path], found: Sequence[TrackOutcome]) -> Iterator[str]:
-    """For each written track a line on the tracks that the model heard; one per file where they differ."""
-    files: dict[tuple[int, str], list[str]] = {}
+def heard_lines(found: Sequence[TrackOutcome]) -> Iterator[str]:
+    """For each written track a line on the tracks that the model heard; several where candidates differ."""
+    candidates: dict[tuple[int, str], list[int]] = {}
     for outcome in found:
         if outcome.context:
-            files.setdefault((outcome.track, _context(outcome.context)), []).append(paths[outcome.candidate].name)
-    of_track = Counter(track for track, _ in files)
-    for (track, heard), names in sorted(files.items(), key=lambda line: line[0][0]):
-        where = f" ({', '.join(names)})" if of_track[track] > 1 else ""
-        yield f"track {track}{where}: the model heard {heard}"
+            candidates.setdefault((outcome.track, _context(outcome.context)), []).append(outcome.candidate + 1)
+    of_track = Counter(track for track, _ in candidates)
+    ranges = later("midigpt_core.inference.validation:bar_ranges")
+    for (track, heard), numbers in sorted(candidates.items(), key=lambda line: line[0][0]):
+        of = f"candidate{'s' if len(numbers) > 1 else ''} {ranges(numbers, _MOST_RANGES)}"
+        yield f"track {track}{f' ({of})' if of_track[track] > 1 else ''}: the model heard {heard}"
     left_out = next(
         (listening.left_out for outcome in found for listening in outcome.context if listening.left_out), None
     )
@@ -276,11 +296,11 @@ def _named(tracks: Sequence[int]) -> str:
     return f"{'track' if len(tracks) == 1 else 'tracks'} {ranges}"
 
 
-def _remarks(session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome]) -> Iterator[str]:
+def _remarks(session: SamplingSession, found: Sequence[TrackOutcome]) -> Iterator[str]:
     chosen, seconds = session.tokens_chosen, session.seconds
     speed = chosen / seconds if seconds else 0.0
     yield f"seed {session.seed}, {chosen:,} tokens chosen in {seconds:.1f} s ({speed:,.0f} tokens/s)"
-    yield from _heard(paths, found)
+    yield from heard_lines(found)
     for before, now in sorted(set(session.narrowed)):
         yield f"windows of {before} bars did not fit the model: {now} bars were seen at once."
     if session.cancelled:

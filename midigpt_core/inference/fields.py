@@ -44,7 +44,7 @@ class RequestValidationError(ConfigError):
 
 def number(default: float | str, low: float, high: float, *, above: bool = False, below: bool = False) -> Any:
     """A field that holds a number between ``low`` and ``high``; ``above``, ``below``: these themselves not included."""
-    return attrs.field(default=default, metadata={"limits": Limits(low, high, above, below)})
+    return attrs.field(default=default, converter=integer, metadata={"limits": Limits(low, high, above, below)})
 
 
 def places(of: Literal["bar", "track"]) -> Any:
@@ -64,10 +64,10 @@ def listed(values: Any) -> Any:
 
 def _integers(values: Any) -> Any:
     entries = listed(values)
-    return tuple(map(_integer, entries)) if isinstance(entries, tuple) else entries
+    return tuple(map(integer, entries)) if isinstance(entries, tuple) else entries
 
 
-def _integer(value: object) -> object:
+def integer(value: object) -> object:
     """An integer of NumPy as one of Python."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         return value

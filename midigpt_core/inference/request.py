@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
-from midigpt_core.inference.fields import from_plain, listed, number, places, says_the_field
+from midigpt_core.inference.fields import from_plain, integer, listed, number, places, says_the_field
 
 #: ``token``: a MASK_BAR token; ``attention``: an empty bar that nothing attends to; ``remove``: an empty bar;
 #: ``auto``: ``token`` if the encoder has one, else ``attention``.
@@ -123,7 +123,7 @@ class TrackPrompt:
     """What is asked of one track. A track without a prompt is context."""
 
     #: The track's index in the score.
-    id: int = field(metadata={"places": "track"})
+    id: int = field(converter=integer, metadata={"places": "track"})
     #: Bars to write.
     bars: Sequence[int] = places("bar")
     #: Write ``bars`` one after another, after what the track has before them, instead of filling them in.

@@ -156,6 +156,12 @@ def _without_wrong_types(record: Record, path: str, found: _Found) -> Record | N
 
 
 def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindows, found: _Found) -> None:
+    for problem in (*out_of_range(config), *_of_window(config, encoder, trained)):
+        found.add(problem)
+
+
+def out_of_range(config: InferenceConfig) -> Iterator[str]:
+    """Numbers of a configuration that no model takes."""
     for field in attrs.fields(InferenceConfig):
         name, value, limits = field.name, getattr(config, field.name), field.metadata.get("limits")
         if name in ("model_dim", "window_bars") and config.model_dim == config.window_bars:
@@ -163,9 +169,7 @@ def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindow
             name, limits = "model_dim (window_bars)", limits if name == "model_dim" else None
         if limits is not None and not isinstance(value, str) and not limits.allow(value):
             auto = '"auto" or ' if field.default == "auto" else ""
-            found.add(f"config.{name} is {spell(value)}. Choose {auto}a value {_within(limits)}.")
-    for problem in _of_window(config, encoder, trained):
-        found.add(problem)
+            yield f"config.{name} is {spell(value)}. Choose {auto}a value {_within(limits)}."
 
 
 def _within(limits: Limits) -> str:
@@ -310,8 +314,8 @@ def _of_track_controls(prompt: TrackPrompt, tracks: Sequence[Track], encoder: En
                     f"controls.time_signature: track {other.index} has notes in bars ",
                     prompt.id,
                     bars=taken,
-                    after=" under another signature, and tracks share their bars. Leave it out, or write that track "
-                    "from the start too.",
+                    after=" under another signature, and tracks share their bars. Leave it out, or remove those "
+                    "notes first.",
                 )
                 break
 

@@ -22,9 +22,11 @@ from PIL import Image
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.cli import generation_progress
 from midigpt_core.cli.asked import Flags, read_flags, score_of
+from midigpt_core.cli.generate import heard_lines
 from midigpt_core.cli.main import main
 from midigpt_core.contracts import ArchitectureContext, Bundle, EncoderContext
 from midigpt_core.inference import RequestValidationError
+from midigpt_core.inference.outcome import Listening, TrackOutcome
 from midigpt_core.score import Score
 from midigpt_core.score.piano_roll import NEW, OLD
 
@@ -224,6 +226,45 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize(("first", "ends"), [(True, -signal.SIGINT), (False, 130)])
+def test_ctrl_c_while_files_are_written(bundle: str, tmp_path: Path, first: bool, ends: int) -> None:
+    """After one that ended the run it ends the process; as the first it ends the command."""
+    script = f"""
+import os, signal, sys, time
+from midigpt_core.cli.generate import heard_lines
+from midigpt_core.cli.main import main
+from midigpt_core.inference import session, outcome
+
+def slow(*_):
+    print("run is over", flush=True)
+    time.sleep({0.5 if first else 0})
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(30)
+    return []
+
+def tell(self):
+    if {first} and not self._cancel.is_set():
+        signal.raise_signal(signal.SIGINT)
+    return 0.0
+
+outcome.outcomes = slow
+session._Run.tell = tell
+sys.exit(main(sys.argv[1:]))
+"""
+    command = ["generate", "--checkpoint", bundle, "--device", "cpu", "-o", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command, "--input", BACH, "--continue", "8"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == "run is over\n", done.stderr
+    assert done.returncode == ends
+    assert ("Stopping after this token" in done.stderr) is first
+    assert ("Interrupted." in done.stderr) is not first
+
+
 @pytest.mark.parametrize(
     ("line", "problems"),
     [
@@ -276,8 +317,10 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
             ],
         ),
         (
-            "--input BACH --track x --bars 0 --set topp=1 --set seed=x",
+            "--input BACH --track x --bars 0 --set topp=1 --set seed=x --set top_k=-1 --temperature -1",
             [
+                "config.temperature is -1.0. Choose a value from 0 to 100.",
+                "config.top_k is -1.",
                 "--track: 'x' is no list of tracks.",
                 "--set: config.topp: unknown option.",
                 "config.seed: expected an integer, got 'x'.",
@@ -473,6 +516,21 @@ def test_a_window_that_the_bundle_was_not_trained_on_is_named(
     assert "To keep track 1, add --set context_keep=[1]." in lines[1]
     # A plan writes nothing, so that it may have the name of what is there.
     assert main([*command, "-o", str(out), "--set", "plan_only=true"]) == 0
+
+
+def test_candidates_that_heard_the_same_share_a_line() -> None:
+    def outcome(candidate: int, heard: tuple[int, ...]) -> TrackOutcome:
+        context = (Listening(bars=(0, 1), heard=heard, left_out=()),)
+        return TrackOutcome(
+            candidate=candidate, track=1, bars=(0, 1), notes=0, novelty=None, attributes=(), context=context
+        )
+
+    found = [outcome(candidate, (0, 2) if candidate == 40 else (0,)) for candidate in range(100)]
+    assert list(heard_lines(found)) == [
+        "track 1 (candidates 1-40, 42-100): the model heard track 0 in bars 0-1",
+        "track 1 (candidate 41): the model heard tracks 0, 2 in bars 0-1",
+    ]
+    assert list(heard_lines(found[:40])) == ["track 1: the model heard track 0 in bars 0-1"]
 
 
 def test_outputs_of_the_longest_legal_name_are_written(generate: Callable[..., Any], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
@@ -47,6 +48,14 @@ def found(
 def test_a_good_request_has_no_problems() -> None:
     assert found(TrackPrompt(id=0, bars=range(2, 6)), TrackPrompt(id=1, ignore=True), window_bars=8) == []
     assert found(TrackPrompt(id=1, bars=[7], autoregressive=True, attributes={"max_polyphony": 3})) == []
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    prompt = TrackPrompt(id=np.int64(1), bars=np.arange(2), mask_bars={np.uint8(3)})  # type: ignore[arg-type]
+    config = InferenceConfig(seed=np.int64(3), top_k=np.int32(5), num_candidates=np.uint8(2))  # type: ignore[arg-type]
+    assert prompt == TrackPrompt(id=1, bars=[0, 1], mask_bars=[3])
+    assert config == InferenceConfig(seed=3, top_k=5, num_candidates=2)
+    assert {type(value) for value in (prompt.id, config.seed, config.top_k)} == {int}
 
 
 @pytest.mark.parametrize(
