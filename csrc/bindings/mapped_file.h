@@ -69,12 +69,18 @@ class MappedRanges {
         return action;
     }
 
+    static std::atomic<bool>& has_passed_on() {
+        static std::atomic<bool> passed{false};
+        return passed;
+    }
+
     // Whenever a file is mapped: worker processes of others install handlers of their own.
     static void install() {
         struct sigaction now {};
         if (sigaction(SIGBUS, nullptr, &now) != 0) return;
         if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == &handle) return;
         previous() = now;
+        has_passed_on().store(false);
         losses();
         struct sigaction ours {};
         ours.sa_sigaction = &handle;
@@ -84,11 +90,13 @@ class MappedRanges {
     }
 
     // Calls only what a signal handler may, and mmap, which is a bare system call on the systems that have SIGBUS here.
-    static void handle(int /*signal*/, siginfo_t* info, void* /*context*/) {
+    static void handle(int number, siginfo_t* info, void* /*context*/) {
         const int kept = errno;
+        // A signal that a process sent has no address.
+        const bool is_fault = info->si_code > 0;
         // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast)
         const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
-        for (Range* range = head().load(); range != nullptr; range = range->next) {
+        for (Range* range = head().load(); is_fault && range != nullptr; range = range->next) {
             const std::uintptr_t first = range->first.load();
             const std::uintptr_t size = range->size.load();
             if (at < first || at - first >= size) continue;
@@ -103,8 +111,18 @@ class MappedRanges {
             errno = kept;
             return;
         }
-        // Not ours: the read is made again, and meets whoever was asked before.
-        sigaction(SIGBUS, &previous(), nullptr);
+        // Not ours: whoever was asked before gets it. If that one had put us back, it comes here again, and ends the
+        // process.
+        if (has_passed_on().exchange(true)) {
+            struct sigaction by_default {};
+            by_default.sa_handler = SIG_DFL;
+            sigemptyset(&by_default.sa_mask);
+            sigaction(number, &by_default, nullptr);
+        } else {
+            sigaction(number, &previous(), nullptr);
+        }
+        // A fault comes again when the read is made again, a signal that was sent does not.
+        if (!is_fault) raise(number);
         errno = kept;
     }
 };

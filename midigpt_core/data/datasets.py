@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
+import time
 import traceback
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 #: Seconds without a block after which workers count as stuck; a block takes well under one.
 WORKER_TIMEOUT_S = 600
+#: Seconds after which it is seen whether all workers live: torch's news of a death is an exception in whatever the
+#: process is doing, and where that is the end of an object's life, Python drops it.
+_LOOK_S = 5
 #: Seconds in which a worker that was killed is gone; one that leaves its memory on the disk takes some.
 _ENDING_S = 5.0
 #: Why the system ends a process so.
@@ -40,6 +46,8 @@ _CAUSES: dict[int, str] = {
     signal.SIGSEGV: ": a fault in native code",
     signal.SIGABRT: ": a fault in native code",
 }
+#: What reading from a worker gives that is gone, besides torch's own error.
+_LOST = (RuntimeError, OSError, EOFError, multiprocessing.ProcessError)
 #: Blocks that a worker makes ahead of the one that is being cut into batches.
 _AHEAD = shared_memory.BLOCKS_A_WORKER - 1
 
@@ -249,7 +257,7 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         num_workers=num_workers,
         prefetch_factor=_AHEAD,
         multiprocessing_context=start_method,
-        timeout=WORKER_TIMEOUT_S,
+        timeout=min(_LOOK_S, WORKER_TIMEOUT_S),
         worker_init_fn=_start_worker,
         # The loader draws a seed for its workers: not from the process's own generator, which it would advance.
         generator=torch.Generator(),
@@ -277,8 +285,22 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         raise
     finally:
         # The traceback of an error keeps this frame alive; the workers must end all the same.
-        del arriving
-        _end(workers)
+        with _deaf_to_children():
+            del arriving
+            _end(workers)
+
+
+@contextmanager
+def _deaf_to_children() -> Iterator[None]:
+    """Around what deals with dead workers: torch's handler of SIGCHLD raises for each, wherever this process is."""
+    if threading.current_thread() is not threading.main_thread():  # which has no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _end(workers: Sequence[BaseProcess]) -> None:
@@ -294,25 +316,35 @@ def _start_worker(_worker: int) -> None:
 
 
 def _next_block(arriving: Iterator[_SharedBlock | _Failure], workers: Sequence[BaseProcess]) -> _SharedBlock | _Failure:
-    try:
-        return next(arriving)
-    except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+    begun = time.monotonic()
+    while True:
+        try:
+            return next(arriving)
+        except _LOST as error:
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        is_slow = "timed out" in reason and all(worker.exitcode is None for worker in workers)
+        if not is_slow or time.monotonic() - begun >= WORKER_TIMEOUT_S:
+            break
+    with _deaf_to_children():
+        what = _what_ended(workers, reason)
     # Raised out here: as a cause, the loader's own error would keep its workers alive.
-    raise DataError(f"{_what_ended(workers, reason)}. Lower num_workers, which is {len(workers)}, and resume the run.")
+    raise DataError(f"{what}. Lower num_workers, which is {len(workers)}, and resume the run.")
 
 
 def _what_ended(workers: Sequence[BaseProcess], reason: str) -> str:
     """What became of the workers. The loader's own ``reason`` may be what reading from one that is gone gave."""
-    wait([worker.sentinel for worker in workers], timeout=_ENDING_S)
+    ended = wait([worker.sentinel for worker in workers], timeout=_ENDING_S)
+    for worker in workers:
+        if worker.sentinel in ended:
+            worker.join()  # its files are closed: its exit code is there in a moment
     codes = [worker.exitcode for worker in workers]
     killed = next((-code for code in codes if code is not None and code < 0), None)
     if killed is not None:
         name = signal.Signals(killed).name
         return f"one of {len(workers)} data workers was killed by {name}{_CAUSES.get(killed, '')}"
     code = next((code for code in codes if code), None)
-    ended = f"a data worker ended with code {code}" if code else "the data workers failed"
-    return f"{ended} ({reason})"
+    what = f"a data worker ended with code {code}" if code else "the data workers failed"
+    return f"{what} ({reason})"
 
 
 def _to_tensors(block: Block) -> _TensorBlock:

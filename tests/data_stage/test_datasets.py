@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import islice
 from pathlib import Path
@@ -195,6 +196,53 @@ def test_a_killed_worker_is_named_with_its_signal(spec, number, cause):
             next(iterator)
     assert "\n" not in str(caught.value)
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("error", [EOFError(), OSError("gone"), multiprocessing.AuthenticationError("digest")])
+def test_reading_from_a_worker_that_is_killed_meanwhile_names_the_signal(spec, error, monkeypatch):
+    """The connection may break, in any phase, before the system tells of the worker's end."""
+    iterator = batches(spec, batch_size=16, first_row=0, num_workers=2)
+    next(iterator)
+
+    def failing(*_):
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGKILL)
+        raise error
+
+    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_try_get_data", failing)
+    with pytest.raises(DataError, match=r"^one of 2 data workers was killed by SIGKILL.* Lower num_workers"):
+        for _ in range(1000):
+            next(iterator)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_death_that_nobody_heard_of_is_seen(spec):
+    iterator = batches(spec, batch_size=16, first_row=0, num_workers=2)
+    next(iterator)
+    heard = signal.signal(signal.SIGCHLD, lambda *_: None)
+    try:
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        begun = time.monotonic()
+        with pytest.raises(DataError, match=r"^one of 2 data workers was killed by SIGKILL"):
+            for _ in range(1000):
+                next(iterator)
+    finally:
+        signal.signal(signal.SIGCHLD, heard)
+    assert time.monotonic() - begun < 20
+
+
+def test_a_slow_worker_is_waited_for(spec, monkeypatch):
+    monkeypatch.setattr(datasets, "_LOOK_S", 1)
+    iterator = batches(spec, batch_size=16, first_row=0, num_workers=1)
+    expected = batches(spec, batch_size=16, first_row=0)
+    for number in range(40):
+        if number == 1:
+            (worker,) = multiprocessing.active_children()
+            os.kill(worker.pid, signal.SIGSTOP)
+            threading.Timer(2.5, os.kill, (worker.pid, signal.SIGCONT)).start()
+        one, other = next(iterator), next(expected)
+        assert all(torch.equal(one[name], other[name]) for name in other)
+    iterator.close()
 
 
 def test_a_worker_without_shared_memory_ends_the_stream_in_a_line(spec, monkeypatch):
