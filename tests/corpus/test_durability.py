@@ -145,7 +145,8 @@ def test_a_file_size_limit_ends_in_one_line(tmp_path: Path, cache: Path) -> None
     process.join()
     assert "cannot be written" in message
     assert "File too large" in message
-    assert message.endswith("Choose a folder that you can write to. MIDIGPT_CACHE names the folder of the cache.")
+    assert "Raise the limit on the size of files ('ulimit -f' shows it), or choose another folder." in message
+    assert message.endswith(" MIDIGPT_CACHE names the folder of the cache.")
     assert not list(cache.glob(f"corpus/*/{SIDECAR_NAME}"))
     assert not list(cache.rglob(".midigpt-tmp-*"))
 
