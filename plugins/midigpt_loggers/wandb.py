@@ -5,8 +5,9 @@ from __future__ import annotations
 import netrc
 import os
 import socket
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from lightning.pytorch.loggers import WandbLogger
 
@@ -28,6 +29,18 @@ _CONNECT_SECONDS = 3.0
 
 class _Wandb(WandbLogger):
     """Ends the W&B run with the training run, so that one process can train twice; takes samples."""
+
+    @property
+    def experiment(self) -> Any:
+        """The W&B run, started here; raises :class:`PluginError` where the server does not take it."""
+        try:
+            return super().experiment
+        except wandb.Error as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise PluginError(
+                f"logger 'wandb' cannot start its run ({reason}). Check the key, the network and the logger's options,"
+                " or choose mode offline; 'wandb sync' uploads later."
+            ) from error
 
     def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
         """The picture among the run's media, the MIDI file among its files."""
@@ -83,8 +96,7 @@ def _resolve_mode(mode: str) -> str:
         raise PluginError(
             "logger 'wandb' has no key, and is to be online. Run 'wandb login', set WANDB_API_KEY, or choose offline."
         )
-    port = url.port or (443 if url.scheme == "https" else 80)
-    return "online" if asked or (has_key and _is_reachable(url.hostname or "", port)) else "offline"
+    return "online" if asked or (has_key and _is_reachable(url)) else "offline"
 
 
 def _is_in_netrc(host: str) -> bool:
@@ -94,9 +106,15 @@ def _is_in_netrc(host: str) -> bool:
         return False
 
 
-def _is_reachable(host: str, port: int) -> bool:
+def _is_reachable(url: SplitResult) -> bool:
+    """Whether anything answers at the server's address, or at that of the proxy on the way there."""
+    host = url.hostname or ""
+    proxy = getproxies().get(url.scheme)
+    if proxy and not proxy_bypass(host):
+        url = urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
     try:
-        with socket.create_connection((host, port), timeout=_CONNECT_SECONDS):
+        port = url.port or (443 if url.scheme == "https" else 80)
+        with socket.create_connection((url.hostname or "", port), timeout=_CONNECT_SECONDS):
             return True
-    except OSError:
+    except (OSError, ValueError):  # a port that is no number
         return False

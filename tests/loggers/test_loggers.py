@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from importlib import import_module
@@ -98,6 +99,38 @@ def test_wandb_asked_to_be_online_stays_so_with_a_key(monkeypatch: pytest.Monkey
         wandb._resolve_mode("online")
     monkeypatch.delenv("WANDB_MODE")
     assert wandb._resolve_mode("auto") == "offline"
+
+
+def test_wandb_behind_a_proxy_is_online(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SimpleNamespace(mode="online", base_url="https://no-such-server.invalid", api_key="0" * 40)
+    monkeypatch.setattr(wandb.wandb, "setup", lambda: SimpleNamespace(settings=settings))
+    for name in ("WANDB_MODE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    assert wandb._resolve_mode("auto") == "offline"
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"127.0.0.1:{proxy.getsockname()[1]}"
+        for spelled in (f"http://{address}", address):
+            monkeypatch.setenv("https_proxy", spelled)
+            assert wandb._resolve_mode("auto") == "online"
+        monkeypatch.setenv("no_proxy", "no-such-server.invalid")
+        assert wandb._resolve_mode("auto") == "offline"
+        monkeypatch.delenv("no_proxy")
+    assert wandb._resolve_mode("auto") == "offline", "the proxy is gone"
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:port")
+    assert wandb._resolve_mode("auto") == "offline"
+
+
+def test_a_wandb_run_that_cannot_start_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    logger = wandb.build(WandbOptions(mode="online"), context(tmp_path))
+    message = r"^logger 'wandb' cannot start its run \(WANDB_API_KEY invalid: .*\)\. Check the key, .*offline"
+    with pytest.raises(PluginError, match=message) as caught:
+        logger.log_metrics({"loss": 2.5}, step=1)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_that_continues_is_the_same_wandb_run(tmp_path: Path) -> None:
