@@ -48,6 +48,7 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
         self._left = threading.Event()
         self._thread: threading.Thread | None = None
+        self._answering: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -77,6 +78,10 @@ class Interrupts:
         self._thread.join()
         self._thread = None
         os.close(self._writing)
+        if self._answering is not None:
+            # So that the answer comes before what is said afterwards; not for ever, for a terminal may stand still.
+            self._answering.join(GRACE_S)
+            self._answering = None
 
     def left_within(self, seconds: float) -> bool:
         """Whether the context ends within so many seconds; for ``first``, which runs beside it."""
@@ -91,7 +96,10 @@ class Interrupts:
                     continue
                 if heard_at is None:
                     heard_at = time.monotonic()
-                    threading.Thread(target=self._first, args=(number,), name="interrupted", daemon=True).start()
+                    self._answering = threading.Thread(
+                        target=self._first, args=(number,), name="interrupted", daemon=True
+                    )
+                    self._answering.start()
                 elif number != signal.SIGHUP and time.monotonic() - heard_at > _ONE_REQUEST_S:
                     end_by(number)
 

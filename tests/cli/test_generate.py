@@ -213,8 +213,9 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
     interrupted: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(generation_progress, "generation_progress", interrupting)
-    code, text, _ = generate("--input", BACH, "--new-track", "33", "--seed", "1")
+    code, text, said = generate("--input", BACH, "--new-track", "33", "--seed", "1")
     assert code == 130
+    assert said.splitlines()[-1] == "Stopping after this token; again to stop now."
     assert interrupted
     assert "Stopped: the files hold the bars that were complete." in text
     bars = {
