@@ -96,7 +96,7 @@ def ctrl_c(process: BaseProcess) -> None:
 
 
 def ends_with_the_second(process: BaseProcess, capfd: pytest.CaptureFixture[str]) -> None:
-    """Within a second, with all that it has started; the first was answered within two."""
+    """Within a second, and what it has started soon after; the first is answered within two."""
     assert process.pid is not None
     ctrl_c(process)
     process.join(2)
@@ -109,7 +109,7 @@ def ends_with_the_second(process: BaseProcess, capfd: pytest.CaptureFixture[str]
     assert time.monotonic() - second < 1
     assert process.exitcode == -signal.SIGINT
     while any(Path(f"/proc/{pid}").exists() for pid in left):
-        assert time.monotonic() - second < 1, "a process that the command had started outlives it"
+        assert time.monotonic() - second < 5, "a process that the command had started outlives it"
         time.sleep(0.02)
 
 
