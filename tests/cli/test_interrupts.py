@@ -18,7 +18,6 @@ import pytest
 
 from midigpt_core.cli.main import main
 from midigpt_core.corpus import build
-from midigpt_core.training import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
-SETTINGS = ("n_embd=16", "n_layer=1", "n_head=1", "n_positions=256", "max_seq_len=256", "max_steps=1", "precision=fp32")
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +35,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIDIGPT_CACHE", str(folder / "cache"))
         yield folder
-
-
-@pytest.fixture(scope="module")
-def bundle(folder: Path) -> Path:
-    flags = ["--encoder-config", "yellow", "--batch-size", "2", "--output-dir", str(folder / "run")]
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    assert main(["train", "--train-data", str(folder / "shard.parquet"), *flags, *settings]) == 0
-    return folder / "run" / "model_final.pt"
 
 
 @pytest.fixture
@@ -132,19 +122,3 @@ def test_the_second_ctrl_c_ends_preprocessing_at_once(
     preprocess: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ends_with_the_second(started(preprocess, build, "to_pieces", tmp_path / "mark", 60), capfd)
-
-
-def test_ctrl_c_ends_an_evaluation(
-    folder: Path, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["evaluate", "--checkpoint", str(bundle), "--data", str(folder / "shard.parquet"), "--json"]
-    process = started(arguments, evaluate, "token_losses", tmp_path / "one", 0.1)
-    ctrl_c(process)
-    process.join(20)
-    assert process.exitcode == 128 + signal.SIGINT
-    output, said = capfd.readouterr()
-    assert said.splitlines()[-1] == "Interrupted."
-    assert "Traceback" not in said
-    # What a script reads is a report or nothing.
-    assert [line for line in output.splitlines() if line.startswith("{")] == []
-    ends_with_the_second(started(arguments, evaluate, "token_losses", tmp_path / "two", 60), capfd)
