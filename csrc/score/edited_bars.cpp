@@ -39,11 +39,16 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
     double start = 0;
     Meter before{};
     std::size_t signature = 0;
+    const auto signatures = grid.signatures.from(0);
+    const bool gaps = std::any_of(signatures.begin(), signatures.end(), [&](const midi::TimeSignature& of) {
+        return 4 * ticks_per_quarter_ * of.numerator >> of.log2_denominator == 0;
+    });
     for (std::size_t i = 0; i < count; ++i) {
         const bool in_file = i < grid.size();
         const Meter old = in_file ? Meter{grid.bars[i].numerator, grid.bars[i].denominator} : before;
         const Meter meter = i < numerators.size() ? Meter{numerators[i], denominators[i]} : old;
         const bool stays = in_file && meter == old;
+        if (!stays && gaps) return "a time signature of the file leaves ticks without bars, between which none can be placed";
         if (!stays && !meter.can_be_written()) {
             return "a time signature has a numerator above 255 or a denominator that is no power of two up to 128";
         }
@@ -65,7 +70,6 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
             moves_ = moves_ || span != old_ticks;
             if (last) old_end_ = old_tick + old_ticks;
         }
-        const auto signatures = grid.signatures.from(0);
         while (in_file && signature < signatures.size() && signatures[signature].tick < old_tick) ++signature;
         const bool has_signature = in_file && signature < signatures.size() && signatures[signature].tick == old_tick;
         if (stays ? !has_signature && i > 0 && meter != before
@@ -87,8 +91,6 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
 }
 
 bool EditedBars::replaces(std::uint32_t tick) const {
-    // Behind the last bar only signatures stand whose bars would have no length.
-    if (bars_.size() > num_file_bars_ && tick >= old_end_) return true;
     return std::binary_search(replaced_.begin(), replaced_.end(), static_cast<std::int64_t>(tick));
 }
 
