@@ -38,8 +38,6 @@ struct AddedNote {
     std::int64_t off;
     std::uint8_t pitch;
     std::uint8_t velocity;
-    // It ends together with an earlier note of the file that sounds on, whose end is to stay that note's.
-    bool ends_late = false;
 };
 
 bool starts_earlier(const AddedNote& a, const AddedNote& b) { return a.on < b.on; }
@@ -50,8 +48,9 @@ struct KeptNote {
     std::int64_t off;
 };
 
-// Places of inserted messages among the events of one tick: the first two before those of the file, the others after.
-enum class Place : std::uint8_t { kFirst, kNoteEnd, kLateNoteEnd, kNoteStart };
+// Places of inserted messages among the events of one tick: the first two before those of the file, the last after. An
+// end that comes first closes the oldest note of its pitch, and the end of that note, at the same tick, this one.
+enum class Place : std::uint8_t { kFirst, kNoteEnd, kNoteStart };
 
 struct Insertion {
     std::int64_t tick;
@@ -81,8 +80,7 @@ class Insertions {
 
     void add_note(const AddedNote& note, unsigned channel) {
         add(note.on, Place::kNoteStart, {static_cast<std::uint8_t>(0x90 | channel), note.pitch, note.velocity});
-        add(note.off, note.ends_late ? Place::kLateNoteEnd : Place::kNoteEnd,
-            {static_cast<std::uint8_t>(0x80 | channel), note.pitch, note.velocity});
+        add(note.off, Place::kNoteEnd, {static_cast<std::uint8_t>(0x80 | channel), note.pitch, note.velocity});
     }
 
     void sort() {
@@ -133,7 +131,6 @@ std::size_t order_ends(std::span<AddedNote> added, const KeptNotes& kept) {
                 note.off = added[placed - 1].off;
             }
         }
-        note.ends_late = note.off == earliest;
         added[placed++] = note;
     }
     return added.size() - placed;
@@ -552,7 +549,7 @@ bool Splicer::rewrite(std::size_t end) {
         const bool is_end = event.is_meta(midi::kEndOfTrack);
         std::int64_t tick = bars_.moved(event.tick);
         for (; next != last; ++next) {
-            const bool before = next->tick < tick || (next->tick == tick && next->place <= Place::kNoteEnd);
+            const bool before = next->tick < tick || (next->tick == tick && next->place != Place::kNoteStart);
             if (!before && !is_end) break;
             if (!chunk.insert(next->message(), next->tick)) return false;
         }
