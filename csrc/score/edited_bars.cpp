@@ -20,6 +20,40 @@ struct Meter {
     }
 };
 
+// The ticks of the file's signatures, asked for in their order.
+class SignatureTicks {
+   public:
+    explicit SignatureTicks(const BarGrid& grid) : rest_(grid.signatures.from(0)) {}
+
+    bool stands_at(std::int64_t tick) {
+        while (!rest_.empty() && rest_.front().tick < tick) rest_ = rest_.subspan(1);
+        return !rest_.empty() && rest_.front().tick == tick;
+    }
+
+   private:
+    std::span<const midi::TimeSignature> rest_;
+};
+
+// Whether a signature must be added at a bar. One of the file stays with a bar that stays; after a changed bar the old one
+// must be said again.
+bool needs_signature(bool stays, bool has_signature, bool first, bool as_before) {
+    return stays ? !has_signature && !first && !as_before : has_signature || first || !as_before;
+}
+
+// Ticks to the next bar of a bar whose signature makes it `nominal` ticks long, which took `old_ticks` of `old_nominal`: a
+// bar that was cut short stays so, and what the file has between this bar and the next stays there.
+std::int64_t changed_span(std::int64_t nominal, std::int64_t old_ticks, std::int64_t old_nominal) {
+    return old_ticks < old_nominal ? std::min(nominal, old_ticks) : nominal + (old_ticks - old_nominal);
+}
+
+// Whether signatures of the file leave ticks without bars.
+bool has_gaps(const midi::File& file, const BarGrid& grid) {
+    const auto signatures = grid.signatures.from(0);
+    return std::any_of(signatures.begin(), signatures.end(), [&](const midi::TimeSignature& signature) {
+        return std::int64_t{4} * file.ticks_per_quarter * signature.numerator >> signature.log2_denominator == 0;
+    });
+}
+
 // `numerator / denominator` to the nearest integer, halves up.
 std::int64_t divide_rounded(std::int64_t numerator, std::int64_t denominator) {
     const std::int64_t doubled = 2 * numerator + denominator;
@@ -38,11 +72,8 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
     std::int64_t tick = grid.bars[0].first_tick;
     double start = 0;
     Meter before{};
-    std::size_t signature = 0;
-    const auto signatures = grid.signatures.from(0);
-    const bool gaps = std::any_of(signatures.begin(), signatures.end(), [&](const midi::TimeSignature& of) {
-        return 4 * ticks_per_quarter_ * of.numerator >> of.log2_denominator == 0;
-    });
+    SignatureTicks signatures(grid);
+    const bool gaps = has_gaps(file, grid);
     for (std::size_t i = 0; i < count; ++i) {
         const bool in_file = i < grid.size();
         const Meter old = in_file ? Meter{grid.bars[i].numerator, grid.bars[i].denominator} : before;
@@ -60,20 +91,12 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
             const std::int64_t old_nominal = 4 * ticks_per_quarter_ * old.numerator / old.denominator;
             const bool last = i + 1 == grid.size();
             const std::int64_t old_ticks = last ? old_nominal : grid.bars[i + 1].first_tick - old_tick;
-            if (stays) {
-                span = old_ticks;
-            } else if (old_ticks < old_nominal) {
-                span = std::min(nominal, old_ticks);
-            } else {
-                span = nominal + (old_ticks - old_nominal);
-            }
+            span = stays ? old_ticks : changed_span(nominal, old_ticks, old_nominal);
             moves_ = moves_ || span != old_ticks;
             if (last) old_end_ = old_tick + old_ticks;
         }
-        while (in_file && signature < signatures.size() && signatures[signature].tick < old_tick) ++signature;
-        const bool has_signature = in_file && signature < signatures.size() && signatures[signature].tick == old_tick;
-        if (stays ? !has_signature && i > 0 && meter != before
-                  : has_signature || i == 0 || meter != before) {
+        const bool has_signature = in_file && signatures.stands_at(old_tick);
+        if (needs_signature(stays, has_signature, i == 0, meter == before)) {
             added_.push_back({tick, static_cast<std::uint8_t>(meter.numerator),
                               static_cast<std::uint8_t>(std::countr_zero(static_cast<unsigned>(meter.denominator)))});
         }

@@ -25,6 +25,7 @@ constexpr std::size_t kMaxChunks = 0xFFFF;
 constexpr std::size_t kHeaderBytes = 14;
 constexpr std::size_t kChunkHeaderBytes = 8;
 constexpr unsigned kChannels = 16;
+constexpr std::size_t kKeys = std::size_t{kChannels} * 128;
 constexpr int kMaxPort = 127;
 constexpr const char* kCannotStand =
     "two events would be too far apart, or a malformed event relies on the bytes around it";
@@ -391,15 +392,15 @@ void Splicer::read_notes() {
     strays_.clear();
     for (auto& changes : programs_) changes.clear();
     std::array<std::uint8_t, kChannels> program{};
-    std::vector<std::int32_t> track_of_program(kChannels * 128, -1);
+    std::vector<std::int32_t> track_of_program(kKeys, -1);
     std::vector<std::uint32_t> next_note;
     for (std::size_t track = track_begin_; track < track_end_; ++track) {
         const midi::Track& of = file_.tracks[track];
         track_of_program[key_of(of.channel, of.program)] = static_cast<std::int32_t>(track - track_begin_);
         next_note.push_back(of.first_note);
     }
-    std::vector<std::vector<std::size_t>> open(kChannels * 128);  // by key: its notes, and how many are closed
-    std::vector<std::size_t> closed(kChannels * 128, 0);
+    std::vector<std::vector<std::size_t>> open(kKeys);  // by key: its notes, and how many are closed
+    std::vector<std::size_t> closed(kKeys, 0);
     for (std::size_t i = 0; i < events_.size(); ++i) {
         const Event& event = events_[i];
         if (!event.is_channel_message()) continue;
