@@ -26,7 +26,7 @@ def content_hashes(columns: ScoreColumns) -> UInt8Array:
     """uint8[P, 16], the XXH3 (128 bits) of each piece's columns and their lengths.
 
     It tells music apart that nobody made to collide, at the speed of memory; it is no proof against who wants to. What
-    depends on it is the report on leakage and the name of a corpus. Files are known by their sha256.
+    depends on it is the report on leakage and the name of a corpus. Parquet files are known by their BLAKE3.
     """
     lengths = np.stack([np.diff(getattr(columns, OFFSETS[level])) for level in _LEVELS], axis=1)
     # The lengths keep values from sliding from one column into the next.
