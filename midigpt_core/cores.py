@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from midigpt_core import control_groups
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,20 +39,8 @@ def _slurm() -> Iterator[int]:
 
 
 def _quotas(membership: Path, root: Path) -> Iterator[int]:
-    """Quotas of the control group of this process and of all above it, in version 2 and version 1 of the interface."""
-    try:
-        lines = membership.read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux, or hidden
-        return
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        folder = (root if not controllers else root / "cpu") / group.lstrip("/")
-        for place in (folder, *folder.parents):
-            yield from _quota(place, is_v2=not controllers)
-            if place == root:
-                break
+    for folder, is_v2 in control_groups.folders("cpu", membership, root):
+        yield from _quota(folder, is_v2=is_v2)
 
 
 def _quota(folder: Path, *, is_v2: bool) -> Iterator[int]:

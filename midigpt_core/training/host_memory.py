@@ -10,6 +10,7 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from midigpt_core import control_groups
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.errors import ConfigError
 
@@ -70,24 +71,10 @@ def _limits() -> Iterator[int]:
 
 
 def _control_groups() -> Iterator[int]:
-    """Limits of the control group of this process and of all above it, in version 2 and version 1 of the interface."""
-    try:
-        lines = _PROC_CGROUP.read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux, or hidden
-        return
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
+    for folder, is_v2 in control_groups.folders("memory", _PROC_CGROUP, _CGROUP_ROOT):
+        try:
+            limit = (folder / ("memory.max" if is_v2 else "memory.limit_in_bytes")).read_text(encoding="ascii").strip()
+        except OSError:  # the root group has no limit, and a container sees only its own
             continue
-        root = _CGROUP_ROOT / "memory" if controllers else _CGROUP_ROOT
-        name = "memory.limit_in_bytes" if controllers else "memory.max"
-        folder = root / group.lstrip("/")
-        for place in (folder, *folder.parents):
-            try:
-                limit = (place / name).read_text(encoding="ascii").strip()
-            except OSError:  # the root group has no limit, and a container sees only its own
-                limit = ""
-            if limit.isdecimal():
-                yield int(limit)
-            if place == root:
-                break
+        if limit.isdecimal():
+            yield int(limit)
