@@ -160,7 +160,7 @@ class WindowSampler {
         const auto shard = static_cast<std::size_t>(after - first_piece_.begin()) - 1;
         const sample::BoundedColumns& bounded = shards_[shard].bounded();
         const score::PieceView view(bounded.columns, piece - first_piece_[shard]);
-        if (!sample::is_sound(bounded, view)) return sample::WindowStatus::kDamaged;
+        if (!sample::is_sound(bounded, view)) return sample::WindowStatus::Damaged;
         return finder.draw(view, rules_, key, window, tracks);
     }
 

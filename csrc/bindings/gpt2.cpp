@@ -173,7 +173,9 @@ void Sequences::read(const Array<std::int32_t>& tokens, const Array<std::int32_t
   if (tokens.ndim() != 1 || positions.ndim() != 1 || positions.size() != tokens.size()) {
     throw py::value_error("tokens and positions must be of one length");
   }
-  if (offsets.ndim() != 1 || offsets.size() != count + 1) throw py::value_error("offsets must be one more than sequences");
+  if (offsets.ndim() != 1 || offsets.size() != count + 1) {
+    throw py::value_error("offsets must be one more than sequences");
+  }
   if (logits.ndim() != 2 || logits.shape(0) != count || logits.shape(1) != static_cast<py::ssize_t>(shape.vocab)) {
     throw py::value_error("logits must be float32[sequences, vocabulary]");
   }

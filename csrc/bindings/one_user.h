@@ -1,4 +1,4 @@
-// Objects that work for one caller at a time. Their native code runs without the GIL, so Python alone does not see to it.
+// Objects that work for one caller at a time. Their native code runs without the GIL, so Python does not ensure it.
 #pragma once
 
 #include <atomic>

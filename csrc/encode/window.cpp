@@ -219,7 +219,9 @@ bool WindowLoader::load_notes(const Source& source, Track& track, LoadedWindow& 
     const Run notes = source.piece.notes(cell);
     if (bar < next_bar || !notes.is_inside(source.piece.notes())) return false;
     const std::size_t first = out.notes_.size();
-    for (; next_bar < bar; ++next_bar) out.note_ends_[track.first_end + static_cast<std::size_t>(next_bar - start)] = first;
+    for (; next_bar < bar; ++next_bar) {
+      out.note_ends_[track.first_end + static_cast<std::size_t>(next_bar - start)] = first;
+    }
     out.notes_.resize(first + static_cast<std::size_t>(notes.size()));
     Note* note = out.notes_.data() + first;
     const std::size_t bar_at = track.first_bar + static_cast<std::size_t>(bar - start);

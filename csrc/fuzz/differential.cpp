@@ -51,7 +51,7 @@ void differential(Input input) {
     const score::BatchResult read = score::read_batch(input, offsets, 1);
     const reference::Score expected = reference::read(input);
     FUZZ_CHECK(static_cast<midi::ReadError>(read.status[0]) == expected.error);
-    if (expected.error != midi::ReadError::kNone) return;
+    if (expected.error != midi::ReadError::None) return;
     const Columns columns = view(read.columns);
     FUZZ_CHECK(columns.tempo[0] == expected.tempo);
     compare_bars(columns, expected.bars);

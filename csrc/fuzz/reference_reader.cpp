@@ -76,7 +76,7 @@ class Chunk {
     void finish() { at_ = end_; }
 
     [[nodiscard]] int peek() const {
-        require(!done(), ReadError::kTruncatedEvent);
+        require(!done(), ReadError::TruncatedEvent);
         return file_[at_];
     }
     int byte() {
@@ -85,7 +85,7 @@ class Chunk {
         return value;
     }
     void skip(std::int64_t count) {
-        require(count <= static_cast<std::int64_t>(end_ - at_), ReadError::kTruncatedEvent);
+        require(count <= static_cast<std::int64_t>(end_ - at_), ReadError::TruncatedEvent);
         at_ += static_cast<std::size_t>(count);
     }
     // At most four bytes, the fourth of which ends it.
@@ -100,7 +100,7 @@ class Chunk {
     }
     // A byte of a meta event's data, wherever the event or its chunk ends.
     [[nodiscard]] int data(std::size_t index) const {
-        require(at_ + index < file_.size(), ReadError::kTruncatedEvent);
+        require(at_ + index < file_.size(), ReadError::TruncatedEvent);
         return file_[at_ + index];
     }
     [[nodiscard]] std::size_t position() const { return at_; }
@@ -130,7 +130,7 @@ class ChunkReader {
 
     void event() {
         tick_ += chunk_.number();
-        require(tick_ <= midi::kMaxTick, ReadError::kTooManyTicks);
+        require(tick_ <= midi::kMaxTick, ReadError::TooManyTicks);
         const int first = chunk_.peek();
         if (first == 0xFF) {
             chunk_.byte();
@@ -138,7 +138,7 @@ class ChunkReader {
             return;
         }
         const bool running = first < 0x80;
-        require(!running || status_ != 0, ReadError::kNoRunningStatus);
+        require(!running || status_ != 0, ReadError::NoRunningStatus);
         if (!running) status_ = chunk_.byte();
         if (status_ >= 0xF0) {
             system(running);
@@ -150,7 +150,7 @@ class ChunkReader {
     void system(bool running) {
         if (!running) {
             const bool undefined = status_ == 0xF4 || status_ == 0xF5 || status_ == 0xF9 || status_ == 0xFD;
-            require(!undefined, ReadError::kUndefinedStatus);
+            require(!undefined, ReadError::UndefinedStatus);
             system_size_ = status_ == 0xF2 ? 2 : status_ == 0xF1 || status_ == 0xF3 ? 1 : 0;
             if (status_ == 0xF0) {
                 const std::size_t begin = chunk_.position();
@@ -170,7 +170,7 @@ class ChunkReader {
         switch (kind) {
             case 0x8:
             case 0x9:
-                require(first < 128 && second < 128, ReadError::kDataByte);
+                require(first < 128 && second < 128, ReadError::DataByte);
                 if (kind == 0x9 && second > 0) {
                     note_on(channel, first, second);
                 } else {
@@ -178,15 +178,15 @@ class ChunkReader {
                 }
                 break;
             case 0xB:
-                require(first < 128 && second < 128, ReadError::kDataByte);
+                require(first < 128 && second < 128, ReadError::DataByte);
                 controller(channel);
                 break;
             case 0xC:
-                require(first < 128, ReadError::kDataByte);
+                require(first < 128, ReadError::DataByte);
                 program_[channel] = first;
                 break;
             case 0xE:
-                require((first | second << 7) <= 16383, ReadError::kPitchBend);
+                require((first | second << 7) <= 16383, ReadError::PitchBend);
                 controller(channel);
                 break;
             default:  // aftertouch
@@ -201,7 +201,7 @@ class ChunkReader {
         const GroupKey key = current(channel);
         if (!groups_.contains(key)) {
             const std::size_t tracks = file_.tracks.size() + groups_.size();
-            require(static_cast<std::int64_t>(tracks) < midi::kMaxTracks, ReadError::kTooManyTracks);
+            require(static_cast<std::int64_t>(tracks) < midi::kMaxTracks, ReadError::TooManyTracks);
             groups_[key].has_events = held_[channel];
             held_[channel] = false;
         }
@@ -218,7 +218,7 @@ class ChunkReader {
 
     void note_on(int channel, int pitch, int velocity) {
         std::vector<RawNote>& notes = group(channel).notes;
-        require(file_.num_notes < midi::kMaxNotes, ReadError::kTooManyNotes);
+        require(file_.num_notes < midi::kMaxNotes, ReadError::TooManyNotes);
         ++file_.num_notes;
         open_[{channel, pitch}].push_back({current(channel), notes.size()});
         notes.push_back({tick_, -1, pitch, velocity});
@@ -256,9 +256,9 @@ class ChunkReader {
                 break;
             case 0x58: {
                 const int log2_denominator = chunk_.data(1);
-                require(log2_denominator <= 7, ReadError::kTimeSignatureDenominator);
+                require(log2_denominator <= 7, ReadError::TimeSignatureDenominator);
                 require(static_cast<std::int64_t>(file_.signatures.size()) < midi::kMaxTimeSignatures,
-                        ReadError::kTooManyTimeSignatures);
+                        ReadError::TooManyTimeSignatures);
                 file_.signatures.push_back({tick_, chunk_.data(0), log2_denominator});
                 file_.last_tick = std::max(file_.last_tick, tick_);
                 break;
@@ -279,7 +279,7 @@ class ChunkReader {
         if (key.first >= 16 || key.second >= 128) return;
         if (!groups_.contains(key)) {
             const std::size_t tracks = file_.tracks.size() + groups_.size();
-            require(static_cast<std::int64_t>(tracks) < midi::kMaxTracks, ReadError::kTooManyTracks);
+            require(static_cast<std::int64_t>(tracks) < midi::kMaxTracks, ReadError::TooManyTracks);
         }
         groups_[key].has_events = true;
     }
@@ -306,21 +306,21 @@ bool is_named(std::span<const std::uint8_t> bytes, std::size_t at, const std::st
 }
 
 RawFile read_chunks(std::span<const std::uint8_t> bytes) {
-    require(static_cast<std::int64_t>(bytes.size()) <= midi::kMaxFileBytes, ReadError::kFileTooLarge);
-    require(bytes.size() >= 14 && is_named(bytes, 0, "MThd"), ReadError::kNoHeader);
-    require(big_endian(bytes, 4, 4) == 6, ReadError::kHeaderLength);
-    require(big_endian(bytes, 8, 2) <= 2, ReadError::kFormat);
+    require(static_cast<std::int64_t>(bytes.size()) <= midi::kMaxFileBytes, ReadError::FileTooLarge);
+    require(bytes.size() >= 14 && is_named(bytes, 0, "MThd"), ReadError::NoHeader);
+    require(big_endian(bytes, 4, 4) == 6, ReadError::HeaderLength);
+    require(big_endian(bytes, 8, 2) <= 2, ReadError::Format);
     RawFile file;
     const std::int64_t division = big_endian(bytes, 12, 2);
-    require(division < 32768, ReadError::kSmpteDivision);
+    require(division < 32768, ReadError::SmpteDivision);
     if (division > 0) file.ticks_per_quarter = division;
 
     std::int64_t due = big_endian(bytes, 10, 2);
     bool in_the_middle = false;  // after a chunk that is no track, another must come
     for (std::size_t at = 14; due > 0 && (in_the_middle || at < bytes.size());) {
-        require(bytes.size() - at >= 8, ReadError::kChunkHeader);
+        require(bytes.size() - at >= 8, ReadError::ChunkHeader);
         const std::int64_t length = big_endian(bytes, at + 4, 4);
-        require(length <= static_cast<std::int64_t>(bytes.size() - at - 8), ReadError::kChunkLength);
+        require(length <= static_cast<std::int64_t>(bytes.size() - at - 8), ReadError::ChunkLength);
         const std::size_t begin = at + 8;
         const std::size_t end = begin + static_cast<std::size_t>(length);
         in_the_middle = !is_named(bytes, at, "MTrk");
@@ -363,7 +363,7 @@ std::vector<RawBar> lay_bars(const RawFile& file) {
         const bool last = i + 1 == signatures.size();
         const std::int64_t end = last ? std::max(file.last_tick, signature.tick + 1) : signatures[i + 1].tick;
         for (std::int64_t tick = signature.tick; tick < end; tick += ticks) {
-            require(static_cast<std::int64_t>(bars.size()) < midi::kMaxBars, ReadError::kTooManyBars);
+            require(static_cast<std::int64_t>(bars.size()) < midi::kMaxBars, ReadError::TooManyBars);
             const double length = kResolution * static_cast<double>(ticks) / quarter;
             bars.push_back({tick, start, length,
                             {signature.numerator, denominator, static_cast<double>(ticks) / quarter}});
@@ -371,9 +371,9 @@ std::vector<RawBar> lay_bars(const RawFile& file) {
         }
         // A note could start at the end of all bars and last as long as the whole file.
         const double latest = start + static_cast<double>(file.last_tick) * kResolution / quarter;
-        require(latest <= static_cast<double>(midi::kMaxTick), ReadError::kTooManyTicks);
+        require(latest <= static_cast<double>(midi::kMaxTick), ReadError::TooManyTicks);
     }
-    require(!bars.empty(), ReadError::kEmptyBars);
+    require(!bars.empty(), ReadError::EmptyBars);
     return bars;
 }
 

@@ -32,7 +32,7 @@ struct Bar {
 };
 
 struct Score {
-    midi::ReadError error = midi::ReadError::kNone;
+    midi::ReadError error = midi::ReadError::None;
     std::int64_t tempo = 500'000;
     std::vector<Bar> bars;
     std::vector<Track> tracks;

@@ -123,9 +123,9 @@ bool has_empty_lyric(Input input) {
 bool is_a_limit(std::uint8_t status) {
     using midi::ReadError;
     const auto error = static_cast<ReadError>(status);
-    return error == ReadError::kFileTooLarge || error == ReadError::kTooManyTracks || error == ReadError::kTooManyNotes ||
-           error == ReadError::kTooManyBars || error == ReadError::kTooManyTicks ||
-           error == ReadError::kTooManyTimeSignatures;
+    return error == ReadError::FileTooLarge || error == ReadError::TooManyTracks || error == ReadError::TooManyNotes ||
+           error == ReadError::TooManyBars || error == ReadError::TooManyTicks ||
+           error == ReadError::TooManyTimeSignatures;
 }
 
 }  // namespace

@@ -109,7 +109,9 @@ std::string ScriptReader::read() {
     }
   }
   std::int64_t cells = 0;
-  for (std::int64_t cell = 0; cell < request_.max_tracks * request_.max_bars; ++cell) cells += request_.cells[cell] != 0;
+  for (std::int64_t cell = 0; cell < request_.max_tracks * request_.max_bars; ++cell) {
+    cells += request_.cells[cell] != 0;
+  }
   const auto bodies = std::count_if(script_.choices.begin(), script_.choices.end(), [](const Choice& choice) { return choice.body; });
   if (bodies != cells) {
     return std::to_string(cells) + " bars are to be written, the prompt has room for " + std::to_string(bodies);
@@ -137,7 +139,7 @@ std::string ScriptReader::close_bar(std::size_t at) {
   return {};
 }
 
-// Attributes that apply to the track and are not among the tokens [from, to) of its header are chosen, each in its place.
+// Attributes that apply to the track and that the tokens [from, to) of its header lack are chosen, each in its place.
 void ScriptReader::choose_missing(std::span<const vocab::WrittenAttribute> attributes, std::size_t from,
                                             std::size_t to) {
   std::size_t at = from;

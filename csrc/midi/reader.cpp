@@ -20,12 +20,12 @@ bool is_named(const std::uint8_t* p, const char* name) { return std::memcmp(p, n
 
 Outcome read_header(std::span<const std::uint8_t> bytes, File& file) {
     const std::uint8_t* const p = bytes.data();
-    if (static_cast<std::int64_t>(bytes.size()) > kMaxFileBytes) return {ReadError::kFileTooLarge, 0};
-    if (bytes.size() < kHeaderBytes || !is_named(p, "MThd")) return {ReadError::kNoHeader, 0};
-    if (big_endian_32(p + 4) != 6) return {ReadError::kHeaderLength, 4};
-    if (big_endian_16(p + 8) > 2) return {ReadError::kFormat, 8};
+    if (static_cast<std::int64_t>(bytes.size()) > kMaxFileBytes) return {ReadError::FileTooLarge, 0};
+    if (bytes.size() < kHeaderBytes || !is_named(p, "MThd")) return {ReadError::NoHeader, 0};
+    if (big_endian_32(p + 4) != 6) return {ReadError::HeaderLength, 4};
+    if (big_endian_16(p + 8) > 2) return {ReadError::Format, 8};
     const std::uint32_t division = big_endian_16(p + 12);
-    if ((division & 0x8000) != 0) return {ReadError::kSmpteDivision, 12};
+    if ((division & 0x8000) != 0) return {ReadError::SmpteDivision, 12};
     file.ticks_per_quarter = division == 0 ? kDefaultTicksPerQuarter : static_cast<std::int32_t>(division);
     return {};
 }
@@ -35,11 +35,11 @@ Outcome read_header(std::span<const std::uint8_t> bytes, File& file) {
 Outcome find_track(std::span<const std::uint8_t> bytes, std::size_t& position, std::size_t& end) {
     while (true) {
         const auto offset = static_cast<std::int64_t>(position);
-        if (bytes.size() - position < kChunkHeaderBytes) return {ReadError::kChunkHeader, offset};
+        if (bytes.size() - position < kChunkHeaderBytes) return {ReadError::ChunkHeader, offset};
         const std::uint8_t* const header = bytes.data() + position;
         const std::uint32_t length = big_endian_32(header + 4);
         position += kChunkHeaderBytes;
-        if (bytes.size() - position < length) return {ReadError::kChunkLength, offset};
+        if (bytes.size() - position < length) return {ReadError::ChunkLength, offset};
         end = position + length;
         if (is_named(header, "MTrk")) return {};
         position = end;

@@ -56,7 +56,7 @@ void TrackReader::start() {
 inline bool TrackReader::note_on(std::uint32_t tick, unsigned channel, std::uint8_t pitch, std::uint8_t velocity) {
     if (track_[channel] < 0 && !create_track(channel)) return false;
     const std::size_t index = file_.notes.size();
-    if (index == static_cast<std::size_t>(kMaxNotes)) return refuse(ReadError::kTooManyNotes);
+    if (index == static_cast<std::size_t>(kMaxNotes)) return refuse(ReadError::TooManyNotes);
     file_.notes.set_size(index + 1);
     Note& note = file_.notes[index];
     note = {tick, kUnclosed, -1, static_cast<std::uint16_t>(track_[channel]), pitch, velocity};
@@ -88,18 +88,18 @@ inline TrackReader::Position TrackReader::channel_event(Position p, Position end
     const unsigned kind = status & 0xF0U;
     const unsigned channel = status & 0x0FU;
     const std::ptrdiff_t size = kind == 0xC0 || kind == 0xD0 ? 1 : 2;
-    if (end - p < size) return fail(ReadError::kTruncatedEvent);
+    if (end - p < size) return fail(ReadError::TruncatedEvent);
     switch (kind) {
         case 0xB0:
-            if (((p[0] | p[1]) & 0x80) != 0) return fail(ReadError::kDataByte);
+            if (((p[0] | p[1]) & 0x80) != 0) return fail(ReadError::DataByte);
             marked_[channel] = true;
             break;
         case 0xC0:
-            if (p[0] >= 0x80) return fail(ReadError::kDataByte);
+            if (p[0] >= 0x80) return fail(ReadError::DataByte);
             set_program(channel, p[0]);
             break;
         case 0xE0:
-            if ((p[0] | p[1] << 7) > 16383) return fail(ReadError::kPitchBend);
+            if ((p[0] | p[1] << 7) > 16383) return fail(ReadError::PitchBend);
             marked_[channel] = true;
             break;
         default:  // aftertouch: of no consequence, and its bytes are not checked
@@ -119,11 +119,11 @@ Outcome TrackReader::read_events(Position p, Position end) {
             ++p;
         } else {
             p = read_number(p, end, delta);
-            if (p == nullptr) return failure(ReadError::kTruncatedEvent);
+            if (p == nullptr) return failure(ReadError::TruncatedEvent);
         }
         tick += delta;
-        if (tick > kMaxTick) return failure(ReadError::kTooManyTicks);
-        if (p == end) return failure(ReadError::kTruncatedEvent);
+        if (tick > kMaxTick) return failure(ReadError::TooManyTicks);
+        if (p == end) return failure(ReadError::TruncatedEvent);
 
         if (*p == kMeta) {
             p = meta_event(p + 1, end, tick);
@@ -132,15 +132,15 @@ Outcome TrackReader::read_events(Position p, Position end) {
                 status = *p++;
                 system_size_ = -1;
             } else if (status == 0) {
-                return failure(ReadError::kNoRunningStatus);
+                return failure(ReadError::NoRunningStatus);
             }
             const unsigned channel = status & 0x0FU;
             if (status >= 0xA0) {
                 p = status < 0xF0 ? channel_event(p, end, status) : system_event(p, end);
             } else if (end - p < 2) {
-                p = fail(ReadError::kTruncatedEvent);
+                p = fail(ReadError::TruncatedEvent);
             } else if (((p[0] | p[1]) & 0x80) != 0) {
-                p = fail(ReadError::kDataByte);
+                p = fail(ReadError::DataByte);
             } else {
                 if (status < 0x90 || p[1] == 0) {
                     note_off(tick, channel, p[0]);
@@ -162,7 +162,7 @@ TrackReader::Position TrackReader::system_event(Position p, Position end) {
             case 0xF0: {
                 std::uint32_t length = 0;
                 const Position data = read_number(p, end, length);
-                if (data == nullptr) return fail(ReadError::kTruncatedEvent);
+                if (data == nullptr) return fail(ReadError::TruncatedEvent);
                 system_size_ = data - p + static_cast<std::ptrdiff_t>(length);
                 break;
             }
@@ -177,20 +177,20 @@ TrackReader::Position TrackReader::system_event(Position p, Position end) {
             case 0xF5:
             case 0xF9:
             case 0xFD:
-                return fail(ReadError::kUndefinedStatus);
+                return fail(ReadError::UndefinedStatus);
             default:
                 system_size_ = 0;
         }
     }
-    return end - p < system_size_ ? fail(ReadError::kTruncatedEvent) : p + system_size_;
+    return end - p < system_size_ ? fail(ReadError::TruncatedEvent) : p + system_size_;
 }
 
 TrackReader::Position TrackReader::meta_event(Position p, Position end, std::uint32_t tick) {
-    if (p == end) return fail(ReadError::kTruncatedEvent);
+    if (p == end) return fail(ReadError::TruncatedEvent);
     const std::uint8_t type = *p++;
     std::uint32_t length = 0;
     p = read_number(p, end, length);
-    if (p == nullptr || end - p < static_cast<std::ptrdiff_t>(length)) return fail(ReadError::kTruncatedEvent);
+    if (p == nullptr || end - p < static_cast<std::ptrdiff_t>(length)) return fail(ReadError::TruncatedEvent);
     bool good = true;
     switch (type) {
         case kEndOfTrack:
@@ -225,7 +225,7 @@ TrackReader::Position TrackReader::fail(ReadError error) {
 
 // Tempo and time signature are taken from the first data bytes whatever the event's length says.
 bool TrackReader::tempo_event(Position data, std::uint32_t tick) {
-    if (file_end_ - data < 3) return refuse(ReadError::kTruncatedEvent);
+    if (file_end_ - data < 3) return refuse(ReadError::TruncatedEvent);
     if (tick < tempo_tick_) {
         tempo_tick_ = tick;
         file_.tempo = data[0] << 16 | data[1] << 8 | data[2];
@@ -234,10 +234,10 @@ bool TrackReader::tempo_event(Position data, std::uint32_t tick) {
 }
 
 bool TrackReader::time_signature_event(Position data, std::uint32_t tick) {
-    if (file_end_ - data < 2) return refuse(ReadError::kTruncatedEvent);
-    if (data[1] > 7) return refuse(ReadError::kTimeSignatureDenominator);
+    if (file_end_ - data < 2) return refuse(ReadError::TruncatedEvent);
+    if (data[1] > 7) return refuse(ReadError::TimeSignatureDenominator);
     if (file_.time_signatures.size() == static_cast<std::size_t>(kMaxTimeSignatures)) {
-        return refuse(ReadError::kTooManyTimeSignatures);
+        return refuse(ReadError::TooManyTimeSignatures);
     }
     file_.time_signatures.push_back({tick, data[0], data[1]});
     file_.last_tick = std::max(file_.last_tick, tick);
@@ -260,7 +260,7 @@ bool TrackReader::silent_track_event(Position data, std::uint32_t length) {
     if (channel >= kChannels || program >= 0x80) return true;
     std::int32_t& index = scratch_.track_of_program[key(channel, program)];
     if (index < 0) {
-        if (file_.tracks.size() == static_cast<std::size_t>(kMaxTracks)) return refuse(ReadError::kTooManyTracks);
+        if (file_.tracks.size() == static_cast<std::size_t>(kMaxTracks)) return refuse(ReadError::TooManyTracks);
         settle_marks(channel);
         index = static_cast<std::int32_t>(file_.tracks.size());
         file_.tracks.push_back({channel, program, true, chunk_, 0, 0});
@@ -289,7 +289,7 @@ void TrackReader::settle_marks(unsigned channel) {
 
 bool TrackReader::create_track(unsigned channel) {
     const std::size_t index = file_.tracks.size();
-    if (index == static_cast<std::size_t>(kMaxTracks)) return refuse(ReadError::kTooManyTracks);
+    if (index == static_cast<std::size_t>(kMaxTracks)) return refuse(ReadError::TooManyTracks);
     const std::uint8_t program = program_[channel];
     settle_marks(channel);
     file_.tracks.push_back({static_cast<std::uint8_t>(channel), program, held_[channel], chunk_, 0, 0});

@@ -50,7 +50,7 @@ class TrackReader {
     const Position file_end_;
     Scratch& scratch_;
     File& file_;
-    ReadError error_ = ReadError::kNone;
+    ReadError error_ = ReadError::None;
     std::uint32_t tempo_tick_ = UINT32_MAX;  // of the earliest tempo event so far
     std::uint16_t chunk_ = 0;
 

@@ -145,7 +145,7 @@ WindowStatus WindowFinder::draw(const score::PieceView& piece, const WindowRules
         std::swap(sizes_[tried], sizes_[tried + static_cast<std::size_t>(uniforms.below(left))]);
         if (draw_start(piece, rules, sizes_[tried], uniforms, start)) break;
     }
-    if (tried == sizes_.size()) return WindowStatus::kNone;
+    if (tried == sizes_.size()) return WindowStatus::None;
 
     const auto available = static_cast<std::int32_t>(good_.size());
     const std::int32_t most = std::min(rules.max_tracks, available);
@@ -156,7 +156,7 @@ WindowStatus WindowFinder::draw(const score::PieceView& piece, const WindowRules
         tracks[i] = good_[static_cast<std::size_t>(i)];
     }
     window = {start, sizes_[tried], count};
-    return WindowStatus::kOk;
+    return WindowStatus::Ok;
 }
 
 }  // namespace midigpt::sample

@@ -22,9 +22,9 @@ struct WindowRules {
 };
 
 enum class WindowStatus : std::uint8_t {
-    kOk = 0,
-    kNone = 1,     // the piece has no valid start for any size
-    kDamaged = 2,  // the piece's columns contradict one another
+    Ok = 0,
+    None = 1,     // the piece has no valid start for any size
+    Damaged = 2,  // the piece's columns contradict one another
 };
 
 struct Window {

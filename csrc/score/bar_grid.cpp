@@ -87,14 +87,14 @@ midi::Outcome build(const midi::File& file, BarGrid& grid) {
     for (std::size_t i = 0; i < grid.signatures.size(); ++i) {
         const Segment segment(file, grid.signatures, i);
         const std::size_t count = grid.bars.size() + static_cast<std::size_t>(segment.num_bars());
-        if (count > static_cast<std::size_t>(midi::kMaxBars)) return {ReadError::kTooManyBars, midi::kNoOffset};
+        if (count > static_cast<std::size_t>(midi::kMaxBars)) return {ReadError::TooManyBars, midi::kNoOffset};
         latest += segment.extent();
-        if (latest > static_cast<double>(midi::kMaxTick)) return {ReadError::kTooManyTicks, midi::kNoOffset};
+        if (latest > static_cast<double>(midi::kMaxTick)) return {ReadError::TooManyTicks, midi::kNoOffset};
         Bar* const bars = grid.bars.make_room(static_cast<std::size_t>(segment.num_bars()));
         segment.write(bars, start);
         grid.bars.set_size(count);
     }
-    if (grid.bars.empty()) return {ReadError::kEmptyBars, midi::kNoOffset};
+    if (grid.bars.empty()) return {ReadError::EmptyBars, midi::kNoOffset};
     Bar end;
     end.first_tick = INT64_MAX;
     grid.bars.push_back(end);

@@ -79,7 +79,9 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
         const Meter old = in_file ? Meter{grid.bars[i].numerator, grid.bars[i].denominator} : before;
         const Meter meter = i < numerators.size() ? Meter{numerators[i], denominators[i]} : old;
         const bool stays = in_file && meter == old;
-        if (!stays && gaps) return "a time signature of the file leaves ticks without bars, between which none can be placed";
+        if (!stays && gaps) {
+            return "a time signature of the file leaves ticks without bars, between which none can be placed";
+        }
         if (!stays && !meter.can_be_written()) {
             return "a time signature has a numerator above 255 or a denominator that is no power of two up to 128";
         }

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int32_t kTempoOfFailed = 500'000;
 
-// Threads take runs of files of about this many bytes: a tenth of a millisecond, so that all end at about the same time.
+// Threads take runs of files of about this many bytes: a tenth of a millisecond, so that all end at about one time.
 constexpr std::int64_t kRunBytes = 64 << 10;
 
 // A note takes at least six bytes of a file, in most files ten or more.

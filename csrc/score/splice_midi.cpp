@@ -51,7 +51,7 @@ struct KeptNote {
 
 // Places of inserted messages among the events of one tick: the first two before those of the file, the last after. An
 // end that comes first closes the oldest note of its pitch, and the end of that note, at the same tick, this one.
-enum class Place : std::uint8_t { kFirst, kNoteEnd, kNoteStart };
+enum class Place : std::uint8_t { First, NoteEnd, NoteStart };
 
 struct Insertion {
     std::int64_t tick;
@@ -74,14 +74,14 @@ class Insertions {
 
     void add_silent_track(std::uint8_t channel, std::uint8_t program) {
         const auto& name = midi::kSilentTrack;
-        add(0, Place::kFirst,
+        add(0, Place::First,
             {midi::kMeta, midi::kSequencerSpecific, static_cast<std::uint8_t>(midi::kSilentTrackBytes), name[0], name[1],
              name[2], name[3], name[4], name[5], name[6], name[7], channel, program});
     }
 
     void add_note(const AddedNote& note, unsigned channel) {
-        add(note.on, Place::kNoteStart, {static_cast<std::uint8_t>(0x90 | channel), note.pitch, note.velocity});
-        add(note.off, Place::kNoteEnd, {static_cast<std::uint8_t>(0x80 | channel), note.pitch, note.velocity});
+        add(note.on, Place::NoteStart, {static_cast<std::uint8_t>(0x90 | channel), note.pitch, note.velocity});
+        add(note.off, Place::NoteEnd, {static_cast<std::uint8_t>(0x80 | channel), note.pitch, note.velocity});
     }
 
     void sort() {
@@ -311,14 +311,14 @@ void Splicer::add_conductor_events() {
     for (const EditedBars::Signature& signature : bars_.added()) {
         constexpr std::uint8_t kClocksPerClick = 24;
         constexpr std::uint8_t k32ndsPerQuarter = 8;
-        conductor_.add(signature.tick, Place::kFirst,
+        conductor_.add(signature.tick, Place::First,
                        {midi::kMeta, midi::kTimeSignature, 4, signature.numerator, signature.log2_denominator,
                         kClocksPerClick, k32ndsPerQuarter});
     }
     changes_tempo_ = edit_.tempo != file_.tempo;
     if (!changes_tempo_) return;
     const std::int64_t tick = tempo_tick_ == UINT32_MAX ? 0 : bars_.moved(tempo_tick_);
-    conductor_.add(tick, Place::kFirst,
+    conductor_.add(tick, Place::First,
                    {midi::kMeta, midi::kTempo, 3, static_cast<std::uint8_t>(edit_.tempo >> 16),
                     static_cast<std::uint8_t>(edit_.tempo >> 8), static_cast<std::uint8_t>(edit_.tempo)});
 }
@@ -535,9 +535,9 @@ void Splicer::add_start(const AddedNote& note, unsigned channel) {
                                         [](std::int64_t tick, const ProgramChange& change) { return tick < change.tick; });
     const std::uint8_t current = after == changes.begin() ? 0 : (after - 1)->program;
     const auto status = static_cast<std::uint8_t>(0xC0 | channel);
-    if (current != wanted) insertions_.add(note.on, Place::kNoteStart, {status, wanted});
+    if (current != wanted) insertions_.add(note.on, Place::NoteStart, {status, wanted});
     insertions_.add_note(note, channel);
-    if (current != wanted) insertions_.add(note.on, Place::kNoteStart, {status, current});
+    if (current != wanted) insertions_.add(note.on, Place::NoteStart, {status, current});
 }
 
 bool Splicer::rewrite(std::size_t end) {
@@ -550,7 +550,7 @@ bool Splicer::rewrite(std::size_t end) {
         const bool is_end = event.is_meta(midi::kEndOfTrack);
         std::int64_t tick = bars_.moved(event.tick);
         for (; next != last; ++next) {
-            const bool before = next->tick < tick || (next->tick == tick && next->place != Place::kNoteStart);
+            const bool before = next->tick < tick || (next->tick == tick && next->place != Place::NoteStart);
             if (!before && !is_end) break;
             if (!chunk.insert(next->message(), next->tick)) return false;
         }
@@ -591,10 +591,10 @@ bool Splicer::write_new_track(std::size_t index) {
     if (port > kMaxPort) return false;
     const auto track = static_cast<std::int32_t>(file_.tracks.size() + index);
     if (port > 0) {
-        insertions_.add(0, Place::kFirst, {midi::kMeta, midi::kPort, 1, static_cast<std::uint8_t>(port)});
+        insertions_.add(0, Place::First, {midi::kMeta, midi::kPort, 1, static_cast<std::uint8_t>(port)});
         out_.tracks_on_ports.push_back(track);
     }
-    insertions_.add(0, Place::kFirst, {static_cast<std::uint8_t>(0xC0 | channel), edit_.new_program[index]});
+    insertions_.add(0, Place::First, {static_cast<std::uint8_t>(0xC0 | channel), edit_.new_program[index]});
     std::map<std::uint8_t, std::vector<AddedNote>> by_pitch;
     for (const AddedNote& note : added_to(file_.tracks.size() + index, file_.tracks.size() + index + 1)) {
         by_pitch[note.pitch].push_back(note);

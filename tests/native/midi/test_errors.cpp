@@ -16,12 +16,12 @@ TEST_CASE("every reason stands at its number and has a name of its own") {
         names.insert(kReadErrors[code].name);
     }
     CHECK(names.size() == kReadErrors.size());
-    CHECK(kReadErrors.back().code == ReadError::kTooManyTicks);
+    CHECK(kReadErrors.back().code == ReadError::TooManyTicks);
 }
 
 TEST_CASE("an outcome has failed if it names a reason") {
     CHECK(!Outcome{}.failed());
-    CHECK(Outcome{ReadError::kFormat, 8}.failed());
+    CHECK(Outcome{ReadError::Format, 8}.failed());
 }
 
 }  // namespace

@@ -23,33 +23,33 @@ std::vector<Refusal> refusals() {
     Bytes long_header = file({});
     long_header[7] = 7;
     return {
-        {"no header", {}, ReadError::kNoHeader, 0},
-        {"another name", Bytes(14, 'x'), ReadError::kNoHeader, 0},
-        {"header length", long_header, ReadError::kHeaderLength, 4},
-        {"format", header(1, 480, 3), ReadError::kFormat, 8},
-        {"SMPTE", header(1, 0xE728), ReadError::kSmpteDivision, 12},
-        {"half a chunk header", header(1) + Bytes{'M', 'T'}, ReadError::kChunkHeader, 14},
-        {"only another chunk", header(1) + Bytes{'X', 'F', 'I', 'H', 0, 0, 0, 0}, ReadError::kChunkHeader, 22},
-        {"chunk too long", header(1) + Bytes{'M', 'T', 'r', 'k', 0, 0, 0, 9}, ReadError::kChunkLength, 14},
-        {"delta crosses the end", file({0x81}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"no event after the delta", file({0}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"half a note", file({0, 0x90, 60}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"half a controller", file({0, 0xB0, 7}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"meta without type", file({0, 0xFF}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"meta without length", file({0, 0xFF, 1}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"meta too long", file({0, 0xFF, 1, 5, 'a'}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"exclusive too long", file({0, 0xF0, 5, 1}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"exclusive without length", file({0, 0xF0}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"song position without data", file({0, 0xF2, 1}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"tempo beyond the file", file({0, 0xFF, 0x51, 0}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"signature beyond the file", file({0, 0xFF, 0x58, 0}), ReadError::kTruncatedEvent, kFirstEvent},
-        {"running status first", file({0, 60, 80}), ReadError::kNoRunningStatus, kFirstEvent},
-        {"undefined status", file({0, 0xF4}), ReadError::kUndefinedStatus, kFirstEvent},
-        {"pitch above 127", file({0, 0x90, 128, 80}), ReadError::kDataByte, kFirstEvent},
-        {"program above 127", file({0, 0xC0, 128}), ReadError::kDataByte, kFirstEvent},
-        {"controller above 127", file({0, 0xB0, 7, 200}), ReadError::kDataByte, kFirstEvent},
-        {"bend too large", file({0, 0xE0, 0, 128}), ReadError::kPitchBend, kFirstEvent},
-        {"denominator 256", file(time_signature(0, 4, 8)), ReadError::kTimeSignatureDenominator, kFirstEvent},
+        {"no header", {}, ReadError::NoHeader, 0},
+        {"another name", Bytes(14, 'x'), ReadError::NoHeader, 0},
+        {"header length", long_header, ReadError::HeaderLength, 4},
+        {"format", header(1, 480, 3), ReadError::Format, 8},
+        {"SMPTE", header(1, 0xE728), ReadError::SmpteDivision, 12},
+        {"half a chunk header", header(1) + Bytes{'M', 'T'}, ReadError::ChunkHeader, 14},
+        {"only another chunk", header(1) + Bytes{'X', 'F', 'I', 'H', 0, 0, 0, 0}, ReadError::ChunkHeader, 22},
+        {"chunk too long", header(1) + Bytes{'M', 'T', 'r', 'k', 0, 0, 0, 9}, ReadError::ChunkLength, 14},
+        {"delta crosses the end", file({0x81}), ReadError::TruncatedEvent, kFirstEvent},
+        {"no event after the delta", file({0}), ReadError::TruncatedEvent, kFirstEvent},
+        {"half a note", file({0, 0x90, 60}), ReadError::TruncatedEvent, kFirstEvent},
+        {"half a controller", file({0, 0xB0, 7}), ReadError::TruncatedEvent, kFirstEvent},
+        {"meta without type", file({0, 0xFF}), ReadError::TruncatedEvent, kFirstEvent},
+        {"meta without length", file({0, 0xFF, 1}), ReadError::TruncatedEvent, kFirstEvent},
+        {"meta too long", file({0, 0xFF, 1, 5, 'a'}), ReadError::TruncatedEvent, kFirstEvent},
+        {"exclusive too long", file({0, 0xF0, 5, 1}), ReadError::TruncatedEvent, kFirstEvent},
+        {"exclusive without length", file({0, 0xF0}), ReadError::TruncatedEvent, kFirstEvent},
+        {"song position without data", file({0, 0xF2, 1}), ReadError::TruncatedEvent, kFirstEvent},
+        {"tempo beyond the file", file({0, 0xFF, 0x51, 0}), ReadError::TruncatedEvent, kFirstEvent},
+        {"signature beyond the file", file({0, 0xFF, 0x58, 0}), ReadError::TruncatedEvent, kFirstEvent},
+        {"running status first", file({0, 60, 80}), ReadError::NoRunningStatus, kFirstEvent},
+        {"undefined status", file({0, 0xF4}), ReadError::UndefinedStatus, kFirstEvent},
+        {"pitch above 127", file({0, 0x90, 128, 80}), ReadError::DataByte, kFirstEvent},
+        {"program above 127", file({0, 0xC0, 128}), ReadError::DataByte, kFirstEvent},
+        {"controller above 127", file({0, 0xB0, 7, 200}), ReadError::DataByte, kFirstEvent},
+        {"bend too large", file({0, 0xE0, 0, 128}), ReadError::PitchBend, kFirstEvent},
+        {"denominator 256", file(time_signature(0, 4, 8)), ReadError::TimeSignatureDenominator, kFirstEvent},
     };
 }
 
@@ -68,7 +68,7 @@ TEST_CASE("what is refused is refused under its reason at its byte, and the scra
 
 File& read_good(const Bytes& bytes, Scratch& scratch) {
     const Outcome outcome = read(bytes, scratch);
-    REQUIRE(outcome.error == ReadError::kNone);
+    REQUIRE(outcome.error == ReadError::None);
     CHECK(outcome.offset == kNoOffset);
     return scratch.file;
 }
@@ -178,22 +178,22 @@ TEST_CASE("limits are met to the last unit") {
         return file(status + repeated(event, count));
     };
     const Bytes note_on{0, 0x90, 60, 80};
-    CHECK(read(events_of(note_on, {0, 60, 80}, kMaxNotes - 1), scratch).error == ReadError::kNone);
-    CHECK(read(events_of(note_on, {0, 60, 80}, kMaxNotes), scratch).error == ReadError::kTooManyNotes);
+    CHECK(read(events_of(note_on, {0, 60, 80}, kMaxNotes - 1), scratch).error == ReadError::None);
+    CHECK(read(events_of(note_on, {0, 60, 80}, kMaxNotes), scratch).error == ReadError::TooManyNotes);
     const Bytes signature = time_signature(0, 4, 2);
-    CHECK(read(events_of({}, signature, kMaxTimeSignatures), scratch).error == ReadError::kNone);
-    CHECK(read(events_of({}, signature, kMaxTimeSignatures + 1), scratch).error == ReadError::kTooManyTimeSignatures);
+    CHECK(read(events_of({}, signature, kMaxTimeSignatures), scratch).error == ReadError::None);
+    CHECK(read(events_of({}, signature, kMaxTimeSignatures + 1), scratch).error == ReadError::TooManyTimeSignatures);
     const Bytes track = chunk(note(0, 60, 0, 1));
-    CHECK(read(header(2000) + repeated(track, kMaxTracks), scratch).error == ReadError::kNone);
-    CHECK(read(header(2000) + repeated(track, kMaxTracks + 1), scratch).error == ReadError::kTooManyTracks);
+    CHECK(read(header(2000) + repeated(track, kMaxTracks), scratch).error == ReadError::None);
+    CHECK(read(header(2000) + repeated(track, kMaxTracks + 1), scratch).error == ReadError::TooManyTracks);
     const Bytes lyric{0, 0xFF, 0x05, 1, 'a'};
-    CHECK(read(header(2000) + repeated(track, kMaxTracks) + chunk(lyric), scratch).error == ReadError::kTooManyTracks);
+    CHECK(read(header(2000) + repeated(track, kMaxTracks) + chunk(lyric), scratch).error == ReadError::TooManyTracks);
     const Bytes silent{0, 0xFF, 0x7F, 10, 0x7D, 'm', 'i', 'd', 'i', 'g', 'p', 't', 3, 40};
-    CHECK(read(header(2000) + repeated(track, kMaxTracks) + chunk(silent), scratch).error == ReadError::kTooManyTracks);
+    CHECK(read(header(2000) + repeated(track, kMaxTracks) + chunk(silent), scratch).error == ReadError::TooManyTracks);
     const Bytes long_wait{0xFF, 0xFF, 0xFF, 0x7F, 0xF6};
-    CHECK(read(events_of({}, long_wait, 8), scratch).error == ReadError::kNone);
-    CHECK(read(events_of({}, long_wait, 9), scratch).error == ReadError::kTooManyTicks);
-    CHECK(read(Bytes(static_cast<std::size_t>(kMaxFileBytes) + 1), scratch).error == ReadError::kFileTooLarge);
+    CHECK(read(events_of({}, long_wait, 8), scratch).error == ReadError::None);
+    CHECK(read(events_of({}, long_wait, 9), scratch).error == ReadError::TooManyTicks);
+    CHECK(read(Bytes(static_cast<std::size_t>(kMaxFileBytes) + 1), scratch).error == ReadError::FileTooLarge);
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ TEST_CASE("a drawn window keeps the rules and is the same for the same key") {
     for (std::uint64_t key = 0; key < 200; ++key) {
         std::array<std::int32_t, 2> tracks{-1, -1};
         Window window;
-        REQUIRE(finder.draw(view, rules, key, window, tracks.data()) == WindowStatus::kOk);
+        REQUIRE(finder.draw(view, rules, key, window, tracks.data()) == WindowStatus::Ok);
         sizes.insert(window.num_bars);
         const std::int64_t needed = bars_needed(window.num_bars, 0.75);
         const auto good = finder.good_tracks(view, window.start_bar, window.num_bars, needed);
@@ -77,7 +77,7 @@ TEST_CASE("a drawn window keeps the rules and is the same for the same key") {
         CHECK((window.num_tracks == 1 || tracks[0] != tracks[1]));
         std::array<std::int32_t, 2> again{-1, -1};
         Window repeated;
-        REQUIRE(finder.draw(view, rules, key, repeated, again.data()) == WindowStatus::kOk);
+        REQUIRE(finder.draw(view, rules, key, repeated, again.data()) == WindowStatus::Ok);
         CHECK(again == tracks);
         CHECK(repeated.start_bar == window.start_bar);
     }
@@ -90,15 +90,15 @@ TEST_CASE("a piece without a valid start says so, however rare the start is foun
     WindowFinder finder;
     Window window;
     std::array<std::int32_t, 3> tracks{};
-    CHECK(finder.draw({columns, 0}, {{4}, 3, 3, 1.0}, 1, window, tracks.data()) == WindowStatus::kNone);
-    CHECK(finder.draw({columns, 0}, {{16}, 1, 1, 0.0}, 1, window, tracks.data()) == WindowStatus::kNone);
+    CHECK(finder.draw({columns, 0}, {{4}, 3, 3, 1.0}, 1, window, tracks.data()) == WindowStatus::None);
+    CHECK(finder.draw({columns, 0}, {{16}, 1, 1, 0.0}, 1, window, tracks.data()) == WindowStatus::None);
     // One valid start among a thousand: found by the list where random tries miss it.
     OnePiece rare;
     for (int bar = 0; bar < 1000; ++bar) rare.add_bar(4, 4);
     rare.add_track(0, false);
     rare.add_note(777, 0, 10, 60, 80);
     columns = rare.columns();
-    REQUIRE(finder.draw({columns, 0}, {{1}, 1, 1, 1.0}, 5, window, tracks.data()) == WindowStatus::kOk);
+    REQUIRE(finder.draw({columns, 0}, {{1}, 1, 1, 1.0}, 5, window, tracks.data()) == WindowStatus::Ok);
     CHECK(window.start_bar == 777);
 }
 

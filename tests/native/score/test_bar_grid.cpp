@@ -68,10 +68,10 @@ TEST_CASE("bars and ticks meet their limits") {
     constexpr auto kMost = static_cast<std::uint32_t>(midigpt::midi::kMaxBars);
     CHECK(!lay({}, kMost * 1920, grid).failed());
     CHECK(grid.size() == kMost);
-    CHECK(lay({}, kMost * 1920 + 1, grid).error == ReadError::kTooManyBars);
-    CHECK(lay({{0, 255, 0}}, 3'000'000, grid, 1).error == ReadError::kTooManyTicks);
-    CHECK(lay({{0, 0, 2}}, 100, grid).error == ReadError::kEmptyBars);
-    CHECK(lay({{0, 1, 7}}, 100, grid, 24).error == ReadError::kEmptyBars);
+    CHECK(lay({}, kMost * 1920 + 1, grid).error == ReadError::TooManyBars);
+    CHECK(lay({{0, 255, 0}}, 3'000'000, grid, 1).error == ReadError::TooManyTicks);
+    CHECK(lay({{0, 0, 2}}, 100, grid).error == ReadError::EmptyBars);
+    CHECK(lay({{0, 1, 7}}, 100, grid, 24).error == ReadError::EmptyBars);
 }
 
 TEST_CASE("a tick's bar is found near and far") {

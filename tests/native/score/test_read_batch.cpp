@@ -33,7 +33,7 @@ BatchResult read_one(const Bytes& file) {
     Batch batch;
     batch.add(file);
     BatchResult result = batch.read();
-    REQUIRE(static_cast<ReadError>(result.status[0]) == ReadError::kNone);
+    REQUIRE(static_cast<ReadError>(result.status[0]) == ReadError::None);
     return result;
 }
 
@@ -113,7 +113,7 @@ TEST_CASE("tracks, cells and pieces are runs") {
     batch.add(file({}));
     batch.add(file(tempo(0, 250'000) + note(1, 61, 0, 10) + Bytes{0, 0x91, 62, 80}));
     const BatchResult result = batch.read();
-    CHECK(static_cast<ReadError>(result.status[1]) == ReadError::kNoHeader);
+    CHECK(static_cast<ReadError>(result.status[1]) == ReadError::NoHeader);
     CHECK(result.error_offset[1] == 0);
     const ColumnStore& columns = result.columns;
     REQUIRE(columns.track_offsets.size() == 5);
