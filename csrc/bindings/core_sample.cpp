@@ -21,152 +21,152 @@ namespace {
 // A one-dimensional contiguous array of T, held for as long as this lives.
 template <typename T>
 class Array {
-   public:
-    Array(const py::object& object, const char* name, bool writable = false) {
-        if (PyObject_CheckBuffer(object.ptr()) == 0) throw py::type_error(std::string(name) + " is not an array");
-        info_ = py::reinterpret_borrow<py::buffer>(object).request(writable);
-        if (info_.ndim != 1 || !info_.item_type_is_equivalent_to<T>() ||
-            (info_.size > 1 && info_.strides[0] != info_.itemsize)) {
-            throw py::type_error(std::string(name) + " must be a contiguous array of one dimension and of type " +
-                                 py::format_descriptor<T>::format());
-        }
+ public:
+  Array(const py::object& object, const char* name, bool writable = false) {
+    if (PyObject_CheckBuffer(object.ptr()) == 0) throw py::type_error(std::string(name) + " is not an array");
+    info_ = py::reinterpret_borrow<py::buffer>(object).request(writable);
+    if (info_.ndim != 1 || !info_.item_type_is_equivalent_to<T>() ||
+        (info_.size > 1 && info_.strides[0] != info_.itemsize)) {
+      throw py::type_error(std::string(name) + " must be a contiguous array of one dimension and of type " +
+                           py::format_descriptor<T>::format());
     }
-    [[nodiscard]] const T* data() const { return static_cast<const T*>(info_.ptr); }
-    [[nodiscard]] T* writable() { return static_cast<T*>(info_.ptr); }
-    [[nodiscard]] std::int64_t size() const { return info_.size; }
-    // What another thread cannot change between a check and its use.
-    [[nodiscard]] std::vector<T> copy() const { return {data(), data() + size()}; }
+  }
+  [[nodiscard]] const T* data() const { return static_cast<const T*>(info_.ptr); }
+  [[nodiscard]] T* writable() { return static_cast<T*>(info_.ptr); }
+  [[nodiscard]] std::int64_t size() const { return info_.size; }
+  // What another thread cannot change between a check and its use.
+  [[nodiscard]] std::vector<T> copy() const { return {data(), data() + size()}; }
 
-   private:
-    py::buffer_info info_;
+ private:
+  py::buffer_info info_;
 };
 
 // The columns of a midigpt_core.records.ScoreColumns that windows depend on.
 class ShardColumns {
-   public:
-    explicit ShardColumns(const py::handle& columns)
-        : track_offsets_(columns.attr("track_offsets"), "track_offsets"),
-          bar_offsets_(columns.attr("bar_offsets"), "bar_offsets"),
-          cell_offsets_(columns.attr("cell_offsets"), "cell_offsets"),
-          track_cell_end_(columns.attr("track_cell_end"), "track_cell_end"),
-          bar_numerator_(columns.attr("bar_numerator"), "bar_numerator"),
-          cell_bar_(columns.attr("cell_bar"), "cell_bar") {
-        const std::int64_t offsets = track_offsets_.size();
-        if (offsets < 1 || bar_offsets_.size() != offsets || cell_offsets_.size() != offsets) {
-            throw py::value_error("the offsets of a shard's columns differ in length");
-        }
-        const py::object bar_end = columns.attr("track_bar_end");
-        if (!bar_end.is_none()) {
-            track_bar_end_.emplace_back(bar_end, "track_bar_end");
-            if (track_bar_end_[0].size() != track_cell_end_.size()) {
-                throw py::value_error("track_bar_end and track_cell_end differ in length");
-            }
-        }
-        bounded_.num_tracks = track_cell_end_.size();
-        bounded_.num_bars = bar_numerator_.size();
-        bounded_.num_cells = cell_bar_.size();
-        bounded_.columns.num_pieces = offsets - 1;
-        bounded_.columns.track_offsets = track_offsets_.data();
-        bounded_.columns.bar_offsets = bar_offsets_.data();
-        bounded_.columns.cell_offsets = cell_offsets_.data();
-        bounded_.columns.track_cell_end = track_cell_end_.data();
-        bounded_.columns.track_bar_end = track_bar_end_.empty() ? nullptr : track_bar_end_[0].data();
-        bounded_.columns.cell_bar = cell_bar_.data();
+ public:
+  explicit ShardColumns(const py::handle& columns)
+      : track_offsets_(columns.attr("track_offsets"), "track_offsets"),
+        bar_offsets_(columns.attr("bar_offsets"), "bar_offsets"),
+        cell_offsets_(columns.attr("cell_offsets"), "cell_offsets"),
+        track_cell_end_(columns.attr("track_cell_end"), "track_cell_end"),
+        bar_numerator_(columns.attr("bar_numerator"), "bar_numerator"),
+        cell_bar_(columns.attr("cell_bar"), "cell_bar") {
+    const std::int64_t offsets = track_offsets_.size();
+    if (offsets < 1 || bar_offsets_.size() != offsets || cell_offsets_.size() != offsets) {
+      throw py::value_error("the offsets of a shard's columns differ in length");
     }
+    const py::object bar_end = columns.attr("track_bar_end");
+    if (!bar_end.is_none()) {
+      track_bar_end_.emplace_back(bar_end, "track_bar_end");
+      if (track_bar_end_[0].size() != track_cell_end_.size()) {
+        throw py::value_error("track_bar_end and track_cell_end differ in length");
+      }
+    }
+    bounded_.num_tracks = track_cell_end_.size();
+    bounded_.num_bars = bar_numerator_.size();
+    bounded_.num_cells = cell_bar_.size();
+    bounded_.columns.num_pieces = offsets - 1;
+    bounded_.columns.track_offsets = track_offsets_.data();
+    bounded_.columns.bar_offsets = bar_offsets_.data();
+    bounded_.columns.cell_offsets = cell_offsets_.data();
+    bounded_.columns.track_cell_end = track_cell_end_.data();
+    bounded_.columns.track_bar_end = track_bar_end_.empty() ? nullptr : track_bar_end_[0].data();
+    bounded_.columns.cell_bar = cell_bar_.data();
+  }
 
-    [[nodiscard]] const sample::BoundedColumns& bounded() const { return bounded_; }
-    [[nodiscard]] std::int64_t num_pieces() const { return bounded_.columns.num_pieces; }
+  [[nodiscard]] const sample::BoundedColumns& bounded() const { return bounded_; }
+  [[nodiscard]] std::int64_t num_pieces() const { return bounded_.columns.num_pieces; }
 
-   private:
-    Array<std::int64_t> track_offsets_;
-    Array<std::int64_t> bar_offsets_;
-    Array<std::int64_t> cell_offsets_;
-    Array<std::int32_t> track_cell_end_;
-    Array<std::int32_t> bar_numerator_;
-    Array<std::int32_t> cell_bar_;
-    std::vector<Array<std::int32_t>> track_bar_end_;  // none or one
-    sample::BoundedColumns bounded_;
+ private:
+  Array<std::int64_t> track_offsets_;
+  Array<std::int64_t> bar_offsets_;
+  Array<std::int64_t> cell_offsets_;
+  Array<std::int32_t> track_cell_end_;
+  Array<std::int32_t> bar_numerator_;
+  Array<std::int32_t> cell_bar_;
+  std::vector<Array<std::int32_t>> track_bar_end_;  // none or one
+  sample::BoundedColumns bounded_;
 };
 
 sample::WindowRules checked_rules(std::vector<std::int32_t> sizes, std::int32_t min_tracks, std::int32_t max_tracks,
                                   double min_fill_ratio) {
-    std::sort(sizes.begin(), sizes.end());
-    if (sizes.empty() || sizes.front() < 1 || std::adjacent_find(sizes.begin(), sizes.end()) != sizes.end()) {
-        throw py::value_error("window sizes must be at least 1 and all different");
-    }
-    if (min_tracks < 1 || max_tracks < min_tracks) {
-        throw py::value_error("tracks must satisfy 1 <= min_tracks <= max_tracks");
-    }
-    if (!(min_fill_ratio >= 0.0 && min_fill_ratio <= 1.0)) {
-        throw py::value_error("min_fill_ratio must lie in 0 .. 1");
-    }
-    return {std::move(sizes), min_tracks, max_tracks, min_fill_ratio};
+  std::sort(sizes.begin(), sizes.end());
+  if (sizes.empty() || sizes.front() < 1 || std::adjacent_find(sizes.begin(), sizes.end()) != sizes.end()) {
+    throw py::value_error("window sizes must be at least 1 and all different");
+  }
+  if (min_tracks < 1 || max_tracks < min_tracks) {
+    throw py::value_error("tracks must satisfy 1 <= min_tracks <= max_tracks");
+  }
+  if (!(min_fill_ratio >= 0.0 && min_fill_ratio <= 1.0)) {
+    throw py::value_error("min_fill_ratio must lie in 0 .. 1");
+  }
+  return {std::move(sizes), min_tracks, max_tracks, min_fill_ratio};
 }
 
 // Draws windows from the shards of a corpus.
 class WindowSampler {
-   public:
-    WindowSampler(const py::sequence& shards, std::vector<std::int32_t> sizes, std::int32_t min_tracks,
-                  std::int32_t max_tracks, double min_fill_ratio)
-        : rules_(checked_rules(std::move(sizes), min_tracks, max_tracks, min_fill_ratio)), first_piece_{0} {
-        shards_.reserve(shards.size());
-        for (const py::handle shard : shards) {
-            shards_.emplace_back(shard);
-            first_piece_.push_back(first_piece_.back() + shards_.back().num_pieces());
-        }
+ public:
+  WindowSampler(const py::sequence& shards, std::vector<std::int32_t> sizes, std::int32_t min_tracks,
+                std::int32_t max_tracks, double min_fill_ratio)
+      : rules_(checked_rules(std::move(sizes), min_tracks, max_tracks, min_fill_ratio)), first_piece_{0} {
+    shards_.reserve(shards.size());
+    for (const py::handle shard : shards) {
+      shards_.emplace_back(shard);
+      first_piece_.push_back(first_piece_.back() + shards_.back().num_pieces());
     }
+  }
 
-    void draw(const py::object& pieces, const py::object& keys, const py::object& start_bar, const py::object& num_bars,
-              const py::object& tracks, const py::object& status) const {
-        const Array<std::int64_t> piece(pieces, "pieces");
-        const Array<std::uint64_t> key(keys, "keys");
-        Array<std::int32_t> start(start_bar, "start_bar", true);
-        Array<std::int32_t> bars(num_bars, "num_bars", true);
-        Array<std::int32_t> track(tracks, "tracks", true);
-        Array<std::uint8_t> outcome(status, "status", true);
-        const std::int64_t count = piece.size();
-        const std::vector<std::int64_t> asked = piece.copy();
-        if (key.size() != count || start.size() != count || bars.size() != count || outcome.size() != count ||
-            track.size() != count * rules_.max_tracks) {
-            throw py::value_error("pieces, keys and results differ in length");
-        }
-        for (const std::int64_t wanted : asked) {
-            if (wanted < 0 || wanted >= first_piece_.back()) {
-                throw py::index_error("piece " + std::to_string(wanted) + " is not in the corpus of " +
-                                      std::to_string(first_piece_.back()) + " pieces");
-            }
-        }
-        std::int32_t* const track_out = track.writable();
-        std::int32_t* const start_out = start.writable();
-        std::int32_t* const bars_out = bars.writable();
-        std::uint8_t* const outcome_out = outcome.writable();
-        const py::gil_scoped_release unlocked;
-        std::fill(track_out, track_out + track.size(), -1);
-        sample::WindowFinder finder;
-        for (std::int64_t i = 0; i < count; ++i) {
-            sample::Window window;
-            const auto result = draw_one(finder, asked[static_cast<std::size_t>(i)], key.data()[i], window,
-                                         track_out + i * rules_.max_tracks);
-            start_out[i] = window.start_bar;
-            bars_out[i] = window.num_bars;
-            outcome_out[i] = static_cast<std::uint8_t>(result);
-        }
+  void draw(const py::object& pieces, const py::object& keys, const py::object& start_bar, const py::object& num_bars,
+            const py::object& tracks, const py::object& status) const {
+    const Array<std::int64_t> piece(pieces, "pieces");
+    const Array<std::uint64_t> key(keys, "keys");
+    Array<std::int32_t> start(start_bar, "start_bar", true);
+    Array<std::int32_t> bars(num_bars, "num_bars", true);
+    Array<std::int32_t> track(tracks, "tracks", true);
+    Array<std::uint8_t> outcome(status, "status", true);
+    const std::int64_t count = piece.size();
+    const std::vector<std::int64_t> asked = piece.copy();
+    if (key.size() != count || start.size() != count || bars.size() != count || outcome.size() != count ||
+        track.size() != count * rules_.max_tracks) {
+      throw py::value_error("pieces, keys and results differ in length");
     }
-
-   private:
-    [[nodiscard]] sample::WindowStatus draw_one(sample::WindowFinder& finder, std::int64_t piece, std::uint64_t key,
-                                                sample::Window& window, std::int32_t* tracks) const {
-        const auto after = std::upper_bound(first_piece_.begin(), first_piece_.end(), piece);
-        const auto shard = static_cast<std::size_t>(after - first_piece_.begin()) - 1;
-        const sample::BoundedColumns& bounded = shards_[shard].bounded();
-        const score::PieceView view(bounded.columns, piece - first_piece_[shard]);
-        if (!sample::is_sound(bounded, view)) return sample::WindowStatus::Damaged;
-        return finder.draw(view, rules_, key, window, tracks);
+    for (const std::int64_t wanted : asked) {
+      if (wanted < 0 || wanted >= first_piece_.back()) {
+        throw py::index_error("piece " + std::to_string(wanted) + " is not in the corpus of " +
+                              std::to_string(first_piece_.back()) + " pieces");
+      }
     }
+    std::int32_t* const track_out = track.writable();
+    std::int32_t* const start_out = start.writable();
+    std::int32_t* const bars_out = bars.writable();
+    std::uint8_t* const outcome_out = outcome.writable();
+    const py::gil_scoped_release unlocked;
+    std::fill(track_out, track_out + track.size(), -1);
+    sample::WindowFinder finder;
+    for (std::int64_t i = 0; i < count; ++i) {
+      sample::Window window;
+      const auto result = draw_one(finder, asked[static_cast<std::size_t>(i)], key.data()[i], window,
+                                   track_out + i * rules_.max_tracks);
+      start_out[i] = window.start_bar;
+      bars_out[i] = window.num_bars;
+      outcome_out[i] = static_cast<std::uint8_t>(result);
+    }
+  }
 
-    sample::WindowRules rules_;
-    std::vector<ShardColumns> shards_;
-    std::vector<std::int64_t> first_piece_;  // by shard, and the number of all pieces
+ private:
+  [[nodiscard]] sample::WindowStatus draw_one(sample::WindowFinder& finder, std::int64_t piece, std::uint64_t key,
+                                              sample::Window& window, std::int32_t* tracks) const {
+    const auto after = std::upper_bound(first_piece_.begin(), first_piece_.end(), piece);
+    const auto shard = static_cast<std::size_t>(after - first_piece_.begin()) - 1;
+    const sample::BoundedColumns& bounded = shards_[shard].bounded();
+    const score::PieceView view(bounded.columns, piece - first_piece_[shard]);
+    if (!sample::is_sound(bounded, view)) return sample::WindowStatus::Damaged;
+    return finder.draw(view, rules_, key, window, tracks);
+  }
+
+  sample::WindowRules rules_;
+  std::vector<ShardColumns> shards_;
+  std::vector<std::int64_t> first_piece_;  // by shard, and the number of all pieces
 };
 
 // [(start, [good tracks])] of every valid start, for tests and for looking at a piece.
@@ -174,108 +174,108 @@ std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> valid_windows(co
                                                                               std::int64_t piece, std::int32_t num_bars,
                                                                               double min_fill_ratio,
                                                                               std::int32_t min_tracks) {
-    const auto rules = checked_rules({num_bars}, min_tracks, min_tracks, min_fill_ratio);
-    const ShardColumns shard(columns);
-    if (piece < 0 || piece >= shard.num_pieces()) throw py::index_error("no such piece in the columns");
-    const score::PieceView view(shard.bounded().columns, piece);
-    if (!sample::is_sound(shard.bounded(), view)) throw py::value_error("the columns of the piece are damaged");
-    const std::int64_t needed = sample::bars_needed(num_bars, min_fill_ratio);
-    sample::WindowFinder finder;
-    std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> found;
-    for (const std::int32_t start : finder.valid_starts(view, num_bars, needed, rules.min_tracks)) {
-        found.emplace_back(start, finder.good_tracks(view, start, num_bars, needed));
-    }
-    return found;
+  const auto rules = checked_rules({num_bars}, min_tracks, min_tracks, min_fill_ratio);
+  const ShardColumns shard(columns);
+  if (piece < 0 || piece >= shard.num_pieces()) throw py::index_error("no such piece in the columns");
+  const score::PieceView view(shard.bounded().columns, piece);
+  if (!sample::is_sound(shard.bounded(), view)) throw py::value_error("the columns of the piece are damaged");
+  const std::int64_t needed = sample::bars_needed(num_bars, min_fill_ratio);
+  sample::WindowFinder finder;
+  std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> found;
+  for (const std::int32_t start : finder.valid_starts(view, num_bars, needed, rules.min_tracks)) {
+    found.emplace_back(start, finder.good_tracks(view, start, num_bars, needed));
+  }
+  return found;
 }
 
 void have_windows(const py::object& columns, std::vector<std::int32_t> sizes, double min_fill_ratio,
                   std::int32_t min_tracks, const py::object& out) {
-    const auto rules = checked_rules(std::move(sizes), min_tracks, min_tracks, min_fill_ratio);
-    const ShardColumns shard(columns);
-    Array<bool> found(out, "out", true);
-    if (found.size() != shard.num_pieces()) throw py::value_error("out is not of one value per piece");
-    bool* const has_window = found.writable();
-    std::int64_t piece = 0;
-    bool sound = true;
-    {
-        const py::gil_scoped_release unlocked;
-        sample::WindowFinder finder;
-        for (; piece < found.size() && sound; ++piece) {
-            const score::PieceView view(shard.bounded().columns, piece);
-            sound = sample::is_sound(shard.bounded(), view);
-            if (sound) has_window[piece] = finder.has_window(view, rules);
-        }
+  const auto rules = checked_rules(std::move(sizes), min_tracks, min_tracks, min_fill_ratio);
+  const ShardColumns shard(columns);
+  Array<bool> found(out, "out", true);
+  if (found.size() != shard.num_pieces()) throw py::value_error("out is not of one value per piece");
+  bool* const has_window = found.writable();
+  std::int64_t piece = 0;
+  bool sound = true;
+  {
+    const py::gil_scoped_release unlocked;
+    sample::WindowFinder finder;
+    for (; piece < found.size() && sound; ++piece) {
+      const score::PieceView view(shard.bounded().columns, piece);
+      sound = sample::is_sound(shard.bounded(), view);
+      if (sound) has_window[piece] = finder.has_window(view, rules);
     }
-    if (!sound) throw py::value_error("the columns of piece " + std::to_string(piece - 1) + " are damaged");
+  }
+  if (!sound) throw py::value_error("the columns of piece " + std::to_string(piece - 1) + " are damaged");
 }
 
 void philox(const py::object& counter, const py::object& key, const py::object& out) {
-    const Array<std::uint64_t> counters(counter, "counter");
-    const Array<std::uint64_t> keys(key, "key");
-    Array<std::uint64_t> words(out, "out", true);
-    const std::int64_t count = keys.size();
-    if (counters.size() != 2 * count || words.size() != 2 * count) {
-        throw py::value_error("counter and out must hold two words per key");
-    }
-    const std::uint64_t* const in = counters.data();
-    std::uint64_t* const result = words.writable();
-    for (std::int64_t i = 0; i < count; ++i) {
-        const sample::PhiloxWords drawn = sample::philox({in[2 * i], in[2 * i + 1]}, keys.data()[i]);
-        result[2 * i] = drawn.first;
-        result[2 * i + 1] = drawn.second;
-    }
+  const Array<std::uint64_t> counters(counter, "counter");
+  const Array<std::uint64_t> keys(key, "key");
+  Array<std::uint64_t> words(out, "out", true);
+  const std::int64_t count = keys.size();
+  if (counters.size() != 2 * count || words.size() != 2 * count) {
+    throw py::value_error("counter and out must hold two words per key");
+  }
+  const std::uint64_t* const in = counters.data();
+  std::uint64_t* const result = words.writable();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const sample::PhiloxWords drawn = sample::philox({in[2 * i], in[2 * i + 1]}, keys.data()[i]);
+    result[2 * i] = drawn.first;
+    result[2 * i + 1] = drawn.second;
+  }
 }
 
 std::vector<double> uniforms(std::uint64_t key, std::size_t count) {
-    sample::Uniforms numbers(key);
-    std::vector<double> values(count);
-    for (double& value : values) value = numbers.next();
-    return values;
+  sample::Uniforms numbers(key);
+  std::vector<double> values(count);
+  for (double& value : values) value = numbers.next();
+  return values;
 }
 
 void best_fit(const py::object& lengths, std::int64_t num_rows, std::int64_t row_length, const py::object& rows) {
-    const std::vector<std::int64_t> length = Array<std::int64_t>(lengths, "lengths").copy();
-    Array<std::int32_t> row(rows, "rows", true);
-    if (row.size() != std::ssize(length)) throw py::value_error("lengths and rows differ in length");
-    if (num_rows < 1 || num_rows > INT32_MAX || row_length < 1) throw py::value_error("no rows to pack into");
-    if (std::any_of(length.begin(), length.end(), [](std::int64_t value) { return value < 0; })) {
-        throw py::value_error("a document's length is negative");
-    }
-    std::int32_t* const out = row.writable();
-    const py::gil_scoped_release unlocked;
-    sample::best_fit_decreasing(length.data(), std::ssize(length), num_rows, row_length, out);
+  const std::vector<std::int64_t> length = Array<std::int64_t>(lengths, "lengths").copy();
+  Array<std::int32_t> row(rows, "rows", true);
+  if (row.size() != std::ssize(length)) throw py::value_error("lengths and rows differ in length");
+  if (num_rows < 1 || num_rows > INT32_MAX || row_length < 1) throw py::value_error("no rows to pack into");
+  if (std::any_of(length.begin(), length.end(), [](std::int64_t value) { return value < 0; })) {
+    throw py::value_error("a document's length is negative");
+  }
+  std::int32_t* const out = row.writable();
+  const py::gil_scoped_release unlocked;
+  sample::best_fit_decreasing(length.data(), std::ssize(length), num_rows, row_length, out);
 }
 
 void fill_rows(const py::object& tokens, const py::object& role, const py::object& offsets, const py::object& rows,
                std::int64_t row_length, const py::object& input_ids, const py::object& labels,
                const py::object& position_ids, const py::object& document_ids, const py::object& row_role) {
-    const Array<std::int32_t> token(tokens, "tokens");
-    const Array<std::uint8_t> token_role(role, "role");
-    const std::vector<std::int64_t> offset = Array<std::int64_t>(offsets, "offsets").copy();
-    const std::vector<std::int32_t> row = Array<std::int32_t>(rows, "rows").copy();
-    Array<std::int64_t> ids(input_ids, "input_ids", true);
-    Array<std::int64_t> label(labels, "labels", true);
-    Array<std::int64_t> position(position_ids, "position_ids", true);
-    Array<std::int32_t> document(document_ids, "document_ids", true);
-    Array<std::uint8_t> out_role(row_role, "row_role", true);
-    const std::int64_t cells = ids.size();
-    if (row_length < 1 || cells % row_length != 0 || label.size() != cells || position.size() != cells ||
-        document.size() != cells || out_role.size() != cells) {
-        throw py::value_error("the rows differ in size");
-    }
-    if (offset.size() != row.size() + 1 || token_role.size() != token.size()) {
-        throw py::value_error("the documents' columns differ in length");
-    }
-    const sample::Documents documents{token.data(), token_role.data(), offset.data(), row.data(), std::ssize(row)};
-    const sample::Rows out{ids.writable(),      label.writable(),    position.writable(), document.writable(),
-                           out_role.writable(), cells / row_length, row_length};
-    bool fits = false;
-    {
-        const py::gil_scoped_release unlocked;
-        fits = sample::documents_fit(documents, token.size(), out);
-        if (fits) sample::fill_rows(documents, out);
-    }
-    if (!fits) throw py::value_error("the documents do not fit in their rows");
+  const Array<std::int32_t> token(tokens, "tokens");
+  const Array<std::uint8_t> token_role(role, "role");
+  const std::vector<std::int64_t> offset = Array<std::int64_t>(offsets, "offsets").copy();
+  const std::vector<std::int32_t> row = Array<std::int32_t>(rows, "rows").copy();
+  Array<std::int64_t> ids(input_ids, "input_ids", true);
+  Array<std::int64_t> label(labels, "labels", true);
+  Array<std::int64_t> position(position_ids, "position_ids", true);
+  Array<std::int32_t> document(document_ids, "document_ids", true);
+  Array<std::uint8_t> out_role(row_role, "row_role", true);
+  const std::int64_t cells = ids.size();
+  if (row_length < 1 || cells % row_length != 0 || label.size() != cells || position.size() != cells ||
+      document.size() != cells || out_role.size() != cells) {
+    throw py::value_error("the rows differ in size");
+  }
+  if (offset.size() != row.size() + 1 || token_role.size() != token.size()) {
+    throw py::value_error("the documents' columns differ in length");
+  }
+  const sample::Documents documents{token.data(), token_role.data(), offset.data(), row.data(), std::ssize(row)};
+  const sample::Rows out{ids.writable(),      label.writable(),   position.writable(), document.writable(),
+                         out_role.writable(), cells / row_length, row_length};
+  bool fits = false;
+  {
+    const py::gil_scoped_release unlocked;
+    fits = sample::documents_fit(documents, token.size(), out);
+    if (fits) sample::fill_rows(documents, out);
+  }
+  if (!fits) throw py::value_error("the documents do not fit in their rows");
 }
 
 }  // namespace
@@ -284,28 +284,28 @@ void fill_rows(const py::object& tokens, const py::object& role, const py::objec
 void bind_sample(py::module_& module);
 
 void bind_sample(py::module_& module) {
-    py::class_<WindowSampler>(module, "WindowSampler", "Draws windows from the shards of a corpus.")
-        .def(py::init<const py::sequence&, std::vector<std::int32_t>, std::int32_t, std::int32_t, double>(),
-             py::arg("columns"), py::kw_only(), py::arg("sizes"), py::arg("min_tracks"), py::arg("max_tracks"),
-             py::arg("min_fill_ratio"))
-        .def("draw", &WindowSampler::draw, py::arg("pieces"), py::arg("keys"), py::kw_only(), py::arg("start_bar"),
-             py::arg("num_bars"), py::arg("tracks"), py::arg("status"),
-             "Draw one window per piece int64[n] and key uint64[n] into int32[n], int32[n], int32[n * max_tracks] (-1 "
-             "beyond the last track) and uint8[n] (0 drawn, 1 no valid start, 2 damaged columns).");
-    module.def("valid_windows", &valid_windows, py::arg("columns"), py::arg("piece"), py::arg("num_bars"),
-               py::arg("min_fill_ratio"), py::arg("min_tracks"),
-               "[(start, [good tracks])] of every start with at least min_tracks good tracks.");
-    module.def("have_windows", &have_windows, py::arg("columns"), py::kw_only(), py::arg("sizes"),
-               py::arg("min_fill_ratio"), py::arg("min_tracks"), py::arg("out"),
-               "Write into bool[P] whether each piece has a valid start for any of the sizes.");
-    module.def("best_fit", &best_fit, py::arg("lengths"), py::kw_only(), py::arg("num_rows"), py::arg("row_length"),
-               py::arg("rows"), "Pack documents of int64[D] tokens best-fit decreasing: rows int32[D], -1 left over.");
-    module.def("fill_rows", &fill_rows, py::kw_only(), py::arg("tokens"), py::arg("role"), py::arg("offsets"),
-               py::arg("rows"), py::arg("row_length"), py::arg("input_ids"), py::arg("labels"),
-               py::arg("position_ids"), py::arg("document_ids"), py::arg("row_role"),
-               "Write documents into the rows of a PackedBatch (flat arrays).");
-    module.def("philox", &philox, py::arg("counter"), py::arg("key"), py::arg("out"),
-               "Philox4x32-10 of counters uint64[2 * n] under keys uint64[n] into uint64[2 * n].");
-    module.def("uniforms", &uniforms, py::arg("key"), py::arg("count"),
-               "The numbers of one key, equal to midigpt_core.keys.uniforms.");
+  py::class_<WindowSampler>(module, "WindowSampler", "Draws windows from the shards of a corpus.")
+      .def(py::init<const py::sequence&, std::vector<std::int32_t>, std::int32_t, std::int32_t, double>(),
+           py::arg("columns"), py::kw_only(), py::arg("sizes"), py::arg("min_tracks"), py::arg("max_tracks"),
+           py::arg("min_fill_ratio"))
+      .def("draw", &WindowSampler::draw, py::arg("pieces"), py::arg("keys"), py::kw_only(), py::arg("start_bar"),
+           py::arg("num_bars"), py::arg("tracks"), py::arg("status"),
+           "Draw one window per piece int64[n] and key uint64[n] into int32[n], int32[n], int32[n * max_tracks] (-1 "
+           "beyond the last track) and uint8[n] (0 drawn, 1 no valid start, 2 damaged columns).");
+  module.def("valid_windows", &valid_windows, py::arg("columns"), py::arg("piece"), py::arg("num_bars"),
+             py::arg("min_fill_ratio"), py::arg("min_tracks"),
+             "[(start, [good tracks])] of every start with at least min_tracks good tracks.");
+  module.def("have_windows", &have_windows, py::arg("columns"), py::kw_only(), py::arg("sizes"),
+             py::arg("min_fill_ratio"), py::arg("min_tracks"), py::arg("out"),
+             "Write into bool[P] whether each piece has a valid start for any of the sizes.");
+  module.def("best_fit", &best_fit, py::arg("lengths"), py::kw_only(), py::arg("num_rows"), py::arg("row_length"),
+             py::arg("rows"), "Pack documents of int64[D] tokens best-fit decreasing: rows int32[D], -1 left over.");
+  module.def("fill_rows", &fill_rows, py::kw_only(), py::arg("tokens"), py::arg("role"), py::arg("offsets"),
+             py::arg("rows"), py::arg("row_length"), py::arg("input_ids"), py::arg("labels"), py::arg("position_ids"),
+             py::arg("document_ids"), py::arg("row_role"),
+             "Write documents into the rows of a PackedBatch (flat arrays).");
+  module.def("philox", &philox, py::arg("counter"), py::arg("key"), py::arg("out"),
+             "Philox4x32-10 of counters uint64[2 * n] under keys uint64[n] into uint64[2 * n].");
+  module.def("uniforms", &uniforms, py::arg("key"), py::arg("count"),
+             "The numbers of one key, equal to midigpt_core.keys.uniforms.");
 }

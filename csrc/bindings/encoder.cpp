@@ -32,7 +32,6 @@ namespace vocab = midigpt::vocab;
 constexpr int kMaxThreads = 256;
 constexpr std::int64_t kMaxDocument = std::int64_t{1} << 28;
 
-
 template <class T>
 T setting(const py::dict& settings, const char* name) {
   if (!settings.contains(name)) throw py::value_error(std::string(name) + " is missing");
@@ -60,9 +59,8 @@ vocab::AttributeControl control_from(const py::tuple& row) {
   using vocab::Mode;
   using vocab::TrackKind;
   return {found->control, choice<Level>(row[1].cast<std::string>(), {{"track", Level::Track}, {"bar", Level::Bar}}),
-          choice<TrackKind>(
-              row[2].cast<std::string>(),
-              {{"melodic", TrackKind::Melodic}, {"drum", TrackKind::Drum}, {"both", TrackKind::Both}}),
+          choice<TrackKind>(row[2].cast<std::string>(),
+                            {{"melodic", TrackKind::Melodic}, {"drum", TrackKind::Drum}, {"both", TrackKind::Both}}),
           choice<Mode>(row[3].cast<std::string>(), {{"", Mode::None}, {"min", Mode::Min}, {"max", Mode::Max}})};
 }
 
@@ -87,7 +85,8 @@ vocab::Settings settings_from(const py::dict& d) {
   out.velocity_levels = setting<std::int32_t>(d, "velocity_levels");
   out.note_duration_max_beats = setting<std::int32_t>(d, "note_duration_max_beats");
   out.num_genres = setting<std::int32_t>(d, "num_genres");
-  for (const auto& [numerator, denominator] : setting<std::vector<std::pair<std::int32_t, std::int32_t>>>(d, "time_signatures")) {
+  for (const auto& [numerator, denominator] :
+       setting<std::vector<std::pair<std::int32_t, std::int32_t>>>(d, "time_signatures")) {
     out.time_signatures.push_back({numerator, denominator});
   }
   out.instrument_merge_groups = setting<std::vector<std::vector<std::int32_t>>>(d, "instrument_merge_groups");
@@ -263,7 +262,6 @@ encode::Windows windows_from(Fields& f, const Codebook& book) {
   return w;
 }
 
-
 // Token, offset, role, status and hidden span arrays of consecutive Documents (records.TokenBatch).
 py::tuple token_arrays(const std::vector<encode::Documents>& parts) {
   std::size_t tokens = 0;
@@ -338,7 +336,6 @@ py::array_t<std::int16_t> compute_attributes(const Codebook& book, const NativeC
   if (error) throw py::value_error(error.message);
   return out;
 }
-
 
 template <class T>
 py::array_t<T> to_array(const std::vector<T>& values) {

@@ -60,8 +60,8 @@ class BatchGrammar {
     Fields asked(request, Fields::Keep::Copies);
     grammar::Request row;
     row.max_tracks = asked_tracks(request);
-    const std::uint8_t* cells = reinterpret_cast<const std::uint8_t*>(
-        asked.array<bool>("cells", {n, row.max_tracks, -1}, &row.max_bars));
+    const std::uint8_t* cells =
+        reinterpret_cast<const std::uint8_t*>(asked.array<bool>("cells", {n, row.max_tracks, -1}, &row.max_bars));
     const std::uint8_t* choose = asked.flags("choose_attributes", {n});
     const std::int32_t* max_tokens = asked.array<std::int32_t>("max_tokens", {n});
     const std::int32_t* max_notes = asked.array<std::int32_t>("max_notes", {n});
@@ -124,7 +124,8 @@ class BatchGrammar {
     const py::gil_scoped_release unlocked;
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       if (sequences_[i].finished() || sequences_[i].advance(token[i])) continue;
-      throw py::value_error("sequence " + std::to_string(i) + ": token " + std::to_string(token[i]) + " may not come next");
+      throw py::value_error("sequence " + std::to_string(i) + ": token " + std::to_string(token[i]) +
+                            " may not come next");
     }
   }
 

@@ -108,8 +108,8 @@ class Sequences {
             std::size_t capacity, std::size_t threads)
       : native_(model, kernels, count, capacity, threads) {}
 
-  void read(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
-            const Array<std::int64_t>& offsets, Array<float>& logits);
+  void read(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions, const Array<std::int64_t>& offsets,
+            Array<float>& logits);
   void begin_as(const Sequences& other, const Array<std::int64_t>& from);
 
  private:
@@ -190,7 +190,8 @@ void Sequences::read(const Array<std::int32_t>& tokens, const Array<std::int32_t
   }
   for (const std::int32_t position : places) {
     if (position < 0 || static_cast<std::size_t>(position) >= shape.positions) {
-      throw py::value_error("position " + std::to_string(position) + " is beyond the model's " + std::to_string(shape.positions));
+      throw py::value_error("position " + std::to_string(position) + " is beyond the model's " +
+                            std::to_string(shape.positions));
     }
   }
   float* out = logits.mutable_data();
@@ -233,6 +234,7 @@ PYBIND11_MODULE(_gpt2, m) {
   py::class_<Sequences>(m, "Sequences")
       .def(py::init(&make_sequences), py::arg("model"), py::kw_only(), py::arg("count"), py::arg("capacity"),
            py::arg("threads"), py::arg("instruction_set"))
-      .def("read", &Sequences::read, py::arg("tokens"), py::arg("positions"), py::arg("offsets"), py::arg("logits").noconvert())
+      .def("read", &Sequences::read, py::arg("tokens"), py::arg("positions"), py::arg("offsets"),
+           py::arg("logits").noconvert())
       .def("begin_as", &Sequences::begin_as, py::arg("other"), py::arg("sources"));
 }

@@ -78,8 +78,8 @@ std::int32_t last_position(const vocab::TimeSignature& signature, std::int32_t r
 RequestError check_windows(const Corpus& corpus, const Windows& w) {
   for (std::int64_t n = 0; n < w.count; ++n) {
     if (w.piece[n] < 0 || w.piece[n] >= corpus.num_pieces()) {
-      return {describe(n, "piece " + std::to_string(w.piece[n]) + " is not one of " +
-                              std::to_string(corpus.num_pieces()))};
+      return {
+          describe(n, "piece " + std::to_string(w.piece[n]) + " is not one of " + std::to_string(corpus.num_pieces()))};
     }
     const PieceSource source = find_piece(corpus, w.piece[n]);
     const score::PieceView piece(source.shard->columns, source.piece);
@@ -150,9 +150,7 @@ bool WindowLoader::load(std::int64_t window, std::span<const std::int64_t> slots
   const Columns& columns = where.shard->columns;
   Source source{score::PieceView(columns, where.piece),
                 vocab::Resampler(columns.resolution, book_.settings().resolution, book_.settings().emit_delta_tokens),
-                0,
-                windows_.start_bar[window],
-                windows_.num_bars[window]};
+                0, windows_.start_bar[window], windows_.num_bars[window]};
   if (!is_within(source.piece, *where.shard)) return false;
   for (const std::int64_t slot : slots) {
     source.track = windows_.tracks[window * windows_.max_tracks + slot];

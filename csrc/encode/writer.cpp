@@ -77,10 +77,9 @@ DocumentWriter::Progress DocumentWriter::write_track(std::size_t index) {
   write_clamped(TokenType::Track, track.drum ? 1 : 0);
   write_clamped(TokenType::Instrument, book_.instrument(track.program));
   write_attributes(book_.track_attributes(), index, 0);
-  const std::size_t bars =
-      partial ? static_cast<std::size_t>(std::min<std::int64_t>(request_->partial_bars,
-                                                                static_cast<std::int64_t>(track.num_bars)))
-              : track.num_bars;
+  const std::size_t bars = partial ? static_cast<std::size_t>(std::min<std::int64_t>(
+                                         request_->partial_bars, static_cast<std::int64_t>(track.num_bars)))
+                                   : track.num_bars;
   for (std::size_t bar = 0; bar < bars; ++bar) {
     if (const Progress progress = write_bar(index, bar); progress != Progress::Ok) return progress;
   }

@@ -15,9 +15,9 @@ namespace midigpt::encode {
 
 // What one window asks for beyond its notes.
 struct DocumentRequest {
-  const std::uint8_t* infill = nullptr;  // [T, B]
-  const std::uint8_t* hidden = nullptr;  // [T, B]
-  std::int64_t max_bars = 0;             // B
+  const std::uint8_t* infill = nullptr;            // [T, B]
+  const std::uint8_t* hidden = nullptr;            // [T, B]
+  std::int64_t max_bars = 0;                       // B
   const std::uint8_t* attributes_kept = nullptr;   // [K] or nullptr
   const std::int16_t* attribute_values = nullptr;  // [T, 1 + B, K] or nullptr
   std::int32_t window_bars = 0;

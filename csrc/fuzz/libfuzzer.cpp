@@ -5,6 +5,6 @@
 #include "fuzz/targets.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    midigpt::fuzz::MIDIGPT_FUZZ_TARGET({data, size});
-    return 0;
+  midigpt::fuzz::MIDIGPT_FUZZ_TARGET({data, size});
+  return 0;
 }

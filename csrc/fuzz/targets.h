@@ -20,8 +20,8 @@ void writing(Input input);         // any request to the grammar is written with
 void splice(Input input);          // notes of a MIDI file replaced, and nothing else
 
 struct Target {
-    std::string_view name;
-    void (*run)(Input input);
+  std::string_view name;
+  void (*run)(Input input);
 };
 
 inline constexpr std::array kTargets{

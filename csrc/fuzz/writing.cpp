@@ -35,172 +35,172 @@ constexpr int kMostChoices = 2000;
 // document, a count u8 and position u16 and token i32 each; damage to the cells, a count u8 and position u16 each; then
 // the choices, a u16 each.
 struct Writing {
-    std::vector<std::int32_t> script;
-    std::vector<std::pair<std::int64_t, std::int64_t>> hidden;
-    std::vector<std::uint8_t> cells;
-    Request request;
-    bool is_damaged = false;
+  std::vector<std::int32_t> script;
+  std::vector<std::pair<std::int64_t, std::int64_t>> hidden;
+  std::vector<std::uint8_t> cells;
+  Request request;
+  bool is_damaged = false;
 };
 
 bool is_note(TokenType type) {
-    switch (type) {
-        case TokenType::TimeAbsolutePos:
-        case TokenType::VelocityLevel:
-        case TokenType::DeltaDirection:
-        case TokenType::Delta:
-        case TokenType::NoteOnset:
-        case TokenType::NoteDuration: return true;
-        default: return false;
-    }
+  switch (type) {
+    case TokenType::TimeAbsolutePos:
+    case TokenType::VelocityLevel:
+    case TokenType::DeltaDirection:
+    case TokenType::Delta:
+    case TokenType::NoteOnset:
+    case TokenType::NoteDuration: return true;
+    default: return false;
+  }
 }
 
 // The document without its notes; empty if it cannot be encoded.
 std::vector<std::int32_t> script_of(const Codebook& book, const OwnedCorpus& corpus, const encode::Windows& windows) {
-    std::vector<encode::Documents> parts;
-    const std::vector<std::int32_t> no_limits(static_cast<std::size_t>(windows.count), 0);
-    if (encode::encode_batch(book, corpus.view(), windows, no_limits.data(), 1, parts)) return {};
-    std::vector<std::int32_t> script;
-    for (std::int64_t i = 0; windows.count > 0 && i < parts[0].ends[0]; ++i) {
-        const std::int32_t token = parts[0].tokens.data()[i];
-        if (!is_note(book.type_of(token))) script.push_back(token);
-    }
-    return script;
+  std::vector<encode::Documents> parts;
+  const std::vector<std::int32_t> no_limits(static_cast<std::size_t>(windows.count), 0);
+  if (encode::encode_batch(book, corpus.view(), windows, no_limits.data(), 1, parts)) return {};
+  std::vector<std::int32_t> script;
+  for (std::int64_t i = 0; windows.count > 0 && i < parts[0].ends[0]; ++i) {
+    const std::int32_t token = parts[0].tokens.data()[i];
+    if (!is_note(book.type_of(token))) script.push_back(token);
+  }
+  return script;
 }
 
 std::int32_t limit_from(Bytes& bytes, bool raw) {
-    const auto value = bytes.take<std::int32_t>();
-    return raw ? value : static_cast<std::int32_t>(static_cast<std::uint32_t>(value) % 600);
+  const auto value = bytes.take<std::int32_t>();
+  return raw ? value : static_cast<std::int32_t>(static_cast<std::uint32_t>(value) % 600);
 }
 
 // Every bar that the script has.
 void ask_for_all(const Codebook& book, Writing& out) {
-    std::int64_t track = -1;
-    std::int64_t bar = -1;
-    for (const std::int32_t token : out.script) {
-        const TokenType type = book.type_of(token);
-        if (type == TokenType::Track) {
-            ++track;
-            bar = -1;
-        }
-        if (type != TokenType::Bar) continue;
-        ++bar;
-        if (track < 0 || track >= out.request.max_tracks || bar >= out.request.max_bars) continue;
-        out.cells[static_cast<std::size_t>(track * out.request.max_bars + bar)] = 1;
+  std::int64_t track = -1;
+  std::int64_t bar = -1;
+  for (const std::int32_t token : out.script) {
+    const TokenType type = book.type_of(token);
+    if (type == TokenType::Track) {
+      ++track;
+      bar = -1;
     }
+    if (type != TokenType::Bar) continue;
+    ++bar;
+    if (track < 0 || track >= out.request.max_tracks || bar >= out.request.max_bars) continue;
+    out.cells[static_cast<std::size_t>(track * out.request.max_bars + bar)] = 1;
+  }
 }
 
 Writing writing_from(const Codebook& book, Bytes& bytes) {
-    const OwnedCorpus corpus = corpus_from(bytes);
-    OwnedWindows windows = windows_from(bytes, corpus, book.controls().size());
-    const auto flags = bytes.take<std::uint8_t>();
-    Writing out;
-    out.cells = windows.infill;
-    if ((flags & 1) != 0) std::fill(windows.infill.begin(), windows.infill.end(), std::uint8_t{0});
-    out.script = script_of(book, corpus, windows.view());
-    out.request.max_tracks = windows.max_tracks;
-    out.request.max_bars = windows.max_bars;
-    out.cells.resize(static_cast<std::size_t>(windows.max_tracks * windows.max_bars));
-    if ((flags & 2) != 0) ask_for_all(book, out);
-    out.request.choose_attributes = (flags & 4) != 0;
-    const bool raw = (flags & 8) != 0;
-    out.request.max_tokens = limit_from(bytes, raw);
-    out.request.max_notes = limit_from(bytes, raw);
-    out.request.max_polyphony = limit_from(bytes, raw);
-    for (std::size_t left = bytes.below(8); left > 0; --left) {
-        const auto begin = bytes.take<std::int16_t>();
-        out.hidden.emplace_back(begin, bytes.take<std::int16_t>());
-    }
-    for (std::size_t left = bytes.below(32); left > 0; --left) {
-        const auto position = bytes.take<std::uint16_t>();
-        const auto token = bytes.take<std::int32_t>();
-        if (!out.script.empty()) out.script[position % out.script.size()] = token;
-        out.is_damaged = true;
-    }
-    for (std::size_t left = bytes.below(32); left > 0; --left) {
-        const auto position = bytes.take<std::uint16_t>();
-        if (!out.cells.empty()) out.cells[position % out.cells.size()] ^= 1;
-    }
-    out.script.shrink_to_fit();
-    out.cells.shrink_to_fit();
-    out.request.script = out.script;
-    out.request.hidden = out.hidden;
-    out.request.cells = out.cells.data();
-    return out;
+  const OwnedCorpus corpus = corpus_from(bytes);
+  OwnedWindows windows = windows_from(bytes, corpus, book.controls().size());
+  const auto flags = bytes.take<std::uint8_t>();
+  Writing out;
+  out.cells = windows.infill;
+  if ((flags & 1) != 0) std::fill(windows.infill.begin(), windows.infill.end(), std::uint8_t{0});
+  out.script = script_of(book, corpus, windows.view());
+  out.request.max_tracks = windows.max_tracks;
+  out.request.max_bars = windows.max_bars;
+  out.cells.resize(static_cast<std::size_t>(windows.max_tracks * windows.max_bars));
+  if ((flags & 2) != 0) ask_for_all(book, out);
+  out.request.choose_attributes = (flags & 4) != 0;
+  const bool raw = (flags & 8) != 0;
+  out.request.max_tokens = limit_from(bytes, raw);
+  out.request.max_notes = limit_from(bytes, raw);
+  out.request.max_polyphony = limit_from(bytes, raw);
+  for (std::size_t left = bytes.below(8); left > 0; --left) {
+    const auto begin = bytes.take<std::int16_t>();
+    out.hidden.emplace_back(begin, bytes.take<std::int16_t>());
+  }
+  for (std::size_t left = bytes.below(32); left > 0; --left) {
+    const auto position = bytes.take<std::uint16_t>();
+    const auto token = bytes.take<std::int32_t>();
+    if (!out.script.empty()) out.script[position % out.script.size()] = token;
+    out.is_damaged = true;
+  }
+  for (std::size_t left = bytes.below(32); left > 0; --left) {
+    const auto position = bytes.take<std::uint16_t>();
+    if (!out.cells.empty()) out.cells[position % out.cells.size()] ^= 1;
+  }
+  out.script.shrink_to_fit();
+  out.cells.shrink_to_fit();
+  out.request.script = out.script;
+  out.request.hidden = out.hidden;
+  out.request.cells = out.cells.data();
+  return out;
 }
 
 // How many tokens may come next: known ones, none twice, and more than one.
 std::size_t count_choices(const Codebook& book, const std::vector<Range>& allowed) {
-    std::vector<Range> ranges = allowed;
-    std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.first < b.first; });
-    std::size_t count = 0;
-    std::int32_t end = 0;
-    for (const Range& range : ranges) {
-        FUZZ_CHECK(range.count >= 1 && range.first >= end && range.first <= book.vocab_size() - range.count);
-        end = range.first + range.count;
-        count += static_cast<std::size_t>(range.count);
-    }
-    FUZZ_CHECK(count > 1);
-    return count;
+  std::vector<Range> ranges = allowed;
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.first < b.first; });
+  std::size_t count = 0;
+  std::int32_t end = 0;
+  for (const Range& range : ranges) {
+    FUZZ_CHECK(range.count >= 1 && range.first >= end && range.first <= book.vocab_size() - range.count);
+    end = range.first + range.count;
+    count += static_cast<std::size_t>(range.count);
+  }
+  FUZZ_CHECK(count > 1);
+  return count;
 }
 
 std::int32_t choice(const std::vector<Range>& allowed, std::size_t index) {
-    for (const Range& range : allowed) {
-        const auto count = static_cast<std::size_t>(range.count);
-        if (index < count) return range.first + static_cast<std::int32_t>(index);
-        index -= count;
-    }
-    FUZZ_CHECK(false);
-    return -1;
+  for (const Range& range : allowed) {
+    const auto count = static_cast<std::size_t>(range.count);
+    if (index < count) return range.first + static_cast<std::int32_t>(index);
+    index -= count;
+  }
+  FUZZ_CHECK(false);
+  return -1;
 }
 
 // No bar has more notes than are allowed. Notes stand nowhere but in the bars that were written.
 void check_notes(const Codebook& book, const Writing& writing, const std::vector<std::int32_t>& tokens) {
-    const std::int32_t most = writing.request.max_notes;
-    std::int32_t notes = 0;
-    for (const std::int32_t token : tokens) {
-        const TokenType type = book.type_of(token);
-        if (type == TokenType::BarEnd || type == TokenType::FillInEnd) notes = 0;
-        if (type == TokenType::NoteOnset) FUZZ_CHECK(++notes <= most || most == 0);
-    }
+  const std::int32_t most = writing.request.max_notes;
+  std::int32_t notes = 0;
+  for (const std::int32_t token : tokens) {
+    const TokenType type = book.type_of(token);
+    if (type == TokenType::BarEnd || type == TokenType::FillInEnd) notes = 0;
+    if (type == TokenType::NoteOnset) FUZZ_CHECK(++notes <= most || most == 0);
+  }
 }
 
 void check_document(const Codebook& book, const Writing& writing, const Sequence& sequence) {
-    const std::vector<std::int32_t>& tokens = sequence.tokens();
-    const std::int64_t most = writing.request.max_tokens;
-    FUZZ_CHECK(most == 0 || static_cast<std::int64_t>(tokens.size()) <= most);
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-        FUZZ_CHECK(tokens[i] >= 0 && tokens[i] < book.vocab_size());
-        static_cast<void>(sequence.is_hidden(i));
-    }
-    FUZZ_CHECK(sequence.bars_written() == std::count(writing.cells.begin(), writing.cells.end(), 1));
-    const midigpt::decode::DecodeResult decoded = midigpt::decode::decode(book, tokens, true);
-    if (writing.is_damaged) return;
-    check_notes(book, writing, tokens);
-    FUZZ_CHECK(decoded.error.empty());
+  const std::vector<std::int32_t>& tokens = sequence.tokens();
+  const std::int64_t most = writing.request.max_tokens;
+  FUZZ_CHECK(most == 0 || static_cast<std::int64_t>(tokens.size()) <= most);
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    FUZZ_CHECK(tokens[i] >= 0 && tokens[i] < book.vocab_size());
+    static_cast<void>(sequence.is_hidden(i));
+  }
+  FUZZ_CHECK(sequence.bars_written() == std::count(writing.cells.begin(), writing.cells.end(), 1));
+  const midigpt::decode::DecodeResult decoded = midigpt::decode::decode(book, tokens, true);
+  if (writing.is_damaged) return;
+  check_notes(book, writing, tokens);
+  FUZZ_CHECK(decoded.error.empty());
 }
 
 }  // namespace
 
 void writing(Input input) {
-    Bytes bytes(input);
-    std::string refused;
-    const auto book = Codebook::build(settings_from(bytes), refused);
-    if (book == nullptr) return;
-    const Writing asked = writing_from(*book, bytes);
-    Sequence sequence(*book);
-    if (!sequence.start(asked.request).empty()) return;
-    FUZZ_CHECK(asked.request.max_tokens >= 0 && asked.request.max_notes >= 0 && asked.request.max_polyphony >= 0);
-    for (int chosen = 0; !sequence.finished(); ++chosen) {
-        const std::size_t choices = count_choices(*book, sequence.allowed());
-        FUZZ_CHECK(!sequence.advance(-1) && !sequence.advance(book->vocab_size()));
-        // Without input the first: in a bar that is its end.
-        const std::size_t index = chosen < kMostChoices ? bytes.take<std::uint16_t>() % choices : 0;
-        const std::int32_t token = choice(sequence.allowed(), index);
-        const std::size_t before = sequence.tokens().size();
-        FUZZ_CHECK(sequence.advance(token));
-        FUZZ_CHECK(sequence.tokens().size() > before && sequence.tokens()[before] == token);
-    }
-    check_document(*book, asked, sequence);
+  Bytes bytes(input);
+  std::string refused;
+  const auto book = Codebook::build(settings_from(bytes), refused);
+  if (book == nullptr) return;
+  const Writing asked = writing_from(*book, bytes);
+  Sequence sequence(*book);
+  if (!sequence.start(asked.request).empty()) return;
+  FUZZ_CHECK(asked.request.max_tokens >= 0 && asked.request.max_notes >= 0 && asked.request.max_polyphony >= 0);
+  for (int chosen = 0; !sequence.finished(); ++chosen) {
+    const std::size_t choices = count_choices(*book, sequence.allowed());
+    FUZZ_CHECK(!sequence.advance(-1) && !sequence.advance(book->vocab_size()));
+    // Without input the first: in a bar that is its end.
+    const std::size_t index = chosen < kMostChoices ? bytes.take<std::uint16_t>() % choices : 0;
+    const std::int32_t token = choice(sequence.allowed(), index);
+    const std::size_t before = sequence.tokens().size();
+    FUZZ_CHECK(sequence.advance(token));
+    FUZZ_CHECK(sequence.tokens().size() > before && sequence.tokens()[before] == token);
+  }
+  check_document(*book, asked, sequence);
 }
 
 }  // namespace midigpt::fuzz

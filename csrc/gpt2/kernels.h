@@ -1,8 +1,8 @@
 // The arithmetic of a GPT-2 on the CPU, once per instruction set.
 //
-// Every output is computed in an order that depends on nothing but its own inputs: not on what else is in the batch, not
-// on how many tokens come at once, not on the number of threads. So a sequence's logits are the same bit for bit in any
-// batch, on one machine.
+// Every output is computed in an order that depends on nothing but its own inputs: not on what else is in the batch,
+// not on how many tokens come at once, not on the number of threads. So a sequence's logits are the same bit for bit in
+// any batch, on one machine.
 #pragma once
 
 #include <cstddef>
@@ -65,7 +65,8 @@ struct Kernels {
   // x[size] = GELU(x) (the tanh form), size a multiple of kPad.
   void (*gelu)(float* x, std::size_t size);
   // out[count, head size] = attention of queries[count, head size] (count <= kMostQueries), which see one prefix, read
-  // once for several of them, and own tokens each; scores: `stride` for each, room for all visible tokens and kPad more.
+  // once for several of them, and own tokens each; scores: `stride` for each, room for all visible tokens and kPad
+  // more.
   void (*attend)(const Visible* visible, std::size_t count, const float* queries, float scale, float* scores,
                  std::size_t stride, float* out);
 };

@@ -38,7 +38,8 @@ inline Floats load_weights(const float* from) { return load(from); }
 
 inline Floats load_weights(const std::uint16_t* from) {
 #if MIDIGPT_LANES == 16
-  return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16);
+  return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))),
+                                   16);
 #elif MIDIGPT_LANES == 8
   return (Floats)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))), 16);
 #else
@@ -148,7 +149,9 @@ inline void multiply_all(const PackedMatrix& matrix, const float* x, std::size_t
 void multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
               std::size_t y_stride, std::size_t first_panel, std::size_t last_panel) {
   switch (matrix.precision) {
-    case Precision::Float32: multiply_all<float>(matrix, x, x_stride, rows, y, y_stride, first_panel, last_panel); break;
+    case Precision::Float32:
+      multiply_all<float>(matrix, x, x_stride, rows, y, y_stride, first_panel, last_panel);
+      break;
     case Precision::Bfloat16:
       multiply_all<std::uint16_t>(matrix, x, x_stride, rows, y, y_stride, first_panel, last_panel);
       break;

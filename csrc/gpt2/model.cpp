@@ -32,9 +32,9 @@ float at(const Matrix& matrix, std::size_t in, std::size_t out) {
 std::vector<float> copied(const float* values, std::size_t size) { return {values, values + size}; }
 
 Layer packed(const LayerTensors& tensors, std::size_t width, Precision precision) {
-  return {copied(tensors.norm_1_weight, width), copied(tensors.norm_1_bias, width),
+  return {copied(tensors.norm_1_weight, width),      copied(tensors.norm_1_bias, width),
           OwnedMatrix(tensors.attention, precision), OwnedMatrix(tensors.projection, precision),
-          copied(tensors.norm_2_weight, width), copied(tensors.norm_2_bias, width),
+          copied(tensors.norm_2_weight, width),      copied(tensors.norm_2_bias, width),
           OwnedMatrix(tensors.expansion, precision), OwnedMatrix(tensors.contraction, precision)};
 }
 

@@ -31,7 +31,7 @@ struct Matrix {
 struct LayerTensors {
   const float* norm_1_weight = nullptr;
   const float* norm_1_bias = nullptr;
-  Matrix attention;   // to queries, keys and values
+  Matrix attention;  // to queries, keys and values
   Matrix projection;
   const float* norm_2_weight = nullptr;
   const float* norm_2_bias = nullptr;

@@ -15,9 +15,9 @@ constexpr std::int32_t kHighestPitch = 127;
 }  // namespace
 
 std::string Sequence::start(const Request& request) {
-  for (const auto& [name, limit] : {std::pair{"max_tokens", request.max_tokens},
-                                    std::pair{"max_notes", std::int64_t{request.max_notes}},
-                                    std::pair{"max_polyphony", std::int64_t{request.max_polyphony}}}) {
+  for (const auto& [name, limit] :
+       {std::pair{"max_tokens", request.max_tokens}, std::pair{"max_notes", std::int64_t{request.max_notes}},
+        std::pair{"max_polyphony", std::int64_t{request.max_polyphony}}}) {
     if (limit < 0) return std::string(name) + " is " + std::to_string(limit) + ", it must be at least 0 (no limit)";
   }
   Script script;
@@ -43,8 +43,9 @@ std::string Sequence::start(const Request& request) {
   next_ = 0;
   begun_ = false;
   bars_written_ = 0;
-  const std::size_t attributes = choices_.size() - static_cast<std::size_t>(std::count_if(
-                                     choices_.begin(), choices_.end(), [](const Choice& c) { return c.body; }));
+  const std::size_t attributes =
+      choices_.size() -
+      static_cast<std::size_t>(std::count_if(choices_.begin(), choices_.end(), [](const Choice& c) { return c.body; }));
   if (max_tokens_ > 0 && static_cast<std::int64_t>(script_.size() + attributes) > max_tokens_) {
     return "the prompt alone has " + std::to_string(script_.size() + attributes) + " tokens, " +
            std::to_string(max_tokens_) + " are allowed";
@@ -212,9 +213,7 @@ bool Sequence::may_add_note(std::int32_t onset) const {
   return max_polyphony_ == 0 || sounding_[static_cast<std::size_t>(onset)] < max_polyphony_;
 }
 
-bool Sequence::needs_velocity() const {
-  return velocities_ && (level_ == 0 || !book_->settings().velocity_sticky);
-}
+bool Sequence::needs_velocity() const { return velocities_ && (level_ == 0 || !book_->settings().velocity_sticky); }
 
 std::int64_t Sequence::note_cost() const { return (needs_velocity() ? 1 : 0) + (durations() ? 2 : 1); }
 

@@ -112,7 +112,8 @@ std::string ScriptReader::read() {
   for (std::int64_t cell = 0; cell < request_.max_tracks * request_.max_bars; ++cell) {
     cells += request_.cells[cell] != 0;
   }
-  const auto bodies = std::count_if(script_.choices.begin(), script_.choices.end(), [](const Choice& choice) { return choice.body; });
+  const auto bodies =
+      std::count_if(script_.choices.begin(), script_.choices.end(), [](const Choice& choice) { return choice.body; });
   if (bodies != cells) {
     return std::to_string(cells) + " bars are to be written, the prompt has room for " + std::to_string(bodies);
   }
@@ -132,7 +133,8 @@ void ScriptReader::open_bar() {
 std::string ScriptReader::close_bar(std::size_t at) {
   if (placeholder_ || !asked(bar_index_)) return {};
   if (!empty_) {
-    return "bar " + std::to_string(bar_index_) + " of track " + std::to_string(track_) + " is to be written and not empty";
+    return "bar " + std::to_string(bar_index_) + " of track " + std::to_string(track_) +
+           " is to be written and not empty";
   }
   if (request_.choose_attributes) choose_missing(book_.bar_attributes(), header_, at);
   add_body(at, bar_);
@@ -141,7 +143,7 @@ std::string ScriptReader::close_bar(std::size_t at) {
 
 // Attributes that apply to the track and that the tokens [from, to) of its header lack are chosen, each in its place.
 void ScriptReader::choose_missing(std::span<const vocab::WrittenAttribute> attributes, std::size_t from,
-                                            std::size_t to) {
+                                  std::size_t to) {
   std::size_t at = from;
   for (const vocab::WrittenAttribute& attribute : attributes) {
     if (at < to && book_.type_of(request_.script[at]) == attribute.type) {
@@ -165,8 +167,8 @@ bool ScriptReader::writes_track() const {
 }
 
 void ScriptReader::add_body(std::size_t at, const Bar& bar) {
-  script_.choices.push_back({at, true, TokenType::None, bar.drum,
-                     vocab::saturate(bar.beats * book_.settings().resolution + 0.5)});
+  script_.choices.push_back(
+      {at, true, TokenType::None, bar.drum, vocab::saturate(bar.beats * book_.settings().resolution + 0.5)});
   script_.end = at + 1;
 }
 

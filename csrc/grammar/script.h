@@ -21,16 +21,16 @@ struct Request {
   const std::uint8_t* cells = nullptr;  // [T, B], the bars to write, by their place in the script
   std::int64_t max_tracks = 0;
   std::int64_t max_bars = 0;
-  bool choose_attributes = false;    // of bars without a placeholder, and of their tracks
-  std::int64_t max_tokens = 0;       // of the whole document; 0: no limit
-  std::int32_t max_notes = 0;        // in one bar; 0: no limit
-  std::int32_t max_polyphony = 0;    // notes sounding at once within a bar; 0: no limit
+  bool choose_attributes = false;  // of bars without a placeholder, and of their tracks
+  std::int64_t max_tokens = 0;     // of the whole document; 0: no limit
+  std::int32_t max_notes = 0;      // in one bar; 0: no limit
+  std::int32_t max_polyphony = 0;  // notes sounding at once within a bar; 0: no limit
 };
 
 // A place of the script where tokens are chosen, before its token `at`.
 struct Choice {
   std::size_t at = 0;
-  bool body = false;                                   // the notes of a bar, else one attribute
+  bool body = false;  // the notes of a bar, else one attribute
   vocab::TokenType attribute = vocab::TokenType::None;
   bool drum = false;
   std::int32_t length = 0;  // of the bar, in positions

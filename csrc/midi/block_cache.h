@@ -18,8 +18,8 @@ namespace midigpt::midi {
 
 // Smaller ones are left to malloc, which keeps them.
 inline constexpr std::size_t kLeastBlock = std::size_t{16} << 10;
-// Bytes that wait to be used again; beyond them those that have waited longest are freed. With AddressSanitizer all are: it would not see their
-// use after they were given back.
+// Bytes that wait to be used again; beyond them those that have waited longest are freed. With AddressSanitizer all
+// are: it would not see their use after they were given back.
 #if defined(MIDIGPT_ADDRESS_SANITIZER)
 inline constexpr std::size_t kMostCached = 0;
 #else
@@ -27,8 +27,8 @@ inline constexpr std::size_t kMostCached = std::size_t{64} << 20;
 #endif
 
 struct Block {
-    void* data;
-    std::size_t bytes;
+  void* data;
+  std::size_t bytes;
 };
 
 // Memory for at least `bytes` bytes, kLeastBlock or more of them, with unspecified content; up to three quarters more

@@ -8,32 +8,32 @@ namespace midigpt::midi {
 
 // Values are stored in corpora: never renumber, add at the end.
 enum class ReadError : std::uint8_t {
-    None = 0,
-    FileTooLarge,
-    NoHeader,
-    HeaderLength,
-    Format,
-    SmpteDivision,
-    ChunkHeader,
-    ChunkLength,
-    TruncatedEvent,
-    NoRunningStatus,
-    UndefinedStatus,
-    DataByte,
-    PitchBend,
-    TimeSignatureDenominator,
-    EmptyBars,
-    TooManyTracks,
-    TooManyNotes,
-    TooManyTimeSignatures,
-    TooManyBars,
-    TooManyTicks,
+  None = 0,
+  FileTooLarge,
+  NoHeader,
+  HeaderLength,
+  Format,
+  SmpteDivision,
+  ChunkHeader,
+  ChunkLength,
+  TruncatedEvent,
+  NoRunningStatus,
+  UndefinedStatus,
+  DataByte,
+  PitchBend,
+  TimeSignatureDenominator,
+  EmptyBars,
+  TooManyTracks,
+  TooManyNotes,
+  TooManyTimeSignatures,
+  TooManyBars,
+  TooManyTicks,
 };
 
 struct ReadErrorInfo {
-    ReadError code;
-    const char* name;
-    const char* meaning;
+  ReadError code;
+  const char* name;
+  const char* meaning;
 };
 
 inline constexpr std::array kReadErrors{
@@ -42,7 +42,8 @@ inline constexpr std::array kReadErrors{
     ReadErrorInfo{ReadError::NoHeader, "no_header", "the file does not start with a MIDI header (MThd)"},
     ReadErrorInfo{ReadError::HeaderLength, "header_length", "the header's length is not 6"},
     ReadErrorInfo{ReadError::Format, "format", "the format is none of 0, 1 and 2"},
-    ReadErrorInfo{ReadError::SmpteDivision, "smpte_division", "time is given in SMPTE frames, not in ticks per quarter"},
+    ReadErrorInfo{ReadError::SmpteDivision, "smpte_division",
+                  "time is given in SMPTE frames, not in ticks per quarter"},
     ReadErrorInfo{ReadError::ChunkHeader, "chunk_header", "tracks are missing and the rest is no chunk"},
     ReadErrorInfo{ReadError::ChunkLength, "chunk_length", "a chunk is longer than the rest of the file"},
     ReadErrorInfo{ReadError::TruncatedEvent, "truncated_event", "an event crosses the end of its track"},
@@ -65,10 +66,10 @@ inline constexpr std::int64_t kNoOffset = -1;
 
 // How reading one file ended.
 struct Outcome {
-    ReadError error = ReadError::None;
-    std::int64_t offset = kNoOffset;  // byte of the file; kNoOffset where no byte is to blame
+  ReadError error = ReadError::None;
+  std::int64_t offset = kNoOffset;  // byte of the file; kNoOffset where no byte is to blame
 
-    [[nodiscard]] bool failed() const { return error != ReadError::None; }
+  [[nodiscard]] bool failed() const { return error != ReadError::None; }
 };
 
 }  // namespace midigpt::midi

@@ -8,7 +8,7 @@
 namespace midigpt::midi {
 
 inline constexpr std::int64_t kMaxFileBytes = 16 << 20;
-inline constexpr std::int64_t kMaxTracks = 1024;     // tracks with events, after splitting by channel and program
+inline constexpr std::int64_t kMaxTracks = 1024;      // tracks with events, after splitting by channel and program
 inline constexpr std::int64_t kMaxNotes = 1'000'000;  // note-ons
 inline constexpr std::int64_t kMaxBars = 20'000;
 // Tempo events need no limit: only the earliest is kept.

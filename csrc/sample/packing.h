@@ -13,22 +13,22 @@ void best_fit_decreasing(const std::int64_t* lengths, std::int64_t num_documents
 
 // Documents and the rows they go to.
 struct Documents {
-    const std::int32_t* tokens = nullptr;
-    const std::uint8_t* role = nullptr;
-    const std::int64_t* offsets = nullptr;      // [count + 1]
-    const std::int32_t* row = nullptr;          // [count], -1: left out
-    std::int64_t count = 0;
+  const std::int32_t* tokens = nullptr;
+  const std::uint8_t* role = nullptr;
+  const std::int64_t* offsets = nullptr;  // [count + 1]
+  const std::int32_t* row = nullptr;      // [count], -1: left out
+  std::int64_t count = 0;
 };
 
 // Rows as in midigpt_core.records.PackedBatch, [num_rows * row_length] each.
 struct Rows {
-    std::int64_t* input_ids = nullptr;
-    std::int64_t* labels = nullptr;
-    std::int64_t* position_ids = nullptr;
-    std::int32_t* document_ids = nullptr;
-    std::uint8_t* role = nullptr;
-    std::int64_t num_rows = 0;
-    std::int64_t row_length = 0;
+  std::int64_t* input_ids = nullptr;
+  std::int64_t* labels = nullptr;
+  std::int64_t* position_ids = nullptr;
+  std::int32_t* document_ids = nullptr;
+  std::uint8_t* role = nullptr;
+  std::int64_t num_rows = 0;
+  std::int64_t row_length = 0;
 };
 
 // Whether every document's offsets ascend within `num_tokens` and each row's documents fit in it.

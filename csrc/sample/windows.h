@@ -15,65 +15,65 @@
 namespace midigpt::sample {
 
 struct WindowRules {
-    std::vector<std::int32_t> sizes;  // in bars, at least 1 each, all different
-    std::int32_t min_tracks = 1;
-    std::int32_t max_tracks = 1;  // at least min_tracks
-    double min_fill_ratio = 0.75;
+  std::vector<std::int32_t> sizes;  // in bars, at least 1 each, all different
+  std::int32_t min_tracks = 1;
+  std::int32_t max_tracks = 1;  // at least min_tracks
+  double min_fill_ratio = 0.75;
 };
 
 enum class WindowStatus : std::uint8_t {
-    Ok = 0,
-    None = 1,     // the piece has no valid start for any size
-    Damaged = 2,  // the piece's columns contradict one another
+  Ok = 0,
+  None = 1,     // the piece has no valid start for any size
+  Damaged = 2,  // the piece's columns contradict one another
 };
 
 struct Window {
-    std::int32_t start_bar = 0;
-    std::int32_t num_bars = 0;
-    std::int32_t num_tracks = 0;
+  std::int32_t start_bar = 0;
+  std::int32_t num_bars = 0;
+  std::int32_t num_tracks = 0;
 };
 
 // Columns with the lengths that a piece's offsets are checked against.
 struct BoundedColumns {
-    score::Columns columns;
-    std::int64_t num_tracks = 0;
-    std::int64_t num_bars = 0;
-    std::int64_t num_cells = 0;
+  score::Columns columns;
+  std::int64_t num_tracks = 0;
+  std::int64_t num_bars = 0;
+  std::int64_t num_cells = 0;
 };
 
 // Non-empty bars that a window of `num_bars` needs in a track.
 [[nodiscard]] std::int64_t bars_needed(std::int32_t num_bars, double min_fill_ratio);
 
-// Whether every run of the piece lies within the columns; all functions below take sound pieces only. Runs of tracks are
-// checked again where they are followed: columns may change meanwhile.
+// Whether every run of the piece lies within the columns; all functions below take sound pieces only. Runs of tracks
+// are checked again where they are followed: columns may change meanwhile.
 [[nodiscard]] bool is_sound(const BoundedColumns& bounded, const score::PieceView& piece);
 
 // Finds windows. Keeps its scratch memory between calls, so one finder serves one thread.
 class WindowFinder {
-   public:
-    // Starts with at least `min_tracks` good tracks, ascending. Valid until the next call.
-    [[nodiscard]] const std::vector<std::int32_t>& valid_starts(const score::PieceView& piece, std::int32_t num_bars,
-                                                                std::int64_t needed, std::int32_t min_tracks);
+ public:
+  // Starts with at least `min_tracks` good tracks, ascending. Valid until the next call.
+  [[nodiscard]] const std::vector<std::int32_t>& valid_starts(const score::PieceView& piece, std::int32_t num_bars,
+                                                              std::int64_t needed, std::int32_t min_tracks);
 
-    // Whether the piece has a valid start for any of the sizes.
-    [[nodiscard]] bool has_window(const score::PieceView& piece, const WindowRules& rules);
+  // Whether the piece has a valid start for any of the sizes.
+  [[nodiscard]] bool has_window(const score::PieceView& piece, const WindowRules& rules);
 
-    // Tracks that are good at `start`, ascending. Valid until the next call.
-    [[nodiscard]] std::vector<std::int32_t>& good_tracks(const score::PieceView& piece, std::int32_t start,
-                                                         std::int32_t num_bars, std::int64_t needed);
+  // Tracks that are good at `start`, ascending. Valid until the next call.
+  [[nodiscard]] std::vector<std::int32_t>& good_tracks(const score::PieceView& piece, std::int32_t start,
+                                                       std::int32_t num_bars, std::int64_t needed);
 
-    // Draws a window from the numbers of `key`; writes its tracks to tracks[0 .. num_tracks).
-    [[nodiscard]] WindowStatus draw(const score::PieceView& piece, const WindowRules& rules, std::uint64_t key,
-                                    Window& window, std::int32_t* tracks);
+  // Draws a window from the numbers of `key`; writes its tracks to tracks[0 .. num_tracks).
+  [[nodiscard]] WindowStatus draw(const score::PieceView& piece, const WindowRules& rules, std::uint64_t key,
+                                  Window& window, std::int32_t* tracks);
 
-   private:
-    [[nodiscard]] bool draw_start(const score::PieceView& piece, const WindowRules& rules, std::int32_t num_bars,
-                                  Uniforms& uniforms, std::int32_t& start);
+ private:
+  [[nodiscard]] bool draw_start(const score::PieceView& piece, const WindowRules& rules, std::int32_t num_bars,
+                                Uniforms& uniforms, std::int32_t& start);
 
-    std::vector<std::int32_t> sizes_;
-    std::vector<std::int32_t> starts_;
-    std::vector<std::int32_t> good_;
-    std::vector<std::int32_t> change_;
+  std::vector<std::int32_t> sizes_;
+  std::vector<std::int32_t> starts_;
+  std::vector<std::int32_t> good_;
+  std::vector<std::int32_t> change_;
 };
 
 }  // namespace midigpt::sample

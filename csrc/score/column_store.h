@@ -12,53 +12,53 @@
 namespace midigpt::score {
 
 struct ColumnStore {
-    template <class T>
-    using Array = midi::GrowingArray<T>;
+  template <class T>
+  using Array = midi::GrowingArray<T>;
 
-    // Of the arrays of values, in the order of the tables below.
-    using Sizes = std::array<std::size_t, 15>;
+  // Of the arrays of values, in the order of the tables below.
+  using Sizes = std::array<std::size_t, 15>;
 
-    ColumnStore() { clear(); }
+  ColumnStore() { clear(); }
 
-    void clear();
-    // The piece is complete: note where its runs end.
-    void end_piece(std::int32_t piece_tempo);
-    [[nodiscard]] Sizes sizes() const;
-    // New values are uninitialised, until `put` writes them.
-    void resize_values(const Sizes& sizes);
-    // The pieces of `part` come next.
-    void append_offsets(const ColumnStore& part);
-    // Copy the values of `part` to where they start. Several threads may put several parts.
-    void put(const ColumnStore& part, const Sizes& starts);
-    void reserve_notes(std::size_t count);
-    void shrink_to_fit();
+  void clear();
+  // The piece is complete: note where its runs end.
+  void end_piece(std::int32_t piece_tempo);
+  [[nodiscard]] Sizes sizes() const;
+  // New values are uninitialised, until `put` writes them.
+  void resize_values(const Sizes& sizes);
+  // The pieces of `part` come next.
+  void append_offsets(const ColumnStore& part);
+  // Copy the values of `part` to where they start. Several threads may put several parts.
+  void put(const ColumnStore& part, const Sizes& starts);
+  void reserve_notes(std::size_t count);
+  void shrink_to_fit();
 
-    Array<std::int32_t> tempo;
-    Array<std::int64_t> track_offsets;
-    Array<std::int64_t> bar_offsets;
-    Array<std::int64_t> cell_offsets;
-    Array<std::int64_t> note_offsets;
-    Array<std::uint8_t> track_program;
-    Array<std::uint8_t> track_drum;
-    Array<std::int8_t> track_nomml;
-    Array<std::int32_t> track_cell_end;
-    Array<std::int32_t> bar_numerator;
-    Array<std::int32_t> bar_denominator;
-    Array<double> bar_length;
-    Array<std::int32_t> cell_bar;
-    Array<std::int32_t> cell_note_end;
-    Array<std::int32_t> note_onset;
-    Array<std::int32_t> note_duration;
-    Array<std::uint8_t> note_pitch;
-    Array<std::uint8_t> note_velocity;
-    Array<std::int32_t> note_microtiming;
+  Array<std::int32_t> tempo;
+  Array<std::int64_t> track_offsets;
+  Array<std::int64_t> bar_offsets;
+  Array<std::int64_t> cell_offsets;
+  Array<std::int64_t> note_offsets;
+  Array<std::uint8_t> track_program;
+  Array<std::uint8_t> track_drum;
+  Array<std::int8_t> track_nomml;
+  Array<std::int32_t> track_cell_end;
+  Array<std::int32_t> bar_numerator;
+  Array<std::int32_t> bar_denominator;
+  Array<double> bar_length;
+  Array<std::int32_t> cell_bar;
+  Array<std::int32_t> cell_note_end;
+  Array<std::int32_t> note_onset;
+  Array<std::int32_t> note_duration;
+  Array<std::uint8_t> note_pitch;
+  Array<std::uint8_t> note_velocity;
+  Array<std::int32_t> note_microtiming;
 };
 
 // The arrays of a store by the names that Python's records.ScoreColumns gives them.
 template <class T>
 struct NamedArray {
-    const char* name;
-    ColumnStore::Array<T> ColumnStore::* array;
+  const char* name;
+  ColumnStore::Array<T> ColumnStore::* array;
 };
 
 inline constexpr std::tuple kOffsetArrays{
@@ -95,7 +95,7 @@ static_assert(std::tuple_size_v<decltype(kValueArrays)> + std::tuple_size_v<decl
 // Call `visit(name, pointer to member)` for each array of one of the tables above.
 template <class Table, class Visit>
 void for_each_array(const Table& table, Visit&& visit) {
-    std::apply([&](const auto&... entry) { (visit(entry.name, entry.array), ...); }, table);
+  std::apply([&](const auto&... entry) { (visit(entry.name, entry.array), ...); }, table);
 }
 
 }  // namespace midigpt::score

@@ -9,9 +9,9 @@
 namespace midigpt::score {
 
 struct BatchResult {
-    ColumnStore columns;
-    midi::GrowingArray<std::uint8_t> status;        // midi::ReadError per file
-    midi::GrowingArray<std::int64_t> error_offset;  // byte within the file, midi::kNoOffset where there is none
+  ColumnStore columns;
+  midi::GrowingArray<std::uint8_t> status;        // midi::ReadError per file
+  midi::GrowingArray<std::int64_t> error_offset;  // byte within the file, midi::kNoOffset where there is none
 };
 
 // File i is data[offsets[i], offsets[i + 1]); the offsets ascend within `data`. A file that cannot be read becomes a

@@ -74,7 +74,8 @@ inline constexpr auto kControls = std::to_array<ControlInfo>({
     {Control::Nomml, "nomml", Level::Track, TrackKind::Both, false, false, 13},
     {Control::Tension, "tension", Level::Bar, TrackKind::Melodic, false, false, 10},
     {Control::TensionDrum, "tension_drum", Level::Bar, TrackKind::Drum, false, false, 10},
-    {Control::SilenceProportionCorrected, "silence_proportion_corrected", Level::Track, TrackKind::Both, false, true, 10},
+    {Control::SilenceProportionCorrected, "silence_proportion_corrected", Level::Track, TrackKind::Both, false, true,
+     10},
     {Control::PitchClassCount, "pitch_class_count", Level::Bar, TrackKind::Melodic, false, true, 13},
     {Control::NommlFine, "nomml_fine", Level::Track, TrackKind::Both, false, false, 13},
 });

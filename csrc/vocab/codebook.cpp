@@ -105,15 +105,14 @@ void Codebook::index_instruments() {
   std::sort(representatives_.begin(), representatives_.end());
   representatives_.erase(std::unique(representatives_.begin(), representatives_.end()), representatives_.end());
   for (std::size_t program = 0; program < representative.size(); ++program) {
-    const auto found =
-        std::lower_bound(representatives_.begin(), representatives_.end(), representative[program]);
+    const auto found = std::lower_bound(representatives_.begin(), representatives_.end(), representative[program]);
     instrument_of_[program] = static_cast<std::int32_t>(found - representatives_.begin());
   }
 }
 
 std::string Codebook::index_domains() {
-  domains_ = settings_.token_domains.empty() ? derive_domains(settings_, representatives_.size())
-                                             : settings_.token_domains;
+  domains_ =
+      settings_.token_domains.empty() ? derive_domains(settings_, representatives_.size()) : settings_.token_domains;
   std::vector<TokenType> types;
   for (const Domain& domain : domains_) types.push_back(domain.type);
   controls_ = register_controls(types, settings_.attribute_controls);

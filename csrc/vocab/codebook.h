@@ -67,9 +67,7 @@ class Codebook {
 
  private:
   explicit Codebook(Settings settings)
-      : settings_(std::move(settings)),
-        duration_levels_(settings_.resolution),
-        metrical_depth_(settings_.resolution) {}
+      : settings_(std::move(settings)), duration_levels_(settings_.resolution), metrical_depth_(settings_.resolution) {}
 
   std::string index_domains();
   [[nodiscard]] std::string check_signed_deltas() const;

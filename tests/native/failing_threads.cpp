@@ -22,10 +22,11 @@ FewThreads::~FewThreads() { left = std::numeric_limits<int>::max(); }
 }  // namespace midigpt::tests
 
 // Found before the C library's own, which it asks.
-extern "C" __attribute__((visibility("default"))) int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+extern "C" __attribute__((visibility("default"))) int pthread_create(pthread_t* thread,
+                                                                     const pthread_attr_t* attributes,
                                                                      void* (*start)(void*), void* argument) {
-    using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
-    static const auto real = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
-    if (left != std::numeric_limits<int>::max() && left-- <= 0) return EAGAIN;
-    return real(thread, attributes, start, argument);
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto real = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  if (left != std::numeric_limits<int>::max() && left-- <= 0) return EAGAIN;
+  return real(thread, attributes, start, argument);
 }

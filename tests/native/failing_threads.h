@@ -6,13 +6,13 @@ namespace midigpt::tests {
 
 // While it lives only `count` more threads can be made.
 class FewThreads {
-   public:
-    explicit FewThreads(int count);
-    ~FewThreads();
-    FewThreads(const FewThreads&) = delete;
-    FewThreads& operator=(const FewThreads&) = delete;
-    FewThreads(FewThreads&&) = delete;
-    FewThreads& operator=(FewThreads&&) = delete;
+ public:
+  explicit FewThreads(int count);
+  ~FewThreads();
+  FewThreads(const FewThreads&) = delete;
+  FewThreads& operator=(const FewThreads&) = delete;
+  FewThreads(FewThreads&&) = delete;
+  FewThreads& operator=(FewThreads&&) = delete;
 };
 
 }  // namespace midigpt::tests
