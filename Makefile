@@ -5,6 +5,7 @@ PEER ?= .venv-peer
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
+CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
 .PHONY: run control test goldens parity bench map lint soak clean setup peer
 
@@ -61,6 +62,7 @@ map: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
+import sysconfig
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -235,7 +237,8 @@ def test_changelog_groups_and_fragments_are_of_the_kinds_declared() -> None:
 def lint_commands() -> set[str]:
     recipe = re.search(r"^lint:.*\n((?:\t.+\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert recipe
-    return {line.strip().removesuffix(" .").replace("$(BIN)", ".venv/bin") for line in recipe[1].splitlines()}
+    lines = (line.strip().removesuffix(" .").removesuffix(" $(CXX_FILES)") for line in recipe[1].splitlines())
+    return {line.replace("$(BIN)", ".venv/bin") for line in lines}
 
 
 def test_the_hooks_run_what_lint_runs() -> None:
@@ -246,15 +249,42 @@ def test_the_hooks_run_what_lint_runs() -> None:
     ]
     entries = {hook["entry"].removesuffix(" --force-exclude") for hook in hooks}
     assert entries <= lint_commands()
-    assert {".venv/bin/ruff check", ".venv/bin/ruff format --check"} <= entries
+    assert {
+        ".venv/bin/ruff check",
+        ".venv/bin/ruff format --check",
+        ".venv/bin/clang-format --dry-run --Werror",
+    } <= entries
     # Without it ruff would check a file that pyproject.toml excludes.
     assert all(hook["entry"].endswith("--force-exclude") for hook in hooks if "/ruff " in hook["entry"])
 
 
-def test_the_editor_keeps_the_line_length_of_ruff() -> None:
+def test_the_editor_keeps_the_lines_of_the_formatters() -> None:
     text = (ROOT / ".editorconfig").read_text(encoding="utf-8")
     assert text.startswith(("#", "root"))
-    assert re.findall(r"^max_line_length = (\d+)$", text, re.MULTILINE) == [str(PROJECT["tool"]["ruff"]["line-length"])]
+    style: dict[str, Any] = yaml.safe_load((ROOT / ".clang-format").read_text(encoding="utf-8"))
+    assert style["ColumnLimit"] == PROJECT["tool"]["ruff"]["line-length"]
+    assert re.findall(r"^max_line_length = (\d+)$", text, re.MULTILINE) == [str(style["ColumnLimit"])]
+    indents = {
+        suffix: int(section[2])
+        for section in re.finditer(r"^\[\*\.\{(.+)\}\]\nindent_size = (\d+)$", text, re.MULTILINE)
+        for suffix in section[1].split(",")
+    }
+    assert indents["cpp"] == indents["h"] == style["IndentWidth"]
+
+
+def test_one_version_of_clang_format_is_installed() -> None:
+    [pin] = [line for line in PROJECT["project"]["optional-dependencies"]["dev"] if line.startswith("clang-format")]
+    assert pin in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_native_code_is_formatted() -> None:
+    files = [
+        path for folder in ("csrc", "tests") for path in (ROOT / folder).rglob("*") if path.suffix in {".cpp", ".h"}
+    ]
+    assert len(files) > 100
+    formatter = Path(sysconfig.get_path("scripts")) / "clang-format"
+    ended = subprocess.run([formatter, "--dry-run", "--Werror", *files], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
