@@ -68,13 +68,27 @@ def _integers(values: Any) -> Any:
 
 
 def integer(value: object) -> object:
-    """An integer of NumPy as one of Python."""
+    """An integer of NumPy, or another that has ``__index__``, as one of Python; other values as they are."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         return value
     try:
         return operator.index(value)
     except TypeError:  # an array
         return value
+
+
+def integers_within(value: object, depth: int = 8) -> Any:
+    """``value`` with :func:`integer` of every key and value in the mappings, lists and tuples that it is made of, so
+    many levels deep: no request is deeper."""
+    if not depth:
+        return value
+    if isinstance(value, Mapping):
+        made = {integer(key): integers_within(entry, depth - 1) for key, entry in value.items()}
+        return made if len(made) == len(value) else value
+    if isinstance(value, list | tuple):
+        entries = [integers_within(entry, depth - 1) for entry in value]
+        return entries if isinstance(value, list) else tuple(entries)
+    return integer(value)
 
 
 def says_the_field(where: str) -> Callable[[type[Record]], type[Record]]:
@@ -139,7 +153,7 @@ def type_problems(value: object, field: attrs.Attribute[Any], where: str) -> Ite
 def from_plain(values: object, kind: type[Record], where: str) -> Record:
     """``values`` (JSON) as an instance of an attrs class. Raises :class:`RequestValidationError`."""
     try:
-        record: Record = structure(values, kind, where)
+        record: Record = structure(integers_within(values), kind, where)
     except Mismatch as mismatch:
         problems = [sentence(f"{path}: {problem}") for path, problem in mismatch.problems]
         raise RequestValidationError(problems) from mismatch

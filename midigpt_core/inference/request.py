@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
-from midigpt_core.inference.fields import from_plain, integer, listed, number, places, says_the_field
+from midigpt_core.inference.fields import from_plain, integer, integers_within, listed, number, places, says_the_field
 
 #: ``token``: a MASK_BAR token; ``attention``: an empty bar that nothing attends to; ``remove``: an empty bar;
 #: ``auto``: ``token`` if the encoder has one, else ``attention``.
@@ -133,11 +133,13 @@ class TrackPrompt:
     #: Bars that the model must not see.
     mask_bars: Sequence[int] = places("bar")
     #: Attribute controls of the track, name -> level.
-    attributes: Mapping[str, int] = field(factory=dict)
+    attributes: Mapping[str, int] = field(factory=dict, converter=integers_within)
     #: Attribute controls of bars: bar -> name -> level. ``bar_`` at the start of a name may be left out.
-    bar_attributes: Mapping[int, Mapping[str, int]] = field(factory=dict, metadata={"places": "bar"})
+    bar_attributes: Mapping[int, Mapping[str, int]] = field(
+        factory=dict, converter=integers_within, metadata={"places": "bar"}
+    )
     #: ``time_signature``: ``"3/4"``, or an index into the encoder's list, for all of ``bars``.
-    controls: Mapping[str, Any] = field(factory=dict)
+    controls: Mapping[str, Any] = field(factory=dict, converter=integers_within)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrackPrompt:
@@ -153,7 +155,7 @@ class GenerationRequest:
     tracks: Sequence[TrackPrompt] = field(converter=listed)
     config: InferenceConfig = field(factory=InferenceConfig)
     #: ``genre``: a name that the encoder knows; ``velocity``, ``microtiming``: whether to write them.
-    controls: Mapping[str, Any] = field(factory=dict)
+    controls: Mapping[str, Any] = field(factory=dict, converter=integers_within)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:

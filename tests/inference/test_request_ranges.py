@@ -22,7 +22,7 @@ from midigpt_core.score import Score
 from midigpt_core.testing import samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SCORE = samples.scores()[0]  # two melodic tracks and drums, eight bars
 BARS, TRACKS = 8, 3
@@ -71,7 +71,7 @@ def test_a_configuration_out_of_range_is_named_from_everywhere(wrong: tuple[str,
     _out_of_range(wrong)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @settings(max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(wrong_config())
 def test_a_configuration_out_of_range_is_named_from_everywhere_at_length(wrong: tuple[str, Any]) -> None:
@@ -140,7 +140,7 @@ def test_a_prompt_out_of_range_is_named(wrong: tuple[str, Any]) -> None:
     _prompt_out_of_range(wrong)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @settings(max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(wrong_prompt())
 def test_a_prompt_out_of_range_is_named_at_length(wrong: tuple[str, Any]) -> None:
@@ -200,6 +200,50 @@ def test_numpy_integers_are_integers_and_lists_are_bounded() -> None:
     assert TrackPrompt(id=0, bars={3}).bars == (3,)  # type: ignore[arg-type]
     with pytest.raises(RequestValidationError, match=f"bars has more than {MOST_ENTRIES:,} entries"):
         engine().session(SCORE, GenerationRequest([TrackPrompt(id=0, bars=range(10**12))]))
+
+
+class _Index:
+    """An integer of some other library."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def __index__(self) -> int:
+        return self._value
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.array, _Index])
+def test_integers_of_other_libraries_are_integers_in_every_field(kind: Callable[[int], Any]) -> None:
+    def prompt(of: Callable[[int], Any]) -> dict[str, Any]:
+        levels = {"max_polyphony": of(3)}
+        bars = [of(1), of(2)]
+        controls = {"time_signature": of(5)}
+        return {"id": of(0), "bars": bars, "mask_bars": [of(7)], "attributes": levels, "controls": controls}
+
+    def config(of: Callable[[int], Any]) -> dict[str, Any]:
+        whole = {name: of(2) for name, field in CONFIG.items() if field.type is int or "Auto" in str(field.type)}
+        return {**whole, "context_keep": [of(1)]}
+
+    plain = GenerationRequest([TrackPrompt(**prompt(int))], InferenceConfig(**config(int)))
+    assert GenerationRequest([TrackPrompt(**prompt(kind))], InferenceConfig(**config(kind))) == plain
+    assert GenerationRequest.from_dict({"tracks": [prompt(kind)], "config": config(kind)}) == plain
+    if kind is not np.array:  # whose instances are no keys
+        by_bar = TrackPrompt(id=0, bar_attributes={kind(1): {"a": kind(2)}})
+        assert by_bar.bar_attributes == {1: {"a": 2}}
+        assert by_bar == TrackPrompt.from_dict({"id": 0, "bar_attributes": {kind(1): {"a": kind(2)}}})
+
+
+def test_levels_of_numpy_make_the_same_music_and_no_bool_is_a_level() -> None:
+    on = engine()
+
+    def run(level: Any) -> Score:
+        prompt = TrackPrompt(id=0, bars=[1], attributes={"max_polyphony": level})
+        return on.session(SCORE, GenerationRequest([prompt], InferenceConfig(seed=1))).run()
+
+    assert run(np.int64(2)).to_dict() == run(2).to_dict()
+    for level in (True, np.True_):
+        with pytest.raises(RequestValidationError, match="max_polyphony"):
+            run(level)
 
 
 def test_unknown_and_missing_keywords_say_the_field() -> None:
@@ -369,7 +413,7 @@ def test_any_request_is_refused_by_name_or_carried_out(data: st.DataObject) -> N
     _answer(data)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_request_is_refused_by_name_or_carried_out_at_length(data: st.DataObject) -> None:
