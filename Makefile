@@ -1,4 +1,4 @@
-# run · test · goldens · parity · bench · lint · soak · fuzz · peer: each sets up what it needs.
+# run · test · goldens · parity · bench · lint · slow · fuzz · peer: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 PEER ?= .venv-peer
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run control test goldens parity bench map lint soak clean setup peer
+.PHONY: run control test goldens parity bench map lint slow soak clean setup peer
 
 setup: $(READY)
 
@@ -67,8 +67,11 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 # The long forms of the tests that CI runs short.
-soak: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak
+slow: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# The name that `make slow` had before.
+soak: slow
 
 # The figures of bench/results, beside the public package if `make peer` was run before, and the plot of their growth.
 bench: $(READY)

@@ -67,7 +67,7 @@ sanitize-python: $(READY)
 	  --config-settings=cmake.build-type=RelWithDebInfo --config-settings=cmake.define.MIDIGPT_SANITIZE=$(SANITIZERS) \
 	  --config-settings=cmake.define.CMAKE_CXX_FLAGS=-D_GLIBCXX_ASSERTIONS
 	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0 \
-	  $(SANITIZED_BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak and not unsanitized' $(SANITIZED_TESTS)
+	  $(SANITIZED_BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not unsanitized' $(SANITIZED_TESTS)
 
 # Each target for FUZZ_SECONDS, or for FUZZ_RUNS executions; fuzz-reader is one of them.
 fuzz: $(FUZZ_TARGETS:%=fuzz-%)

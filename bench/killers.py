@@ -1,4 +1,4 @@
-"""The killers' table of docs/limits.md, beside the peer: python -m bench.killers writes it anew.
+"""The killers' table of docs/limits.md, beside the peer: python -m bench.killers rewrites it.
 
 Every file is read by ``Score.from_bytes`` of either package in a process of its own that has 4 GB of memory and 20 s of
 processor time, in which the C allocator counts (tests/score/count_allocations.c). A process that dies or does not end

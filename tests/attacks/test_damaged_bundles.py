@@ -136,7 +136,7 @@ def read_damaged(bundle: Path, part: Path, donor: Path, count: int) -> dict[str,
 @pytest.mark.unsanitized
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read from /proc")
-@pytest.mark.parametrize("count", [40, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [40, pytest.param(20_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["pt", "safetensors", "folder", "weights", "legacy", "legacy configuration"])
 def test_a_damaged_bundle_is_read_or_refused(
     name: str, count: int, bundles: dict[str, tuple[Path, Path]], tmp_path: Path

@@ -59,7 +59,7 @@ def test_a_killed_build_resumes(point: int, cache: Path, paths: list[str], refer
     kill_and_resume(cache, paths, reference, [(point + 0.5) / 20])
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.parametrize("point", range(200))
 def test_a_build_killed_again_and_again_resumes(
     point: int, cache: Path, paths: list[str], reference: tuple[list[str], float]

@@ -148,7 +148,7 @@ def test_the_commands_are_seen() -> None:
     assert text.count("```") >= 10
     for command in ("make setup", "make test", "make lint", "make goldens", "make peer", ".ci/run", "towncrier build"):
         assert command in text
-    assert {"setup", "test", "lint", "goldens", "soak", "native-test", "fuzz-reader"} <= make_targets()
+    assert {"setup", "test", "lint", "goldens", "slow", "soak", "native-test", "fuzz-reader"} <= make_targets()
     assert "default" not in make_targets()
 
 

@@ -266,7 +266,7 @@ def test_random_logits_write_only_what_the_encoder_could_have_written(name: str,
     check(case(preset(name), rng, 40, infill=infill, **limits), rng)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.parametrize("infill", [True, False])
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_hundred_thousand_sequences(name: str, infill: bool) -> None:

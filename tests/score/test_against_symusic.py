@@ -128,7 +128,7 @@ def _reason(note: tuple[int, ...], theirs: Any, bar: int, bars: Sequence[Line], 
     return "exact" if exact else "rounded"
 
 
-@pytest.mark.parametrize("seeds", [range(FILES), pytest.param(range(FILES, 50 * FILES), marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seeds", [range(FILES), pytest.param(range(FILES, 50 * FILES), marks=pytest.mark.slow)])
 def test_generated_files(seeds: range, midi: MidiBytes) -> None:
     counts, resolutions, features = Counter[str](), set(), Counter[str]()
     for seed in seeds:

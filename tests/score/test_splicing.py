@@ -82,7 +82,7 @@ def test_generated_files_keep_all_but_the_written_bars(first: int) -> None:
         _check(content, seed)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_thousands_of_generated_files_keep_all_but_the_written_bars() -> None:
     for seed in range(1000, 11000):
         _check(generate(seed, MIDI).content, seed)

@@ -160,7 +160,7 @@ HOSTILE = [
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "lines", [pytest.param([[line] for line in HOSTILE], id="alone", marks=pytest.mark.soak), [HOSTILE]]
+    "lines", [pytest.param([[line] for line in HOSTILE], id="alone", marks=pytest.mark.slow), [HOSTILE]]
 )
 def test_metrics_that_no_run_wrote_are_drawn_as_far_as_they_go(lines: list[list[str]], tmp_path: Path) -> None:
     folder = tmp_path / "$\\frac{ 音楽 \x1b[2J \udcff"
@@ -173,7 +173,7 @@ def test_metrics_that_no_run_wrote_are_drawn_as_far_as_they_go(lines: list[list[
         assert png_bytes(figure).startswith(b"\x89PNG")
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     lines=lists(

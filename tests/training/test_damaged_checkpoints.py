@@ -80,7 +80,7 @@ def test_a_flipped_bit_anywhere_is_no_traceback_and_no_defeat(saved: Path) -> No
     assert flips_survived(saved, [(int(place) // 8, int(place) % 8) for place in drawn]) < 200
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_every_flipped_bit_is_no_traceback_and_no_defeat(saved: Path) -> None:
     flips = [(byte, bit) for byte in range(saved.stat().st_size) for bit in range(8)]
     assert 0 < flips_survived(saved, flips) < len(flips)

@@ -103,7 +103,7 @@ def test_notices_are_the_first_process_s_to_give(
     assert chosen.level == logging.WARNING
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_both_launchers_stop_well_and_go_on_from_each_other(
     configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,7 +121,7 @@ def test_both_launchers_stop_well_and_go_on_from_each_other(
     assert (folder / "model_final.pt").is_file()
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_ranks_end_with_the_first_however_it_ends(configure: Configure, shard: Path) -> None:
     config = configure(max_steps=STEPS, save_steps=1000, batch_size=1)
     process = start(LIGHTNING, config, shard)

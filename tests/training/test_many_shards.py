@@ -31,7 +31,7 @@ def maps_below(folder: Path) -> int:
         return sum(str(folder) in line for line in maps)
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [20, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_one_piece_shards_train(
     configure: Configure,
     tmp_path: Path,

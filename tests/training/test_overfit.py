@@ -37,7 +37,7 @@ def noise(number: int, notes_per_bar: int) -> Score:
     ("pieces", "notes_per_bar", "width", "steps"),
     [
         pytest.param(6, 6, 64, 180, id="6-pieces"),
-        pytest.param(32, 12, 128, 500, id="32-pieces", marks=pytest.mark.soak),
+        pytest.param(32, 12, 128, 500, id="32-pieces", marks=pytest.mark.slow),
     ],
 )
 def test_pieces_are_learnt_by_heart(

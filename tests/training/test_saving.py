@@ -154,7 +154,7 @@ def test_saving_can_be_killed_anywhere(configure: Configure, shard: Path) -> Non
     kill_saving(configure, shard, 20)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_saving_can_be_killed_anywhere_at_200_points(configure: Configure, shard: Path) -> None:
     kill_saving(configure, shard, 200)
 

@@ -88,7 +88,7 @@ POINTS = [
 ]
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.parametrize("point", range(20))
 def test_a_run_stopped_anywhere_continues_to_the_last_bit(
     point: int, configure: Configure, shard: Path, whole: dict[str, Any]
