@@ -8,10 +8,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
-import time
 import traceback
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from midigpt_core.data.blocks import Block, BlockReport
     from midigpt_core.data.stream import StreamSpec
 
-#: Seconds without a block after which workers count as stuck; a block takes well under one.
+#: Seconds without a block after which workers count as stuck and are ended; a block takes well under one.
 WORKER_TIMEOUT_S = 600
 #: Seconds after which it is seen whether all workers live: torch's news of a death is an exception in whatever the
 #: process is doing, and where that is the end of an object's life, Python drops it.
@@ -270,10 +270,12 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
             f"{num_workers} data workers cannot be started ({error.strerror or error}). Lower num_workers."
         ) from error
     workers = [child for child in multiprocessing.active_children() if child not in before]
+    patience = _Patience(workers)
     places: dict[tuple[int, int], dict[str, Tensor]] = {}
     try:
+        patience.begin()
         while True:
-            arrived = _next_block(arriving, workers)
+            arrived = _next_block(arriving, workers, patience)
             if isinstance(arrived, _Failure):
                 arrived.throw()
             if arrived.tensors is not None:
@@ -285,6 +287,7 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         raise
     finally:
         # The traceback of an error keeps this frame alive; the workers must end all the same.
+        patience.close()
         with _deaf_to_children():
             del arriving
             _end(workers)
@@ -315,18 +318,75 @@ def _start_worker(_worker: int) -> None:
     die_with_parent()
 
 
-def _next_block(arriving: Iterator[_SharedBlock | _Failure], workers: Sequence[BaseProcess]) -> _SharedBlock | _Failure:
-    begun = time.monotonic()
-    while True:
+class _Patience:
+    """Ends the workers once this process has waited :data:`WORKER_TIMEOUT_S` for a block, from a thread of its own:
+    where the wait is for bytes of a worker that is stopped, in the middle of a block or of the handshake that hands
+    its memory over, torch's time-out does not count.
+
+    Time is counted in looks, so that a run that was itself suspended has not waited.
+    """
+
+    def __init__(self, workers: Sequence[BaseProcess]) -> None:
+        self._workers = workers
+        self._waited: float | None = None
+        self._closed = threading.Event()
+        #: What was found when patience ended; empty before.
+        self.verdict = ""
+        self._thread = threading.Thread(target=self._count, name="data patience", daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        self._waited = 0.0
         try:
-            return next(arriving)
-        except _LOST as error:
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        is_slow = "timed out" in reason and all(worker.exitcode is None for worker in workers)
-        if not is_slow or time.monotonic() - begun >= WORKER_TIMEOUT_S:
-            break
+            yield
+        finally:
+            self._waited = None
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
+
+    def _count(self) -> None:
+        while not self._closed.wait(_LOOK_S):
+            if self._waited is None:
+                continue
+            self._waited += _LOOK_S
+            if self._waited >= WORKER_TIMEOUT_S:
+                stopped = [str(worker.pid) for worker in self._workers if _is_stopped(worker)]
+                remark = f" (process {', '.join(stopped)} of them is stopped, as by SIGSTOP)" if stopped else ""
+                self.verdict = f"no block came from the data workers for {WORKER_TIMEOUT_S} s{remark}"
+                for worker in self._workers:
+                    worker.kill()
+                return
+
+
+def _is_stopped(worker: BaseProcess) -> bool:
+    """Whether a signal, or a debugger, has suspended the process; False where the system does not say."""
+    try:
+        state = Path(f"/proc/{worker.pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return state.rpartition(")")[2].split()[:1] in (["T"], ["t"])
+
+
+def _next_block(
+    arriving: Iterator[_SharedBlock | _Failure], workers: Sequence[BaseProcess], patience: _Patience
+) -> _SharedBlock | _Failure:
+    with patience.waiting():
+        while True:
+            try:
+                return next(arriving)
+            except _LOST as error:
+                reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            is_slow = "timed out" in reason and all(worker.exitcode is None for worker in workers)
+            if not is_slow or patience.verdict:
+                break
     with _deaf_to_children():
-        what = _what_ended(workers, reason)
+        what = patience.verdict or _what_ended(workers, reason)
     # Raised out here: as a cause, the loader's own error would keep its workers alive.
     raise DataError(f"{what}. Lower num_workers, which is {len(workers)}, and resume the run.")
 

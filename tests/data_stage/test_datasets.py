@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from itertools import islice
+from multiprocessing import resource_sharer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -243,6 +244,35 @@ def test_a_slow_worker_is_waited_for(spec, monkeypatch):
         one, other = next(iterator), next(expected)
         assert all(torch.equal(one[name], other[name]) for name in other)
     iterator.close()
+
+
+@pytest.mark.parametrize("moment", ["in the handshake", "before a block"])
+def test_a_stopped_worker_ends_the_wait_for_it(spec, monkeypatch, moment):
+    """The handshake hands over the memory of a block that has arrived: torch waits in it without a time-out."""
+    monkeypatch.setattr(datasets, "_LOOK_S", 1)
+    monkeypatch.setattr(datasets, "WORKER_TIMEOUT_S", 2)
+    iterator = batches(spec, batch_size=16, first_row=0, num_workers=1)
+    if moment == "before a block":
+        next(iterator)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+
+    def connect(ident):
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGSTOP)
+        return original(ident)
+
+    original = resource_sharer._resource_sharer.get_connection
+    if moment == "in the handshake":
+        monkeypatch.setattr(resource_sharer._resource_sharer, "get_connection", connect)
+    begun = time.monotonic()
+    message = r"^no block came from the data workers for 2 s \(process \d+ of them is stopped, as by SIGSTOP\)\. Lower"
+    with pytest.raises(DataError, match=message) as caught:
+        for _ in range(1000):
+            next(iterator)
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - begun < 20
+    assert multiprocessing.active_children() == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "data patience"]
 
 
 def test_a_worker_without_shared_memory_ends_the_stream_in_a_line(spec, monkeypatch):
