@@ -19,9 +19,9 @@ from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.data.datasets import batches
 from midigpt_core.records import IGNORED_LABEL
 from midigpt_core.training import run
-from midigpt_core.training.initial import initial_model
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.prepare import Plan, prepare
+from midigpt_core.training.loop.initial import initial_model
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.planning.prepare import Plan, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

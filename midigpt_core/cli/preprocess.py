@@ -105,7 +105,7 @@ def preprocess(
 def _encoder_ref(checkpoint: str | None, config: TrainConfig, plugins: Registry) -> ComponentRef:
     ref: ComponentRef
     if checkpoint is None:
-        ref = later("midigpt_core.training.chosen:choose_encoder")(config, plugins)
+        ref = later("midigpt_core.training.planning.chosen:choose_encoder")(config, plugins)
     else:
         ref = later("midigpt_core.checkpoint:encoder_ref")(later("midigpt_core.checkpoint:read_header")(checkpoint))
     return ref

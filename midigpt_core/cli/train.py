@@ -87,13 +87,13 @@ def train(
 
     Later wins: defaults, --config, flags and --set.
     """
-    later("midigpt_core.training.launch:die_with_first")()
-    later("midigpt_core.training.launch:quiet_other_ranks")(["midigpt_core"])
+    later("midigpt_core.training.planning.launch:die_with_first")()
+    later("midigpt_core.training.planning.launch:quiet_other_ranks")(["midigpt_core"])
     config = configure(config_file, assignments, flags, registry(ctx))
     if not train_data and not config.train_sets:
         raise click.UsageError("Missing option '--train-data'. Or name train_sets in the configuration.")
     # Settles everything that can be wrong before torch is imported, which takes seconds.
-    prepare = later("midigpt_core.training.prepare:prepare")
+    prepare = later("midigpt_core.training.planning.prepare:prepare")
     with later("midigpt_core.cli.build_progress:build_progress")() as progress:
         plan = prepare(
             config,

@@ -30,7 +30,8 @@ Scheduler = Literal[
 
 
 #: Ways to share a step that train. Lightning has more: some lose the run's result, some need what is not there.
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp")
+FSDP = "fsdp"
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", FSDP)
 
 
 def _record_assignment(config: Any, attribute: attrs.Attribute[Any], value: object) -> Any:

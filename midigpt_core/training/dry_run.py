@@ -10,10 +10,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from midigpt_core.errors import TrainingError
 from midigpt_core.terminal import printable
-from midigpt_core.training.flops import ModelFlops
-from midigpt_core.training.host_memory import host_memory, spelled_size
-from midigpt_core.training.initial import fresh_model, prepare_for_training
-from midigpt_core.training.losses import token_losses
+from midigpt_core.training.loop.initial import fresh_model, prepare_for_training
+from midigpt_core.training.loop.losses import token_losses
+from midigpt_core.training.planning.host_memory import host_memory, spelled_size
+from midigpt_core.training.reporting.flops import ModelFlops
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from midigpt_core.config import TrainConfig
-    from midigpt_core.training.prepare import Plan
+    from midigpt_core.training.planning.prepare import Plan
 
 #: In float32: a weight; and if it is trained, its gradient and AdamW's two moments.
 _BYTES_PER_PARAMETER = 4
@@ -39,7 +39,7 @@ class Estimate:
     #: Positions of an optimiser step over all devices, and how many of them hold tokens in the first rows.
     positions_per_step: int
     tokens_per_step: int
-    #: Model FLOPs of an optimiser step over all devices (:class:`midigpt_core.training.flops.ModelFlops`).
+    #: Model FLOPs of an optimiser step over all devices (:class:`midigpt_core.training.reporting.flops.ModelFlops`).
     flops_per_step: float
     #: Share of the tokens in the first rows by training set; empty if the run has no sets.
     token_shares: Mapping[str, float]

@@ -14,12 +14,12 @@ from midigpt_core.config.structure import structure_class
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.plugins import current_registry
-from midigpt_core.training.corpora import gather
-from midigpt_core.training.data_module import first_rows
-from midigpt_core.training.host_memory import require_rows_fit
-from midigpt_core.training.losses import LossTally, token_losses
-from midigpt_core.training.objective import stream_settings
-from midigpt_core.training.precision import arithmetic
+from midigpt_core.training.loop.data_module import first_rows
+from midigpt_core.training.loop.losses import LossTally, token_losses
+from midigpt_core.training.loop.precision import arithmetic
+from midigpt_core.training.planning.corpora import gather
+from midigpt_core.training.planning.host_memory import require_rows_fit
+from midigpt_core.training.planning.objective import stream_settings
 
 if TYPE_CHECKING:
     import os
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from midigpt_core.contracts import BundleHeader, Encoder
-    from midigpt_core.training.corpora import Paths
-    from midigpt_core.training.losses import EvaluationReport
+    from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.planning.corpora import Paths
 
 
 def evaluate(

@@ -19,36 +19,36 @@ from midigpt_core.contracts import Bundle, LoggerContext, RunContext
 from midigpt_core.files import remove_leftovers
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
-from midigpt_core.training import metrics_file
-from midigpt_core.training.checkpoints import Checkpoints, first_whole
-from midigpt_core.training.clock import StepClock
-from midigpt_core.training.data_module import RunData
 from midigpt_core.training.dry_run import require_memory
-from midigpt_core.training.flops import ModelFlops
-from midigpt_core.training.identity import identify
-from midigpt_core.training.initial import initial_model
-from midigpt_core.training.launch import be_found_by_children, is_first
-from midigpt_core.training.lightning_trainer import eval_steps, lightning_trainer
-from midigpt_core.training.logger_sink import LoggerSink
-from midigpt_core.training.lost_ranks import named_lost_ranks
-from midigpt_core.training.memory import explained_memory
-from midigpt_core.training.metrics_file import MetricsFile
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.optimization import OptimizationSettings
-from midigpt_core.training.overflow import OverflowedSteps
-from midigpt_core.training.precision import usable_precision
-from midigpt_core.training.prepare import prepare
-from midigpt_core.training.progress import progress_sink
-from midigpt_core.training.quiet import quiet_lightning
-from midigpt_core.training.rendezvous import Rendezvous
-from midigpt_core.training.repeat import StepBatches
-from midigpt_core.training.resume import last_checkpoint_named
-from midigpt_core.training.retention import CheckpointFolder
-from midigpt_core.training.run_folder import HeldFolder, describe_run, run_provenance
-from midigpt_core.training.samples import SampleWriter, draw_prompts
-from midigpt_core.training.sharding import gathered_weights
-from midigpt_core.training.signals import StopSignals
-from midigpt_core.training.steps import StepReporter
+from midigpt_core.training.keeping.checkpoints import Checkpoints, first_whole
+from midigpt_core.training.keeping.identity import identify
+from midigpt_core.training.keeping.retention import CheckpointFolder
+from midigpt_core.training.keeping.run_folder import HeldFolder, describe_run, run_provenance
+from midigpt_core.training.loop.data_module import RunData
+from midigpt_core.training.loop.initial import initial_model
+from midigpt_core.training.loop.lightning_trainer import eval_steps, lightning_trainer
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.loop.optimization import OptimizationSettings
+from midigpt_core.training.loop.overflow import OverflowedSteps
+from midigpt_core.training.loop.precision import usable_precision
+from midigpt_core.training.loop.repeat import StepBatches
+from midigpt_core.training.loop.sharding import gathered_weights
+from midigpt_core.training.planning.launch import be_found_by_children, is_first
+from midigpt_core.training.planning.prepare import prepare
+from midigpt_core.training.planning.resume import last_checkpoint_named
+from midigpt_core.training.processes.clock import StepClock
+from midigpt_core.training.processes.lost_ranks import named_lost_ranks
+from midigpt_core.training.processes.memory import explained_memory
+from midigpt_core.training.processes.quiet import quiet_lightning
+from midigpt_core.training.processes.rendezvous import Rendezvous
+from midigpt_core.training.processes.signals import StopSignals
+from midigpt_core.training.reporting import metrics_file
+from midigpt_core.training.reporting.flops import ModelFlops
+from midigpt_core.training.reporting.logger_sink import LoggerSink
+from midigpt_core.training.reporting.metrics_file import MetricsFile
+from midigpt_core.training.reporting.progress import progress_sink
+from midigpt_core.training.reporting.samples import SampleWriter, draw_prompts
+from midigpt_core.training.reporting.steps import StepReporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,9 +60,9 @@ if TYPE_CHECKING:
 
     from midigpt_core.config import TrainConfig
     from midigpt_core.data.stream import StreamSpec
-    from midigpt_core.training.corpora import Paths
-    from midigpt_core.training.prepare import Plan
-    from midigpt_core.training.steps import StepSink
+    from midigpt_core.training.planning.corpora import Paths
+    from midigpt_core.training.planning.prepare import Plan
+    from midigpt_core.training.reporting.steps import StepSink
 
 _log = terminal.logger("midigpt_core.training")
 

@@ -26,9 +26,9 @@ from midigpt_core.plugins import build, current_registry
 from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.selection import Selection
 from midigpt_core.score import Score
-from midigpt_core.training.chosen import choose_encoder
 from midigpt_core.training.evaluate import evaluate
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.planning.chosen import choose_encoder
+from midigpt_core.training.planning.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

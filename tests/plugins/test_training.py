@@ -16,7 +16,7 @@ from midigpt_core.config import TrainConfig
 from midigpt_core.data.datasets import batches
 from midigpt_core.errors import ComponentError
 from midigpt_core.plugins import Selection, load_registry, use_registry
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.planning.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from training_parts import curve, evaluations
 
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.cli.main import main
-from midigpt_core.training.module import TrainingModule
+from midigpt_core.training.loop.module import TrainingModule
 
 if TYPE_CHECKING:
     import signal

@@ -14,8 +14,8 @@ import torch
 from training_parts import metrics
 
 from midigpt_core.errors import MidigptError, TrainingError
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:

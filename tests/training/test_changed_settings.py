@@ -15,14 +15,14 @@ from midigpt_core.config import TrainConfig
 from midigpt_core.config.choices import KINDS, short_spellings
 from midigpt_core.errors import CheckpointError
 from midigpt_core.plugins import current_registry
-from midigpt_core.training.changed_settings import ON_RESUME, Effect
-from midigpt_core.training.checkpoints import AtomicCheckpointIO
-from midigpt_core.training.chosen import build_encoder, choose_encoder
-from midigpt_core.training.identity import identify
-from midigpt_core.training.initial import initial_model
-from midigpt_core.training.precision import usable_precision
-from midigpt_core.training.prepare import prepare
-from midigpt_core.training.resume import step_files
+from midigpt_core.training.keeping.changed_settings import ON_RESUME, Effect
+from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
+from midigpt_core.training.keeping.identity import identify
+from midigpt_core.training.loop.initial import initial_model
+from midigpt_core.training.loop.precision import usable_precision
+from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
+from midigpt_core.training.planning.prepare import prepare
+from midigpt_core.training.planning.resume import step_files
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:

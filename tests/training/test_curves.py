@@ -20,9 +20,9 @@ from PIL import Image
 
 from midigpt_core.cli.main import main
 from midigpt_core.errors import DataError
-from midigpt_core.training import metrics_file
-from midigpt_core.training.charts import COLOURS, Chart, Line, png_bytes, sheet
-from midigpt_core.training.curves import run_curves
+from midigpt_core.training.reporting import metrics_file
+from midigpt_core.training.reporting.charts import COLOURS, Chart, Line, png_bytes, sheet
+from midigpt_core.training.reporting.curves import run_curves
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:
@@ -214,5 +214,5 @@ def test_a_pipe_is_no_metrics(tmp_path: Path) -> None:
 
 
 def test_curves_are_drawn_without_torch() -> None:
-    code = "import sys, midigpt_core.training.curves; sys.exit('torch' in sys.modules)"
+    code = "import sys, midigpt_core.training.reporting.curves; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

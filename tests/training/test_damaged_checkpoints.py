@@ -15,8 +15,8 @@ import torch
 from training_parts import curve, run_state
 
 from midigpt_core.errors import CheckpointError
-from midigpt_core.training.checkpoints import AtomicCheckpointIO, first_whole, is_whole
-from midigpt_core.training.retention import CheckpointFolder
+from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO, first_whole, is_whole
+from midigpt_core.training.keeping.retention import CheckpointFolder
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:

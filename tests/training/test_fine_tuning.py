@@ -14,7 +14,7 @@ from midigpt_core.config import TrainConfig
 from midigpt_core.errors import CheckpointError, ConfigError
 from midigpt_core.training.dry_run import describe, estimate
 from midigpt_core.training.evaluate import evaluate
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:

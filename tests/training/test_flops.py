@@ -12,10 +12,10 @@ from training_parts import metrics
 
 from midigpt_core.data.datasets import batches
 from midigpt_core.training.dry_run import estimate
-from midigpt_core.training.flops import ModelFlops, peak_flops
-from midigpt_core.training.initial import initial_model
-from midigpt_core.training.losses import token_losses
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.loop.initial import initial_model
+from midigpt_core.training.loop.losses import token_losses
+from midigpt_core.training.planning.prepare import prepare
+from midigpt_core.training.reporting.flops import ModelFlops, peak_flops
 from midigpt_core.training.run import fit
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_a_run_reports_its_share_of_the_peak_where_that_is_known(
 ) -> None:
     unknown = metrics(fit(prepare(configure("unknown", max_steps=1), shard)).run_dir)
     assert "mfu" not in unknown[0]
-    monkeypatch.setattr("midigpt_core.training.steps.peak_flops", lambda device, precision: 1e10)
+    monkeypatch.setattr("midigpt_core.training.reporting.steps.peak_flops", lambda device, precision: 1e10)
     plan = prepare(configure("known", accumulation=2, max_steps=2), shard)
     flops = ModelFlops.of_model(initial_model(plan.config, plan.chosen.architecture, plan.encoder.vocab_size))
     first_step = list(islice(batches(plan.training, batch_size=2, first_row=0), 2))

@@ -12,9 +12,9 @@ from stopping_parts import Run
 from training_parts import metrics
 
 from midigpt_core.errors import TrainingError
-from midigpt_core.training.memory import explained_memory
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.resume import step_files
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.planning.resume import step_files
+from midigpt_core.training.processes.memory import explained_memory
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from stopping_parts import until
 from training_parts import metrics
 
 from midigpt_core.errors import ConfigError, TrainingError
-from midigpt_core.training.launch import quiet_other_ranks, settle_slurm_tasks
-from midigpt_core.training.prepare import prepare
-from midigpt_core.training.resume import step_files
+from midigpt_core.training.planning.launch import quiet_other_ranks, settle_slurm_tasks
+from midigpt_core.training.planning.prepare import prepare
+from midigpt_core.training.planning.resume import step_files
 from midigpt_core.training.run import fit
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def test_slurm_s_layout_is_taken_or_refused_in_a_line(
 def test_a_rank_whose_first_rank_is_gone_ends() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    code = "from midigpt_core.training.launch import die_with_first; die_with_first()"
+    code = "from midigpt_core.training.planning.launch import die_with_first; die_with_first()"
     environment = {**os.environ, "MIDIGPT_FIRST_RANK_PID": str(gone.pid), "LOCAL_RANK": "1"}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == -signal.SIGKILL
 

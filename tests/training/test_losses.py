@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import log_softmax
 
 from midigpt_core.records import IGNORED_LABEL, TokenRole, Vocabulary
-from midigpt_core.training.losses import LossTally, document_kinds, token_losses
+from midigpt_core.training.loop.losses import LossTally, document_kinds, token_losses
 
 CONTEXT, TARGET = int(TokenRole.CONTEXT), int(TokenRole.TARGET)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from midigpt_core.errors import ConfigError, TrainingError
-from midigpt_core.training import host_memory
 from midigpt_core.training.dry_run import describe, estimate, require_memory
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.planning import host_memory
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:

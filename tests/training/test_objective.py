@@ -14,9 +14,9 @@ from midigpt_core.data.datasets import batches
 from midigpt_core.errors import CheckpointError, ConfigError
 from midigpt_core.records import IGNORED_LABEL, TokenRole
 from midigpt_core.training.dry_run import estimate
-from midigpt_core.training.initial import initial_model
-from midigpt_core.training.losses import counted_labels
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.loop.initial import initial_model
+from midigpt_core.training.loop.losses import counted_labels
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import fit, train
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from midigpt_core.training.optimization import OptimizationSettings, build_optimizer, build_schedule, decayed
+from midigpt_core.training.loop.optimization import OptimizationSettings, build_optimizer, build_schedule, decayed
 
 
 def settings(**changes: object) -> OptimizationSettings:

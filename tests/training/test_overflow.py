@@ -19,11 +19,11 @@ from stopping_parts import Run, Stop, outcome
 from training_parts import metrics
 
 from midigpt_core.errors import TrainingError
-from midigpt_core.training import lightning_trainer
 from midigpt_core.training import run as run_module
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.repeat import StepBatches
-from midigpt_core.training.resume import step_files
+from midigpt_core.training.loop import lightning_trainer
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.loop.repeat import StepBatches
+from midigpt_core.training.planning.resume import step_files
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from midigpt_core.training.clock import StepClock
-from midigpt_core.training.losses import EvaluationReport
-from midigpt_core.training.metrics_file import MetricsFile
-from midigpt_core.training.progress import ProgressBar, ProgressLines, progress_sink
-from midigpt_core.training.steps import StepRecord
+from midigpt_core.training.loop.losses import EvaluationReport
+from midigpt_core.training.processes.clock import StepClock
+from midigpt_core.training.reporting.metrics_file import MetricsFile
+from midigpt_core.training.reporting.progress import ProgressBar, ProgressLines, progress_sink
+from midigpt_core.training.reporting.steps import StepRecord
 
 if TYPE_CHECKING:
     from pathlib import Path

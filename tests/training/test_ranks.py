@@ -14,10 +14,10 @@ from training_parts import evaluations, metrics
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.config.train import STRATEGIES
 from midigpt_core.errors import ConfigError
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.prepare import prepare
-from midigpt_core.training.resume import step_files
-from midigpt_core.training.sharding import lightning_strategy
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.loop.sharding import lightning_strategy
+from midigpt_core.training.planning.prepare import prepare
+from midigpt_core.training.planning.resume import step_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from torch.nn.functional import cross_entropy
 from training_parts import metrics
 
 from midigpt_core.data.datasets import batches
-from midigpt_core.training.initial import initial_model
-from midigpt_core.training.losses import token_losses
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.loop.initial import initial_model
+from midigpt_core.training.loop.losses import token_losses
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import fit
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from training_parts import curve, metrics
 
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import WriteError
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import fit, train
 
 if TYPE_CHECKING:

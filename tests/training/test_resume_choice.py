@@ -8,8 +8,8 @@ import pytest
 from training_parts import checkpoint_for, run_state
 
 from midigpt_core.errors import CheckpointError
-from midigpt_core.training.checkpoints import AtomicCheckpointIO
-from midigpt_core.training.resume import differences, require_same, step_files
+from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
+from midigpt_core.training.planning.resume import differences, require_same, step_files
 
 if TYPE_CHECKING:
     from pathlib import Path

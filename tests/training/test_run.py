@@ -13,7 +13,7 @@ from training_parts import curve, evaluations, metrics
 from midigpt_core.checkpoint import build_model, load_checkpoint
 from midigpt_core.config import TrainConfig
 from midigpt_core.inference import InferenceEngine
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import fit, train
 
 if TYPE_CHECKING:

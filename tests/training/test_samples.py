@@ -22,12 +22,12 @@ from midigpt_core.errors import ConfigError, RunStopped
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.inference.session import SamplingSession
 from midigpt_core.score import Score
-from midigpt_core.training.clock import StepClock
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.planning.prepare import prepare
+from midigpt_core.training.processes.clock import StepClock
+from midigpt_core.training.processes.signals import StopSignals
+from midigpt_core.training.reporting.samples import SampleWriter, draw_prompts
 from midigpt_core.training.run import train
-from midigpt_core.training.samples import SampleWriter, draw_prompts
-from midigpt_core.training.signals import StopSignals
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,11 +20,11 @@ from training_parts import checkpoint_for, evaluations, metrics, run_state
 
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.files import WriteError
-from midigpt_core.training.checkpoints import AtomicCheckpointIO, Checkpoints
-from midigpt_core.training.losses import LossTally
-from midigpt_core.training.metrics_file import MetricsFile
-from midigpt_core.training.resume import step_files
-from midigpt_core.training.retention import CheckpointFolder
+from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO, Checkpoints
+from midigpt_core.training.keeping.retention import CheckpointFolder
+from midigpt_core.training.loop.losses import LossTally
+from midigpt_core.training.planning.resume import step_files
+from midigpt_core.training.reporting.metrics_file import MetricsFile
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from training_parts import Configure
 
     from midigpt_core.config import TrainConfig
-    from midigpt_core.training.steps import StepRecord
+    from midigpt_core.training.reporting.steps import StepRecord
 
 #: Where saving happens: at each line that runs there, the process can be killed.
 WRITING = (
     "midigpt_core/files.py",
-    "training/checkpoints.py",
-    "training/retention.py",
-    "training/resume.py",
+    "training/keeping/checkpoints.py",
+    "training/keeping/retention.py",
+    "training/planning/resume.py",
     "torch/serialization.py",
     "zipfile.py",
     "midigpt_bundles/pt.py",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from stopping_parts import Run, Stop, has_reached, joined, observed, outcome, until
 
-from midigpt_core.training.module import TrainingModule
-from midigpt_core.training.resume import step_files
+from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.planning.resume import step_files
 
 if TYPE_CHECKING:
     from training_parts import Configure

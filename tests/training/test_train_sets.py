@@ -11,7 +11,7 @@ from training_parts import curve, metrics
 from midigpt_core.cli.main import main
 from midigpt_core.config import TrainConfig
 from midigpt_core.errors import ConfigError, MidigptError
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
 
 if TYPE_CHECKING:

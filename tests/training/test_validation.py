@@ -11,10 +11,10 @@ from training_parts import evaluations, metrics
 
 from midigpt_core.cli.main import main
 from midigpt_core.training.evaluate import evaluate
-from midigpt_core.training.losses import KINDS
-from midigpt_core.training.prepare import prepare
+from midigpt_core.training.loop.losses import KINDS
+from midigpt_core.training.loop.token_groups import GROUPS
+from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
-from midigpt_core.training.token_groups import GROUPS
 
 if TYPE_CHECKING:
     from pathlib import Path

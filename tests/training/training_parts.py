@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from midigpt_core.training.checkpoints import first_whole
-from midigpt_core.training.resume import resume_candidates
+from midigpt_core.training.keeping.checkpoints import first_whole
+from midigpt_core.training.planning.resume import resume_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from midigpt_core.corpus.tally import MAX_EXAMPLES
 from midigpt_core.data.mixing import PieceSet
 from midigpt_core.errors import ConfigError
 from midigpt_core.plugins import structure_options
-from midigpt_core.training.corpora import Pieces
+from midigpt_core.training.planning.corpora import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
     from midigpt_core.plugins import Registry
-    from midigpt_core.training.corpora import Paths
+    from midigpt_core.training.planning.corpora import Paths
 
 
 @frozen(eq=False, kw_only=True)

@@ -13,8 +13,8 @@ from midigpt_core.errors import TrainingError
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-    from midigpt_core.training.module import TrainingModule
-    from midigpt_core.training.repeat import StepBatches
+    from midigpt_core.training.loop.module import TrainingModule
+    from midigpt_core.training.loop.repeat import StepBatches
 
 MOST_IN_A_ROW = 20
 LOWEST_SCALE = 1.0

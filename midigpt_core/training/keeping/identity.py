@@ -11,15 +11,15 @@ import torch
 from attrs import asdict, frozen
 
 from midigpt_core.errors import CheckpointError
-from midigpt_core.training.changed_settings import Effect, changes, effective_settings, refuse
-from midigpt_core.training.resume import differences, require_same
+from midigpt_core.training.keeping.changed_settings import Effect, changes, effective_settings, refuse
+from midigpt_core.training.planning.resume import differences, require_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from midigpt_core.records import Vocabulary
-    from midigpt_core.training.changed_settings import Change
-    from midigpt_core.training.prepare import Plan
+    from midigpt_core.training.keeping.changed_settings import Change
+    from midigpt_core.training.planning.prepare import Plan
 
 
 _OTHERWISE = "the run does not continue bit for bit"
@@ -83,7 +83,8 @@ class RunIdentity:
     model: Mapping[str, Any]
     #: The music that rows are drawn from.
     corpus: Mapping[str, Any]
-    #: The configuration, as it takes effect (:func:`midigpt_core.training.changed_settings.effective_settings`).
+    #: The configuration, as it takes effect
+    #: (:func:`midigpt_core.training.keeping.changed_settings.effective_settings`).
     settings: Mapping[str, Any]
     #: What is no setting and the next loss depends on, to the last bit.
     stream: Mapping[str, Any]

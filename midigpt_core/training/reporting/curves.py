@@ -10,9 +10,9 @@ import numpy as np
 from midigpt_core import files
 from midigpt_core.errors import DataError
 from midigpt_core.terminal import printable
-from midigpt_core.training import metrics_file
-from midigpt_core.training.charts import COLOURS, Chart, Line, png_bytes, sheet
-from midigpt_core.training.token_groups import GROUPS
+from midigpt_core.training.loop.token_groups import GROUPS
+from midigpt_core.training.reporting import metrics_file
+from midigpt_core.training.reporting.charts import COLOURS, Chart, Line, png_bytes, sheet
 
 if TYPE_CHECKING:
     import os

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-    from midigpt_core.training.losses import EvaluationReport
-    from midigpt_core.training.steps import StepRecord
+    from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.reporting.steps import StepRecord
 
 NAME = "metrics.jsonl"
 #: What a float still tells apart; no run has as many.

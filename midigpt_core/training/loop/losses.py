@@ -10,7 +10,7 @@ from attrs import asdict, frozen
 from torch.nn.functional import cross_entropy
 
 from midigpt_core.records import IGNORED_LABEL, TokenRole
-from midigpt_core.training.token_groups import GROUPS, group_of_types
+from midigpt_core.training.loop.token_groups import GROUPS, group_of_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ class EvaluationReport:
     tokens: int
     #: By :data:`KINDS`; what did not occur is left out, here and below.
     by_kind: Mapping[str, float]
-    #: By :data:`midigpt_core.training.token_groups.GROUPS`.
+    #: By :data:`midigpt_core.training.loop.token_groups.GROUPS`.
     by_group: Mapping[str, float]
     #: By the encoder's token types.
     by_type: Mapping[str, float]

@@ -16,8 +16,8 @@ from midigpt_core import terminal
 from midigpt_core.checkpoint.plain import plain_mapping
 from midigpt_core.errors import CheckpointError, RunStopped
 from midigpt_core.files import atomic_writer, open_regular
-from midigpt_core.training.memory import is_memory
-from midigpt_core.training.ranks import require_same_start, summed
+from midigpt_core.training.processes.memory import is_memory
+from midigpt_core.training.processes.ranks import require_same_start, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
 
-    from midigpt_core.training.clock import StepClock
-    from midigpt_core.training.retention import CheckpointFolder
-    from midigpt_core.training.signals import StopSignals
+    from midigpt_core.training.keeping.retention import CheckpointFolder
+    from midigpt_core.training.processes.clock import StepClock
+    from midigpt_core.training.processes.signals import StopSignals
 
 
 _log = terminal.logger("midigpt_core.training")

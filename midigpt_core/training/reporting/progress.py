@@ -12,8 +12,8 @@ from midigpt_core.terminal import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from midigpt_core.training.losses import EvaluationReport
-    from midigpt_core.training.steps import StepRecord
+    from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.reporting.steps import StepRecord
 
 
 class _Average:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from midigpt_core.data.stream import StreamSpec
-    from midigpt_core.training.clock import StepClock
-    from midigpt_core.training.repeat import StepBatches
+    from midigpt_core.training.loop.repeat import StepBatches
+    from midigpt_core.training.processes.clock import StepClock
 
     Batch = dict[str, Tensor]
 

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     from lightning.pytorch.loggers import Logger
 
-    from midigpt_core.training.losses import EvaluationReport
-    from midigpt_core.training.steps import StepRecord
+    from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.reporting.steps import StepRecord
 
 
 class LoggerSink:

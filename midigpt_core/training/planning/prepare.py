@@ -15,29 +15,29 @@ from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
-from midigpt_core.training.chosen import build_encoder, choose
-from midigpt_core.training.corpora import gather, listed
-from midigpt_core.training.host_memory import require_rows_fit
-from midigpt_core.training.launch import (
+from midigpt_core.training.planning.chosen import build_encoder, choose
+from midigpt_core.training.planning.corpora import gather, listed
+from midigpt_core.training.planning.host_memory import require_rows_fit
+from midigpt_core.training.planning.launch import (
     die_with_first,
     quiet_other_ranks,
     require_as_many_processes,
     require_no_left_over_rank,
     settle_slurm_tasks,
 )
-from midigpt_core.training.objective import stream_settings, usable_mask
-from midigpt_core.training.resume import require_no_result, resume_candidates
-from midigpt_core.training.start_from import adopt, inherited_sources
-from midigpt_core.training.train_sets import gather_sets, joined, piece_sets, require_one_spelling, set_sources
+from midigpt_core.training.planning.objective import stream_settings, usable_mask
+from midigpt_core.training.planning.resume import require_no_result, resume_candidates
+from midigpt_core.training.planning.start_from import adopt, inherited_sources
+from midigpt_core.training.planning.train_sets import gather_sets, joined, piece_sets, require_one_spelling, set_sources
 
 if TYPE_CHECKING:
     import os
 
     from midigpt_core.config import TrainConfig
     from midigpt_core.contracts import Encoder
-    from midigpt_core.training.chosen import Chosen
-    from midigpt_core.training.corpora import Paths, Pieces, Progress
-    from midigpt_core.training.train_sets import GatheredSet
+    from midigpt_core.training.planning.chosen import Chosen
+    from midigpt_core.training.planning.corpora import Paths, Pieces, Progress
+    from midigpt_core.training.planning.train_sets import GatheredSet
 
 _log = terminal.logger("midigpt_core.training")
 

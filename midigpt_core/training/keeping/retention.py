@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from midigpt_core import terminal
 from midigpt_core.files import remove_leftovers
-from midigpt_core.training.checkpoints import is_whole
-from midigpt_core.training.resume import step_files
+from midigpt_core.training.keeping.checkpoints import is_whole
+from midigpt_core.training.planning.resume import step_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

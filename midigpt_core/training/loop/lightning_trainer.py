@@ -8,16 +8,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
 from midigpt_core.errors import ConfigError
-from midigpt_core.training.checkpoints import AtomicCheckpointIO
-from midigpt_core.training.precision import LIGHTNING_NAMES
-from midigpt_core.training.sharding import lightning_strategy
-from midigpt_core.training.signals import keep_lightnings_handlers_out
+from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
+from midigpt_core.training.loop.precision import LIGHTNING_NAMES
+from midigpt_core.training.loop.sharding import lightning_strategy
+from midigpt_core.training.processes.signals import keep_lightnings_handlers_out
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
 
-    from midigpt_core.training.prepare import Plan
+    from midigpt_core.training.planning.prepare import Plan
 
 
 def eval_steps(plan: Plan) -> int | None:

@@ -10,7 +10,7 @@ from midigpt_core.checkpoint import build_model, load_checkpoint
 from midigpt_core.contracts import ArchitectureContext
 from midigpt_core.keys import Stage, derive
 from midigpt_core.plugins import build
-from midigpt_core.training.freezing import freeze
+from midigpt_core.training.loop.freezing import freeze
 
 if TYPE_CHECKING:
     from torch import nn

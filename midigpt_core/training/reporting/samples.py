@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Bundle, Encoder
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.records import Corpus, UInt64Array
-    from midigpt_core.training.clock import StepClock
-    from midigpt_core.training.signals import StopSignals
+    from midigpt_core.training.processes.clock import StepClock
+    from midigpt_core.training.processes.signals import StopSignals
 
 _log = terminal.logger("midigpt_core.training")
 

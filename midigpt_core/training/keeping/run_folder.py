@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from midigpt_core.training.prepare import Plan
+    from midigpt_core.training.planning.prepare import Plan
 
 _PACKAGES = ("midigpt-core", "torch", "lightning", "transformers", "numpy", "pyarrow", "safetensors")
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from midigpt_core.config.train import FSDP
 from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from midigpt_core.config import TrainConfig
 
-FSDP = "fsdp"
 _UNUSED = "ddp_find_unused_parameters_true"
 
 

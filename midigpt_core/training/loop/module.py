@@ -12,11 +12,11 @@ from lightning.pytorch import LightningModule
 from midigpt_core import terminal
 from midigpt_core.errors import CheckpointError, TrainingError
 from midigpt_core.records import IGNORED_LABEL
-from midigpt_core.training.losses import LossTally, counted_labels, token_losses
-from midigpt_core.training.optimization import build_optimizer, build_schedule, hyperparameters, reset
-from midigpt_core.training.ranks import gathered
-from midigpt_core.training.resume import recount_micro_batches
-from midigpt_core.training.sharding import shard, whole
+from midigpt_core.training.loop.losses import LossTally, counted_labels, token_losses
+from midigpt_core.training.loop.optimization import build_optimizer, build_schedule, hyperparameters, reset
+from midigpt_core.training.loop.sharding import shard, whole
+from midigpt_core.training.planning.resume import recount_micro_batches
+from midigpt_core.training.processes.ranks import gathered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from midigpt_core.records import Vocabulary
-    from midigpt_core.training.identity import Changes, RunIdentity
-    from midigpt_core.training.losses import EvaluationReport
-    from midigpt_core.training.optimization import OptimizationSettings
-    from midigpt_core.training.signals import StopSignals
+    from midigpt_core.training.keeping.identity import Changes, RunIdentity
+    from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.loop.optimization import OptimizationSettings
+    from midigpt_core.training.processes.signals import StopSignals
 
 _log = terminal.logger("midigpt_core.training")
 
@@ -111,7 +111,7 @@ class TrainingModule(LightningModule):
     ) -> None:
         """``name_pieces`` gives the pieces that rows of the token stream were made of, for messages. ``signals`` are
         agreed upon by the ranks along with the step's loss. ``loss_on``: see
-        :func:`midigpt_core.training.losses.counted_labels`."""
+        :func:`midigpt_core.training.loop.losses.counted_labels`."""
         super().__init__()
         self.model = model
         self.settings = settings

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from midigpt_core import checkpoint, terminal
 from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.errors import ConfigError
-from midigpt_core.training.chosen import build_encoder, choose_encoder
-from midigpt_core.training.resume import require_same
+from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
+from midigpt_core.training.planning.resume import require_same
 
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef

@@ -32,7 +32,7 @@ def resume_candidates(resume: str | os.PathLike[str] | None, folder: Path) -> tu
 
     ``resume``: ``"auto"`` means those in ``folder``, the newest first; anything else is a path; None starts anew and
     refuses a folder that already holds checkpoints, for they would be mixed up with the new run's. Whether a file is
-    whole is seen where it is read (:func:`midigpt_core.training.checkpoints.first_whole`).
+    whole is seen where it is read (:func:`midigpt_core.training.keeping.checkpoints.first_whole`).
     """
     found = step_files(folder)
     if resume is None:

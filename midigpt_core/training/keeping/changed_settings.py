@@ -10,10 +10,10 @@ import attrs
 from attrs import frozen
 
 from midigpt_core.config import choices
+from midigpt_core.config.train import FSDP
 from midigpt_core.config.train_sets import set_names
 from midigpt_core.errors import CheckpointError
-from midigpt_core.training.resume import MISSING, differences
-from midigpt_core.training.sharding import FSDP
+from midigpt_core.training.planning.resume import MISSING, differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

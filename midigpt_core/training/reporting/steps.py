@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import field, frozen
 from lightning.pytorch.callbacks import Callback
 
-from midigpt_core.training.flops import peak_flops
+from midigpt_core.training.reporting.flops import peak_flops
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
 
-    from midigpt_core.training.clock import StepClock
-    from midigpt_core.training.flops import ModelFlops
-    from midigpt_core.training.losses import EvaluationReport
-    from midigpt_core.training.module import TrainingModule
+    from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.loop.module import TrainingModule
+    from midigpt_core.training.processes.clock import StepClock
+    from midigpt_core.training.reporting.flops import ModelFlops
 
 
 @frozen(kw_only=True)
@@ -42,8 +42,8 @@ class StepRecord:
     #: Wall time without validation and saving, and how much of it went into waiting for data.
     seconds: float
     data_wait: float
-    #: Share of what the devices can do at most that :class:`midigpt_core.training.flops.ModelFlops` make up; None: not
-    #: known of these devices.
+    #: Model FLOPs utilisation (:class:`midigpt_core.training.reporting.flops.ModelFlops`): share of the devices' peak;
+    #: None where their peak is unknown.
     flops_utilisation: float | None = None
     #: Tokens in the rows by the training set they are of; empty if the run has no sets.
     tokens_by_set: Mapping[str, int] = field(factory=dict)

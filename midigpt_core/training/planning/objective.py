@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import Encoder
     from midigpt_core.plugins import Registry
-    from midigpt_core.training.chosen import Chosen
+    from midigpt_core.training.planning.chosen import Chosen
 
 _log = terminal.logger("midigpt_core.training")
 
