@@ -23,25 +23,24 @@ native-tools:
 	if [ "$$(id -u)" != 0 ]; then echo "install first:" $$missing; exit 1; fi; \
 	apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $$missing
 
-# The C++ tests, and every finding of the fuzzers replayed.
+# The C++ tests; every seed of the fuzzers and everything that they found, replayed.
 native-test: native-tools
 	$(NATIVE) -B build/native -DMIDIGPT_TESTS=ON -DCMAKE_BUILD_TYPE=Debug >/dev/null
 	cmake --build build/native
 	build/native/tests/native/native_tests --minimal
-	@for folder in csrc/fuzz/regressions/*; do build/native/csrc/fuzz/fuzz_replay $${folder##*/} $$folder || exit 1; done
+	PYTHON=$(PYTHON) tests/fuzz/replay.sh build/native
 
 coverage: native-tools
 	$(NATIVE) -B build/coverage $(CLANG) -DMIDIGPT_TESTS=ON -DCMAKE_BUILD_TYPE=Debug \
 	  -DCMAKE_CXX_FLAGS="-fprofile-instr-generate -fcoverage-mapping" >/dev/null
 	cmake --build build/coverage
-	$(PYTHON) csrc/fuzz/seeds.py build/coverage/seeds
-	tests/native/coverage.sh build/coverage
+	PYTHON=$(PYTHON) tests/native/coverage.sh build/coverage
 
-# What .clang-tidy asks for, over all of csrc and its tests; the bindings need the environment's Python and pybind11.
+# What .clang-tidy asks for, over csrc and the fuzzing targets; the bindings need the environment's Python and pybind11.
 tidy: native-tools $(READY)
 	cmake -S . -G Ninja -B build/tidy $(CLANG) -DMIDIGPT_TESTS=ON -DMIDIGPT_FUZZ=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null
-	find csrc -name '*.cpp' | sort | xargs -P 2 -n 1 clang-tidy-14 -p build/tidy --quiet
+	find csrc tests/fuzz -name '*.cpp' | sort | xargs -P 2 -n 1 clang-tidy-14 -p build/tidy --quiet
 
 # The native tests, and the Python tests that reach native code, with the sanitizers watching and the standard library
 # checking its preconditions. Tests ask for more memory than there is, and are told so by a null pointer.
@@ -53,9 +52,7 @@ sanitize-native: native-tools
 	  -DCMAKE_CXX_FLAGS=-D_GLIBCXX_ASSERTIONS >/dev/null
 	cmake --build $(SANITIZED)/native
 	ASAN_OPTIONS=allocator_may_return_null=1 $(SANITIZED)/native/tests/native/native_tests --minimal
-	@for folder in csrc/fuzz/regressions/*; do \
-	  ASAN_OPTIONS=allocator_may_return_null=1 $(SANITIZED)/native/csrc/fuzz/fuzz_replay $${folder##*/} $$folder || exit 1; \
-	done
+	PYTHON=$(PYTHON) ASAN_OPTIONS=allocator_may_return_null=1 tests/fuzz/replay.sh $(SANITIZED)/native
 
 # An environment that sees the packages of the other one, with extension modules of its own. Python is not built for
 # sanitizers: their runtime is loaded before it, libstdc++ with it (else exceptions are not followed), and it leaks.
@@ -76,7 +73,7 @@ fuzz-build: native-tools
 	$(NATIVE) -B build/fuzz $(CLANG) -DMIDIGPT_FUZZ=ON \
 	  -DMIDIGPT_SANITIZE=$(SANITIZERS) >/dev/null
 	cmake --build build/fuzz
-	$(PYTHON) csrc/fuzz/seeds.py build/fuzz/seeds
+	$(PYTHON) tests/fuzz/seeds.py build/fuzz/seeds
 
 $(FUZZ_TARGETS:%=fuzz-%): fuzz-%: fuzz-build
-	@csrc/fuzz/run.sh build/fuzz $* $(FUZZ_SECONDS) $(FUZZ_RUNS)
+	@tests/fuzz/run.sh build/fuzz $* $(FUZZ_SECONDS) $(FUZZ_RUNS)

@@ -105,11 +105,7 @@ def test_functions_import_only_at_the_lazy_doors() -> None:
 
 @pytest.mark.parametrize("forbidden", ["<iostream>", "<ranges>", "<format>", "abort(", "std::exit", "printf("])
 def test_native_code_neither_prints_nor_aborts(forbidden: str) -> None:
-    found = [
-        relative(path)
-        for path in NATIVE
-        if "/fuzz/" not in relative(path) and forbidden in path.read_text(encoding="utf-8")
-    ]
+    found = [relative(path) for path in NATIVE if forbidden in path.read_text(encoding="utf-8")]
     assert found == []
 
 

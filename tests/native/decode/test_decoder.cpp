@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "encode_request.h"
+#include "support/encode_request.h"
 
 namespace {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "encode_request.h"
+#include "support/encode_request.h"
 
 namespace {
 
@@ -25,7 +25,7 @@ std::vector<int> values(const AttributeControl& control, const OnePiece& piece) 
   REQUIRE(book->controls().size() == 1);
   const std::array shards{piece.shard()};
   const std::array<std::int64_t, 2> offsets{0, 1};
-  const midigpt::fuzz::OwnedWindows windows = whole(piece);
+  const midigpt::tests::OwnedWindows windows = whole(piece);
   std::vector<std::int16_t> out(static_cast<std::size_t>(windows.max_tracks * (1 + windows.max_bars)), 7);
   const auto error = midigpt::encode::compute_attributes(*book, {shards, offsets.data()}, windows.view(), out.data());
   REQUIRE(error.message == "");

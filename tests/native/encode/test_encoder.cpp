@@ -8,14 +8,14 @@
 #include <utility>
 #include <vector>
 
-#include "encode_request.h"
-#include "failing_threads.h"
+#include "support/encode_request.h"
+#include "support/failing_threads.h"
 
 namespace {
 
 using namespace midigpt::tests;
 using midigpt::encode::Status;
-using midigpt::fuzz::OwnedWindows;
+using midigpt::tests::OwnedWindows;
 using midigpt::vocab::TokenType;
 
 OnePiece two_bars() {

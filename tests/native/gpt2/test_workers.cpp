@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "failing_threads.h"
+#include "support/failing_threads.h"
 
 namespace {
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "encode_request.h"
+#include "support/encode_request.h"
 
 namespace {
 

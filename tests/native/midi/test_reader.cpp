@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "midi/limits.h"
-#include "midi_bytes.h"
+#include "support/midi_bytes.h"
 
 namespace {
 

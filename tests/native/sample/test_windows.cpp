@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "one_piece.h"
+#include "support/one_piece.h"
 
 namespace {
 

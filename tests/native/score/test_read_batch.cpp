@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "failing_threads.h"
 #include "midi/errors.h"
-#include "midi_bytes.h"
 #include "score/columns.h"
+#include "support/failing_threads.h"
+#include "support/midi_bytes.h"
 
 namespace {
 

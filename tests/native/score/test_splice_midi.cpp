@@ -5,22 +5,14 @@
 #include <string>
 #include <vector>
 
-#include "fuzz/targets.h"
 #include "midi/events.h"
-#include "midi_bytes.h"
-#include "score/read_batch.h"
+#include "support/midi_bytes.h"
+#include "support/read_back.h"
 
 namespace {
 
 using namespace midigpt::score;
 using namespace midigpt::tests;
-
-ColumnStore read_back(const Bytes& file) {
-  const std::vector<std::int64_t> offsets{0, static_cast<std::int64_t>(file.size())};
-  BatchResult result = read_batch(file, offsets, 1);
-  REQUIRE(result.status[0] == 0);
-  return std::move(result.columns);
-}
 
 struct AddedNotes {
   std::vector<std::int32_t> track, bar, onset, duration, microtiming;
@@ -212,16 +204,6 @@ TEST_CASE("what cannot be done is said") {
   change.new_program.assign(70'000, 0);
   change.new_drum.assign(70'000, 1);
   CHECK(problem_of(bytes, change) == "it would have more than 65535 tracks");
-}
-
-TEST_CASE("the fuzzing target holds for files with everything in them") {
-  const Bytes busy = time_signature(0, 4, 2) + tempo(0, 400'000) + program(0, 5) + note(0, 60, 0, 480) +
-                     note(0, 60, 0, 2000) + program(0, 7) + note(0, 60, 10, 480) + time_signature(5, 3, 2) +
-                     note(9, 36, 0, 10) + Bytes{0, 0x90, 64, 80};
-  for (std::uint8_t last = 0; last < 255; ++last) {
-    const Bytes bytes = header(2, 96) + chunk(busy + note(1, last % 128, 100, 700)) + chunk(busy);
-    midigpt::fuzz::splice(bytes);
-  }
 }
 
 TEST_CASE("a cursor ends where the bytes are no event") {

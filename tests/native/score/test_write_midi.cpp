@@ -5,21 +5,14 @@
 #include <string>
 #include <vector>
 
-#include "midi_bytes.h"
-#include "one_piece.h"
-#include "score/read_batch.h"
+#include "support/midi_bytes.h"
+#include "support/one_piece.h"
+#include "support/read_back.h"
 
 namespace {
 
 using namespace midigpt::score;
 using namespace midigpt::tests;
-
-ColumnStore read_back(const Bytes& file) {
-  const std::vector<std::int64_t> offsets{0, static_cast<std::int64_t>(file.size())};
-  BatchResult result = read_batch(file, offsets, 1);
-  REQUIRE(result.status[0] == 0);
-  return std::move(result.columns);
-}
 
 OnePiece two_tracks() {
   OnePiece piece;

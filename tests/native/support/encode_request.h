@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "encode/encoder.h"
-#include "fuzz/corpus_input.h"
-#include "one_piece.h"
+#include "support/one_piece.h"
+#include "support/owned_windows.h"
 #include "vocab/codebook.h"
 
 namespace midigpt::tests {
@@ -33,8 +33,8 @@ inline std::shared_ptr<vocab::Codebook> codebook(const vocab::Settings& settings
 }
 
 // One window over all tracks and bars of the piece, asking for nothing else.
-inline fuzz::OwnedWindows whole(const OnePiece& piece) {
-  fuzz::OwnedWindows out;
+inline OwnedWindows whole(const OnePiece& piece) {
+  OwnedWindows out;
   out.count = 1;
   out.max_tracks = static_cast<std::int64_t>(piece.track_program.size());
   out.max_bars = static_cast<std::int64_t>(piece.bar_length.size());
@@ -68,7 +68,7 @@ struct Answer {
   }
 };
 
-inline Answer encode_piece(const vocab::Codebook& book, const OnePiece& piece, const fuzz::OwnedWindows& windows,
+inline Answer encode_piece(const vocab::Codebook& book, const OnePiece& piece, const OwnedWindows& windows,
                            int threads = 1) {
   const std::array shards{piece.shard()};
   const std::array<std::int64_t, 2> offsets{0, 1};

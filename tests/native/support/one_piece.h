@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "fuzz/corpus_input.h"
+#include "support/owned_columns.h"
 
 namespace midigpt::tests {
 
-class OnePiece : public fuzz::OwnedColumns {
+class OnePiece : public OwnedColumns {
  public:
   OnePiece() {
     tempo = {500'000};

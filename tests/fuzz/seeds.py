@@ -41,6 +41,46 @@ def midi_files() -> Seeds:
         yield path.stem, path.read_bytes()[:MOST_BYTES]
 
 
+def event(wait: int, *content: int) -> bytes:
+    """An event that comes `wait` ticks after the one before."""
+    ticks = bytes([wait]) if wait < 0x80 else bytes([wait >> 7 | 0x80, wait & 0x7F])
+    return ticks + bytes(content)
+
+
+def played(channel: int, pitch: int, wait: int, duration: int) -> bytes:
+    return event(wait, 0x90 | channel, pitch, 80) + event(duration, 0x90 | channel, pitch, 0)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack(">I", len(content)) + content
+
+
+def busy_files() -> Seeds:
+    """Files with everything in them that splicing looks at. What is changed in each hangs on all of its bytes."""
+    busy = b"".join(
+        [
+            event(0, 0xFF, 0x58, 4, 4, 2, 24, 8),
+            event(0, 0xFF, 0x51, 3, *(400_000).to_bytes(3, "big")),
+            event(0, 0xC0, 5),
+            played(0, 60, 0, 480),
+            played(0, 60, 0, 2000),
+            event(0, 0xC0, 7),
+            played(0, 60, 10, 480),
+            event(5, 0xFF, 0x58, 4, 3, 2, 24, 8),
+            played(9, 36, 0, 10),
+            event(0, 0x90, 64, 80),
+        ]
+    )
+    for number in range(128):
+        chunks = [chunk(b"MTrk", busy + played(1, number, 100, 700)), chunk(b"MTrk", busy)]
+        yield f"busy{number:03}", chunk(b"MThd", struct.pack(">HHH", 1, 2, 96)) + b"".join(chunks)
+
+
+def splices() -> Seeds:
+    yield from midi_files()
+    yield from busy_files()
+
+
 def i32(values: Iterable[int]) -> bytes:
     values = list(values)
     return struct.pack(f"<{len(values)}i", *values)
@@ -206,7 +246,7 @@ def tokens(ids: list[int]) -> bytes:
 
 SEEDS = {
     "reader": midi_files,
-    "splice": midi_files,
+    "splice": splices,
     "differential": midi_files,
     "encoder_config": encoder_configs,
     "encode_batch": encodings,

@@ -10,7 +10,7 @@ inputs=("$corpus" "$build/seeds/$target")
 if [ -d "$here/regressions/$target" ]; then inputs+=("$here/regressions/$target"); fi
 # Short stacks and a small quarantine: what they would add to a report is not worth half of the executions.
 export ASAN_OPTIONS=malloc_context_size=5:quarantine_size_mb=16
-if ! "$build/csrc/fuzz/fuzz_$target" -max_len=4096 -max_total_time="$seconds" -runs="$runs" -print_final_stats=1 \
+if ! "$build/tests/fuzz/fuzz_$target" -max_len=4096 -max_total_time="$seconds" -runs="$runs" -print_final_stats=1 \
   -artifact_prefix="$build/$target-" "${inputs[@]}" >"$log" 2>&1; then
   tail -n 60 "$log"
   echo "$target: failed. Once it is fixed, add the input ($build/$target-*) to $here/regressions/$target/."

@@ -1,4 +1,4 @@
-// Values out of the bytes of a fuzzing input, front to back. The layouts of inputs stand in inputs.h.
+// Values out of the bytes of a fuzzing input, front to back. The layouts stand in settings_input.h and corpus_input.h.
 #pragma once
 
 #include <algorithm>

@@ -12,20 +12,6 @@ constexpr std::size_t kMaxTracks = 8;
 constexpr std::size_t kMaxBars = 32;
 constexpr std::size_t kMaxWindows = 4;
 
-// Every column that damage can reach; the offsets first.
-auto arrays(OwnedColumns& c) {
-  return std::tie(c.track_offsets, c.bar_offsets, c.cell_offsets, c.note_offsets, c.tempo, c.track_program,
-                  c.track_drum, c.track_nomml, c.track_cell_end, c.track_bar_end, c.bar_numerator, c.bar_denominator,
-                  c.bar_length, c.cell_bar, c.cell_note_end, c.note_onset, c.note_duration, c.note_pitch,
-                  c.note_velocity, c.note_microtiming);
-}
-
-auto arrays(OwnedWindows& w) {
-  return std::tie(w.piece, w.start_bar, w.num_bars, w.tracks, w.infill, w.hidden, w.window_bars, w.transpose,
-                  w.velocity_scale, w.genre, w.use_velocity, w.use_microtiming, w.partial_track, w.partial_bars,
-                  w.hidden_as, w.attributes_kept, w.attribute_values, w.max_tokens);
-}
-
 template <class T>
 void overwrite(std::vector<T>& values, Bytes& bytes) {
   const auto position = bytes.take<std::uint16_t>();
@@ -39,11 +25,6 @@ void overwrite_one(std::tuple<Arrays&...> all, Bytes& bytes) {
   const std::size_t wanted = bytes.below(sizeof...(Arrays));
   std::size_t index = 0;
   std::apply([&](auto&... array) { ((index++ == wanted ? overwrite(array, bytes) : void()), ...); }, all);
-}
-
-template <class Owned>
-void shrink(Owned& owned) {
-  std::apply([](auto&... array) { (array.shrink_to_fit(), ...); }, arrays(owned));
 }
 
 void take_bars(Bytes& bytes, OwnedColumns& out) {
@@ -155,40 +136,6 @@ void take_window(Bytes& bytes, const OwnedCorpus& corpus, OwnedWindows& out) {
 
 }  // namespace
 
-encode::Shard OwnedColumns::shard() const {
-  encode::Shard out;
-  score::Columns& c = out.columns;
-  c.resolution = resolution;
-  c.num_pieces = static_cast<std::int64_t>(tempo.size());
-  c.tempo = tempo.data();
-  c.track_offsets = track_offsets.data();
-  c.bar_offsets = bar_offsets.data();
-  c.cell_offsets = cell_offsets.data();
-  c.note_offsets = note_offsets.data();
-  c.track_program = track_program.data();
-  c.track_drum = track_drum.data();
-  c.track_nomml = track_nomml.data();
-  c.track_cell_end = track_cell_end.data();
-  c.track_bar_end = bars_per_track ? track_bar_end.data() : nullptr;
-  c.bar_numerator = bar_numerator.data();
-  c.bar_denominator = bar_denominator.data();
-  c.bar_length = bar_length.data();
-  c.cell_bar = cell_bar.data();
-  c.cell_note_end = cell_note_end.data();
-  c.note_onset = note_onset.data();
-  c.note_duration = note_duration.data();
-  c.note_pitch = note_pitch.data();
-  c.note_velocity = note_velocity.data();
-  c.note_microtiming = note_microtiming.data();
-  out.num_tracks = static_cast<std::int64_t>(track_program.size());
-  out.num_bars = static_cast<std::int64_t>(bar_length.size());
-  out.num_cells = static_cast<std::int64_t>(cell_bar.size());
-  out.num_notes = static_cast<std::int64_t>(note_onset.size());
-  return out;
-}
-
-void OwnedColumns::shrink_to_fit() { shrink(*this); }
-
 OwnedCorpus corpus_from(Bytes& bytes) {
   OwnedCorpus out;
   for (std::size_t left = 1 + bytes.below(2); left > 0; --left) {
@@ -207,37 +154,9 @@ OwnedCorpus corpus_from(Bytes& bytes) {
 
 void damage(OwnedCorpus& corpus, Bytes& bytes) {
   for (std::size_t left = bytes.below(32); left > 0; --left) {
-    overwrite_one(arrays(corpus.columns[bytes.below(corpus.columns.size())]), bytes);
+    overwrite_one(corpus.columns[bytes.below(corpus.columns.size())].arrays(), bytes);
   }
 }
-
-encode::Windows OwnedWindows::view() const {
-  encode::Windows w;
-  w.count = count;
-  w.max_tracks = max_tracks;
-  w.max_bars = max_bars;
-  w.piece = piece.data();
-  w.start_bar = start_bar.data();
-  w.num_bars = num_bars.data();
-  w.tracks = tracks.data();
-  w.infill = infill.data();
-  w.hidden = hidden.data();
-  w.window_bars = window_bars.data();
-  w.transpose = transpose.data();
-  w.velocity_scale = velocity_scale.data();
-  w.genre = genre.data();
-  w.use_velocity = use_velocity.data();
-  w.use_microtiming = use_microtiming.data();
-  w.partial_track = partial_track.data();
-  w.partial_bars = partial_bars.data();
-  w.hidden_as = hidden_as.data();
-  w.attributes_kept = keeps_some ? attributes_kept.data() : nullptr;
-  w.attribute_values = gives_values ? attribute_values.data() : nullptr;
-  w.compute_attributes = compute_attributes;
-  return w;
-}
-
-void OwnedWindows::shrink_to_fit() { shrink(*this); }
 
 OwnedWindows windows_from(Bytes& bytes, const OwnedCorpus& corpus, std::size_t controls) {
   OwnedWindows out;
@@ -258,7 +177,7 @@ OwnedWindows windows_from(Bytes& bytes, const OwnedCorpus& corpus, std::size_t c
 }
 
 void damage(OwnedWindows& windows, Bytes& bytes) {
-  for (std::size_t left = bytes.below(32); left > 0; --left) overwrite_one(arrays(windows), bytes);
+  for (std::size_t left = bytes.below(32); left > 0; --left) overwrite_one(windows.arrays(), bytes);
 }
 
 }  // namespace midigpt::fuzz
