@@ -9,6 +9,7 @@ from midigpt_core.cli.echo import echo_json, echo_lines
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
+from midigpt_core.config.counts import LARGEST_COUNT, MOST_EVALUATION_ROWS
 
 
 @common_options
@@ -16,8 +17,14 @@ from midigpt_core.cli.tables import table
 @click.option("--checkpoint", type=PATH, required=True, metavar="BUNDLE", help="Bundle to evaluate.")
 @click.option("--data", cls=Several, type=PATH, required=True, metavar="PATH...", help="Shards: files, folders, globs.")
 @click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
-@click.option("--rows", type=click.IntRange(min=1), help="Packed rows; as many as the bundle's training unless given.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Rows at a time; as in the bundle's training.")
+@click.option(
+    "--rows",
+    type=click.IntRange(1, MOST_EVALUATION_ROWS),
+    help="Packed rows; as many as the bundle's training unless given.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1, LARGEST_COUNT), help="Rows at a time; as in the bundle's training."
+)
 @click.option(
     "--precision", type=click.Choice(("fp16", "bf16", "fp32")), help="Arithmetic; as in the bundle's training."
 )

@@ -13,6 +13,7 @@ from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table
 from midigpt_core.cli.train import configure
+from midigpt_core.config.counts import LARGEST_COUNT
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.errors import ConfigError
 from midigpt_core.plugins.building import build
@@ -39,8 +40,12 @@ if TYPE_CHECKING:
 @click.option(
     "--encoder-config", type=PATH, metavar="JSON|PRESET", help="Encoder configuration file, or the name of a preset."
 )
-@click.option("--min-bars", type=click.IntRange(min=1), default=4, show_default=True, help="Least bars of a piece.")
-@click.option("--min-tracks", type=click.IntRange(min=1), default=1, show_default=True, help="Least tracks of a piece.")
+@click.option(
+    "--min-bars", type=click.IntRange(1, LARGEST_COUNT), default=4, show_default=True, help="Least bars of a piece."
+)
+@click.option(
+    "--min-tracks", type=click.IntRange(1, LARGEST_COUNT), default=1, show_default=True, help="Least tracks of a piece."
+)
 @click.option(
     "--config",
     "config_file",
@@ -49,7 +54,7 @@ if TYPE_CHECKING:
     help="Take window sizes and fill ratio from this configuration.",
 )
 @click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core unless given.")
+@click.option("--workers", type=click.IntRange(1, LARGEST_COUNT), help="Processes; one per core unless given.")
 @click.option("--verify", is_flag=True, help="Hash the shards again, even those of the size and time they had before.")
 @click.pass_context
 def preprocess(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
+from midigpt_core.config.counts import LARGEST_COUNT
 from midigpt_core.config.structure import Mismatch, structure
 from midigpt_core.config.wording import spell
 from midigpt_core.paths import path_problem
@@ -41,10 +42,6 @@ def _exactly(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
 
-#: The most of any count that has no limit of its own: what torch and NumPy take everywhere.
-_LARGEST_INT = 2**31 - 1
-
-
 def setting(
     default: Any,
     help: str,
@@ -63,7 +60,7 @@ def setting(
     """
     sample = default[0] if isinstance(default, list) and default else default
     if high is None and isinstance(sample, int) and not isinstance(sample, bool):
-        high = _LARGEST_INT
+        high = LARGEST_COUNT
     metadata = {
         "help": help,
         "limits": Limits(low, high, above, below),

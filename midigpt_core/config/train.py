@@ -10,6 +10,7 @@ import attrs
 
 from midigpt_core.config import choices
 from midigpt_core.config.convert import current_name
+from midigpt_core.config.counts import MOST_EVALUATION_ROWS
 from midigpt_core.config.fields import check, setting
 from midigpt_core.config.reading import read_mapping
 from midigpt_core.config.structure import Mismatch
@@ -128,7 +129,7 @@ class TrainConfig:
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
     sample_steps: int = setting(0, "optimiser steps between samples of music; 0: none", low=0)
-    eval_rows: int = setting(64, "rows per evaluation", low=1)
+    eval_rows: int = setting(64, "rows per evaluation", low=1, high=MOST_EVALUATION_ROWS)
     workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1, high=2**31 - 1)
     run_name: str = setting("", "name shown by loggers; empty: the output folder's")
 

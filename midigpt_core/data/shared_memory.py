@@ -15,14 +15,14 @@ FOLDER = "/dev/shm"
 #: Blocks of a worker that are in use at once: that which is cut up, and those that are made ahead.
 BLOCKS_A_WORKER = 3
 # The fields of records.PackedBatch that have a value per position: three of 8 bytes, one of 4, one of 1.
-_BYTES_A_POSITION = 29
+BYTES_A_POSITION = 29
 # Numbers that a row has beside its positions, and that each file is a whole number of pages.
 _SPARE_BYTES = 64 << 10
 
 
 def bytes_a_worker(settings: StreamSettings) -> int:
     """What a data worker takes of the shared memory, in bytes, at most."""
-    return BLOCKS_A_WORKER * (ROWS_PER_BLOCK * settings.max_seq_len * _BYTES_A_POSITION + _SPARE_BYTES)
+    return BLOCKS_A_WORKER * (ROWS_PER_BLOCK * settings.max_seq_len * BYTES_A_POSITION + _SPARE_BYTES)
 
 
 def free_bytes() -> int | None:

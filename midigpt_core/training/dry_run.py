@@ -12,6 +12,7 @@ from midigpt_core.errors import TrainingError
 from midigpt_core.terminal import printable
 from midigpt_core.training.loop.initial import fresh_model, prepare_for_training
 from midigpt_core.training.loop.losses import token_losses
+from midigpt_core.training.loop.precision import require_shardable, usable_precision
 from midigpt_core.training.planning.host_memory import host_memory, spelled_size
 from midigpt_core.training.reporting.flops import ModelFlops
 
@@ -119,8 +120,11 @@ def _require(what: str, needed: int, memory: int, config: TrainConfig) -> None:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Sizes from a model of fake tensors and the stream's first block."""
-    config, sizes = plan.config, _sizes(plan)
+    """Sizes from a model of fake tensors and the stream's first block. Raises :class:`ConfigError` where training
+    would refuse the plan on this machine."""
+    config = plan.config
+    require_shardable(config, usable_precision(config.precision, gpu=torch.cuda.is_available()))
+    sizes = _sizes(plan)
     block = plan.training.open().block(0)
     report = block.report
     by_set = block.tokens_by_set.sum(axis=0) / report.tokens

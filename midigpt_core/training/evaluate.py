@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from attrs import evolve, field, frozen
-from attrs.validators import ge
+from attrs import asdict, evolve, field, frozen
+from attrs.validators import ge, le
 
 from midigpt_core.checkpoint import build_encoder, build_model, encoder_ref, load_checkpoint
 from midigpt_core.config import TrainConfig
+from midigpt_core.config.counts import LARGEST_COUNT, MOST_EVALUATION_ROWS
 from midigpt_core.config.structure import structure_class
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.stream import StreamSpec
+from midigpt_core.inference.fields import integers_within
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.loop.data_module import first_rows
 from midigpt_core.training.loop.losses import LossTally, token_losses
@@ -49,6 +51,9 @@ def evaluate(
     (``"fp16"``, ``"bf16"``, ``"fp32"``; fp16 without a GPU is fp32): None as in the bundle's training, or 64, 16,
     ``"fp32"``. ``device`` None: the GPU if there is one. Raises :class:`midigpt_core.errors.MidigptError`.
     """
+    asked = {"rows": rows, "batch_size": batch_size, "precision": precision}
+    given = integers_within({name: value for name, value in asked.items() if value is not None})
+    structure_class(given, _RunSettings, "evaluate")
     bundle = load_checkpoint(checkpoint, dtype=torch.float32)
     model = build_model(bundle, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), path=checkpoint)
     place = next(model.parameters()).device
@@ -62,12 +67,13 @@ def evaluate(
         mask=None,
         settings=settings.evaluation(infill=True),
     )
-    trained_with = _run_settings(bundle, str(checkpoint))
-    rows, batch_size = rows or trained_with.rows, batch_size or trained_with.batch_size
-    require_rows_fit(max_tracks=spec.settings.max_tracks, max_seq_len=spec.settings.max_seq_len, batch_size=batch_size)
+    how = evolve(_run_settings(bundle, str(checkpoint)), **given)
+    require_rows_fit(
+        max_tracks=spec.settings.max_tracks, max_seq_len=spec.settings.max_seq_len, batch_size=how.batch_size
+    )
     tally = LossTally(encoder.vocabulary)
-    with torch.inference_mode(), arithmetic(precision or trained_with.precision, place):
-        for batch in first_rows(spec, rows, batch_size):
+    with torch.inference_mode(), arithmetic(how.precision, place):
+        for batch in first_rows(spec, how.rows, how.batch_size):
             moved = {name: values.to(place) for name, values in batch.items()}
             logits = model(moved["input_ids"], position_ids=moved["position_ids"], document_ids=moved["document_ids"])
             tally.add(token_losses(logits, moved["labels"]), moved)
@@ -78,8 +84,8 @@ def evaluate(
 class _RunSettings:
     """How the bundle's run evaluated, beside the data."""
 
-    rows: int = field(default=TrainConfig().eval_rows, validator=ge(1))
-    batch_size: int = field(default=TrainConfig().batch_size, validator=ge(1))
+    rows: int = field(default=TrainConfig().eval_rows, validator=[ge(1), le(MOST_EVALUATION_ROWS)])
+    batch_size: int = field(default=TrainConfig().batch_size, validator=[ge(1), le(LARGEST_COUNT)])
     precision: Literal["fp16", "bf16", "fp32"] = "fp32"
 
 
@@ -94,6 +100,8 @@ def _settings(bundle: BundleHeader, encoder: Encoder, path: str) -> StreamSettin
     longest = int(bundle.architecture_config.get("n_positions", TrainConfig().max_seq_len))
     if stored is not None:
         settings = structure_class(stored, StreamSettings, f"{path}: stream")
+        # The ranges of the configuration hold for what a file says too.
+        TrainConfig.from_mapping(asdict(settings), f"{path}: stream")
     else:
         settings = stream_settings(TrainConfig(), encoder)
     return evolve(settings, max_seq_len=min(settings.max_seq_len, longest))

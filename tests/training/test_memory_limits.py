@@ -26,12 +26,13 @@ LARGE = 10**9
     [
         ({"max_tracks": 2**31 - 1}, r"max_tracks: with 2147483647, the windows drawn at once take 3,072.0 GiB"),
         ({"max_seq_len": LARGE, "n_positions": LARGE}, r"max_seq_len: with 1000000000, 64 rows take 774.9 GiB"),
+        ({"eval_rows": 10**6, "max_seq_len": 2**20, "n_positions": 2**20}, r"eval_rows: with 1000000, the rows of"),
         ({"batch_size": 2**31 - 1}, r"batch_size: with 2147483647, a batch of rows of \d+ tokens take"),
     ],
 )
 def test_rows_and_windows(configure: Configure, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        prepare(configure(**settings), "nothing is read")
+        prepare(configure(**settings), "nothing is read", "nor this")
 
 
 def test_a_model_is_refused_before_it_is_made(configure: Configure, shard: Path) -> None:
@@ -57,6 +58,16 @@ def test_activations_count_where_they_take_the_hosts_memory(
         else:
             with pytest.raises(TrainingError, match=r"its weights, optimiser state and activations take .* MiB"):
                 require_memory(plan)
+
+
+def test_a_dry_run_refuses_what_training_refuses(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = prepare(configure(strategy="fsdp", precision="fp16"), shard)
+    estimate(plan)  # without a GPU fp16 is fp32
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(ConfigError, match="strategy: fsdp does not go with precision fp16"):
+        describe(plan)
 
 
 def test_the_memory_of_a_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from midigpt_core.config.train import FSDP
+from midigpt_core.errors import ConfigError
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    from midigpt_core.config import TrainConfig
 
 #: The configuration's name -> Lightning's.
 LIGHTNING_NAMES = {"fp16": "16-mixed", "bf16": "bf16-mixed", "fp32": "32-true"}
@@ -18,6 +23,12 @@ _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 def usable_precision(precision: str, *, gpu: bool) -> str:
     """fp16 needs a GPU; without one it is fp32."""
     return "fp32" if precision == "fp16" and not gpu else precision
+
+
+def require_shardable(config: TrainConfig, precision: str) -> None:
+    """Raises :class:`ConfigError` where the strategy does not go with ``precision``, which is a usable one."""
+    if config.strategy == FSDP and precision == "fp16":
+        raise ConfigError("strategy: fsdp does not go with precision fp16. Set precision to bf16 or fp32.")
 
 
 def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:

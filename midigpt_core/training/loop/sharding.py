@@ -16,7 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from midigpt_core.config.train import FSDP
-from midigpt_core.errors import ConfigError
+from midigpt_core.training.loop.precision import require_shardable
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -29,15 +29,14 @@ _UNUSED = "ddp_find_unused_parameters_true"
 
 
 def lightning_strategy(config: TrainConfig, precision: str) -> str | Strategy:
-    """The strategy of ``config`` as Lightning takes it; raises :class:`ConfigError` for what does not go together."""
+    """The strategy of ``config`` as Lightning takes it; raises as :func:`require_shardable` does."""
+    require_shardable(config, precision)
     timeout = timedelta(seconds=config.collective_timeout)
     devices = config.devices * config.num_nodes
     if config.strategy == "auto" and devices == 1:
         return "auto"
     if config.strategy != FSDP:
         return DDPStrategy(find_unused_parameters=config.strategy == _UNUSED, timeout=timeout)
-    if precision == "fp16":
-        raise ConfigError("strategy: fsdp does not go with precision fp16. Set precision to bf16 or fp32.")
     return ModelParallelStrategy(
         data_parallel_size=devices, tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timeout
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midigpt_core import control_groups
+from midigpt_core.data import shared_memory
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.errors import ConfigError
 
@@ -32,16 +33,21 @@ def host_memory() -> int:
     return min(_physical(), *_limits(), *_control_groups())
 
 
-def require_rows_fit(*, max_tracks: int, max_seq_len: int, batch_size: int) -> None:
-    """Raise :class:`ConfigError` for rows and windows that are larger than the memory. Loads no torch."""
+def require_rows_fit(*, max_tracks: int, max_seq_len: int, batch_size: int, eval_rows: int = 0) -> None:
+    """Raise :class:`ConfigError` for rows and windows that are larger than the memory. Loads no torch.
+
+    ``eval_rows`` are kept on this machine for the whole run.
+    """
     memory = host_memory()
     windows = _WINDOWS_AT_ONCE * max_tracks * _BYTES_PER_TRACK
     block = ROWS_PER_BLOCK * max_seq_len * _BYTES_PER_POSITION
     batch = batch_size * max_seq_len * _BYTES_PER_POSITION
+    kept = eval_rows * max_seq_len * shared_memory.BYTES_A_POSITION
     for name, value, needed, what in (
         ("max_tracks", max_tracks, windows, "the windows drawn at once"),
         ("max_seq_len", max_seq_len, block, f"{ROWS_PER_BLOCK} rows"),
         ("batch_size", batch_size, batch, f"a batch of rows of {max_seq_len} tokens"),
+        ("eval_rows", eval_rows, kept, f"the rows of {max_seq_len} tokens that every evaluation sees"),
     ):
         if needed > memory:
             raise ConfigError(

@@ -93,7 +93,12 @@ def prepare(
     die_with_first()
     config = copy.deepcopy(config)
     config.validate()
-    require_rows_fit(max_tracks=config.max_tracks, max_seq_len=config.max_seq_len, batch_size=config.batch_size)
+    require_rows_fit(
+        max_tracks=config.max_tracks,
+        max_seq_len=config.max_seq_len,
+        batch_size=config.batch_size,
+        eval_rows=config.eval_rows // config.num_nodes if eval_path else 0,
+    )
     if config.output_dir.startswith("~"):
         folder = usable_path(config.output_dir, what="output_dir", error=ConfigError)
         config.update({"output_dir": str(folder)}, config.origins["output_dir"])
