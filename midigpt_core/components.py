@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import Attribute, field, frozen
 
+from midigpt_core.kinds import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -39,8 +41,7 @@ def _names(values: Iterable[str]) -> frozenset[str]:
 class ComponentSpec:
     """One component. Build it as ``factory(options, context)`` with the factory that ``target`` names."""
 
-    #: The word for this kind in messages and on the command line.
-    kind: ClassVar[str] = "component"
+    kind: ClassVar[Kind]
 
     name: str = field(validator=_check_name)
     #: One line for ``midigpt plugins show``.
@@ -58,14 +59,14 @@ class ComponentSpec:
 class SourceSpec(ComponentSpec):
     """Where pieces come from; builds a :class:`midigpt_core.contracts.Source`."""
 
-    kind: ClassVar[str] = "source"
+    kind: ClassVar[Kind] = Kind.SOURCE
 
 
 @frozen(kw_only=True)
 class EncoderSpec(ComponentSpec):
     """Tokens from windows and scores from tokens; builds a :class:`midigpt_core.contracts.Encoder`."""
 
-    kind: ClassVar[str] = "encoder"
+    kind: ClassVar[Kind] = Kind.ENCODER
 
     #: Values of the option ``config`` that come with the plugin, for ``midigpt encoders``.
     presets: tuple[str, ...] = ()
@@ -75,28 +76,28 @@ class EncoderSpec(ComponentSpec):
 class MaskSpec(ComponentSpec):
     """Which bars are hidden; builds a :class:`midigpt_core.contracts.MaskStrategy`."""
 
-    kind: ClassVar[str] = "mask"
+    kind: ClassVar[Kind] = Kind.MASK
 
 
 @frozen(kw_only=True)
 class ArchitectureSpec(ComponentSpec):
     """The model; builds a :class:`midigpt_core.contracts.Architecture`."""
 
-    kind: ClassVar[str] = "architecture"
+    kind: ClassVar[Kind] = Kind.ARCHITECTURE
 
 
 @frozen(kw_only=True)
 class LoggerSpec(ComponentSpec):
     """A Lightning logger, or None for no logger."""
 
-    kind: ClassVar[str] = "logger"
+    kind: ClassVar[Kind] = Kind.LOGGER
 
 
 @frozen(kw_only=True)
 class CheckpointFormatSpec(ComponentSpec):
     """A way to store a bundle; builds a :class:`midigpt_core.contracts.CheckpointFormat`."""
 
-    kind: ClassVar[str] = "checkpoint format"
+    kind: ClassVar[Kind] = Kind.CHECKPOINT_FORMAT
 
     #: ``"package.module:factory"`` of a :class:`midigpt_core.contracts.HeaderReader` that imports no torch; None:
     #: ``target`` reads headers too.
@@ -110,6 +111,13 @@ class CheckpointFormatSpec(ComponentSpec):
     unsafe: bool = False
 
 
+#: The class of the records of each kind.
+RECORDS: Mapping[Kind, type[ComponentSpec]] = {
+    record.kind: record
+    for record in (SourceSpec, EncoderSpec, MaskSpec, ArchitectureSpec, LoggerSpec, CheckpointFormatSpec)
+}
+
+
 @frozen(kw_only=True)
 class ComponentRef:
     """A resolved choice of component with its options: all that a worker needs to build it, and picklable.
@@ -117,7 +125,7 @@ class ComponentRef:
     ``options`` are plain values (from a configuration), structured into the options class where the component is built.
     """
 
-    kind: str
+    kind: Kind = field(converter=Kind)
     name: str
     target: str
     options_class: str | None = None
@@ -131,4 +139,4 @@ class ComponentRef:
 
     def __str__(self) -> str:
         origin = f" of {self.distribution} {self.version}".rstrip() if self.distribution else ""
-        return f"{self.kind} {self.name!r}{origin}"
+        return f"{self.kind.words} {self.name!r}{origin}"

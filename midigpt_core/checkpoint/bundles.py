@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from midigpt_core.checkpoint.assemble import architecture_ref, check_encoder, encoder_ref
-from midigpt_core.checkpoint.headers import KIND, find_format, formats, os_errors_explained, spec_of
+from midigpt_core.checkpoint.headers import find_format, formats, os_errors_explained, spec_of
 from midigpt_core.checkpoint.provenance import imported_provenance
 from midigpt_core.contracts import Bundle, CheckpointFormat, FormatContext
 from midigpt_core.errors import CheckpointError
+from midigpt_core.kinds import Kind
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import Provided, build, current_registry
 
@@ -92,7 +93,7 @@ def _with_provenance(bundle: Bundle) -> Bundle:
 
 def _writer(path: Path, format_name: str | None) -> Provided:
     """The format for a new bundle: the one named, else that of the suffix; a name without one is a folder."""
-    provided = _by_suffix(path) if format_name is None else current_registry().find(KIND, format_name)
+    provided = _by_suffix(path) if format_name is None else current_registry().find(Kind.CHECKPOINT_FORMAT, format_name)
     if not spec_of(provided).can_save:
         writable = ", ".join(item.spec.name for item in formats() if spec_of(item).can_save)
         raise CheckpointError(f"{path}: the format {provided.spec.name!r} can only be read. Use one of: {writable}.")

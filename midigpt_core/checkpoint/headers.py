@@ -13,6 +13,7 @@ import attrs
 
 from midigpt_core.contracts import BundleHeader, FormatContext, HeaderReader
 from midigpt_core.errors import CheckpointError
+from midigpt_core.kinds import Kind
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import Provided, build, current_registry
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midigpt_core.components import CheckpointFormatSpec
-
-KIND = "checkpoint format"
 
 
 def read_header(path: str | os.PathLike[str]) -> BundleHeader:
@@ -78,7 +77,7 @@ def _bundle_inside(folder: Path) -> Path | None:
 
 def formats() -> tuple[Provided, ...]:
     """Every checkpoint format."""
-    return current_registry().provided(KIND)
+    return current_registry().provided(Kind.CHECKPOINT_FORMAT)
 
 
 def spec_of(provided: Provided) -> CheckpointFormatSpec:

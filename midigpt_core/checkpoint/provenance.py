@@ -65,7 +65,7 @@ def _made_with(components: Iterable[ComponentRef]) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": _version("torch"),
         "components": {
-            ref.kind: {
+            ref.kind.value: {
                 "name": ref.name,
                 "plugin": ref.plugin,
                 "distribution": ref.distribution,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import frozen
 
 from midigpt_core.cli.echo import remark_line
 from midigpt_core.cli.options import PATH, common_options
+from midigpt_core.components import RECORDS
 from midigpt_core.errors import PluginError
 from midigpt_core.files import explained, write_text
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.selection import Selection, normalise
 
@@ -22,39 +23,32 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _PREFIX = "midigpt-plugin-"
+#: What a kind's record says besides its name, summary, target and options.
+_MORE_FIELDS: Mapping[Kind, str] = {Kind.CHECKPOINT_FORMAT: '\n            suffixes=(".$name",),'}
 
 
-@frozen
-class _Kind:
-    spec: str
-    hook: str
-    usage: str
-    extra: str = ""
+class _KindName(click.Choice[str]):
+    """A kind of component by its name, or by one that it had before."""
 
+    def __init__(self) -> None:
+        super().__init__(sorted(kind.value for kind in Kind))
 
-_KINDS: Mapping[str, _Kind] = {
-    "source": _Kind("SourceSpec", "midigpt_sources", "midigpt train --plugin $name --train-data PATH …"),
-    "encoder": _Kind("EncoderSpec", "midigpt_encoders", "midigpt train --encoder $name …"),
-    "mask": _Kind("MaskSpec", "midigpt_masks", "midigpt train --mask $name …"),
-    "architecture": _Kind("ArchitectureSpec", "midigpt_architectures", "midigpt train --architecture $name …"),
-    "logger": _Kind("LoggerSpec", "midigpt_loggers", "midigpt train --logger $name …"),
-    "format": _Kind(
-        "CheckpointFormatSpec",
-        "midigpt_checkpoint_formats",
-        "midigpt train --checkpoint-format $name …",
-        '\n            suffixes=(".$name",),',
-    ),
-}
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Kind:
+        try:
+            return Kind(value)
+        except PluginError:
+            # For the sentence that every choice is refused with.
+            return Kind(super().convert(value, param, ctx))
 
 
 @common_options
 @click.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(sorted(_KINDS)), required=True, help="What the plugin provides.")
+@click.option("--kind", type=_KindName(), required=True, help="What the plugin provides.")
 @click.option(
     "--folder", type=PATH, default=".", show_default=True, metavar="DIR", help="Where the distribution's folder goes."
 )
-def new_plugin(name: str, kind: str, folder: str) -> None:
+def new_plugin(name: str, kind: Kind, folder: str) -> None:
     """Write the distribution midigpt-plugin-NAME to start from: it installs, trains and passes the kit as it stands."""
     name = normalise(name).removeprefix(_PREFIX)
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
@@ -66,35 +60,43 @@ def new_plugin(name: str, kind: str, folder: str) -> None:
         is_there = target.exists()
     if is_there:
         raise PluginError(f"{target}: exists already. Choose another name or folder, or remove it.")
-    for path, text in _files(name, kind).items():
+    for path, text in distribution(name, kind).items():
         write_text(target / path, text)
     remark_line(f"Wrote {target}. Next: cd {target} && pip install -e '.[test]' && pytest")
 
 
-def _files(name: str, kind: str) -> dict[str, str]:
-    """The distribution's files by path."""
+def distribution(name: str, kind: Kind) -> dict[str, str]:
+    """The files of a new distribution by their paths in it."""
     package = f"{_PREFIX}{name}".replace("-", "_")
-    chosen = _KINDS[kind]
+    component = _template(f"kinds/{kind.setting}.py")
     words = {
         "name": name,
         "identifier": name.replace("-", "_"),
         "package": package,
-        "module": kind,
-        "kind": "checkpoint format" if kind == "format" else kind,
-        "spec": chosen.spec,
-        "hook": chosen.hook,
-        "usage": Template(chosen.usage).substitute(name=name),
-        "extra": Template(chosen.extra).substitute(name=name),
+        "module": kind.setting,
+        "a_kind": f"{'An' if kind[0] in 'aeiou' else 'A'} {kind.words}",
+        "spec": RECORDS[kind].__name__,
+        "hook": kind.hook,
+        "summary": _summary(component.template),
+        "option": kind.option,
+        "extra": Template(_MORE_FIELDS.get(kind, "")).substitute(name=name),
     }
     templates = {
-        "pyproject.toml": "pyproject.toml",
-        "README.md": "README.md",
-        f"{package}/plugin.py": "plugin.py",
-        f"{package}/{kind}.py": f"kinds/{kind}.py",
-        f"tests/test_{words['identifier']}.py": "test_plugin.py",
+        "pyproject.toml": _template("pyproject.toml"),
+        "README.md": _template("README.md"),
+        f"{package}/__init__.py": Template('"""The plugin $name of midigpt-core."""\n'),
+        f"{package}/plugin.py": _template("plugin.py"),
+        f"{package}/{kind.setting}.py": component,
+        f"tests/test_{words['identifier']}.py": _template("test_plugin.py"),
     }
-    files = {
-        path: Template((_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
-        for path, template in templates.items()
-    }
-    return files | {f"{package}/__init__.py": f'"""The plugin {name} of midigpt-core."""\n'}
+    return {path: template.substitute(words) for path, template in templates.items()}
+
+
+def _template(name: str) -> Template:
+    return Template((_TEMPLATES / f"{name}.txt").read_text(encoding="utf-8"))
+
+
+def _summary(component: str) -> str:
+    """What a component's module says of itself in its first line, as the summary of a record."""
+    said = component.splitlines()[0].strip('"').removesuffix(".").replace("`", "")
+    return said[0].lower() + said[1:]

@@ -12,6 +12,7 @@ from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common
 from midigpt_core.cli.selected import registry
 from midigpt_core.config.overrides import override_problems, require_none
 from midigpt_core.config.train import TrainConfig, is_path, setting_help
+from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,12 +35,7 @@ FLAGS = (
     "devices",
     "num_nodes",
     "strategy",
-    "source",
-    "encoder",
-    "mask",
-    "architecture",
-    "logger",
-    "checkpoint_format",
+    *(kind.setting for kind in Kind),
 )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
+from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,33 +25,23 @@ _BAR_FRACTION = {"bar_fraction": "mask_bar_fraction"}
 _MAX_LOOKAHEAD = {"max_lookahead": "mask_max_lookahead"}
 
 #: Kind -> component -> option -> the field that is its short spelling.
-_SHORT_OPTIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
-    "mask": {"random": _BAR_FRACTION, "structured": _MAX_LOOKAHEAD, "mixed": _BAR_FRACTION | _MAX_LOOKAHEAD},
-    "encoder": {"midigpt": {"config": "encoder_config_path"}},
-    "architecture": {"gpt2": _GPT2_SIZES},
+_SHORT_OPTIONS: Mapping[Kind, Mapping[str, Mapping[str, str]]] = {
+    Kind.MASK: {"random": _BAR_FRACTION, "structured": _MAX_LOOKAHEAD, "mixed": _BAR_FRACTION | _MAX_LOOKAHEAD},
+    Kind.ENCODER: {"midigpt": {"config": "encoder_config_path"}},
+    Kind.ARCHITECTURE: {"gpt2": _GPT2_SIZES},
 }
 
 #: What is meant where a block names no component; the mask's is told by ``mask_mode``.
-_DEFAULT_NAMES: Mapping[str, str] = {
-    "source": "gigamidi",
-    "encoder": "midigpt",
-    "architecture": "gpt2",
-    "logger": "none",
-    "checkpoint format": "pt",
+_DEFAULT_NAMES: Mapping[Kind, str] = {
+    Kind.SOURCE: "gigamidi",
+    Kind.ENCODER: "midigpt",
+    Kind.ARCHITECTURE: "gpt2",
+    Kind.LOGGER: "none",
+    Kind.CHECKPOINT_FORMAT: "pt",
 }
 
 #: Plugins whose components have short spellings: ``masking/random`` is ``random``.
 _BUNDLED = ("masking", "encoder", "gpt2")
-
-#: Kind -> the field that chooses it.
-KINDS: Mapping[str, str] = {
-    "source": "source",
-    "encoder": "encoder",
-    "mask": "mask",
-    "architecture": "architecture",
-    "logger": "logger",
-    "checkpoint format": "checkpoint_format",
-}
 
 
 def strength(origin: str) -> int:
@@ -65,14 +56,14 @@ def block(choice: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"name": choice} if isinstance(choice, str) else dict(choice)
 
 
-def resolve(config: TrainConfig, kind: str) -> dict[str, Any]:
+def resolve(config: TrainConfig, kind: Kind) -> dict[str, Any]:
     """See :meth:`TrainConfig.choice`."""
-    field = KINDS[kind]
+    field = kind.setting
     chosen = getattr(config, field)
     choice = {} if chosen is None else block(chosen)
     if "name" not in choice:
         choice = {"name": _default_name(config, kind), **choice}
-    elif kind == "mask":
+    elif kind is Kind.MASK:
         choice = _agree_with_mode(config, choice)
     name = choice["name"]
     if not isinstance(name, str) or not name:
@@ -86,14 +77,14 @@ def resolve(config: TrainConfig, kind: str) -> dict[str, Any]:
     return choice
 
 
-def short_spellings(kind: str) -> tuple[str, ...]:
+def short_spellings(kind: Kind) -> tuple[str, ...]:
     """The fields that say by a short name what the kind's component block can say."""
     options = [spelling for named in _SHORT_OPTIONS.get(kind, {}).values() for spelling in named.values()]
-    return tuple(dict.fromkeys(["mask_mode", *options] if kind == "mask" else options))
+    return tuple(dict.fromkeys(["mask_mode", *options] if kind is Kind.MASK else options))
 
 
-def _default_name(config: TrainConfig, kind: str) -> str:
-    return MASK_OF_MODE[config.mask_mode] if kind == "mask" else _DEFAULT_NAMES[kind]
+def _default_name(config: TrainConfig, kind: Kind) -> str:
+    return MASK_OF_MODE[config.mask_mode] if kind is Kind.MASK else _DEFAULT_NAMES[kind]
 
 
 def _is_bundled(name: str) -> bool:
@@ -114,9 +105,9 @@ def _agree_with_mode(config: TrainConfig, choice: dict[str, Any]) -> dict[str, A
     )
 
 
-def _refuse_orphans(config: TrainConfig, kind: str, name: str) -> None:
+def _refuse_orphans(config: TrainConfig, kind: Kind, name: str) -> None:
     """A short spelling that was set on purpose must not be ignored because another component was chosen."""
-    field, origins = KINDS[kind], config.origins
+    field, origins = kind.setting, config.origins
     for spelling in short_spellings(kind):
         if spelling == "mask_mode":  # _agree_with_mode has settled it
             continue
@@ -125,7 +116,7 @@ def _refuse_orphans(config: TrainConfig, kind: str, name: str) -> None:
             continue
         raise ConfigError(
             f"{spelling} ({origins[spelling]}) and {field} = {spell(name)} ({origins[field]}) do not go together: this "
-            f"{kind} takes its options in the {field} block. Keep one of them"
+            f"{kind.words} takes its options in the {field} block. Keep one of them"
         )
 
 

@@ -10,6 +10,7 @@ from midigpt_core.config.reading import require_bounded
 from midigpt_core.config.train import is_path, setting_names, setting_type
 from midigpt_core.config.wording import listed
 from midigpt_core.errors import ConfigError
+from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,7 +76,7 @@ def read_value(text: str) -> Any:
 
 
 def _set_option(config: TrainConfig, field: str, option: str, value: Any, origin: str) -> None:
-    if field not in choices.KINDS.values():
+    if field not in [kind.setting for kind in Kind]:
         raise ConfigError(f"{origin}: {field}.{option}: {field} has no options. Set {field} itself.")
     if not option:
         raise ConfigError(f"{origin}: {field}.: names no option. Write {field}.OPTION=value.")

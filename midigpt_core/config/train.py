@@ -17,6 +17,7 @@ from midigpt_core.config.structure import Mismatch
 from midigpt_core.config.train_sets import TrainSet, contradictions
 from midigpt_core.config.wording import MOST_LISTED, key_name, listed
 from midigpt_core.errors import ConfigError, nearest, unknown_name
+from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
     import os
@@ -206,7 +207,8 @@ class TrainConfig:
         spellings. Raises :class:`ConfigError` where two spellings of one thing differ.
         """
         values = {name: _plain(getattr(self, name)) for name in _SETTINGS if name in self.set_fields}
-        for kind, field in choices.KINDS.items():
+        for kind in Kind:
+            field = kind.setting
             if values.get(field) is not None:
                 values[field] = _plain(self.choice(kind))
                 for spelling in choices.short_spellings(kind):
@@ -219,18 +221,18 @@ class TrainConfig:
         Short spellings (``mask_mode``, ``encoder_config_path``, ``n_embd``, …) become the options they stand for.
         Raises :class:`ConfigError` where two spellings of one thing differ.
         """
-        return choices.resolve(self, kind)
+        return choices.resolve(self, Kind(kind))
 
     def validate(self) -> None:
         """Check everything that fields say together and that needs neither torch nor the encoder."""
         problems = list(self._contradictions())
-        chosen: dict[str, dict[str, Any]] = {}
-        for kind in choices.KINDS:
+        chosen: dict[Kind, dict[str, Any]] = {}
+        for kind in Kind:
             try:
                 chosen[kind] = self.choice(kind)
             except ConfigError as error:
                 problems.append(str(error))
-        sizes = chosen.get("architecture", {})
+        sizes = chosen.get(Kind.ARCHITECTURE, {})
         n_embd, n_head = sizes.get("n_embd"), sizes.get("n_head")
         # Sizes from an architecture block are checked for their type where the block meets the component's options.
         if isinstance(n_embd, int) and isinstance(n_head, int) and n_head > 0 and n_embd % n_head:

@@ -19,10 +19,10 @@ def structure_options(ref: ComponentRef) -> Any:
     """
     if ref.options_class is None:
         if ref.options:
-            raise ConfigError(f"{ref.kind}.{next(iter(ref.options))}: {ref} takes no options. Remove it.")
+            raise ConfigError(f"{ref.kind.setting}.{next(iter(ref.options))}: {ref} takes no options. Remove it.")
         return None
     options_class = _imported(ref, ref.options_class)
-    return structure_class(dict(ref.options), options_class, _config_key(ref.kind))
+    return structure_class(dict(ref.options), options_class, ref.kind.setting)
 
 
 def build(ref: ComponentRef, context: Any) -> Any:
@@ -48,8 +48,3 @@ def _imported(ref: ComponentRef, target: str) -> Any:
         raise
     except Exception as error:
         raise ComponentError(str(ref), f"while {target} was imported", error) from error
-
-
-def _config_key(kind: str) -> str:
-    """The configuration field that holds a kind's options: ``checkpoint_format``."""
-    return kind.replace(" ", "_")

@@ -11,8 +11,9 @@ import attrs
 from attrs import frozen
 
 from midigpt_core.config.wording import describe as describe_type
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins.loader import Rejected, new_manager, register, rejecting
-from midigpt_core.plugins.registry import RECORD_HOOKS, collect
+from midigpt_core.plugins.registry import collect
 from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class OptionReport:
 
 @frozen
 class ComponentReport:
-    kind: str
+    kind: Kind
     name: str
     summary: str
     target: str
@@ -58,7 +59,7 @@ def describe(entry: PluginEntry) -> PluginReport:
     try:
         register(manager, entry)
         seconds = time.perf_counter() - begin
-        specs = [spec for kind in RECORD_HOOKS for spec in collect(manager, entry, kind)]
+        specs = [spec for kind in Kind for spec in collect(manager, entry, kind)]
     except Rejected as rejection:
         return PluginReport(entry, (), time.perf_counter() - begin, str(rejection))
     folders = (entry.folder,) if entry.folder else ()

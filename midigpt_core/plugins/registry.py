@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from midigpt_core import components
-from midigpt_core.components import ComponentRef, ComponentSpec
+from midigpt_core.components import RECORDS, ComponentRef
 from midigpt_core.errors import ComponentError, ConfigError, PluginError, unknown_name
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins.discovery import PluginEntry, discover
 from midigpt_core.plugins.loader import Rejected, implementations, load, rejecting, report
 from midigpt_core.plugins.selection import Selection
@@ -19,17 +19,8 @@ if TYPE_CHECKING:
     import pluggy
     from lightning.pytorch.callbacks import Callback
 
+    from midigpt_core.components import ComponentSpec
     from midigpt_core.contracts import RunContext
-
-#: Kind -> the hook that collects its records, and their class.
-RECORD_HOOKS: Mapping[str, tuple[str, type[ComponentSpec]]] = {
-    "source": ("midigpt_sources", components.SourceSpec),
-    "encoder": ("midigpt_encoders", components.EncoderSpec),
-    "mask": ("midigpt_masks", components.MaskSpec),
-    "architecture": ("midigpt_architectures", components.ArchitectureSpec),
-    "logger": ("midigpt_loggers", components.LoggerSpec),
-    "checkpoint format": ("midigpt_checkpoint_formats", components.CheckpointFormatSpec),
-}
 
 
 @frozen
@@ -68,10 +59,11 @@ class Registry:
         #: Plugins that could not be used, with the cause.
         self.set_aside = set_aside
         self._manager = manager
-        self._provided: dict[str, tuple[Provided, ...]] = {}
+        self._provided: dict[Kind, tuple[Provided, ...]] = {}
 
     def provided(self, kind: str) -> tuple[Provided, ...]:
         """The components of a kind with their plugins: bundled, third parties by name, local ones."""
+        kind = Kind(kind)
         if kind not in self._provided:
             found: list[Provided] = []
             for entry in self._loaded():
@@ -88,6 +80,7 @@ class Registry:
 
     def find(self, kind: str, name: str) -> Provided:
         """The component that ``name`` or ``plugin/name`` means; raises :class:`PluginError`."""
+        kind = Kind(kind)
         plugin, slash, component = name.rpartition("/")
         provided = self.provided(kind)
         if slash:
@@ -103,10 +96,11 @@ class Registry:
 
     def resolve(self, kind: str, choice: str | Mapping[str, Any]) -> ComponentRef:
         """A name, or ``{"name": …, options…}``, as a reference; raises :class:`PluginError` for an unknown name."""
+        kind = Kind(kind)
         options = {} if isinstance(choice, str) else {key: value for key, value in choice.items() if key != "name"}
         name = choice if isinstance(choice, str) else choice.get("name")
         if not isinstance(name, str) or not name:
-            raise ConfigError(f"{kind}: the block names no {kind}. Add a name: {{name: …}}.")
+            raise ConfigError(f"{kind.setting}: the block names no {kind.words}. Add a name: {{name: …}}.")
         return self.find(kind, name).ref(options)
 
     def check_requires(self, ref: ComponentRef, provider: ComponentRef, provides: Iterable[str]) -> None:
@@ -117,10 +111,10 @@ class Registry:
             needs = " and ".join(repr(capability) for capability in missing)
             labels = [value for value in provider.options.values() if isinstance(value, str)]
             label = f" ({', '.join(labels)})" if labels else ""
-            article = "an" if provider.kind[0] in "aeiou" else "a"
+            article = "an" if provider.kind.words[0] in "aeiou" else "a"
             raise PluginError(
-                f"{ref.kind} {ref.name!r} needs {article} {provider.kind} with {needs}; "
-                f"{provider.kind} {provider.name!r}{label} does not provide it."
+                f"{ref.kind.words} {ref.name!r} needs {article} {provider.kind.words} with {needs}; "
+                f"{provider.kind.words} {provider.name!r}{label} does not provide it."
             )
 
     def source_of_selection(self) -> str | None:
@@ -152,16 +146,16 @@ class Registry:
         self.set_aside[entry] = str(rejection)
         report(entry, rejection)
 
-    def _unknown(self, kind: str, name: str) -> str:
-        message = unknown_name(kind, name, {item.spec.name for item in self.provided(kind)})
+    def _unknown(self, kind: Kind, name: str) -> str:
+        message = unknown_name(kind.words, name, {item.spec.name for item in self.provided(kind)})
         if self.set_aside:
             message += f" Set aside: {', '.join(sorted(entry.name for entry in self.set_aside))}."
         return message
 
 
-def collect(manager: pluggy.PluginManager, entry: PluginEntry, kind: str) -> tuple[ComponentSpec, ...]:
+def collect(manager: pluggy.PluginManager, entry: PluginEntry, kind: Kind) -> tuple[ComponentSpec, ...]:
     """The records of one kind that one plugin returns; raises :class:`Rejected`."""
-    hook, record_class = RECORD_HOOKS[kind]
+    hook, record_class = kind.hook, RECORDS[kind]
     records: list[ComponentSpec] = []
     for implementation in implementations(manager, entry, hook):
         with rejecting(f"in {hook}"):
@@ -176,11 +170,10 @@ def collect(manager: pluggy.PluginManager, entry: PluginEntry, kind: str) -> tup
     return tuple(records)
 
 
-def _ambiguous(kind: str, name: str, matches: list[Provided]) -> str:
-    flag = f"--{kind.replace(' ', '-')}"
+def _ambiguous(kind: Kind, name: str, matches: list[Provided]) -> str:
     origins = " and ".join(f"{item.plugin.origin} ({item.plugin.name})" for item in matches)
-    ways = " or ".join(f"{flag} {item.qualified_name}" for item in matches)
-    return f"{kind} {name!r} is provided by {origins}. Use {ways}."
+    ways = " or ".join(f"{kind.option} {item.qualified_name}" for item in matches)
+    return f"{kind.words} {name!r} is provided by {origins}. Use {ways}."
 
 
 def load_registry(selection: Selection | None = None) -> Registry:

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from midigpt_core.errors import ConfigError
 from midigpt_core.hookspecs import API_VERSION
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins.building import build, structure_options
 from midigpt_core.plugins.discovery import source_file, stated_api
 from midigpt_core.plugins.registry import current_registry, use_registry
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 #: What a plugin module must not import: it is read whenever a component of its kind is looked up.
 HEAVY = ("torch", "lightning", "transformers", "pyarrow", "numpy")
 #: Kinds that data workers build; the others stay in the main process.
-IN_WORKERS = ("encoder", "mask")
+IN_WORKERS = (Kind.ENCODER, Kind.MASK)
 
 _IMPORT = """
 import importlib, json, sys
@@ -43,6 +44,7 @@ print(json.dumps(sorted(set(json.loads(sys.argv[3])) & set(sys.modules))))
 _RESOLVE = """
 import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins.building import structure_options
 from midigpt_core.plugins.targets import import_target
 for ref in pickle.load(sys.stdin.buffer):

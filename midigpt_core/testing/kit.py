@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import frozen
 
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins.discovery import discover
-from midigpt_core.plugins.registry import RECORD_HOOKS, load_registry
+from midigpt_core.plugins.registry import load_registry
 from midigpt_core.plugins.selection import Selection
 from midigpt_core.testing import general
 
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
-#: Modules of checks by kind; imported when needed, for a mask's checks have no use for torch.
-_KINDS: Mapping[str, str] = {
-    "source": "sources",
-    "encoder": "encoders",
-    "mask": "masks",
-    "architecture": "architectures",
-    "logger": "loggers",
-    "checkpoint format": "formats",
-}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -62,13 +54,14 @@ def checks_of(
     checks = [
         Check(f"{entry.name}-{_words(name)}", partial(check, entry)) for name, check in _checks(general, "plugin_")
     ]
-    provided = [item for kind in RECORD_HOOKS for item in registry.provided(kind) if item.plugin.name == entry.name]
+    provided = [item for kind in Kind for item in registry.provided(kind) if item.plugin.name == entry.name]
     refs = [item.ref(options.get(item.spec.name, {})) for item in provided]
     checks.append(Check(f"{entry.name}-references-survive-spawn", partial(general.references_survive_spawn, refs)))
     for item, ref in zip(provided, refs, strict=True):
         subject = general.Subject(item.spec, ref, registry, tuple(paths.get(item.spec.name, ())))
-        prefix = f"{item.spec.kind.replace(' ', '-')}-{item.spec.name}"
-        of_kind = import_module(f"midigpt_core.testing.{_KINDS[item.spec.kind]}")
+        prefix = f"{item.spec.kind}-{item.spec.name}"
+        # Imported when needed, for a mask's checks have no use for torch.
+        of_kind = import_module(f"midigpt_core.testing.{item.spec.kind.setting}s")
         for name, check in [*_checks(general, "component_"), *_checks(of_kind, "check_")]:
             checks.append(Check(f"{prefix}-{_words(name)}", partial(check, subject)))
     return checks

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from midigpt_core.cli import main
+from midigpt_core.kinds import Kind
 from midigpt_core.testing import checks_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("kind", ["architecture", "encoder", "format", "logger", "mask", "source"])
-def test_every_kind_passes_the_kit(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_passes_the_kit(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert main(["plugins", "new", f"fresh-{kind}", "--kind", kind, "--folder", str(tmp_path)]) == 0
     project = tmp_path / f"midigpt-plugin-fresh-{kind}"
@@ -25,7 +26,7 @@ def test_every_kind_passes_the_kit(kind: str, tmp_path: Path, monkeypatch: pytes
     assert len(checks) >= 8
     for check in checks:
         check()
-    compile((project / "tests" / f"test_fresh_{kind}.py").read_text(), "test", "exec")
+    compile((project / "tests" / f"test_fresh_{kind.setting}.py").read_text(), "test", "exec")
 
 
 def test_a_fresh_distribution_is_built_installed_and_tested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,9 @@ from attrs import frozen
 from training_parts import curve, evaluations
 
 from midigpt_core.config import TrainConfig
-from midigpt_core.config.choices import KINDS, short_spellings
+from midigpt_core.config.choices import short_spellings
 from midigpt_core.errors import CheckpointError
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.keeping.changed_settings import ON_RESUME, Effect
 from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
@@ -181,7 +182,7 @@ def test_a_changed_field_is_refused_or_said(name: str, first: First) -> None:
             first.lines(config)
         assert "\n" not in str(caught.value)
         return
-    component = next((field for kind, field in KINDS.items() if name in (field, *short_spellings(kind))), name)
+    component = next((kind.setting for kind in Kind if name in (kind.setting, *short_spellings(kind))), name)
     lines = first.lines(config)
     said = [line for line in lines if line.startswith(component)]
     assert said, lines

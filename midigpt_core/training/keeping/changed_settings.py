@@ -13,6 +13,7 @@ from midigpt_core.config import choices
 from midigpt_core.config.train import FSDP
 from midigpt_core.config.train_sets import set_names
 from midigpt_core.errors import CheckpointError
+from midigpt_core.kinds import Kind
 from midigpt_core.training.planning.resume import MISSING, differences
 
 if TYPE_CHECKING:
@@ -137,8 +138,8 @@ def effective_settings(config: TrainConfig, stream: StreamSettings, precision: s
     ``precision`` as far as the machine has it.
     """
     values = {**config.to_dict(), **attrs.asdict(stream), "precision": precision}
-    for kind, field in choices.KINDS.items():
-        values[field] = config.choice(kind)
+    for kind in Kind:
+        values[kind.setting] = config.choice(kind)
         for spelling in choices.short_spellings(kind):
             del values[spelling]
     # What the sets hold is compared as the corpus.

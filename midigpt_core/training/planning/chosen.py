@@ -11,6 +11,7 @@ from midigpt_core import checkpoint
 from midigpt_core.components import CheckpointFormatSpec
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.errors import ConfigError
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins import build, structure_options
 
 if TYPE_CHECKING:
@@ -43,29 +44,26 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
 
     Raises :class:`midigpt_core.errors.MidigptError` for a name that cannot be resolved or options that do not fit.
     """
-    refs = {
-        kind: registry.resolve(kind, config.choice(kind))
-        for kind in ("source", "mask", "architecture", "logger", "checkpoint format")
-    }
+    refs = {kind: registry.resolve(kind, config.choice(kind)) for kind in Kind if kind is not Kind.ENCODER}
     for ref in refs.values():
         structure_options(ref)
-    architecture = registry.find("architecture", _qualified(refs["architecture"])).spec
+    architecture = registry.find(Kind.ARCHITECTURE, _qualified(refs[Kind.ARCHITECTURE])).spec
     if config.gradient_checkpointing and "gradient_checkpointing" not in architecture.provides:
         raise ConfigError(
             f"gradient_checkpointing: architecture {architecture.name!r} does not provide it. Switch it off."
         )
-    written = registry.find("checkpoint format", _qualified(refs["checkpoint format"])).spec
+    written = registry.find(Kind.CHECKPOINT_FORMAT, _qualified(refs[Kind.CHECKPOINT_FORMAT])).spec
     if not isinstance(written, CheckpointFormatSpec) or not written.can_save:
         raise ConfigError(
             f"checkpoint_format: {written.name!r} can only be read. Choose one that is written, e.g. 'pt'."
         )
     return Chosen(
-        source=refs["source"],
+        source=refs[Kind.SOURCE],
         encoder=encoder or choose_encoder(config, registry),
-        mask=refs["mask"],
-        architecture=refs["architecture"],
-        logger=refs["logger"],
-        checkpoint_format=refs["checkpoint format"],
+        mask=refs[Kind.MASK],
+        architecture=refs[Kind.ARCHITECTURE],
+        logger=refs[Kind.LOGGER],
+        checkpoint_format=refs[Kind.CHECKPOINT_FORMAT],
         bundle_suffix=written.suffixes[0] if written.suffixes else "",
     )
 
@@ -86,7 +84,7 @@ def build_encoder(ref: ComponentRef) -> Encoder:
 
 def is_bundle(path: str, registry: Registry) -> bool:
     """Whether ``path`` is spelled like a bundle of a format that is there."""
-    specs = [spec for spec in registry.specs("checkpoint format") if isinstance(spec, CheckpointFormatSpec)]
+    specs = [spec for spec in registry.specs(Kind.CHECKPOINT_FORMAT) if isinstance(spec, CheckpointFormatSpec)]
     suffixes = tuple(suffix for spec in specs for suffix in spec.suffixes)
     return bool(path) and (path.endswith(suffixes) or (any(spec.is_dir for spec in specs) and Path(path).is_dir()))
 

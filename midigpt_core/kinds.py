@@ -1,0 +1,57 @@
+"""The kinds of component that a plugin can provide. This is the only list of them.
+
+Everything that differs from kind to kind by its name alone follows from the member: its hook, its setting, its option.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from midigpt_core.errors import PluginError, unknown_name
+
+#: What version 0.1 called a kind in ``midigpt plugins new --kind``.
+_OLD_NAMES = {"format": "checkpoint-format"}
+
+
+class Kind(StrEnum):
+    """One kind of component; equal to its name, such as ``"checkpoint-format"``.
+
+    ``Kind(text)`` also takes a space or ``_`` for ``-``. Raises :class:`midigpt_core.errors.PluginError` for any other
+    text.
+    """
+
+    SOURCE = "source"
+    ENCODER = "encoder"
+    MASK = "mask"
+    ARCHITECTURE = "architecture"
+    LOGGER = "logger"
+    CHECKPOINT_FORMAT = "checkpoint-format"
+
+    @property
+    def words(self) -> str:
+        """The kind in a sentence: ``checkpoint format``."""
+        return self.value.replace("-", " ")
+
+    @property
+    def setting(self) -> str:
+        """The field of the configuration that chooses a component of this kind: ``checkpoint_format``."""
+        return self.value.replace("-", "_")
+
+    @property
+    def option(self) -> str:
+        """The option of the command line that chooses a component of this kind: ``--checkpoint-format``."""
+        return f"--{self.value}"
+
+    @property
+    def hook(self) -> str:
+        """The function of :mod:`midigpt_core.hookspecs` that returns records of this kind."""
+        return f"midigpt_{self.setting}s"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Kind:
+        name = str(value).replace(" ", "-").replace("_", "-")
+        name = _OLD_NAMES.get(name, name)
+        found = next((kind for kind in cls if kind.value == name), None)
+        if found is None:
+            raise PluginError(unknown_name("kind of component", str(value), [kind.value for kind in cls]))
+        return found
