@@ -14,8 +14,9 @@ from lightning.pytorch.callbacks import LambdaCallback
 from rich.console import Console
 
 from midigpt_core import terminal
-from midigpt_core.checkpoint import save_bundle
+from midigpt_core.checkpoint import read_header, save_bundle
 from midigpt_core.contracts import Bundle, LoggerContext, RunContext
+from midigpt_core.errors import CheckpointError
 from midigpt_core.files import remove_leftovers
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
@@ -175,7 +176,7 @@ def fit(plan: Plan) -> TrainResult:
     ]
     bundle = plan.run_dir / f"model_final{plan.chosen.bundle_suffix}"
     with quiet_lightning(), contextlib.closing(data), signals, contextlib.ExitStack() as held:
-        trainer = lightning_trainer(plan, precision, callbacks, logger)
+        trainer = lightning_trainer(plan, precision, callbacks, logger, lambda: checkpoints.lacks_evaluation)
         if trainer.local_rank > 0:
             die_with_parent()
         elif "LOCAL_RANK" not in os.environ:
@@ -190,8 +191,9 @@ def fit(plan: Plan) -> TrainResult:
             rendezvous.awaited(trainer),
         ):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-        # A run that had all its steps has its bundle, with the evaluation that this call did not make.
-        is_there = bool(trainer.strategy.broadcast(bundle.exists()))
+        # A run that had all its steps has its bundle, with the evaluation that this call did not make; one that was
+        # stopped after its last step has none, or that of a shorter run that it continues.
+        is_there = bool(trainer.strategy.broadcast(_is_of_step(bundle, trainer.global_step)))
         run_folder.require_there()
         if trainer.global_step > module.steps_before or not is_there:
             _write_bundle(plan, module, bundle)
@@ -281,6 +283,17 @@ def _precision(config: TrainConfig) -> str:
     if usable != config.precision:
         _log.warning("precision is %s instead of %s: there is no GPU.", usable, config.precision)
     return usable
+
+
+def _is_of_step(bundle: Path, step: int) -> bool:
+    """Whether the bundle is there, whole and of that step."""
+    if not bundle.exists():
+        return False
+    try:
+        # Not every format of a third party need keep provenance.
+        return bool(read_header(bundle).provenance.get("steps", step) == step)
+    except CheckpointError:
+        return False
 
 
 def _write_bundle(plan: Plan, module: TrainingModule, path: Path) -> None:

@@ -75,10 +75,13 @@ def test_sigterm_to_one_rank_stops_both_and_both_continue(
     assert not list(run.folder.rglob(".midigpt-tmp-*"))
 
 
-def test_a_stop_between_the_batches_of_an_evaluation_is_agreed_on(pair: Run, configure: Configure, shard: Path) -> None:
-    run = Run(configure("evaluating", batch_size=1, **TWO), shard, shard)
-    assert run.ranks(2, Stop(3, 0, signal.SIGTERM, rank=1, in_evaluation=True)) == [STOPPED, STOPPED]
-    assert list(step_files(run.folder / "checkpoints")) == [2, 3]
+@pytest.mark.parametrize("step", [3, pytest.param(6, id="the last")])
+def test_a_stop_between_the_batches_of_an_evaluation_is_agreed_on(
+    step: int, pair: Run, configure: Configure, shard: Path
+) -> None:
+    run = Run(configure(f"evaluating-{step}", batch_size=1, **TWO), shard, shard)
+    assert run.ranks(2, Stop(step, 0, signal.SIGTERM, rank=1, in_evaluation=True)) == [STOPPED, STOPPED]
+    assert max(step_files(run.folder / "checkpoints")) == step
     assert run.ranks(2) == [0, 0]
     assert outcome(run.folder) == outcome(pair.folder)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from stopping_parts import Run, Stop, has_reached, joined, observed, outcome, until
 
+from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.training.loop.module import TrainingModule
 from midigpt_core.training.planning.resume import step_files
 
@@ -119,10 +120,49 @@ def test_the_first_signal_is_answered_and_the_second_obeyed_at_once(
     assert list(step_files(run.folder / "checkpoints")) == [2]
 
 
-def test_a_stop_in_the_last_step_lets_the_run_end(configure: Configure, shard: Path, whole: dict[str, Any]) -> None:
-    run = Run(configure(**SETTINGS), shard, shard)
+def test_a_stop_in_the_last_step_lets_the_run_end(configure: Configure, shard: Path) -> None:
+    run = Run(configure(**SETTINGS), shard)
     assert run.exit_code(Stop(8, 1, TERM)) == 0
+    assert (run.folder / "model_final.pt").exists()
+    assert max(step_files(run.folder / "checkpoints")) == 8
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(Stop(8, 1, TERM), id="in the last step"),
+        pytest.param(Stop(9, 0, TERM, in_evaluation=True), id="in the evaluation after it"),
+        pytest.param(Stop(9, 1, HUP, in_evaluation=True), id="in its last batch"),
+    ],
+)
+def test_the_evaluation_after_the_last_step_is_stopped_and_made_up(
+    stop: Stop, configure: Configure, shard: Path, whole: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(configure(**SETTINGS), shard, shard)
+    assert run.exit_code(stop) == 128 + stop.signal
+    saved = run.folder / "checkpoints" / "step9.ckpt"
+    assert f"after step 9 of 9. {saved} is written; --resume auto goes on from it." in capfd.readouterr().err
+    assert not (run.folder / "model_final.pt").exists()
+    steps = len(observed(run.folder))
+    # Killed in the evaluation that is made up, it is made up once more.
+    assert run.exit_code(Stop(9, 1, KILL, in_evaluation=True)) == -KILL
+    assert run.exit_code() == 0
+    assert len(observed(run.folder)) == steps, "no step is taken again"
     assert outcome(run.folder) == whole
+    provenance = load_checkpoint(run.folder / "model_final.pt").provenance
+    assert provenance["metrics"]["eval_loss"] == whole["evaluations"][-1]["eval_loss"]
+    assert run.exit_code() == 0
+    assert outcome(run.folder) == whole
+
+
+def test_a_longer_run_stopped_after_its_last_step_gets_a_bundle_of_its_own(configure: Configure, shard: Path) -> None:
+    run = Run(configure(**{**SETTINGS, "max_steps": 3}), shard, shard)
+    assert run.exit_code() == 0
+    run.config.max_steps = 6
+    assert run.exit_code(Stop(6, 0, TERM, in_evaluation=True)) == 128 + TERM
+    assert load_checkpoint(run.folder / "model_final.pt").provenance["steps"] == 3
+    assert run.exit_code() == 0
+    assert load_checkpoint(run.folder / "model_final.pt").provenance["steps"] == 6
 
 
 def test_a_terminal_that_closes_twice_is_asked_once(configure: Configure, shard: Path) -> None:

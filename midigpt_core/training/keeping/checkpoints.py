@@ -152,7 +152,7 @@ class Checkpoints(Callback):
 
     At a step after which an evaluation is due, the evaluation comes first: a run that is continued repeats none and
     misses none, and the checkpoint knows its loss. A stop ends an evaluation between two batches: then the checkpoint
-    is that of the step before it, and the run that is continued begins with the evaluation.
+    is that of the step before it, and the run that is continued begins with the evaluation, also after the last step.
     """
 
     def __init__(
@@ -195,6 +195,11 @@ class Checkpoints(Callback):
     def best(self) -> int | None:
         """The saved step with the lowest evaluation loss."""
         return self._folder.best(self._losses)
+
+    @property
+    def lacks_evaluation(self) -> bool:
+        """Whether the step that the run stands at was saved without the evaluation that follows it."""
+        return self._lacks_evaluation
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -264,7 +269,7 @@ class Checkpoints(Callback):
         if self._before_evaluation is None:
             return
         self._signals.agree(summed(trainer, self._signals.flags()))
-        if self._stops(trainer):
+        if self._signals.agreed is not None:
             self._lacks_evaluation = True
             self._save(trainer, trainer.global_step)
             self._stop(trainer, trainer.global_step)
@@ -287,7 +292,7 @@ class Checkpoints(Callback):
             self._stop(trainer, step)
 
     def _stops(self, trainer: Trainer) -> bool:
-        # The last step is no place to stop: the run is about to end by itself.
+        # After the last step, and its evaluation if there is one, the run is about to end by itself.
         return self._signals.agreed is not None and trainer.global_step < trainer.max_steps
 
     def _save(self, trainer: Trainer, step: int) -> None:

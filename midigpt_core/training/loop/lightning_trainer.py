@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.loops.fit_loop import _FitLoop as FitLoop
 
 from midigpt_core.errors import ConfigError
 from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
@@ -14,6 +15,8 @@ from midigpt_core.training.loop.sharding import lightning_strategy
 from midigpt_core.training.processes.signals import keep_lightnings_handlers_out
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
 
@@ -25,7 +28,23 @@ def eval_steps(plan: Plan) -> int | None:
     return None if plan.evaluation is None else min(plan.config.eval_steps, plan.config.max_steps)
 
 
-def lightning_trainer(plan: Plan, precision: str, callbacks: list[Callback], logger: Logger | None) -> Trainer:
+class _FitLoop(FitLoop):
+    """Starts too where all steps are taken and only the evaluation after the last one is to be made."""
+
+    def __init__(self, loop: FitLoop, lacks_evaluation: Callable[[], bool]) -> None:
+        super().__init__(loop.trainer, min_epochs=loop.min_epochs, max_epochs=loop.max_epochs)
+        self.epoch_loop = loop.epoch_loop
+        self._lacks_evaluation = lacks_evaluation
+
+    @property
+    def skip(self) -> bool:
+        return super().skip and not self._lacks_evaluation()
+
+
+def lightning_trainer(
+    plan: Plan, precision: str, callbacks: list[Callback], logger: Logger | None, lacks_evaluation: Callable[[], bool]
+) -> Trainer:
+    """``lacks_evaluation`` says, once a checkpoint is read, whether its last step was not evaluated yet."""
     config = plan.config
     evaluated_every = eval_steps(plan)
     if logger is not None:
@@ -54,6 +73,7 @@ def lightning_trainer(plan: Plan, precision: str, callbacks: list[Callback], log
         enable_model_summary=False,
     )
     keep_lightnings_handlers_out(trainer)
+    trainer.fit_loop = _FitLoop(trainer.fit_loop, lacks_evaluation)
     return trainer
 
 
