@@ -9,7 +9,6 @@
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -134,12 +133,7 @@ std::unique_ptr<Sequences> make_sequences(const std::shared_ptr<gpt2::Model>& mo
   }
   for (const gpt2::Kernels* kernels : gpt2::kernels()) {
     if (kernels->name != instruction_set) continue;
-    try {
-      return std::make_unique<Sequences>(model, *kernels, count, capacity, std::min(threads, kMostThreads));
-    } catch (const std::system_error& error) {
-      throw std::runtime_error("Sequences: the system does not give " + std::to_string(threads) + " threads (" +
-                               error.code().message() + "). Ask for fewer with torch.set_num_threads.");
-    }
+    return std::make_unique<Sequences>(model, *kernels, count, capacity, std::min(threads, kMostThreads));
   }
   throw py::value_error("this processor has no " + instruction_set);
 }

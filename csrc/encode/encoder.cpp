@@ -8,7 +8,7 @@
 #include "encode/attributes.h"
 #include "encode/window.h"
 #include "encode/writer.h"
-#include "score/threads.h"
+#include "threads/team.h"
 
 namespace midigpt::encode {
 
@@ -194,7 +194,7 @@ RequestError encode_batch(const vocab::Codebook& book, const Corpus& corpus, con
     }
   };
   const auto most = static_cast<std::size_t>(std::min<std::int64_t>(threads, count));
-  score::run_on_threads(most, work, work, [&] { next = parts.size(); });
+  threads::run(most, work, work, [&] { next = parts.size(); });
   for (const Part& part : parts) {
     if (part.error) return part.error;
     if (part.lacks_memory) {

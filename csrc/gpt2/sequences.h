@@ -15,8 +15,8 @@ namespace midigpt::gpt2 {
 
 class Sequences {
  public:
-  // `count` empty sequences of at most `capacity` tokens each, and no more than the model has positions. Throws
-  // std::system_error where there are no such threads.
+  // `count` empty sequences of at most `capacity` tokens each, and no more than the model has positions, that up to
+  // `threads` threads read.
   Sequences(std::shared_ptr<const Model> model, const Kernels& kernels, std::size_t count, std::size_t capacity,
             std::size_t threads);
 

@@ -6,11 +6,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <exception>
 #include <mutex>
 #include <thread>
-#include <utility>
-#include <vector>
+
+#include "threads/team.h"
 
 namespace midigpt::gpt2 {
 
@@ -38,7 +37,7 @@ struct Workers::Pool {
   void run(std::size_t index);
   void part(std::size_t index) noexcept;
 
-  std::vector<std::thread> threads;
+  threads::Team team;
   std::mutex mutex;
   std::condition_variable wake;
   std::atomic<std::uint64_t> round{0};
@@ -47,20 +46,12 @@ struct Workers::Pool {
   std::atomic<bool> stopped{false};
   std::size_t count = 0;
   const Work* work = nullptr;
-  std::exception_ptr failure;  // of the work in progress
+  threads::Failure failure;  // of the work in progress
 };
 
 Workers::Workers(std::size_t threads) : pool_(std::make_unique<Pool>()), process_(getpid()) {
   Pool& pool = *pool_;
-  if (threads > 1) pool.threads.reserve(threads - 1);
-  try {
-    for (std::size_t index = 1; index < threads; ++index) {
-      pool.threads.emplace_back([&pool, index] { pool.run(index); });
-    }
-  } catch (...) {
-    pool.stop();
-    throw;
-  }
+  if (threads > 1) pool.team.start(threads - 1, [&pool](std::size_t index) { pool.run(index); });
 }
 
 Workers::~Workers() {
@@ -72,9 +63,9 @@ Workers::~Workers() {
   }
 }
 
-std::size_t Workers::size() const { return pool_->threads.size() + 1; }
+std::size_t Workers::size() const { return pool_->team.size() + 1; }
 
-bool Workers::are_here() const { return pool_->threads.empty() || getpid() == process_; }
+bool Workers::are_here() const { return pool_->team.size() == 0 || getpid() == process_; }
 
 void Workers::split(std::size_t count, const Work& work) { pool_->split(count, work); }
 
@@ -85,17 +76,17 @@ void Workers::Pool::stop() {
     ++round;
   }
   wake.notify_all();
-  for (std::thread& thread : threads) thread.join();
+  team.join();
 }
 
 void Workers::Pool::split(std::size_t all, const Work& todo) {
-  if (threads.empty() || all < 2) {
+  if (team.size() == 0 || all < 2) {
     if (all > 0) todo(0, 0, all);
     return;
   }
   count = all;
   work = &todo;
-  pending = threads.size();
+  pending = team.size();
   ++round;
   if (asleep > 0) {
     const std::lock_guard lock(mutex);
@@ -103,7 +94,7 @@ void Workers::Pool::split(std::size_t all, const Work& todo) {
   }
   part(0);
   while (!look_for([this] { return pending == 0; })) std::this_thread::yield();
-  if (failure != nullptr) std::rethrow_exception(std::exchange(failure, nullptr));
+  failure.rethrow();
 }
 
 void Workers::Pool::run(std::size_t index) {
@@ -125,16 +116,11 @@ void Workers::Pool::run(std::size_t index) {
 
 // What is thrown must not leave a thread, nor the caller while others are at work.
 void Workers::Pool::part(std::size_t index) noexcept {
-  const std::size_t parts = threads.size() + 1;
+  const std::size_t parts = team.size() + 1;
   const std::size_t first = count * index / parts;
   const std::size_t last = count * (index + 1) / parts;
   if (first >= last) return;
-  try {
-    (*work)(index, first, last);
-  } catch (...) {
-    const std::lock_guard lock(mutex);
-    failure = std::current_exception();
-  }
+  failure.guard([&] { (*work)(index, first, last); }, [] {});
 }
 
 }  // namespace midigpt::gpt2

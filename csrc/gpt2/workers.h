@@ -12,8 +12,7 @@ namespace midigpt::gpt2 {
 
 class Workers {
  public:
-  // `threads` in all, the caller's among them. Throws std::system_error if the system does not give so many; those that
-  // were made have ended then.
+  // Up to `threads` in all, the caller's among them: fewer where the system does not give so many.
   explicit Workers(std::size_t threads);
   ~Workers();
   Workers(const Workers&) = delete;

@@ -9,7 +9,7 @@
 #include "midi/reader.h"
 #include "score/bar_grid.h"
 #include "score/place_notes.h"
-#include "score/threads.h"
+#include "threads/team.h"
 
 namespace midigpt::score {
 
@@ -95,7 +95,7 @@ class BatchReader {
         read_files(starts[*run], starts[*run + 1], scratch, apart[*run].emplace());
       }
     };
-    run_on_threads(threads, from_the_front, from_the_back, [&] { runs.stop(); });
+    threads::run(threads, from_the_front, from_the_back, [&] { runs.stop(); });
     append(apart, threads);
     result_.columns.shrink_to_fit();
   }
@@ -129,7 +129,7 @@ class BatchReader {
         parts[*i].reset();
       }
     };
-    run_on_threads(threads, put, put, [&] { untaken.stop(); });
+    threads::run(threads, put, put, [&] { untaken.stop(); });
   }
 
   void read_files(std::size_t first, std::size_t last, Scratch& scratch, ColumnStore& columns) {

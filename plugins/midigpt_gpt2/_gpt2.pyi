@@ -30,9 +30,9 @@ class Sequences:
     """``count`` sequences that one model reads, with keys and values for ``capacity`` tokens each, or as many as the
     model has positions.
 
-    For one thread at a time, in the process that opened them. Raises RuntimeError while another thread is reading,
-    after a fork that left their threads behind, and if the system does not give ``threads`` threads; ValueError for a
-    count or capacity that no memory could hold.
+    For one thread at a time, in the process that opened them. They are read by ``threads`` threads, or by fewer where
+    the system gives no more. Raises RuntimeError while another thread is reading and after a fork that left their
+    threads behind; ValueError for a count or capacity that no memory could hold.
     """
 
     def __init__(self, model: Model, *, count: int, capacity: int, threads: int, instruction_set: str) -> None: ...

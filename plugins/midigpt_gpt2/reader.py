@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from midigpt_core.errors import MidigptError
 from midigpt_gpt2 import _gpt2
 
 if TYPE_CHECKING:
@@ -57,16 +56,9 @@ class Gpt2Sequences:
         self._model = model
         self._instruction_set = instruction_set
         self._capacity = capacity
-        try:
-            self._native = _gpt2.Sequences(
-                model,
-                count=count,
-                capacity=capacity,
-                threads=torch.get_num_threads(),
-                instruction_set=instruction_set,
-            )
-        except RuntimeError as error:  # of the system: no threads
-            raise MidigptError(str(error)) from error
+        self._native = _gpt2.Sequences(
+            model, count=count, capacity=capacity, threads=torch.get_num_threads(), instruction_set=instruction_set
+        )
         #: Straight to native code: it is called once per token.
         self.read = self._native.read
 

@@ -119,7 +119,13 @@ def test_only_the_bindings_see_python() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("folder", ["midi", "vocab"])
+def test_native_threads_are_started_in_one_place() -> None:
+    starts = re.compile(r"\bstd::(thread|jthread|async)\b|\bpthread_create\b")
+    found = {path.parent.name for path in NATIVE if starts.search(path.read_text(encoding="utf-8"))}
+    assert found == {"threads"}
+
+
+@pytest.mark.parametrize("folder", ["midi", "threads", "vocab"])
 def test_the_lowest_native_folders_include_nothing_of_ours(folder: str) -> None:
     own = re.compile(r'#include\s*"(?!' + folder + r"/)([^\"]+)\"")
     found = {
