@@ -11,7 +11,7 @@ by this module: reading the definitions costs nothing.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from attrs import field, frozen
 
@@ -133,6 +133,15 @@ class Corpus:
     @property
     def num_pieces(self) -> int:
         return int(self.piece_offsets[-1])
+
+    @overload
+    def locate(self, pieces: int) -> tuple[int, int]: ...
+    @overload
+    def locate(self, pieces: Int64Array) -> tuple[Int64Array, Int64Array]: ...
+    def locate(self, pieces: Any) -> tuple[Any, Any]:
+        """The shard of each piece index, and the index of the piece within that shard; for one, or for int64[N]."""
+        shards = self.piece_offsets.searchsorted(pieces, side="right") - 1
+        return shards, pieces - self.piece_offsets[shards]
 
 
 class HiddenAs(IntEnum):

@@ -29,6 +29,7 @@ from midigpt_core.corpus.format import (
     level_columns,
     read_sidecar,
 )
+from midigpt_core.corpus.origins import origin
 from midigpt_core.errors import CorpusError
 from midigpt_core.records import Corpus, CorpusShard, PieceTable, ScoreColumns
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
@@ -99,19 +100,14 @@ class OpenCorpus:
                 file.check_unlost()
 
     def describe(self, piece: int) -> str:
-        """``"train/00000.parquet row 17 (d41d8c…)"``, for messages."""
-        ((file, local),) = self._by_shard(np.array([piece], np.int64))
-        file.verify_pieces(local)
-        table, index = file.shard.pieces, int(local[0])
-        start, end = table.id_offsets[index : index + 2].tolist()
-        identity = table.id_bytes[start:end].tobytes().decode("utf-8", "replace")
-        return f"{file.shard.source} row {table.row[index]}{f' ({identity})' if identity else ''}"
+        """``"train/00000.parquet, row 17 (d41d8c…)"``, for messages."""
+        self.verify(np.array([piece]))
+        return str(origin(self.corpus, piece))
 
     def _by_shard(self, pieces: Int64Array) -> Iterator[tuple[ShardFile, Int64Array]]:
-        offsets = self.corpus.piece_offsets
-        shard_of = np.searchsorted(offsets, pieces, side="right") - 1
-        for shard in np.unique(shard_of).tolist():
-            yield self.files[shard], pieces[shard_of == shard] - offsets[shard]
+        shards, local = self.corpus.locate(pieces)
+        for shard in np.unique(shards).tolist():
+            yield self.files[shard], local[shards == shard]
 
 
 class ShardFile:

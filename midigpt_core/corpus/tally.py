@@ -9,6 +9,7 @@ import numpy as np
 from attrs import Factory, define
 
 from midigpt_core.corpus.format import Totals
+from midigpt_core.corpus.origins import identity_of, row_text
 from midigpt_core.corpus.status import KEPT, in_order, status_name
 
 if TYPE_CHECKING:
@@ -57,10 +58,8 @@ class Tally:
     def _add_examples(self, name: str, indices: Int64Array, pieces: PieceTable, error_offset: Int64Array) -> None:
         examples = self.examples.setdefault(name, [])
         for index in indices[: MAX_EXAMPLES - len(examples)].tolist():
-            start, end = pieces.id_offsets[index : index + 2].tolist()
-            identity = pieces.id_bytes[start:end].tobytes().decode("utf-8", "replace")
             at = f", byte {error_offset[index]}" if error_offset[index] >= 0 else ""
-            examples.append(f"row {pieces.row[index]}{f' ({identity})' if identity else ''}{at}")
+            examples.append(row_text(int(pieces.row[index]), identity_of(pieces, index)) + at)
 
 
 def merge_examples(shards: Iterable[tuple[str, Mapping[str, list[str]]]]) -> dict[str, list[str]]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from midigpt_core.corpus.origins import origin
 from midigpt_core.data.component_calls import call_on_windows
-from midigpt_core.data.pieces import origin
 from midigpt_core.errors import ComponentError
 from midigpt_core.records import TokenBatch, TokenStatus, WindowBatch
 

@@ -26,11 +26,10 @@ class GenreDrawer:
     def draw(self, pieces: Int64Array, uniform: Float64Array) -> Int32Array:
         """One id per piece, uniform among the piece's names that the encoder knows; :data:`NO_GENRE` without one."""
         genres = np.full(len(pieces), NO_GENRE, dtype=np.int32)
-        shard_of = np.searchsorted(self._corpus.piece_offsets, pieces, side="right") - 1
-        for shard in np.unique(shard_of):
-            here = np.flatnonzero(shard_of == shard)
-            local = pieces[here] - self._corpus.piece_offsets[shard]
-            styles, inverse = _distinct_styles(self._corpus.shards[shard].pieces, local)
+        shards, local = self._corpus.locate(pieces)
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
+            styles, inverse = _distinct_styles(self._corpus.shards[shard].pieces, local[here])
             candidates = [self._ids(style) for style in styles]
             sizes = np.array([len(ids) for ids in candidates], dtype=np.int64)
             starts = np.cumsum(sizes) - sizes

@@ -12,12 +12,12 @@ import numpy as np
 from attrs import field, frozen
 
 from midigpt_core.contracts import EncoderContext, MaskContext
+from midigpt_core.corpus.origins import PieceOrigin, origin
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.blocks import ROWS_PER_BLOCK, BlockMaker
 from midigpt_core.data.cells import Hider
 from midigpt_core.data.encoding import CheckedEncoder
 from midigpt_core.data.mixing import PieceDrawer, PieceSet
-from midigpt_core.data.pieces import PieceOrigin, origin
 from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.errors import DataError
 from midigpt_core.plugins import build

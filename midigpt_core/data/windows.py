@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 from attrs import frozen
 
 from midigpt_core._native import WindowSampler
+from midigpt_core.corpus.origins import origin
 from midigpt_core.data.cells import draw_infill, window_cells
 from midigpt_core.data.genres import NO_GENRE, GenreDrawer
-from midigpt_core.data.pieces import origin
 from midigpt_core.errors import ConfigError, CorpusError
 from midigpt_core.keys import Stage, below, derive, uniforms
-from midigpt_core.records import HiddenAs, WindowBatch
+from midigpt_core.score.windows import plain_windows
 
 if TYPE_CHECKING:
     from midigpt_core.contracts import Encoder
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Int32Array,
         Int64Array,
         UInt64Array,
+        WindowBatch,
     )
 
 _DAMAGED = 2
@@ -78,23 +80,15 @@ class WindowDrawer:
             hidden = self._hider.hide(valid, infill, keys, lambda window: str(origin(self._corpus, pieces[window])))
         transpose, velocity_scale = self._augment(keys)
         genre, use_velocity, use_microtiming = self._switch(keys, pieces)
-        count = len(drawn)
-        windows = WindowBatch(
-            piece=pieces,
-            start_bar=start_bar,
-            num_bars=num_bars,
-            tracks=tracks,
-            infill=infill,
+        plain = plain_windows(piece=pieces, start_bar=start_bar, num_bars=num_bars, tracks=tracks, infill=infill)
+        windows = attrs.evolve(
+            plain,
             hidden=hidden,
-            window_bars=np.zeros(count, dtype=np.int32),
             transpose=transpose,
             velocity_scale=velocity_scale,
             genre=genre,
             use_velocity=use_velocity,
             use_microtiming=use_microtiming,
-            partial_track=np.full(count, -1, dtype=np.int32),
-            partial_bars=np.full(count, -1, dtype=np.int32),
-            hidden_as=np.full(count, HiddenAs.MASK_TOKEN, dtype=np.uint8),
             attributes_kept=self._keep_attributes(keys),
         )
         return DrawnWindows(draw=drawn, windows=windows)

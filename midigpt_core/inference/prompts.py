@@ -10,10 +10,11 @@ import numpy as np
 from attrs import frozen
 
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import HiddenAs, TokenStatus, WindowBatch
+from midigpt_core.records import HiddenAs, TokenStatus
 from midigpt_core.score import editing
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.score import Track
+from midigpt_core.score.windows import plain_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Encoder
     from midigpt_core.inference.planner import Step
     from midigpt_core.inference.request import GenerationRequest, TrackPrompt
-    from midigpt_core.records import BoolArray, Corpus, Int16Array, Int64Array, TokenBatch
+    from midigpt_core.records import BoolArray, Corpus, Int16Array, Int64Array, TokenBatch, WindowBatch
     from midigpt_core.score import Score
 
 
@@ -101,24 +102,23 @@ class Prompter:
                     cells[row, job.tracks.index(track), bar - job.step.start_bar] = True
             if not job.step.autoregressive:
                 infill[row] = cells[row]
-        windows = WindowBatch(
-            piece=np.array([job.score for job in jobs], np.int64),
-            start_bar=np.array([job.step.start_bar for job in jobs], np.int32),
-            num_bars=np.array([job.step.num_bars for job in jobs], np.int32),
+        windows = plain_windows(
+            piece=[job.score for job in jobs],
+            start_bar=[job.step.start_bar for job in jobs],
+            num_bars=[job.step.num_bars for job in jobs],
             tracks=tracks,
             infill=infill,
+        )
+        asked = attrs.evolve(
+            windows,
             hidden=hidden & ~cells,
-            window_bars=np.array([job.step.num_bars for job in jobs], np.int32),
-            transpose=np.zeros(count, np.int32),
-            velocity_scale=np.full(count, np.nan),
+            window_bars=windows.num_bars,
             genre=np.full(count, self._genre, np.int32),
             use_velocity=np.full(count, self._velocity, np.int8),
             use_microtiming=np.full(count, self._microtiming, np.int8),
-            partial_track=np.full(count, -1, np.int32),
-            partial_bars=np.full(count, -1, np.int32),
             hidden_as=np.full(count, self._hidden_as, np.uint8),
         )
-        return windows, cells
+        return asked, cells
 
     def _attributes(
         self, scores: Sequence[Score], jobs: Sequence[Job], windows: WindowBatch, cells: BoolArray

@@ -8,14 +8,15 @@ import numpy as np
 from attrs import frozen
 
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import HiddenAs, TokenStatus, WindowBatch
+from midigpt_core.records import TokenStatus
 from midigpt_core.score.columns import in_memory_corpus
+from midigpt_core.score.windows import plain_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from midigpt_core.contracts import Encoder
-    from midigpt_core.records import Int32Array
+    from midigpt_core.records import Int32Array, WindowBatch
     from midigpt_core.score.score import Score, Track
 
 
@@ -74,22 +75,8 @@ def window_of(part: Part) -> WindowBatch:
     infill = np.zeros((1, len(part.tracks), part.num_bars), bool)
     for track, bar in part.infill:
         infill[0, part.tracks.index(track), bar - part.first_bar] = True
-    return WindowBatch(
-        piece=np.zeros(1, np.int64),
-        start_bar=np.array([part.first_bar], np.int32),
-        num_bars=np.array([part.num_bars], np.int32),
-        tracks=np.array([part.tracks], np.int32),
-        infill=infill,
-        hidden=np.zeros_like(infill),
-        window_bars=np.zeros(1, np.int32),
-        transpose=np.zeros(1, np.int32),
-        velocity_scale=np.full(1, np.nan),
-        genre=np.full(1, -1, np.int32),
-        use_velocity=np.full(1, -1, np.int8),
-        use_microtiming=np.full(1, -1, np.int8),
-        partial_track=np.full(1, -1, np.int32),
-        partial_bars=np.full(1, -1, np.int32),
-        hidden_as=np.full(1, HiddenAs.MASK_TOKEN, np.uint8),
+    return plain_windows(
+        piece=[0], start_bar=[part.first_bar], num_bars=[part.num_bars], tracks=[part.tracks], infill=infill
     )
 
 

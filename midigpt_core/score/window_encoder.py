@@ -76,9 +76,8 @@ class WindowEncoder(Encoder):
 
 def window_score(corpus: Corpus, windows: WindowBatch, index: int) -> Score:
     """Window ``index`` as a score: its bars of its tracks, transposed (melodic tracks) and with velocities scaled."""
-    piece = int(windows.piece[index])
-    shard = int(np.searchsorted(corpus.piece_offsets, piece, side="right")) - 1
-    columns = select(corpus.shards[shard].columns, [piece - int(corpus.piece_offsets[shard])])
+    shard, piece = corpus.locate(int(windows.piece[index]))
+    columns = select(corpus.shards[shard].columns, [piece])
     tracks = windows.tracks[index]
     first_bar = int(windows.start_bar[index])
     cut = _cut(Score(columns), tracks[tracks >= 0], first_bar, first_bar + int(windows.num_bars[index]))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midigpt_core.records import HiddenAs, WindowBatch
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
+from midigpt_core.score.windows import plain_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midigpt_core.records import Corpus
+    from midigpt_core.records import Corpus, WindowBatch
 
 #: Bars of every piece.
 BARS = 8
@@ -54,23 +54,12 @@ def corpus() -> Corpus:
 def windows(pieces: Sequence[int], num_bars: int, num_tracks: int = 3, *, infill: bool = False) -> WindowBatch:
     """The first bars of the first tracks of pieces, without augmentation; ``infill``: the second track's first bar."""
     count = len(pieces)
-    cells = np.zeros((count, num_tracks, num_bars), bool)
-    filled = cells.copy()
+    filled = np.zeros((count, num_tracks, num_bars), bool)
     filled[:, min(1, num_tracks - 1), 0] = infill
-    return WindowBatch(
-        piece=np.asarray(pieces, np.int64),
-        start_bar=np.zeros(count, np.int32),
-        num_bars=np.full(count, num_bars, np.int32),
-        tracks=np.tile(np.arange(num_tracks, dtype=np.int32), (count, 1)),
+    return plain_windows(
+        piece=pieces,
+        start_bar=np.zeros(count),
+        num_bars=np.full(count, num_bars),
+        tracks=np.tile(np.arange(num_tracks), (count, 1)),
         infill=filled,
-        hidden=cells,
-        window_bars=np.zeros(count, np.int32),
-        transpose=np.zeros(count, np.int32),
-        velocity_scale=np.full(count, np.nan),
-        genre=np.full(count, -1, np.int32),
-        use_velocity=np.full(count, -1, np.int8),
-        use_microtiming=np.full(count, -1, np.int8),
-        partial_track=np.full(count, -1, np.int32),
-        partial_bars=np.full(count, -1, np.int32),
-        hidden_as=np.full(count, HiddenAs.MASK_TOKEN, np.uint8),
     )

@@ -136,3 +136,18 @@ def test_the_lowest_native_folders_include_nothing_of_ours(folder: str) -> None:
         if "/" in include
     }
     assert found == set()
+
+
+def test_pieces_are_located_in_one_place() -> None:
+    found = [
+        name
+        for name, tree in trees()
+        for call, node in calls(tree)
+        if call.endswith("searchsorted") and "piece_offsets" in ast.unparse(node)
+    ]
+    assert found == ["midigpt_core/records.py"]
+
+
+def test_plain_windows_are_made_in_one_place() -> None:
+    found = [name for name, tree in trees() for call, _ in calls(tree) if call == "WindowBatch"]
+    assert found == ["midigpt_core/score/windows.py"]

@@ -64,7 +64,7 @@ def test_golden_files_end_to_end(tmp_path: Path, cache: Path) -> None:
     assert names == [path.stem for path in MIDI]
     start, end = pieces.genre_offsets[3:5]
     assert bytes(pieces.genre_bytes[start:end]) == b"style 3"
-    assert opened.describe(4) == f"{path} row 4 ({MIDI[4].stem})"
+    assert opened.describe(4) == f"{path}, row 4 ({MIDI[4].stem})"
 
 
 def test_counts_add_up_and_name_rows(tmp_path: Path, cache: Path) -> None:

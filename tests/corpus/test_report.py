@@ -106,7 +106,7 @@ def test_leakage_is_by_music_not_by_name(tmp_path: Path, cache: Path) -> None:
     found = leakage(*shards)
     assert found.pieces == 1
     assert found.eval_pieces == 2
-    assert found.examples == (f"{evaluation} row 1 (f) = {train} row 1 (b)",)
+    assert found.examples == (f"{evaluation}, row 1 (f) = {train}, row 1 (b)",)
     assert leakage(shards[0], shards[0]).pieces == 2
     nothing = build(GIGAMIDI, [str(write_shard(tmp_path / "no.parquet", [None]))], cache=cache).shards
     assert leakage(nothing, shards[0]).pieces == leakage(shards[0], nothing).pieces == 0

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import pytest
 
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import TokenRole, TokenStatus, Vocabulary, WindowBatch
+from midigpt_core.records import TokenRole, TokenStatus, Vocabulary
 from midigpt_core.score import Score
 from midigpt_core.score.columns import concatenate, in_memory_corpus
 from midigpt_core.score.window_encoder import WindowEncoder, window_score
+from midigpt_core.score.windows import plain_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from midigpt_core.records import BoolArray, Corpus, Int32Array
+    from midigpt_core.records import BoolArray, Corpus, Int32Array, WindowBatch
 
 START = 128
 
@@ -53,20 +55,14 @@ class PitchEncoder(WindowEncoder):
 
 
 def windows(count: int, **fields: Any) -> WindowBatch:
-    zeros = {name: np.zeros(count, np.int32) for name in ("start_bar", "window_bars", "transpose")}
-    minus = {name: np.full(count, -1, np.int32) for name in ("genre", "partial_track", "partial_bars")}
-    values = {
-        "piece": np.zeros(count, np.int64),
-        "num_bars": np.full(count, 2, np.int32),
-        "tracks": np.tile(np.array([0, -1], np.int32), (count, 1)),
-        "infill": np.zeros((count, 2, 2), bool),
-        "hidden": np.zeros((count, 2, 2), bool),
-        "velocity_scale": np.full(count, np.nan),
-        "use_velocity": np.full(count, -1, np.int8),
-        "use_microtiming": np.full(count, -1, np.int8),
-        "hidden_as": np.zeros(count, np.uint8),
-    }
-    return WindowBatch(**(zeros | minus | values | fields))
+    plain = plain_windows(
+        piece=np.zeros(count),
+        start_bar=np.zeros(count),
+        num_bars=np.full(count, 2),
+        tracks=np.tile([0, -1], (count, 1)),
+        infill=np.zeros((count, 2, 2), bool),
+    )
+    return attrs.evolve(plain, **fields)
 
 
 def piece(signature: int = 4, program: int = 0) -> Score:

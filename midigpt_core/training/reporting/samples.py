@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import Callback
 
 from midigpt_core import files, terminal
 from midigpt_core.contracts import SampleLogger
+from midigpt_core.corpus.origins import origin
 from midigpt_core.corpus.store import open_corpus
-from midigpt_core.data.pieces import origin
 from midigpt_core.data.settings import EVALUATION_SEED
 from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt, validation
@@ -96,8 +96,8 @@ def draw_prompts(spec: StreamSpec, encoder: Encoder) -> list[Prompt]:
 
 
 def _score(corpus: Corpus, piece: int) -> Score:
-    number = int(np.searchsorted(corpus.piece_offsets, piece, side="right")) - 1
-    return Score(columns.select(corpus.shards[number].columns, [piece - int(corpus.piece_offsets[number])]))
+    shard, index = corpus.locate(piece)
+    return Score(columns.select(corpus.shards[shard].columns, [index]))
 
 
 def _request(score: Score, count: int, seed: int, key: UInt64Array, *, autoregressive: bool) -> GenerationRequest:
