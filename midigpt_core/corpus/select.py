@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import json
 import threading
-import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import xxhash
 from attrs import Factory, asdict, field, frozen
 
 from midigpt_core import _native, files
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # Raise with every change in what is selected.
 _RULES_VERSION = 1
+# The XXH3 before the verdicts in a remembered file.
+_CHECKSUM_BYTES = 8
 
 
 class Verdict(IntEnum):
@@ -219,7 +221,7 @@ def _remember(path: Path, verdicts: UInt8Array) -> None:
     # A corpus in a folder that cannot be written (shared, read-only) is still good to train on.
     with contextlib.suppress(files.WriteError, OSError):
         files.remove_leftovers(path.parent)
-        files.write_bytes(path, zlib.crc32(content).to_bytes(4, "little") + content)
+        files.write_bytes(path, xxhash.xxh3_64_digest(content) + content)
 
 
 def _read(path: Path, pieces: int) -> UInt8Array | None:
@@ -227,6 +229,7 @@ def _read(path: Path, pieces: int) -> UInt8Array | None:
         content = path.read_bytes()
     except OSError:
         return None
-    if len(content) != 4 + pieces or zlib.crc32(content[4:]).to_bytes(4, "little") != content[:4]:
+    checksum, verdicts = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+    if len(verdicts) != pieces or xxhash.xxh3_64_digest(verdicts) != checksum:
         return None
-    return np.frombuffer(content, np.uint8, offset=4)
+    return np.frombuffer(verdicts, np.uint8)

@@ -54,6 +54,7 @@ class MidiFiles:
         files: list[FoundFile] = []
         for file in find_files(self.paths, SUFFIXES, kind="MIDI"):
             files.append(file)
+            # With another hash every folder would become other shards, whose corpora would be built again.
             if zlib.crc32(file.name.encode()) % _SHARD_FILES == 0 or len(files) == _MOST_SHARD_FILES:
                 shards.append(MidiFilesShard(tuple(files)))
                 files = []

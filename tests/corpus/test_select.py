@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import pytest
+import xxhash
 from corpus_parts import GIGAMIDI, MIDI, SMALL, small_rows, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -219,6 +221,17 @@ def test_a_second_selection_judges_nothing(opened: OpenCorpus, monkeypatch: pyte
         select(opened, other, limits())
     select(opened, Picky(), limits(ratio=0.5))
     assert len(calls) == 6
+
+
+def test_verdicts_under_the_earlier_checksum_are_made_again_and_are_the_same(opened: OpenCorpus) -> None:
+    first = select(opened, Picky(), limits())
+    memories = [memory for path in opened.shard_paths for memory in path.parent.glob("valid-*")]
+    new = [memory.read_bytes() for memory in memories]
+    assert all(content[:8] == xxhash.xxh3_64_digest(content[8:]) for content in new)
+    for memory, content in zip(memories, new, strict=True):
+        memory.write_bytes(zlib.crc32(content[8:]).to_bytes(4, "little") + content[8:])
+    np.testing.assert_array_equal(select(opened, Picky(), limits()).pieces, first.pieces)
+    assert [memory.read_bytes() for memory in memories] == new
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
