@@ -121,6 +121,9 @@ def _owned_here(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
 class FileHashes:
     """BLAKE3 of files, remembered in the cache. ``verify``: hash again, once, whatever earlier builds remembered.
 
+    What earlier builds remembered is enough to find a corpus. A build that makes one asks again after it has read the
+    rows, and then the hash is of the bytes that are there.
+
     Raises :class:`DataError` naming a file that is changed while it is hashed.
     """
 
@@ -129,16 +132,21 @@ class FileHashes:
         self._verify = verify
         #: Of this build, by path: neither a size, a time nor a tail can deceive it.
         self._hashed: dict[Path, tuple[FileState, str]] = {}
+        #: Those of them that an earlier build remembered.
+        self._recalled: set[Path] = set()
 
     def __call__(self, path: Path) -> str:
         state = FileState.of(path)
         hashed = self._hashed.get(path)
-        if hashed is not None and hashed[0] == state:
+        if hashed is not None and hashed[0] == state and path not in self._recalled:
             return hashed[1]
         identity = _identity(path)
         memory = self._folder / f"{hashlib.sha256(os.fsencode(str(identity['path']))).hexdigest()[:32]}.json"
-        content_hash = None if self._verify else _recall(memory, identity)
-        if content_hash is None:
+        content_hash = None if self._verify or hashed is not None else _recall(memory, identity)
+        if content_hash is not None:
+            self._recalled.add(path)
+        else:
+            self._recalled.discard(path)
             content_hash = files.blake3_of(path)
             state.check(path)
             # Remembering saves time only; a cache that cannot be written is reported where the corpus is.

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import io
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,7 @@ from midigpt_gigamidi import source as gigamidi
 
 from midigpt_core import files
 from midigpt_core.components import ComponentRef
+from midigpt_core.corpus import build as build_module
 from midigpt_core.corpus import writer
 from midigpt_core.corpus.build import BuildProgress, build, locate
 from midigpt_core.corpus.format import SIDECAR_NAME, Buffer, arrow_dtypes, column_file, filed_dtypes
@@ -158,6 +160,7 @@ def _after(monkeypatch: pytest.MonkeyPatch, point: str, change: Callable[[], Any
         "hashed": (files, "blake3_of"),
         "opened": (pq, "ParquetFile"),
         "read": (gigamidi, "_to_rows"),
+        "parsed": (build_module, "to_pieces"),
     }
     target, name = points[point]
     original = getattr(target, name)
@@ -171,7 +174,7 @@ def _after(monkeypatch: pytest.MonkeyPatch, point: str, change: Callable[[], Any
 
 
 @pytest.mark.parametrize("when", ["hashed", "opened", "read"])
-@pytest.mark.parametrize("how", ["replaced", "written over", "cut", "removed"])
+@pytest.mark.parametrize("how", ["replaced", "written over", "a byte, with its time set back", "cut", "removed"])
 def test_a_source_that_changes_while_it_is_read_is_named(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, when: str, how: str
 ) -> None:
@@ -187,8 +190,10 @@ def test_a_source_that_changes_while_it_is_read_is_named(
             path.write_bytes(other.read_bytes())
         elif how == "cut":
             path.write_bytes(whole[: len(whole) // 2])
-        else:
+        elif how == "removed":
             path.unlink(missing_ok=True)
+        else:
+            _turn_a_byte(path)
 
     _after(monkeypatch, when, change)
     with pytest.raises(DataError, match=r"a\.parquet: was (changed or replaced|removed) while it was read"):
@@ -197,6 +202,54 @@ def test_a_source_that_changes_while_it_is_read_is_named(
     monkeypatch.undo()
     path.write_bytes(whole)
     assert build(GIGAMIDI, [str(path)], cache=cache).counts == {"kept": 150}
+
+
+def _turn_a_byte(path: Path) -> None:
+    """In the first half; size, time of the last write and the last 64 KiB of a larger file stay as they are."""
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("how", ["replaced", "a byte, with its time set back"])
+def test_a_source_that_changes_once_its_rows_are_read_is_named(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its corpus would be kept under a fingerprint that is of neither file's rows, or of the later one's."""
+    path = write_shard(tmp_path / "a.parquet", small_rows(150))
+    other = write_shard(tmp_path / "other.parquet", small_rows(150, seed=1))
+
+    def change() -> None:
+        if how != "replaced":
+            _turn_a_byte(path)
+        elif other.exists():
+            other.replace(path)
+
+    _after(monkeypatch, "parsed", change)
+    with pytest.raises(DataError, match=r"a\.parquet: was changed while it was read\. Run again"):
+        build(GIGAMIDI, [str(path)], cache=cache)
+    assert not list(cache.glob(f"corpus/*/{SIDECAR_NAME}"))
+
+
+def test_a_corpus_is_never_made_under_a_remembered_hash(tmp_path: Path, cache: Path) -> None:
+    """A remembered hash finds a corpus. Where one is made, the hash is of the bytes that were read."""
+    song, long = small_rows(1)[0], b"\0" * 100_000
+    path = tmp_path / "a.parquet"
+    table = pa.table({"music": pa.array([song, long], pa.binary())})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+    first = build(GIGAMIDI, [str(path)], cache=cache)
+    shutil.rmtree(cache / "corpus")
+    again = build(GIGAMIDI, [str(path)], cache=cache)
+    assert (again.built, again.shards) == (1, first.shards)
+    shutil.rmtree(cache / "corpus")
+    _turn_a_byte(path)
+    with pytest.raises(DataError, match=r"a\.parquet: was changed while it was read\. Run again"):
+        build(GIGAMIDI, [str(path)], cache=cache)
+    assert not list(cache.glob(f"corpus/*/{SIDECAR_NAME}"))
+    later = build(GIGAMIDI, [str(path)], cache=cache)
+    assert later.built == 1
+    assert later.shards != first.shards
 
 
 def test_a_source_of_a_plugin_that_changes_while_it_is_read_is_named(
