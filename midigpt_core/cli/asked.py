@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import field, frozen
 
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.places import bars_of, tracks_of
 from midigpt_core.errors import ConfigError
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from midigpt_core.contracts import Encoder
-    from midigpt_core.inference import GenerationRequest, InferenceConfig, TrackPrompt
+    from midigpt_core.inference import GenerationRequest, TrackPrompt
     from midigpt_core.inference.trained import TrainedWindows
     from midigpt_core.score import Score
 
@@ -117,17 +116,18 @@ def score_of(asked: Asked, given: Score | None) -> Score:
 
     Raises RequestValidationError if nothing says how long an empty piece is to be.
     """
+    from midigpt_core.inference import RequestValidationError
+    from midigpt_core.score.editing import empty_score, num_bars, with_bars, with_track
+
     if given is None:
         if asked.bars is None:
-            raise later("midigpt_core.inference:RequestValidationError")([_LENGTH_UNKNOWN])
-        started: Score = later("midigpt_core.score.editing:empty_score")(asked.bars[1] + 1, asked.new_tracks)
-        return started
+            raise RequestValidationError([_LENGTH_UNKNOWN])
+        return empty_score(asked.bars[1] + 1, asked.new_tracks)
     score = given
     if asked.continue_bars:
-        count = later("midigpt_core.score.editing:num_bars")(score) + asked.continue_bars
-        score = later("midigpt_core.score.editing:with_bars")(score, count)
+        score = with_bars(score, num_bars(score) + asked.continue_bars)
     for program, drum in asked.new_tracks:
-        score = later("midigpt_core.score.editing:with_track")(score, program, drum=drum)
+        score = with_track(score, program, drum=drum)
     return score
 
 
@@ -138,37 +138,47 @@ def request_of(
 
     Raises RequestValidationError with all that is wrong, in the configuration too.
     """
-    of_config: type[InferenceConfig] = later("midigpt_core.inference:InferenceConfig")
+    from midigpt_core.inference import GenerationRequest, InferenceConfig, RequestValidationError, validation
+    from midigpt_core.inference.fields import sound_part
+
     prompts, problems = _prompts(asked, score, encoder)
-    settings, _ = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")
+    settings, _ = sound_part(config, InferenceConfig, "config")
     problems += _wrong_values(config)
-    request: GenerationRequest = later("midigpt_core.inference:GenerationRequest")(prompts, settings)
-    problems += later("midigpt_core.inference.validation:problems")(request, score, encoder, trained)
+    request = GenerationRequest(prompts, settings)
+    problems += validation.problems(request, score, encoder, trained)
     if problems:
-        raise later("midigpt_core.inference:RequestValidationError")(problems)
+        raise RequestValidationError(problems)
     return request
 
 
 def wrong_fields(config: Mapping[str, Any]) -> list[str]:
     """All that is wrong with fields from the command line, whatever the piece and the model."""
-    of_config = later("midigpt_core.inference:InferenceConfig")
-    sound, _ = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")
-    return [*_wrong_values(config), *later("midigpt_core.inference.validation:out_of_range")(sound)]
+    from midigpt_core.inference import InferenceConfig
+    from midigpt_core.inference.fields import sound_part
+    from midigpt_core.inference.validation import out_of_range
+
+    sound, _ = sound_part(config, InferenceConfig, "config")
+    return [*_wrong_values(config), *out_of_range(sound)]
 
 
 def _wrong_values(config: Mapping[str, Any]) -> list[str]:
     """What is wrong with the names and types of fields from the command line."""
-    of_config = later("midigpt_core.inference:InferenceConfig")
-    problems: list[str] = later("midigpt_core.inference.fields:sound_part")(config, of_config, "config")[1]
+    from midigpt_core.inference import InferenceConfig
+    from midigpt_core.inference.fields import sound_part
+
+    _, problems = sound_part(config, InferenceConfig, "config")
     # What has a flag of its own need not be from --set.
     flags = tuple(f"config.{name}:" for name in ("seed", "temperature", "num_candidates"))
     return [problem if problem.startswith(flags) else f"--set: {problem}" for problem in problems]
 
 
 def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPrompt], list[str]]:
-    num_bars: int = later("midigpt_core.score.editing:num_bars")(score)
+    from midigpt_core.inference import TrackPrompt
+    from midigpt_core.score.editing import num_bars
+
     had = len(score.tracks) - len(asked.new_tracks)
-    bars = {track: _bars_to_write(asked, track >= had, num_bars) for track in _written(asked, had)}
+    length = num_bars(score)
+    bars = {track: _bars_to_write(asked, track >= had, length) for track in _written(asked, had)}
     levels = {attribute.name: attribute.level for attribute in encoder.attributes}
     problems = [
         f"--attribute {track}:{name}={level}: track {track} is not written. Written: {', '.join(map(str, bars))}."
@@ -183,7 +193,7 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
             if only in (None, track):
                 # A name that the encoder does not have stays with the track's, where validation names it.
                 (of_bars if levels.get(name) == "bar" else of_track)[name] = level
-        prompt: TrackPrompt = later("midigpt_core.inference:TrackPrompt")(
+        prompt = TrackPrompt(
             id=track,
             bars=written,
             autoregressive=asked.autoregressive or track >= had or bool(asked.continue_bars),
@@ -209,15 +219,17 @@ def _bars_to_write(asked: Asked, new: bool, num_bars: int) -> range:
 
 def config_of(assignments: Sequence[str], flags: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Fields of an InferenceConfig from ``--set`` texts and flags (None: not given), and what is wrong with them."""
+    from midigpt_core.config.overrides import read_assignment, read_value
+
     values: dict[str, Any] = {}
     problems = []
     for assignment in assignments:
         try:
-            name, text = later("midigpt_core.config.overrides:read_assignment")(assignment)
+            name, text = read_assignment(assignment)
         except ConfigError:
             problems.append(f"--set {assignment!r} is not of the form key=value. Write e.g. --set top_p=0.95.")
             continue
-        values[name] = later("midigpt_core.config.overrides:read_value")(text)
+        values[name] = read_value(text)
     for name, value in flags.items():
         if value is None:
             continue

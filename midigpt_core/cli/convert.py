@@ -8,7 +8,6 @@ import click
 
 from midigpt_core import files
 from midigpt_core.checkpoint import bundles, headers
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import remark_line
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
@@ -53,6 +52,10 @@ def convert(
     if not Path(target).is_dir():
         files.require_writable(target)
     bundles.check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
-    precision = None if dtype is None else later(f"torch:{dtype}")
+    precision: torch.dtype | None = None
+    if dtype is not None:
+        import torch
+
+        precision = getattr(torch, dtype)
     written = bundles.convert(source, target, format_name=format_name, dtype=precision, allow_unsafe=allow_unsafe)
     remark_line(f"{written}: {headers.format_name_of(written)}, {headers.size_on_disk(written):,} bytes")

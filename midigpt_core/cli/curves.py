@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from midigpt_core import files
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import remark_line
 from midigpt_core.cli.options import PATH, common_options
 
@@ -18,7 +17,9 @@ from midigpt_core.cli.options import PATH, common_options
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="Where the PNG goes; RUN/curves.png unless given.")
 def curves(run: str, output: str | None) -> None:
     """Draw the curves of a run, from the metrics.jsonl in its folder, as a PNG; also while the run goes."""
-    path = Path(output) if output else later("midigpt_core.training.reporting.curves:run_folder")(run) / "curves.png"
+    from midigpt_core.training.reporting.curves import run_folder, save_run_curves
+
+    path = Path(output) if output else run_folder(run) / "curves.png"
     files.require_writable(path)
-    later("midigpt_core.training.reporting.curves:save_run_curves")(path, run)
+    save_run_curves(path, run)
     remark_line(f"The curves are {path}.")

@@ -10,7 +10,6 @@ import attrs
 import click
 
 from midigpt_core import files
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_line, remark_line
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
 from midigpt_core.cli.options import PATH, common_options
@@ -58,6 +57,8 @@ def decode(
 
     Tokens are what 'midigpt encode' printed, or names and ids between blanks, or a JSON list of them.
     """
+    import numpy as np
+
     if Path(output).exists() and not overwrite:
         raise ConfigError(f"{output}: exists already. Choose another name, or add --overwrite.")
     files.require_writable(output)
@@ -69,7 +70,7 @@ def decode(
             f"{name}: the tokens are from a vocabulary of {document.vocab_size!r:.40}, this encoder's has "
             f"{encoder.vocab_size}. Name the encoder that made them."
         )
-    tokens = later("numpy:array")(_token_ids(document.tokens, encoder, name), "int32")
+    tokens = np.array(_token_ids(document.tokens, encoder, name), np.int32)
     score = _with_tempo(encoder.decode(tokens), document.tempo, name)
     score.to_midi(output)
     columns = score.columns
@@ -134,11 +135,13 @@ def _token_ids(tokens: Sequence[object], encoder: Encoder, name: str) -> list[in
 
 def _with_tempo(score: Score, tempo: object, name: str) -> Score:
     """Tempo has no token: a document's own stands in for the decoder's."""
+    import numpy as np
+
     if tempo is None:
         return score
     if not isinstance(tempo, int) or isinstance(tempo, bool) or not 0 < tempo <= _LONGEST_TEMPO:
         raise DataError(
             f"{name}: tempo is {tempo!r:.40}, not microseconds per quarter note up to {_LONGEST_TEMPO}. Correct it."
         )
-    columns = attrs.evolve(score.columns, tempo=later("numpy:array")([tempo], "int32"))
+    columns = attrs.evolve(score.columns, tempo=np.array([tempo], np.int32))
     return attrs.evolve(score, columns=columns)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from midigpt_core.checkpoint import report
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.selected import registry
@@ -32,7 +31,9 @@ def diff(ctx: click.Context, first: str, second: str, header_only: bool, as_json
     registry(ctx)
     found = report.differences(report.inspect(first), report.inspect(second))
     if not header_only:
-        found += later("midigpt_core.checkpoint.compare:weight_differences")(first, second)
+        from midigpt_core.checkpoint.compare import weight_differences
+
+        found += weight_differences(first, second)
     if as_json:
         echo_json([{"field": name, "a": one, "b": other} for name, one, other in found])
     elif found:

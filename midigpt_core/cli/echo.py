@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.streams import aside
 from midigpt_core.terminal import printable
 
@@ -42,7 +41,9 @@ def remark_lines(text: str) -> None:
 
 def echo_json(value: Any, *, indent: int | None = 2) -> None:
     """Print JSON. It is ASCII, of which it escapes all control characters but one."""
-    click.echo(later("json:dumps")(value, indent=indent, default=str).replace("\x7f", "\\u007f"))
+    import json
+
+    click.echo(json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f"))
 
 
 def guard_streams() -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_json, echo_lines
 from midigpt_core.cli.encoder_choice import chosen_encoder, encoder_options
 from midigpt_core.cli.options import PATH, common_options
@@ -68,11 +67,14 @@ def encode(
     as_json: bool,
 ) -> None:
     """Print the tokens of FILE, a MIDI file: by name, a bar to a line, or as JSON."""
+    from midigpt_core.score import Score
+    from midigpt_core.score.encode_one import encode_part, part_of
+
     encoder = chosen_encoder(ctx, encoder_config, checkpoint)
-    score = later("midigpt_core.score:Score").from_midi(file)
+    score = Score.from_midi(file)
     try:
-        part = later("midigpt_core.score.encode_one:part_of")(score, bars=bars, tracks=tracks, infill=infill)
-        tokens = later("midigpt_core.score.encode_one:encode_part")(encoder, score, part).tolist()
+        part = part_of(score, bars=bars, tracks=tracks, infill=infill)
+        tokens = encode_part(encoder, score, part).tolist()
     except EncodingError as error:
         raise EncodingError(f"{file}: {error}") from error
     if not as_json:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.options import PATH
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.train import configure
@@ -43,9 +42,11 @@ def chosen_encoder(ctx: click.Context, encoder_config: str | None, checkpoint: s
     """The encoder that the flags name. Raises ConfigError if both do."""
     if checkpoint is not None and encoder_config is not None:
         raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
+    from midigpt_core.checkpoint import encoder_ref, read_header
+
     plugins = registry(ctx)
     if checkpoint is not None:
-        ref = later("midigpt_core.checkpoint:encoder_ref")(later("midigpt_core.checkpoint:read_header")(checkpoint))
+        ref = encoder_ref(read_header(checkpoint))
     else:
         config = configure(None, (), {"encoder_config_path": encoder_config or DEFAULT_PRESET}, plugins)
         ref = plugins.resolve("encoder", config.choice("encoder"))

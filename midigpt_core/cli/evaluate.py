@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_json, echo_lines
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
@@ -48,7 +47,10 @@ def evaluate(
     plugins = registry(ctx)
     chosen = source or plugins.source_of_selection() or "gigamidi"
     plugins.find("source", chosen)
-    report = later("midigpt_core.training.evaluate:evaluate")(
+    # Brings torch and Lightning: a wrong name was told before.
+    from midigpt_core.training import evaluate as evaluation
+
+    report = evaluation.evaluate(
         checkpoint, list(data), source=chosen, rows=rows, batch_size=batch_size, precision=precision, device=device
     )
     if as_json:

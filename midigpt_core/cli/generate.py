@@ -11,7 +11,6 @@ import click
 
 from midigpt_core import files
 from midigpt_core.cli import asked, piece
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_lines
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
@@ -119,6 +118,10 @@ def generate(
     Every candidate becomes a MIDI file and a picture of it, in which the new notes have a colour of their own. With
     --input alone: list the tracks of the piece, and what can be asked for.
     """
+    from midigpt_core.checkpoint import build_encoder, read_header
+    from midigpt_core.inference import RequestValidationError
+    from midigpt_core.inference.trained import trained_windows
+
     if input_file is not None and not any(flags[name] for name in _ASKS) and flags["continue_bars"] is None:
         _list_piece(ctx, input_file, checkpoint, as_json=as_json)
     if checkpoint is None or output is None:
@@ -129,15 +132,12 @@ def generate(
     wanted = asked.read_flags(asked.Flags(has_input=input_file is not None, **flags))
     config, problems = asked.config_of(assignments, of_config)
     if wanted.problems or problems:
-        raise later("midigpt_core.inference:RequestValidationError")(
-            [*wanted.problems, *problems, *asked.wrong_fields(config)]
-        )
+        raise RequestValidationError([*wanted.problems, *problems, *asked.wrong_fields(config)])
     registry(ctx)
-    header = later("midigpt_core.checkpoint:read_header")(checkpoint)
-    encoder = later("midigpt_core.checkpoint:build_encoder")(header)
-    trained = later("midigpt_core.inference.trained:trained_windows")(encoder, header.provenance)
-    content = None if input_file is None else later("midigpt_core.score.reading:file_content")(input_file)
-    given = None if content is None else later("midigpt_core.score:Score").from_bytes(content, name=input_file)
+    header = read_header(checkpoint)
+    encoder = build_encoder(header)
+    trained = trained_windows(encoder, header.provenance)
+    content, given = (None, None) if input_file is None else _read(input_file)
     score = asked.score_of(wanted, given)
     request = asked.request_of(wanted, score, encoder, config, trained)
     stem = "new" if input_file is None else Path(input_file).stem
@@ -145,21 +145,27 @@ def generate(
     if not request.config.plan_only:
         _require_free(paths, overwrite=overwrite)
 
-    engine = later("midigpt_core.inference:InferenceEngine").from_checkpoint(checkpoint, device, precision=precision)
+    # Brings torch: whatever can be wrong with the request was told before.
+    from midigpt_core.inference import InferenceEngine
+
+    engine = InferenceEngine.from_checkpoint(checkpoint, device, precision=precision)
     session = engine.session(score, request)
     if request.config.plan_only:
         echo_json(session.plan_summary())
         return 0
+    from midigpt_core.cli.generation_progress import generation_progress
+    from midigpt_core.inference.outcome import outcomes
+    from midigpt_core.score.piano_roll import save_piano_roll
+
     with _Stopping(session) as stopping:
-        with later("midigpt_core.cli.generation_progress:generation_progress")() as progress:
+        with generation_progress() as progress:
             scores = session.run_variations(progress)
         stopping.run_is_over()
-        found = later("midigpt_core.inference.outcome:outcomes")(session, scores, engine.encoder)
-        draw = later("midigpt_core.score.piano_roll:save_piano_roll")
+        found = outcomes(session, scores, engine.encoder)
         remarks: dict[str, None] = {}
         for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
             remarks |= dict.fromkeys(_write(music, path, content, input_file))
-            draw(path.with_suffix(".png"), music, written, title=path.name)
+            save_piano_roll(path.with_suffix(".png"), music, written, title=path.name)
     if as_json:
         echo_json(_as_json(session, paths, found, [*remarks]))
     else:
@@ -167,15 +173,24 @@ def generate(
     return _INTERRUPTED if session.cancelled else 0
 
 
+def _read(input_file: str) -> tuple[bytes, Score]:
+    from midigpt_core.score import Score
+    from midigpt_core.score.reading import file_content
+
+    content = file_content(input_file)
+    return content, Score.from_bytes(content, name=input_file)
+
+
 def _list_piece(ctx: click.Context, input_file: str, checkpoint: str | None, *, as_json: bool) -> NoReturn:
     """Nothing was asked for: exit code 2, as for any incomplete command."""
-    score = later("midigpt_core.score:Score").from_midi(input_file)
+    from midigpt_core.checkpoint import build_encoder, read_header
+    from midigpt_core.score import Score
+
+    score = Score.from_midi(input_file)
     encoder = None
     if checkpoint is not None:
         registry(ctx)
-        encoder = later("midigpt_core.checkpoint:build_encoder")(
-            later("midigpt_core.checkpoint:read_header")(checkpoint)
-        )
+        encoder = build_encoder(read_header(checkpoint))
     content = piece.listing(score, encoder)
     if as_json:
         echo_json({"input": input_file, **content}, indent=None)
@@ -186,9 +201,11 @@ def _list_piece(ctx: click.Context, input_file: str, checkpoint: str | None, *, 
 
 def _write(music: Score, path: Path, content: bytes | None, name: str | None) -> tuple[str, ...]:
     """Write one candidate, into what the input file has; what that loses, a sentence each."""
+    from midigpt_core.score.splicing import SpliceError
+
     try:
         return music.to_midi(path, like=content)
-    except later("midigpt_core.score.splicing:SpliceError") as error:
+    except SpliceError as error:
         music.to_midi(path)
         return (
             f"{name} cannot be kept as it is ({error.reason}): the new file has its notes, programs, time signatures "
@@ -245,7 +262,9 @@ def _as_text(session: SamplingSession, paths: Sequence[Path], found: Sequence[Tr
 
 
 def _rows(path: Path, outcome: TrackOutcome) -> Iterator[tuple[str, ...]]:
-    ranges: str = later("midigpt_core.inference.validation:bar_ranges")(outcome.bars) or "none"
+    from midigpt_core.inference.validation import bar_ranges
+
+    ranges = bar_ranges(outcome.bars) or "none"
     novelty = "-" if outcome.novelty is None else f"{outcome.novelty:.0%}"
     place = (path.name, str(outcome.track), ranges, str(outcome.notes), novelty)
     for reached in outcome.attributes or (None,):
@@ -261,14 +280,15 @@ def _levels(reached: Reached) -> tuple[str, str, str]:
 
 def heard_lines(found: Sequence[TrackOutcome]) -> Iterator[str]:
     """For each written track a line on the tracks that the model heard; several where candidates differ."""
+    from midigpt_core.inference.validation import bar_ranges
+
     candidates: dict[tuple[int, str], list[int]] = {}
     for outcome in found:
         if outcome.context:
             candidates.setdefault((outcome.track, _context(outcome.context)), []).append(outcome.candidate + 1)
     of_track = Counter(track for track, _ in candidates)
-    ranges = later("midigpt_core.inference.validation:bar_ranges")
     for (track, heard), numbers in sorted(candidates.items(), key=lambda line: line[0][0]):
-        of = f"candidate{'s' if len(numbers) > 1 else ''} {ranges(numbers, _MOST_RANGES)}"
+        of = f"candidate{'s' if len(numbers) > 1 else ''} {bar_ranges(numbers, _MOST_RANGES)}"
         yield f"track {track}{f' ({of})' if of_track[track] > 1 else ''}: the model heard {heard}"
     left_out = next(
         (listening.left_out for outcome in found for listening in outcome.context if listening.left_out), None
@@ -282,9 +302,11 @@ def heard_lines(found: Sequence[TrackOutcome]) -> Iterator[str]:
 
 
 def _context(context: Sequence[Listening]) -> str:
+    from midigpt_core.inference.validation import bar_ranges
+
     parts = []
     for listening in context[:_MOST_LISTENINGS]:
-        ranges: str = later("midigpt_core.inference.validation:bar_ranges")(listening.bars)
+        ranges = bar_ranges(listening.bars)
         heard = f"{_named(listening.heard)} in bars {ranges}" if listening.heard else f"no other track in bars {ranges}"
         parts.append(heard + (f" (left out: {_named(listening.left_out)})" if listening.left_out else ""))
     more = len(context) - len(parts)
@@ -292,8 +314,9 @@ def _context(context: Sequence[Listening]) -> str:
 
 
 def _named(tracks: Sequence[int]) -> str:
-    ranges: str = later("midigpt_core.inference.validation:bar_ranges")(tracks)
-    return f"{'track' if len(tracks) == 1 else 'tracks'} {ranges}"
+    from midigpt_core.inference.validation import bar_ranges
+
+    return f"{'track' if len(tracks) == 1 else 'tracks'} {bar_ranges(tracks)}"
 
 
 def _remarks(session: SamplingSession, found: Sequence[TrackOutcome]) -> Iterator[str]:

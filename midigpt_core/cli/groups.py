@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from midigpt_core.cli.doors import later
 from midigpt_core.errors import PluginError, nearest
 from midigpt_core.terminal import printable
 
@@ -18,7 +17,7 @@ THIRD_PARTY_COMMANDS = "midigpt_core.commands"
 
 
 class LazyGroup(click.Group):
-    """Commands as ``{name: ("package.module:command", summary)}``.
+    """Commands as ``{name: ("package.module:command", summary)}``, written as the value of an entry point is.
 
     ``entry_point_group`` adds those of other distributions: listing them reads metadata, invoking one imports it.
     """
@@ -39,8 +38,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self._lazy_commands:
-            command: click.Command = later(self._lazy_commands[cmd_name][0])
-            return command
+            return _own(cmd_name, self._lazy_commands[cmd_name][0])
         points = self._third_parties().get(cmd_name, [])
         if len(points) > 1:
             origins = " and ".join(_origin(point) for point in points)
@@ -82,9 +80,14 @@ def _origin(point: importlib.metadata.EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
 
 
+def _own(name: str, target: str) -> click.Command:
+    command: click.Command = importlib.metadata.EntryPoint(name, target, group="").load()
+    return command
+
+
 def _foreign(point: importlib.metadata.EntryPoint) -> click.Command:
     try:
-        command = later(point.value)
+        command = point.load()
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"command {point.name!r} ({_origin(point)}) cannot be used: {type(error).__name__}: {error}. "

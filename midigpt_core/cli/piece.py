@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.tables import table
+from midigpt_core.score.programs import PROGRAM_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,10 @@ _MOST_RANGES = 6
 
 def listing(score: Score, encoder: Encoder | None) -> dict[str, Any]:
     """The tracks of a piece, and the attribute controls of ``encoder`` with their levels, as plain values."""
+    from midigpt_core.score.editing import num_bars
+
     content: dict[str, Any] = {
-        "bars": later("midigpt_core.score.editing:num_bars")(score),
+        "bars": num_bars(score),
         "tracks": [_row(track) for track in score.tracks],
     }
     if encoder is not None:
@@ -49,7 +51,7 @@ def _row(track: Track) -> dict[str, Any]:
     return {
         "track": track.index,
         "program": track.program,
-        "name": later("midigpt_core.score.programs:PROGRAM_NAMES")[track.program],
+        "name": PROGRAM_NAMES[track.program],
         "drum": track.is_drum,
         "bars_with_notes": bars,
         "notes": len(track.notes),
@@ -58,14 +60,15 @@ def _row(track: Track) -> dict[str, Any]:
 
 def listing_lines(name: str, content: dict[str, Any]) -> Iterator[str]:
     """A listing as text."""
-    ranges = later("midigpt_core.inference.validation:bar_ranges")
+    from midigpt_core.inference.validation import bar_ranges
+
     bars = f"bars 0 to {content['bars'] - 1}" if content["bars"] else "no bars"
     yield f"{name}: {len(content['tracks'])} tracks, {bars}."
     rows = [
         (
             str(row["track"]),
             "drums" if row["drum"] else f"{row['program']} {row['name']}",
-            ranges(row["bars_with_notes"], _MOST_RANGES) or "none",
+            bar_ranges(row["bars_with_notes"], _MOST_RANGES) or "none",
             row["notes"],
         )
         for row in content["tracks"]

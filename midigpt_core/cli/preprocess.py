@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from midigpt_core.cli.build_progress import build_progress
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import remark_line, remark_lines
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table
 from midigpt_core.cli.train import configure
 from midigpt_core.config.counts import LARGEST_COUNT
-from midigpt_core.contracts import EncoderContext
+from midigpt_core.contracts import Encoder, EncoderContext
 from midigpt_core.errors import ConfigError
-from midigpt_core.plugins.building import build
+from midigpt_core.plugins.building import build as build_component
 
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
@@ -76,41 +75,43 @@ def preprocess(
     The corpus is kept in ~/.midigpt (MIDIGPT_CACHE names another folder) and does not depend on the encoder: another
     encoder, --min-bars or --min-tracks reads nothing again.
     """
+    from midigpt_core.corpus.build import build
+    from midigpt_core.corpus.select import SelectionLimits, require_nonempty, select
+    from midigpt_core.corpus.store import open_corpus
+
     if checkpoint is not None and encoder_config is not None:
         raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
     plugins = registry(ctx)
     config = configure(config_file, (), {"source": source, "encoder_config_path": encoder_config}, plugins)
     if checkpoint is None and not {"encoder", "encoder_config_path"} & config.set_fields:
         raise ConfigError("no encoder is named. Give --checkpoint BUNDLE or --encoder-config JSON.")
-    encoder = build(_encoder_ref(checkpoint, config, plugins), EncoderContext())
+    encoder: Encoder = build_component(_encoder_ref(checkpoint, config, plugins), EncoderContext())
     with build_progress() as progress:
-        report = later("midigpt_core.corpus.build:build")(
+        report = build(
             plugins.resolve("source", config.choice("source")),
             list(paths),
             workers=workers,
             verify=verify,
             progress=progress,
         )
-    limits = later("midigpt_core.corpus.select:SelectionLimits")(
+    limits = SelectionLimits(
         min_bars=min_bars,
         min_tracks=min_tracks,
         window_sizes=config.num_bars_choices,
         min_fill_ratio=config.min_fill_ratio,
     )
-    opened = later("midigpt_core.corpus.store:open_corpus")(report.shards)
-    valid = later("midigpt_core.corpus.select:select")(opened, encoder, limits)
+    opened = open_corpus(report.shards)
+    valid = select(opened, encoder, limits)
     remark_lines(counts_table("rows of the source", report.counts, report.examples))
     remark_line()
     remark_lines(counts_table("pieces of the corpus", valid.counts, {}))
-    later("midigpt_core.corpus.select:require_nonempty")(valid, opened, limits)
+    require_nonempty(valid, opened, limits)
     remark_line()
     remark_line(f"{len(report.shards)} shards, {report.built} built now, in {report.seconds:.1f} s.")
 
 
 def _encoder_ref(checkpoint: str | None, config: TrainConfig, plugins: Registry) -> ComponentRef:
-    ref: ComponentRef
-    if checkpoint is None:
-        ref = later("midigpt_core.training.planning.chosen:choose_encoder")(config, plugins)
-    else:
-        ref = later("midigpt_core.checkpoint:encoder_ref")(later("midigpt_core.checkpoint:read_header")(checkpoint))
-    return ref
+    from midigpt_core.checkpoint import encoder_ref, read_header
+    from midigpt_core.training.planning.chosen import choose_encoder
+
+    return choose_encoder(config, plugins) if checkpoint is None else encoder_ref(read_header(checkpoint))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from midigpt_core.cli.doors import later
 from midigpt_core.cli.echo import echo_lines, remark_line
 from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
 from midigpt_core.cli.selected import registry
@@ -83,14 +82,18 @@ def train(
 
     Later wins: defaults, --config, flags and --set.
     """
-    later("midigpt_core.training.planning.launch:die_with_first")()
-    later("midigpt_core.training.planning.launch:quiet_other_ranks")(["midigpt_core"])
+    from midigpt_core.training.planning.launch import die_with_first, quiet_other_ranks
+
+    die_with_first()
+    quiet_other_ranks(["midigpt_core"])
     config = configure(config_file, assignments, flags, registry(ctx))
     if not train_data and not config.train_sets:
         raise click.UsageError("Missing option '--train-data'. Or name train_sets in the configuration.")
+    from midigpt_core.cli.build_progress import build_progress
+    from midigpt_core.training.planning.prepare import prepare
+
     # Settles everything that can be wrong before torch is imported, which takes seconds.
-    prepare = later("midigpt_core.training.planning.prepare:prepare")
-    with later("midigpt_core.cli.build_progress:build_progress")() as progress:
+    with build_progress() as progress:
         plan = prepare(
             config,
             list(train_data) or None,
@@ -100,9 +103,13 @@ def train(
             progress=progress,
         )
     if dry_run:
-        echo_lines(later("midigpt_core.training.dry_run:describe")(plan))
+        from midigpt_core.training.dry_run import describe
+
+        echo_lines(describe(plan))
         return
-    result = later("midigpt_core.training.run:fit")(plan)
+    from midigpt_core.training.run import fit
+
+    result = fit(plan)
     if result.rank == 0:
         done = f"Trained {result.steps:,} steps"
         if result.steps == result.steps_before >= config.max_steps:

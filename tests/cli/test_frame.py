@@ -13,6 +13,7 @@ import click
 import pytest
 
 from midigpt_core.cli.main import main, run
+from midigpt_core.cli.root import root
 from midigpt_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,6 +42,18 @@ def test_traceback_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     error = capsys.readouterr().err
     assert "Traceback" in error
     assert error.endswith("Error: x.parquet: row 3 is broken. Leave it out.\n")
+
+
+def test_every_command_of_a_group_is_where_the_group_says() -> None:
+    groups: list[click.Group] = [root]
+    for group in groups:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            assert command.name == name
+            groups += [command] if isinstance(command, click.Group) else []
+    assert len(groups) > 3
 
 
 def test_ctrl_c_is_130() -> None:
@@ -187,7 +200,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert "midigpt_core" in loaded
 
 
-@pytest.mark.parametrize("module", ["midigpt.training.trainer", "midigpt.training.preprocess"])
+@pytest.mark.parametrize("module", ["midigpt", "midigpt.training.trainer", "midigpt.training.preprocess"])
 def test_the_documented_programs(module: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, "--sett"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
