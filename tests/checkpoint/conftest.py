@@ -1,4 +1,4 @@
-"""A small GPT-2 bundle for the encoder ``tiny`` of ``tests/data/plugins``; :mod:`hub_stand_in` and :mod:`legacy_parts`
+"""A small GPT-2 bundle for the encoder ``tiny`` of ``tests/data/plugins``; :mod:`hub_stub` and :mod:`legacy_parts`
 become importable."""
 
 from __future__ import annotations

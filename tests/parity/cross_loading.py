@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "checkpoint"))
 
-from hub_stand_in import HubStandIn
+from hub_stub import HubStub
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
 PEER_SIDE = Path(__file__).with_name("peer_side.py")
@@ -186,8 +186,8 @@ def rows(asked: Sequence[Case], answers: Sequence[dict[str, Any]]) -> Iterator[t
 
 
 def hub_rows(python: str, content: bytes, cache: Path) -> Iterator[tuple[bool, tuple[str, ...]]]:
-    """Which file each asks the Hub for, on a stand-in on the loopback interface."""
-    with HubStandIn() as hub:
+    """Which file each asks the Hub for, on a stub server on the loopback interface."""
+    with HubStub() as hub:
         hub.add(DEFAULT_REPO, {file: content for files in NAMES.values() for file in files})
         environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
         subprocess.run([python, "-c", LOOK_UP, *NAMES], check=True, env=environment)
