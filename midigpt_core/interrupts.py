@@ -8,7 +8,6 @@ reads it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import threading
@@ -41,10 +40,15 @@ class Interrupts:
         numbers: Sequence[signal.Signals],
         first: Callable[[signal.Signals], None],
         in_main: Callable[[int, FrameType | None], Any] | None = None,
+        *,
+        ending: Callable[[], Callable[[int], None]],
     ) -> None:
+        """``ending`` gives :func:`midigpt_core.ending.end_by`; it is asked for when the first signal comes, so that a
+        process that gets none need not load it."""
         self._numbers = numbers
         self._first = first
         self._in_main = in_main or _nothing
+        self._ending = ending
         self._before: dict[signal.Signals, Any] = {}
         self._left = threading.Event()
         self._thread: threading.Thread | None = None
@@ -89,6 +93,7 @@ class Interrupts:
 
     def _listen(self, reading: int) -> None:
         heard_at: float | None = None
+        end_by: Callable[[int], None] = _nothing
         with open(reading, "rb", buffering=0) as stream:
             while (byte := stream.read(1)) != bytes([_DONE]):
                 number = next((number for number in self._numbers if bytes([number]) == byte), None)
@@ -100,18 +105,12 @@ class Interrupts:
                         target=self._first, args=(number,), name="interrupted", daemon=True
                     )
                     self._answering.start()
+                    end_by = self._ending()
                 elif number != signal.SIGHUP and time.monotonic() - heard_at > _ONE_REQUEST_S:
                     end_by(number)
 
 
-def end_by(number: int) -> None:
-    """End this process by a signal, from any thread: Python lets the main thread alone reset a handler."""
-    default = ctypes.c_void_p(0)  # SIG_DFL
-    ctypes.CDLL(None).signal(ctypes.c_int(number), default)
-    os.kill(os.getpid(), number)
-
-
-def _nothing(_number: int, _frame: FrameType | None) -> None:
+def _nothing(_number: int, _frame: FrameType | None = None) -> None:
     """Python's handler must be there for the pipe to be written to."""
 
 

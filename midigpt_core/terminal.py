@@ -1,45 +1,24 @@
 """Text on its way to a terminal or a log: what came from a file, a name or a plugin must not steer it.
 
 An escape sequence in a piece's id could move the cursor and overwrite a total, a line break forge a second message, a
-bidirectional override show a path as another.
+bidirectional override show a path as another. ``logger`` is loaded when it is first asked for: ``midigpt --help`` logs
+nothing.
 """
 
 from __future__ import annotations
 
-import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-#: What Python makes of bytes that are no UTF-8 in file names and arguments (PEP 383).
-_ESCAPED_BYTES = range(0xDC80, 0xDD00)
+from midigpt_core.printable import printable
 
+if TYPE_CHECKING:
+    from midigpt_core.logs import logger
 
-def printable(text: object, limit: int | None = 200) -> str:
-    """``text`` as one line for a terminal: none of its characters moves the cursor, ends the line, changes colours or
-    the direction of writing. Longer than ``limit`` characters (None: any length), it is cut.
-
-    Everything that is printed or logged goes through here, by way of :mod:`midigpt_core.cli.echo` or :func:`logger`.
-    """
-    line = str(text)
-    if limit is not None:
-        line = line[: 2 * limit]
-    if not line.isprintable():
-        line = "".join(map(_shown, line))
-    return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
+__all__ = ["logger", "printable"]
 
 
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    # A name stays recognisable by its bytes.
-    return f"\\x{ord(character) - 0xDC00:02x}" if ord(character) in _ESCAPED_BYTES else " "
-
-
-def logger(name: str) -> logging.Logger:
-    """The logger called ``name``, whose every message is one :func:`printable` line wherever it goes."""
-    found = logging.getLogger(name)
-    found.addFilter(_make_printable)  # which is added once
-    return found
-
-
-def _make_printable(record: logging.LogRecord) -> bool:
-    record.msg, record.args = printable(record.getMessage(), None), None
-    return True
+def __getattr__(name: str) -> Any:
+    if name != "logger":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("midigpt_core.logs").logger

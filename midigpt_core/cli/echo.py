@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 import warnings
@@ -24,7 +23,7 @@ def echo_line(text: str = "", *, err: bool = False) -> None:
 
 def echo_lines(text: str, *, err: bool = False) -> None:
     """Print text of several lines. What it takes from elsewhere must be ``printable`` already: see ``tables``."""
-    click.echo(_lines(text), err=err)
+    click.echo(printable_lines(text), err=err)
 
 
 def remark_line(text: str = "") -> None:
@@ -47,16 +46,15 @@ def echo_json(value: Any, *, indent: int | None = 2) -> None:
 
 
 def guard_streams() -> None:
-    """Have what this process prints by other ways than this module pass through ``printable`` too: tracebacks,
-    warnings, and what libraries log that nobody else handles."""
+    """Have what this process prints by other ways than this module pass through ``printable`` too: tracebacks and
+    warnings. What is logged: :mod:`midigpt_core.cli.log_lines`."""
     sys.excepthook = _print_traceback
     if warnings.formatwarning is not _format_warning:
         warnings.formatwarning = _format_warning
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_Formatter())
 
 
-def _lines(text: str) -> str:
+def printable_lines(text: str) -> str:
+    """Text of several lines, each of them ``printable``."""
     return "\n".join(printable(line, None) for line in text.split("\n"))
 
 
@@ -79,9 +77,4 @@ _formatwarning = warnings.formatwarning
 
 
 def _format_warning(*args: Any, **more: Any) -> str:
-    return _lines(_formatwarning(*args, **more))
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return _lines(super().format(record))
+    return printable_lines(_formatwarning(*args, **more))

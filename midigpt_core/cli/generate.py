@@ -15,6 +15,7 @@ from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_lines
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
+from midigpt_core.ending import end_by
 from midigpt_core.errors import ConfigError
 from midigpt_core.interrupts import Interrupts
 from midigpt_core.paths import usable_path
@@ -234,7 +235,7 @@ class _Stopping(Interrupts):
     """
 
     def __init__(self, session: SamplingSession) -> None:
-        super().__init__((signal.SIGINT,), self._answer, self._in_main_thread)
+        super().__init__((signal.SIGINT,), self._answer, self._in_main_thread, ending=lambda: end_by)
         self._session = session
         self._runs = True
 

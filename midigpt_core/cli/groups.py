@@ -37,6 +37,9 @@ class LazyGroup(click.Group):
         return sorted([*self._lazy_commands, *self._third_parties()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from midigpt_core.cli.log_lines import guard_log
+
+        guard_log()
         if cmd_name in self._lazy_commands:
             return _own(cmd_name, self._lazy_commands[cmd_name][0])
         points = self._third_parties().get(cmd_name, [])

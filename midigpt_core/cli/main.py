@@ -14,13 +14,14 @@ import click
 
 import midigpt_core
 from midigpt_core.cli.echo import echo_line, echo_lines, echo_traceback, guard_streams
+from midigpt_core.cli.groups import LazyGroup
 from midigpt_core.cli.root import root
 from midigpt_core.cli.streams import enduring_streams
 from midigpt_core.errors import MidigptError, RankLost, RunStopped, sentence
 from midigpt_core.interrupts import GRACE_S, Interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from midigpt_core.cli.streams import Drain
 
@@ -44,12 +45,16 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     guard_streams()
+    if not isinstance(command, LazyGroup):  # which does so where it finds a command
+        from midigpt_core.cli.log_lines import guard_log
+
+        guard_log()
 
     def say_so(_number: signal.Signals) -> None:
         if not interrupts.left_within(GRACE_S):
             echo_line("Stopping; again to stop now.", err=True)
 
-    interrupts = Interrupts((signal.SIGINT,), say_so, signal.default_int_handler)
+    interrupts = Interrupts((signal.SIGINT,), say_so, signal.default_int_handler, ending=_end_by)
     with enduring_streams() as output, interrupts:
         code = _exit_code(command, name, arguments)
         return code or _lost(output)
@@ -78,6 +83,12 @@ def _exit_code(command: click.Command, name: str, arguments: list[str]) -> int:
         echo_line("Interrupted.", err=True)
         return INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _end_by() -> Callable[[int], None]:
+    from midigpt_core.ending import end_by
+
+    return end_by
 
 
 def _lost(output: Drain | None) -> int:

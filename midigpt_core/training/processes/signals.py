@@ -9,8 +9,9 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
+from midigpt_core.ending import end_by
 from midigpt_core.errors import RunStopped
-from midigpt_core.interrupts import GRACE_S, Interrupts, end_by
+from midigpt_core.interrupts import GRACE_S, Interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ class StopSignals:
         self._rank = rank
         self._noted: signal.Signals | None = None
         self._is_stopping = False
-        self._interrupts = Interrupts(STOPPING, self._note, self._end_early)
+        self._interrupts = Interrupts(STOPPING, self._note, self._end_early, ending=lambda: end_by)
         #: What is said to the first signal; None before the first step.
         self._answer: str | None = None
         #: The signal that the ranks have agreed to obey.

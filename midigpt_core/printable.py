@@ -1,0 +1,27 @@
+"""Text as one line that does nothing to a terminal but stand there."""
+
+from __future__ import annotations
+
+#: What Python makes of bytes that are no UTF-8 in file names and arguments (PEP 383).
+_ESCAPED_BYTES = range(0xDC80, 0xDD00)
+
+
+def printable(text: object, limit: int | None = 200) -> str:
+    """``text`` as one line for a terminal: none of its characters moves the cursor, ends the line, changes colours or
+    the direction of writing. Longer than ``limit`` characters (None: any length), it is cut.
+
+    Everything that is printed or logged goes through here, by way of :mod:`midigpt_core.cli.echo` or :func:`logger`.
+    """
+    line = str(text)
+    if limit is not None:
+        line = line[: 2 * limit]
+    if not line.isprintable():
+        line = "".join(map(_shown, line))
+    return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    # A name stays recognisable by its bytes.
+    return f"\\x{ord(character) - 0xDC00:02x}" if ord(character) in _ESCAPED_BYTES else " "
