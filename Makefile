@@ -81,8 +81,8 @@ bench: $(READY)
 # The same music through both programs; each reads the other's bundles; one bundle around all formats and back.
 parity: $(READY) $(PEER)/.ready
 	$(BIN)/python tests/parity/encoding.py --peer $(PEER)/bin/python
-	$(BIN)/python tests/parity/cross_loading.py $(PEER)/bin/python
-	$(BIN)/python tests/parity/circle.py
+	$(BIN)/python -m tests.parity.cross_loading $(PEER)/bin/python
+	$(BIN)/python -m tests.parity.circle
 
 # The public package midigpt, in an environment of its own: what `make bench` and `make parity` measure against.
 peer: $(PEER)/.ready

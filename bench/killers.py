@@ -82,8 +82,8 @@ def main() -> None:
 
 def _killers() -> Iterator[tuple[str, list[bytes], str]]:
     """Name, files, and the reason under which ours refuses them."""
-    sys.path.insert(0, str(_TESTS))
-    killers, midi = import_module("killers"), import_module("midi_bytes").MidiBytes()
+    killers = import_module("tests.support.malicious_midi")
+    midi = import_module("tests.support.midi_bytes").MidiBytes()
     for name, (make, refusal) in killers.KILLERS.items():
         yield name, [make(midi)], refusal
     files = [path.read_bytes() for path in sorted((_TESTS.parent / "data" / "midi").glob("*.mid"))]

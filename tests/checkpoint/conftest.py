@@ -1,10 +1,7 @@
-"""A small GPT-2 bundle for the encoder ``tiny`` of ``tests/data/plugins``; :mod:`hub_stub` and :mod:`legacy_parts`
-become importable."""
+"""A small GPT-2 bundle for the encoder ``tiny`` of ``tests/data/plugins``."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +13,6 @@ from midigpt_core.contracts import ArchitectureContext, Bundle
 
 if TYPE_CHECKING:
     from midigpt_gpt2.model import Gpt2
-
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

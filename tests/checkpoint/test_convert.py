@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from attrs import evolve
-from legacy_parts import Traceable, small_model, write
 from transformers import GPT2LMHeadModel
 
 from midigpt_core.checkpoint import build_model, convert, inspect, load_checkpoint, save_bundle
@@ -16,6 +15,7 @@ from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count, tenso
 from midigpt_core.checkpoint.report import differences
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import WriteError
+from support.legacy import Traceable, small_model, write
 
 if TYPE_CHECKING:
     from pathlib import Path

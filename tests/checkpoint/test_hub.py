@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from attrs import evolve
-from hub_stub import TOKEN, HubStub
 from huggingface_hub import scan_cache_dir
 from transformers import GPT2LMHeadModel
 
@@ -21,6 +20,7 @@ from midigpt_core.checkpoint import build_model, from_pretrained, push_to_hub, s
 from midigpt_core.checkpoint.hub import choose, fetch
 from midigpt_core.errors import CheckpointError
 from midigpt_core.inference import InferenceEngine
+from support.stub_hub import TOKEN, HubStub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from legacy_parts import VOCABULARY, Past, Traceable, cached, empty_past, kept, small_model, write
 from midigpt_legacy.heads import told_heads, usual_heads
 from torch import Tensor, nn
 
 from midigpt_core.checkpoint import build_model, load_checkpoint, read_header, save_bundle
 from midigpt_core.errors import CheckpointError
+from support.legacy import VOCABULARY, Past, Traceable, cached, empty_past, kept, small_model, write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,13 +1,13 @@
-"""Makes :mod:`corpus_parts` and :mod:`corpus_parsers` importable, also by the processes that the tests start."""
+"""A cache of its own for each test."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

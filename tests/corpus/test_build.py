@@ -15,8 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpus_parsers import EXIT, HANG, MEMORY, RAISE, SEGFAULT
-from corpus_parts import GIGAMIDI, MIDI, SMALL, content, data_bytes, digests, small_rows, write_shard, write_shards
 from midigpt_gigamidi import source as gigamidi
 
 from midigpt_core import files
@@ -30,6 +28,8 @@ from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import ComponentError, CorpusError, DataError
 from midigpt_core.files import StagedFile, WriteError
 from midigpt_core.score import Score
+from support.corpus import GIGAMIDI, MIDI, SMALL, content, data_bytes, digests, small_rows, write_shard, write_shards
+from support.parsers import EXIT, HANG, MEMORY, RAISE, SEGFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -343,7 +343,7 @@ class TestIsolation:
         path = write_shard(tmp_path / "a.parquet", self.music(), md5=[f"id{n}" for n in range(200)])
         cache = tmp_path_factory.mktemp("cache")
         limits: dict[str, Any] = {"timeout_s": 1.0, "memory_bytes": 512 << 20}
-        report = build(GIGAMIDI, [str(path)], cache=cache, workers=workers, parser="corpus_parsers:faulty", **limits)
+        report = build(GIGAMIDI, [str(path)], cache=cache, workers=workers, parser="support.parsers:faulty", **limits)
         assert report.counts == {"kept": 195, "crashed_sigsegv": 2, "memory": 1, "timeout": 1, "parser_exited": 1}
         assert report.examples["timeout"] == [f"{path}: row 71 (id71)"]
         assert report.examples["memory"] == [f"{path}: row 70 (id70)"]
@@ -357,21 +357,21 @@ class TestIsolation:
     @pytest.mark.unsanitized
     def test_every_row_guilty(self, tmp_path: Path, cache: Path) -> None:
         path = write_shard(tmp_path / "a.parquet", [SEGFAULT] * 70)
-        report = build(GIGAMIDI, [str(path)], cache=cache, parser="corpus_parsers:faulty")
+        report = build(GIGAMIDI, [str(path)], cache=cache, parser="support.parsers:faulty")
         assert report.counts == {"crashed_sigsegv": 70}
         assert len(report.examples["crashed_sigsegv"]) == 3
 
     def test_a_parser_that_raises_is_a_bug_and_ends_the_build(self, tmp_path: Path, cache: Path) -> None:
         path = write_shard(tmp_path / "a.parquet", [*small_rows(5), RAISE])
         with pytest.raises(RuntimeError, match="a bug of the parser"):
-            build(GIGAMIDI, [str(path)], cache=cache, parser="corpus_parsers:faulty")
+            build(GIGAMIDI, [str(path)], cache=cache, parser="support.parsers:faulty")
 
     def test_a_parser_that_cannot_be_imported(self, tmp_path: Path, cache: Path) -> None:
         path = write_shard(tmp_path / "a.parquet", small_rows(5))
         with pytest.raises(ImportError, match="nowhere"):
             build(GIGAMIDI, [str(path)], cache=cache, parser="nowhere:parse")
         with pytest.raises(RuntimeError, match="parser process ended"):
-            build(GIGAMIDI, [str(path)], cache=cache, parser="corpus_parsers:missing")
+            build(GIGAMIDI, [str(path)], cache=cache, parser="support.parsers:missing")
 
     def test_the_real_reader_runs_out_of_memory_by_the_row(self, tmp_path: Path, cache: Path) -> None:
         rows = small_rows(40)

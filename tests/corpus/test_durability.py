@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_parts import GIGAMIDI, digests, process_context, start_build, write_shards
 
 from midigpt_core.corpus.build import build
 from midigpt_core.corpus.cache import owned
 from midigpt_core.corpus.format import SIDECAR_NAME
 from midigpt_core.corpus.isolation import DEFAULT_PARSER
+from support.corpus import GIGAMIDI, digests, process_context, start_build, write_shards
 
 SHARDS = 3
-SLOW = "corpus_parsers:slow"
+SLOW = "support.parsers:slow"
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def own_for_ever(pipe: Any, folder: Path) -> None:
 
 
 def test_a_killed_build_leaves_no_process_behind(cache: Path, paths: list[str]) -> None:
-    process, _ = start_build(paths, cache, "corpus_parsers:slow", workers=2)
+    process, _ = start_build(paths, cache, "support.parsers:slow", workers=2)
     assert process.pid is not None
     deadline = time.monotonic() + 10
     while not (children := descendants(process.pid)):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from corpus_parsers import HANG, SEGFAULT
-from corpus_parts import MIDI, small_rows
 
 from midigpt_core.corpus import status
 from midigpt_core.corpus.isolation import IsolatedParser, ParserLimits
 from midigpt_core.score.columns import COLUMNS, OFFSETS
 from midigpt_core.score.reading import read_batch
+from support.corpus import MIDI, small_rows
+from support.parsers import HANG, SEGFAULT
 
 
 def batch(files: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +30,7 @@ def test_batches_of_any_size_in_turn() -> None:
 
 def test_a_batch_after_a_crash_is_read_from_its_own_bytes() -> None:
     good, bad = small_rows(5), SEGFAULT
-    with IsolatedParser("corpus_parsers:faulty") as parser:
+    with IsolatedParser("support.parsers:faulty") as parser:
         first = parser.parse(*batch([*good[:2], bad, *good[2:]]))
         again = parser.parse(*batch(good))
     assert [code == status.KEPT for code in first.status.tolist()] == [True, True, False, True, True, True]
@@ -43,7 +43,7 @@ def test_the_guilty_rows_are_found_wherever_they_stand(guilty: list[int]) -> Non
     files = small_rows(300)
     for row in guilty:
         files[row] = SEGFAULT
-    with IsolatedParser("corpus_parsers:faulty") as parser:
+    with IsolatedParser("support.parsers:faulty") as parser:
         found = parser.parse(*batch(files))
     kept = [row for row in range(300) if row not in guilty]
     assert np.flatnonzero(found.status != status.KEPT).tolist() == guilty
@@ -67,7 +67,7 @@ def test_a_hanging_row_costs_two_time_outs(monkeypatch: pytest.MonkeyPatch) -> N
         return failures[-1]
 
     monkeypatch.setattr(IsolatedParser, "_failure", counting)
-    with IsolatedParser("corpus_parsers:faulty", limits=ParserLimits(timeout_s=1.0)) as parser:
+    with IsolatedParser("support.parsers:faulty", limits=ParserLimits(timeout_s=1.0)) as parser:
         found = parser.parse(*batch(files))
     assert failures == [status.TIMEOUT] * 2
     assert np.flatnonzero(found.status != status.KEPT).tolist() == [37]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from corpus_parts import GIGAMIDI, SMALL, data_bytes, digests, small_rows, write_shard, write_shards
 
 from midigpt_core.corpus import report
 from midigpt_core.corpus.build import build
@@ -14,6 +13,7 @@ from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME
 from midigpt_core.corpus.report import cached_shards, clean, info, leakage, verify
 from midigpt_core.corpus.status import in_order
 from midigpt_core.errors import CorpusError
+from support.corpus import GIGAMIDI, SMALL, data_bytes, digests, small_rows, write_shard, write_shards
 
 
 def damage(path: Path) -> None:

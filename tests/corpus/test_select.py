@@ -13,7 +13,6 @@ import attrs
 import numpy as np
 import pytest
 import xxhash
-from corpus_parts import GIGAMIDI, MIDI, SMALL, small_rows, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from midigpt_core.corpus.select import SelectionLimits, Verdict, judge, require_
 from midigpt_core.corpus.store import OpenCorpus, open_corpus
 from midigpt_core.errors import DataError
 from midigpt_core.records import ScoreColumns, Vocabulary
+from support.corpus import GIGAMIDI, MIDI, SMALL, small_rows, write_shard
 
 if TYPE_CHECKING:
     from midigpt_core.records import BoolArray, Int32Array

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from corpus_parts import GIGAMIDI, SMALL, content, small_rows, write_shard
 
 from midigpt_core.corpus import format as corpus_format
 from midigpt_core.corpus import store, writer
@@ -33,6 +32,7 @@ from midigpt_core.corpus.format import (
 from midigpt_core.corpus.store import ShardFile, open_corpus
 from midigpt_core.corpus.writer import ShardWriter
 from midigpt_core.errors import CorpusError
+from support.corpus import GIGAMIDI, SMALL, content, small_rows, write_shard
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 import pytest
-from data_stage_parts import VOCABULARY, corpus_of, open_in_memory, random_pieces, spec_of
 from scipy.stats import chi2_contingency, chisquare
 
 from midigpt_core.data.blocks import ROWS_PER_BLOCK, Block
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.errors import ComponentError, ConfigError, DataError
 from midigpt_core.records import PackedBatch
+from support.windows import VOCABULARY, corpus_of, open_in_memory, random_pieces, spec_of
 
 if TYPE_CHECKING:
     from midigpt_core.data.stream import TokenStream
@@ -216,7 +216,7 @@ def test_token_batches_that_contradict_themselves_are_refused(spoil, message):
 )
 def test_what_the_encoder_cannot_do_is_refused(change, capability, monkeypatch):
     off = {"infill_probability": 0.0, "mask_apply_probability": 0.0}
-    monkeypatch.setattr("data_stage_parts.EchoEncoder.provides", frozenset({"infill"} - {capability}))
+    monkeypatch.setattr("support.windows.EchoEncoder.provides", frozenset({"infill"} - {capability}))
     with pytest.raises(ConfigError, match=f"{next(iter(change))} is above 0, .*{capability!r}"):
         stream_of(settings=StreamSettings(**{**off, **change}))
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_stage_parts import mask_ref, open_in_memory
 
 from midigpt_core._native import valid_windows
 from midigpt_core.components import ComponentRef
@@ -14,6 +13,7 @@ from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
+from support.windows import mask_ref, open_in_memory
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
 SETTINGS = StreamSettings(max_seq_len=1024)

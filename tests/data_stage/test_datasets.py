@@ -20,7 +20,6 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from data_stage_parts import corpus_of, random_pieces, spec_of, write_corpus
 
 from midigpt_core.config import TrainConfig
 from midigpt_core.corpus.format import SIDECAR_NAME, read_sidecar
@@ -28,6 +27,7 @@ from midigpt_core.data import datasets, shared_memory
 from midigpt_core.data.datasets import batches
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.errors import ComponentError, ConfigError, CorpusError, DataError
+from support.windows import corpus_of, random_pieces, spec_of, write_corpus
 
 if TYPE_CHECKING:
     from midigpt_core.data.stream import StreamSpec
@@ -350,7 +350,7 @@ while True:
 def test_workers_end_with_a_process_that_is_killed(spec, tmp_path):
     pickled = tmp_path / "spec.pickle"
     pickled.write_bytes(pickle.dumps(spec))
-    script = ORPHAN_SCRIPT.format(folder=str(Path(__file__).parent), spec=str(pickled))
+    script = ORPHAN_SCRIPT.format(folder=str(Path(__file__).parents[1]), spec=str(pickled))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         workers = [int(pid) for pid in process.stdout.readline().split()]
         process.send_signal(signal.SIGKILL)

@@ -7,12 +7,12 @@ from math import comb
 
 import numpy as np
 import pytest
-from data_stage_parts import EchoEncoder, EchoOptions, Piece, corpus_of
 from scipy.stats import chisquare
 
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.keys import Stage, derive
+from support.windows import EchoEncoder, EchoOptions, Piece, corpus_of
 
 DRAWS = 300_000
 #: Seven bars; which tracks are good differs from start to start, and between windows of two and of three.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import attrs
 import numpy as np
-from data_stage_parts import corpus_of, open_in_memory, random_pieces, spec_of
 from scipy.stats import chisquare
 
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.data.mixing import PieceDrawer, PieceSet
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.keys import Stage, derive
+from support.windows import corpus_of, open_in_memory, random_pieces, spec_of
 
 DRAWS = 20_000
 #: 13 pieces with gaps between them, in sets of 3, 2 and 8.

@@ -6,12 +6,12 @@ from bisect import bisect_left, insort
 
 import numpy as np
 import pytest
-from data_stage_parts import offsets_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midigpt_core.data.packing import LEFT_OVER, best_fit, fill_rows, fit_longest_prefix
 from midigpt_core.records import IGNORED_LABEL, TokenRole
+from support.windows import offsets_of
 
 lengths_and_rows = st.tuples(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 8))
 

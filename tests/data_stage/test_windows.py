@@ -7,7 +7,6 @@ from math import comb
 import attrs
 import numpy as np
 import pytest
-from data_stage_parts import EchoEncoder, EchoOptions, corpus_of, mask_ref, random_pieces
 from scipy.stats import chisquare, kstest
 
 from midigpt_core.contracts import MaskContext
@@ -19,6 +18,7 @@ from midigpt_core.errors import ConfigError, CorpusError
 from midigpt_core.keys import Stage, derive
 from midigpt_core.plugins import build
 from midigpt_core.records import WindowBatch
+from support.windows import EchoEncoder, EchoOptions, corpus_of, mask_ref, random_pieces
 
 DRAWS = 20_000
 

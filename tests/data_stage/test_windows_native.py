@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 import pytest
-from data_stage_parts import Piece, columns_of, random_pieces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -22,6 +21,7 @@ from midigpt_core._native import WindowSampler, uniforms, valid_windows
 from midigpt_core.keys import Stage, derive
 from midigpt_core.keys import uniforms as python_uniforms
 from midigpt_core.score import Score
+from support.windows import Piece, columns_of, random_pieces
 
 if TYPE_CHECKING:
     from midigpt_core.records import ScoreColumns

@@ -7,7 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from encoder_parts import (
+from midigpt_encoder.config import EncoderConfig
+from midigpt_encoder.encoder import MidigptEncoder
+
+from midigpt_core.records import Corpus, TokenStatus
+from support.encoder import (
     attributes_of,
     corpus_of,
     documents,
@@ -19,10 +23,6 @@ from encoder_parts import (
     status_of,
     windows_of,
 )
-from midigpt_encoder.config import EncoderConfig
-from midigpt_encoder.encoder import MidigptEncoder
-
-from midigpt_core.records import Corpus, TokenStatus
 
 YELLOW = preset("yellow")
 GHOST = preset("ghost")

@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from encoder_parts import PRESETS, preset
 from midigpt_encoder import _encoder, plugin
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.data_files import load_preset, preset_names
@@ -18,6 +17,7 @@ from midigpt_encoder.factory import EncoderOptions, build
 
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.errors import ConfigError
+from support.encoder import PRESETS, preset
 
 if TYPE_CHECKING:
     from pathlib import Path

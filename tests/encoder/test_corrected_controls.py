@@ -10,13 +10,13 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from encoder_parts import PRESETS, attributes_of, corpus_of, documents, encode, preset, windows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 
 from midigpt_core.errors import ConfigError
+from support.encoder import PRESETS, attributes_of, corpus_of, documents, encode, preset, windows_of
 
 SIGNATURES = [(4, 4), (3, 4), (7, 8), (9, 16)]
 CORRECTED = ("silence_proportion_corrected", "pitch_class_count", "nomml_fine")

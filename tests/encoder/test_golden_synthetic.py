@@ -6,12 +6,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from encoder_parts import corpus_of, documents, encode, goldens, spans, windows_of
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import TokenStatus
+from support.encoder import corpus_of, documents, encode, goldens, spans, windows_of
 
 if TYPE_CHECKING:
     from conftest import NoteGolden

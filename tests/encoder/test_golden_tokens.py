@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from encoder_parts import (
+
+from midigpt_core.records import TokenStatus
+from support.encoder import (
     GOLDENS,
     PRESETS,
     attributes_of,
@@ -21,8 +23,6 @@ from encoder_parts import (
     spans,
     windows_of,
 )
-
-from midigpt_core.records import TokenStatus
 
 if TYPE_CHECKING:
     from conftest import NoteGolden

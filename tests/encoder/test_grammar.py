@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import pytest
-from encoder_parts import PRESETS, goldens, piece, preset
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 
@@ -21,6 +20,7 @@ from midigpt_core.records import HiddenAs, WritingRequest
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.testing.samples import windows
+from support.encoder import PRESETS, goldens, piece, preset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

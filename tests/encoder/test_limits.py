@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from encoder_parts import corpus_of, documents, encode, piece, preset, spans, status_of, windows_of
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 
 from midigpt_core.records import TokenStatus
+from support.encoder import corpus_of, documents, encode, piece, preset, spans, status_of, windows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

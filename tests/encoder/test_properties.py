@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from encoder_parts import PRESETS, corpus_of, documents, encode, preset, windows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midigpt_encoder import _encoder
@@ -16,6 +15,7 @@ from midigpt_encoder.encoder import MidigptEncoder
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import TokenStatus
 from midigpt_core.score.columns import in_memory_corpus
+from support.encoder import PRESETS, corpus_of, documents, encode, preset, windows_of
 
 if TYPE_CHECKING:
     from midigpt_core.score import Score

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import pytest
-from encoder_parts import corpus_of, documents, encode, golden_batch, piece, preset, same, status_of, windows_of
 
 from midigpt_core.records import Corpus, TokenStatus
+from support.encoder import corpus_of, documents, encode, golden_batch, piece, preset, same, status_of, windows_of
 
 if TYPE_CHECKING:
     from midigpt_core.records import WindowBatch

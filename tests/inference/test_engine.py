@@ -10,7 +10,6 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from inference_parts import engine as small_engine
 from midigpt_encoder.config import EncoderConfig
 from midigpt_gpt2.factory import build
 from midigpt_gpt2.options import Gpt2Options
@@ -22,6 +21,7 @@ from midigpt_core.errors import CheckpointError, EncodingError
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.inference.forward_reader import ForwardReader
 from midigpt_core.testing import samples
+from support.inference import engine as small_engine
 
 if TYPE_CHECKING:
     from pathlib import Path

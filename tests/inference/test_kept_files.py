@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from inference_parts import engine
 
 from midigpt_core.inference import GenerationRequest, InferenceConfig, RequestValidationError, TrackPrompt
 from midigpt_core.score import Score
 from midigpt_core.score.editing import num_bars, with_bars, with_track
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "score"))
-
-from generated_midi import generate
-from midi_bytes import MidiBytes
-from surgical import assert_follows_the_standard, assert_only_cells_differ
+from support.generated_midi import generate
+from support.inference import engine
+from support.kept_events import assert_follows_the_standard, assert_only_cells_differ
+from support.midi_bytes import MidiBytes
 
 MIDI_FOLDER = Path(__file__).parents[1] / "data" / "midi"
 FILES = sorted(path for path in MIDI_FOLDER.glob("*.mid") if path.stem != "empty")

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from inference_parts import PRESETS, engine, notes_inside
 
 from midigpt_core.contracts import BundleHeader
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.inference.outcome import Listening, outcomes
 from midigpt_core.score import Score
+from support.inference import PRESETS, engine, notes_inside
 
 BACH = Score.from_midi(Path(__file__).resolve().parents[1] / "data" / "midi" / "mutopia_bach_invention_08.mid")
 BARS = (8, 9)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from inference_parts import engine
 
 from midigpt_core.inference import GenerationRequest, InferenceConfig, TrackPrompt
 from midigpt_core.inference.planner import Step
 from midigpt_core.inference.prompts import Job, Prompter
 from midigpt_core.testing import samples
+from support.inference import engine
 
 
 class OnlySome(list[Any]):

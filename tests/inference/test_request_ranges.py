@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from inference_parts import PRESETS, engine, notes_outside
 
 from midigpt_core.cli import asked
 from midigpt_core.errors import ConfigError, EncodingError
@@ -20,6 +19,7 @@ from midigpt_core.inference.session import temperature_of
 from midigpt_core.inference.validation import check, problems
 from midigpt_core.score import Score
 from midigpt_core.testing import samples
+from support.inference import PRESETS, engine, notes_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import pytest
-from inference_parts import PRESETS, engine, notes_inside, notes_outside
 
 from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import ConfigError, EncodingError
@@ -24,6 +23,7 @@ from midigpt_core.inference import (
 from midigpt_core.score import Score
 from midigpt_core.score.editing import empty_score, with_bars, with_track
 from midigpt_core.testing import samples
+from support.inference import PRESETS, engine, notes_inside, notes_outside
 
 if TYPE_CHECKING:
     from midigpt_core.inference import Progress

@@ -15,10 +15,7 @@ import torch
 
 from midigpt_core.checkpoint import convert, load_checkpoint
 from midigpt_core.cli.tables import table
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "checkpoint"))
-
-from legacy_parts import Traceable, small_model, write
+from tests.support.legacy import Traceable, small_model, write
 
 STEPS = ("1.pt", "2.safetensors", "3-folder", "4.pt", "5-folder", "6.safetensors", "7.pt")
 

@@ -31,9 +31,7 @@ from midigpt_core.score.encode_one import encode_part, part_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "checkpoint"))
-
-from hub_stub import HubStub
+from tests.support.stub_hub import HubStub
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
 PEER_SIDE = Path(__file__).with_name("peer_side.py")

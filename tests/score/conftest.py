@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-DATA = Path(__file__).parents[1] / "data"
-# Modules of this folder import one another.
-sys.path.insert(0, str(Path(__file__).parent))
+from support.midi_bytes import MidiBytes
 
-from midi_bytes import MidiBytes  # noqa: E402
+DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="session")

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import symusic
-from generated_midi import FEATURES, RESOLUTIONS, generate
 
 from midigpt_core.records import CORPUS_RESOLUTION
 from midigpt_core.score import Score
+from support.generated_midi import FEATURES, RESOLUTIONS, generate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from midi_bytes import MidiBytes
+    from support.midi_bytes import MidiBytes
 
 FILES = 400
 REASONS = ("dropped on the bar line", "one tick instead of none", "stretched across a bar cut short")

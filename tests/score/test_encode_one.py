@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from test_window_encoder import START, PitchEncoder, piece
 
 from midigpt_core.errors import EncodingError
 from midigpt_core.score import Score
 from midigpt_core.score.encode_one import Part, encode_part, part_of, window_of
+from support.pitch_encoder import START, PitchEncoder, piece
 
 ENCODER = PitchEncoder()
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from killers import DENOMINATORS, KILLERS, with_denominator
 
 from midigpt_core import _native
+from support.malicious_midi import DENOMINATORS, KILLERS, with_denominator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from midi_bytes import MidiBytes
+    from support.midi_bytes import MidiBytes
 
 HERE = Path(__file__).parent
 LIMITS = HERE.parents[1] / "docs" / "limits.md"

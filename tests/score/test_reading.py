@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midi_bytes import MidiBytes
 
 from midigpt_core import _native
 from midigpt_core.records import CORPUS_RESOLUTION, ScoreColumns
 from midigpt_core.score import Score
 from midigpt_core.score.columns import COLUMNS, OFFSETS, concatenate, select
 from midigpt_core.score.reading import READ_ERRORS, ReadResult, columns_from_buffers, read_batch
+from support.midi_bytes import MidiBytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import pytest
-from generated_midi import generate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midi_bytes import MidiBytes
-from smf_events import Smf
-from surgical import assert_follows_the_standard, assert_only_cells_differ
 
 from midigpt_core.errors import DataError
 from midigpt_core.score import Score, editing
+from support.generated_midi import generate
+from support.kept_events import assert_follows_the_standard, assert_only_cells_differ
+from support.midi_bytes import MidiBytes
+from support.smf_events import Smf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

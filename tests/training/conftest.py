@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from midigpt_core.config import TrainConfig
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from training_parts import write_shard
+from support.training import write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from training_parts import Configure
+    from support.training import Configure
 
 
 @pytest.fixture(scope="session", autouse=True)

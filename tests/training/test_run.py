@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training_parts import curve, evaluations, metrics
 
 from midigpt_core.checkpoint import build_model, load_checkpoint
 from midigpt_core.config import TrainConfig
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import fit, train
+from support.training import curve, evaluations, metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training_parts import Configure
+    from support.training import Configure
 
 
 def test_the_loss_falls_and_the_folder_explains_the_run(configure: Configure, shard: Path) -> None:
