@@ -7,7 +7,7 @@ equal strength they must agree.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
@@ -15,8 +15,6 @@ from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from midigpt_core.config.train import TrainConfig
 
 MASK_OF_MODE = ("random", "structured", "mixed")
 
@@ -44,6 +42,16 @@ _DEFAULT_NAMES: Mapping[Kind, str] = {
 _BUNDLED = ("masking", "encoder", "gpt2")
 
 
+class Settings(Protocol):
+    """What the choices read of a :class:`~midigpt_core.config.train.TrainConfig`, besides its fields by name."""
+
+    @property
+    def mask_mode(self) -> int: ...
+
+    @property
+    def origins(self) -> Mapping[str, str]: ...
+
+
 def strength(origin: str) -> int:
     """0 default, 1 file, 2 flag, keyword or assignment."""
     if origin == "default":
@@ -56,7 +64,7 @@ def block(choice: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"name": choice} if isinstance(choice, str) else dict(choice)
 
 
-def resolve(config: TrainConfig, kind: Kind) -> dict[str, Any]:
+def resolve(config: Settings, kind: Kind) -> dict[str, Any]:
     """See :meth:`TrainConfig.choice`."""
     field = kind.setting
     chosen = getattr(config, field)
@@ -83,7 +91,7 @@ def short_spellings(kind: Kind) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["mask_mode", *options] if kind is Kind.MASK else options))
 
 
-def _default_name(config: TrainConfig, kind: Kind) -> str:
+def _default_name(config: Settings, kind: Kind) -> str:
     return MASK_OF_MODE[config.mask_mode] if kind is Kind.MASK else _DEFAULT_NAMES[kind]
 
 
@@ -91,7 +99,7 @@ def _is_bundled(name: str) -> bool:
     return "/" not in name or name.partition("/")[0] in _BUNDLED
 
 
-def _agree_with_mode(config: TrainConfig, choice: dict[str, Any]) -> dict[str, Any]:
+def _agree_with_mode(config: Settings, choice: dict[str, Any]) -> dict[str, Any]:
     """``mask_mode`` and ``mask`` name one strategy, unless one of them is stronger."""
     mode = MASK_OF_MODE[config.mask_mode]
     by_mode, by_name = config.origins["mask_mode"], config.origins["mask"]
@@ -105,7 +113,7 @@ def _agree_with_mode(config: TrainConfig, choice: dict[str, Any]) -> dict[str, A
     )
 
 
-def _refuse_orphans(config: TrainConfig, kind: Kind, name: str) -> None:
+def _refuse_orphans(config: Settings, kind: Kind, name: str) -> None:
     """A short spelling that was set on purpose must not be ignored because another component was chosen."""
     field, origins = kind.setting, config.origins
     for spelling in short_spellings(kind):
@@ -120,7 +128,7 @@ def _refuse_orphans(config: TrainConfig, kind: Kind, name: str) -> None:
         )
 
 
-def _merge(config: TrainConfig, field: str, choice: dict[str, Any], option: str, spelling: str) -> None:
+def _merge(config: Settings, field: str, choice: dict[str, Any], option: str, spelling: str) -> None:
     """Write the short spelling's value into the block, or check that the block's own agrees."""
     value, origins = getattr(config, spelling), config.origins
     here = origins.get(f"{field}.{option}", origins[field])

@@ -127,7 +127,7 @@ class BlockMaker:
             batch=batch,
             documents=documents,
             report=self._report(draws, documents),
-            tokens_by_set=self._pieces.tokens_by_set(documents, ROWS_PER_BLOCK),
+            tokens_by_set=self._tokens_by_set(documents),
         )
 
     def _draw(self, key: UInt64Array) -> tuple[_Draws, Int32Array]:
@@ -190,6 +190,13 @@ class BlockMaker:
             padding=ROWS_PER_BLOCK * self._settings.max_seq_len - tokens,
             statuses=_count_statuses(draws.status),
         )
+
+    def _tokens_by_set(self, documents: BlockDocuments) -> Int64Array:
+        """How many tokens of each row are of each training set: int64[R, S]."""
+        count = self._pieces.num_sets
+        place = documents.row * count + self._pieces.set_of(documents.piece)
+        tokens = np.bincount(place, weights=documents.length, minlength=ROWS_PER_BLOCK * count)
+        return tokens.astype(np.int64).reshape(ROWS_PER_BLOCK, count)
 
     def _explain_useless(self, draws: _Draws) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in _count_statuses(draws.status).items())

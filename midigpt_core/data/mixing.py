@@ -12,7 +12,6 @@ from midigpt_core.keys import Stage, below, derive, uniforms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midigpt_core.data.blocks import BlockDocuments
     from midigpt_core.records import Int64Array, UInt64Array
 
 
@@ -47,9 +46,10 @@ class PieceDrawer:
         pieces: Int64Array = self._pieces[self._first[drawn] + below(within, self._sizes[drawn])]
         return pieces
 
-    def tokens_by_set(self, documents: BlockDocuments, num_rows: int) -> Int64Array:
-        """How many tokens of each row are of each set: int64[R, S]."""
-        count = len(self._sizes)
-        owner = np.searchsorted(self._pieces[self._first], documents.piece, side="right") - 1
-        tokens = np.bincount(documents.row * count + owner, weights=documents.length, minlength=num_rows * count)
-        return tokens.astype(np.int64).reshape(num_rows, count)
+    @property
+    def num_sets(self) -> int:
+        return len(self._sizes)
+
+    def set_of(self, pieces: Int64Array) -> Int64Array:
+        """The number of the set that each of ``pieces`` int64[N] belongs to: int64[N]."""
+        return np.searchsorted(self._pieces[self._first], pieces, side="right") - 1

@@ -18,10 +18,10 @@ from midigpt_core.score import editing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midigpt_core.inference.engine import InferenceEngine
     from midigpt_core.inference.planner import Step
     from midigpt_core.inference.prompts import Job, Prompter
-    from midigpt_core.inference.request import GenerationRequest
+    from midigpt_core.inference.request import InferenceConfig
+    from midigpt_core.inference.trained import TrainedWindows
     from midigpt_core.records import BoolArray, UInt8Array
     from midigpt_core.score import Score
 
@@ -43,12 +43,15 @@ class Planned:
 class Fitter:
     """Holds steps of one request against the model's longest sequence and the most tracks that it saw at once."""
 
-    def __init__(self, engine: InferenceEngine, prompter: Prompter, request: GenerationRequest) -> None:
-        self._limit = engine.max_tokens
-        self._sizes = engine.trained.sizes
-        self._max_tracks = engine.trained.max_tracks
+    def __init__(
+        self, prompter: Prompter, config: InferenceConfig, *, max_tokens: int, trained: TrainedWindows
+    ) -> None:
+        """``max_tokens``: the longest sequence that the model reads; ``trained``: the windows it was trained on."""
+        self._limit = max_tokens
+        self._sizes = trained.sizes
+        self._max_tracks = trained.max_tracks
         self._prompter = prompter
-        self._config = request.config
+        self._config = config
 
     def fit_all(
         self,

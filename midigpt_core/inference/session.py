@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import numpy as np
@@ -24,8 +24,9 @@ from midigpt_core.score import editing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midigpt_core.inference.engine import InferenceEngine
+    from midigpt_core.contracts import Encoder, SequenceReader
     from midigpt_core.inference.request import GenerationRequest
+    from midigpt_core.inference.trained import TrainedWindows
     from midigpt_core.inference.writing import Written
     from midigpt_core.records import BoolArray, UInt64Array
     from midigpt_core.score import Score
@@ -63,13 +64,28 @@ class Dropped:
     tracks: tuple[int, ...]
 
 
+class Engine(Protocol):
+    """What a session needs of an :class:`~midigpt_core.inference.engine.InferenceEngine`."""
+
+    encoder: Encoder
+    #: The windows that the model was trained on.
+    trained: TrainedWindows
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest sequence that the model reads."""
+
+    def reader(self) -> SequenceReader:
+        """The model as it reads sequences."""
+
+
 class SamplingSession:
     """What :meth:`InferenceEngine.session` returns: a request that is checked and planned; :meth:`run` generates.
 
     Raises :class:`midigpt_core.inference.RequestValidationError` with all that is wrong with the request.
     """
 
-    def __init__(self, engine: InferenceEngine, score: Score, request: GenerationRequest) -> None:
+    def __init__(self, engine: Engine, score: Score, request: GenerationRequest) -> None:
         validation.check(request, score, engine.encoder, engine.trained)
         self.score = score
         self.request = request
@@ -79,11 +95,11 @@ class SamplingSession:
         self._engine = engine
         self._num_bars = editing.num_bars(score)
         window = planner.window_of(config, self._num_bars, engine.trained.sizes)
-        self._start = _prepared(score, request, engine, window)
+        self._start = _prepared(score, request, engine.encoder, window)
         self._prompter = Prompter(engine.encoder, request)
         self._ignored = frozenset(prompt.id for prompt in request.tracks if prompt.ignore)
         self._never_seen = _never_seen(self._start, request, self._num_bars)
-        self._fitter = Fitter(engine, self._prompter, request)
+        self._fitter = Fitter(self._prompter, config, max_tokens=engine.max_tokens, trained=engine.trained)
         steps = planner.plan(request, self._num_bars, engine.trained)
         #: The steps, each with the tracks it sees.
         self.plan: list[Planned] = self._fitter.fit_all(self._start, steps, self._job, self._num_bars)
@@ -273,7 +289,7 @@ class SamplingSession:
         """The score as it came, with the written bars of a working score."""
         table = editing.note_table(working)
         cells = self._cells(sorted(written))
-        signed = _with_signatures(editing.with_bars(self.score, 0), self.request, self._engine, written)
+        signed = _with_signatures(editing.with_bars(self.score, 0), self.request, self._engine.encoder, written)
         return editing.replace_cells(signed, cells[:, : self._num_bars], table.where(cells[table.track, table.bar]))
 
     def _cells(self, cells: Sequence[tuple[int, int]]) -> BoolArray:
@@ -358,17 +374,17 @@ def same_share(original: Score, cells: BoolArray, notes: NoteTable) -> float:
     return same / max(len(new), 1)
 
 
-def _prepared(score: Score, request: GenerationRequest, engine: InferenceEngine, window: int) -> Score:
+def _prepared(score: Score, request: GenerationRequest, encoder: Encoder, window: int) -> Score:
     """The score to work on: tracks of one length, at least a window long, in the signatures that are asked for."""
     targets = {(prompt.id, bar) for prompt in request.tracks for bar in prompt.bars}
-    return _with_signatures(editing.with_bars(score, window), request, engine, targets)
+    return _with_signatures(editing.with_bars(score, window), request, encoder, targets)
 
 
 def _with_signatures(
-    score: Score, request: GenerationRequest, engine: InferenceEngine, written: set[tuple[int, int]]
+    score: Score, request: GenerationRequest, encoder: Encoder, written: set[tuple[int, int]]
 ) -> Score:
     for prompt in request.tracks:
-        signature = validation.signature_of(prompt.controls.get("time_signature"), engine.encoder)
+        signature = validation.signature_of(prompt.controls.get("time_signature"), encoder)
         bars = [bar for bar in prompt.bars if (prompt.id, bar) in written]
         if signature is not None and bars:
             score = editing.with_signature(score, bars, signature)

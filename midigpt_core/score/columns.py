@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import attrs
 import numpy as np
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from midigpt_core.records import Int64Array
-    from midigpt_core.score import Score
 
 Level = Literal["piece", "track", "bar", "cell", "note"]
 
@@ -132,7 +131,14 @@ def with_own_bars(columns: ScoreColumns) -> ScoreColumns:
     )
 
 
-def in_memory_corpus(scores: Sequence[Score]) -> Corpus:
+class HasColumns(Protocol):
+    """A piece: a :class:`~midigpt_core.score.Score`."""
+
+    @property
+    def columns(self) -> ScoreColumns: ...
+
+
+def in_memory_corpus(scores: Sequence[HasColumns]) -> Corpus:
     """A corpus of one shard that holds ``scores`` (all of one resolution), for encoding without files."""
     columns = concatenate([score.columns for score in scores])
     count = columns.num_pieces

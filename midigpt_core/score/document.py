@@ -13,6 +13,7 @@ Reading takes the same, and also bars given for every track alone.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -27,44 +28,59 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from midigpt_core.records import Float64Array, Int64Array
-    from midigpt_core.score import Score, Track
+    from midigpt_core.records import Float64Array, Int32Array, Int64Array
 
 _NOTE_FIELDS = ("onset", "duration", "pitch", "velocity", "microtiming")
 _NOTE_LIMITS = {"pitch": 127, "velocity": 127}
 
 
-def write(score: Score) -> dict[str, Any]:
-    """The JSON object of a score."""
-    tracks = score.tracks
-    first = _bar_rows(score, tracks[0].bar_run if tracks else slice(None))
-    return {
-        "resolution": score.resolution,
-        "tempo": score.tempo,
-        "bars": first,
-        "tracks": [_write_track(track, first) for track in tracks],
-    }
+def write(
+    columns: ScoreColumns, attributes: Sequence[Mapping[str, int]], masked: Sequence[Sequence[int]]
+) -> dict[str, Any]:
+    """The JSON object of one piece: its columns, and attributes and masked bars per track (empty: none have any)."""
+    bar_runs = _bar_runs(columns)
+    first = _bar_rows(columns, bar_runs[0] if bar_runs else slice(None))
+    cells = _runs(columns.track_cell_end)
+    tracks = []
+    for index, bar_run in enumerate(bar_runs):
+        content: dict[str, Any] = {
+            "program": int(columns.track_program[index]),
+            "drum": bool(columns.track_drum[index]),
+            "notes": _note_rows(columns, cells[index]),
+        }
+        if attributes and attributes[index]:
+            content["attributes"] = dict(sorted(attributes[index].items()))
+        if columns.track_bar_end is not None and (bars := _bar_rows(columns, bar_run)) != first:
+            content["bars"] = bars
+        if masked and masked[index]:
+            content["masked"] = list(masked[index])
+        tracks.append(content)
+    return {"resolution": columns.resolution, "tempo": int(columns.tempo[0]), "bars": first, "tracks": tracks}
 
 
-def _bar_rows(score: Score, bars: slice) -> list[list[int | float]]:
-    columns = score.columns
+def _runs(ends: Int32Array) -> list[slice]:
+    """The runs of a column of ends that count from the piece's start."""
+    return [slice(start, end) for start, end in itertools.pairwise([0, *ends.tolist()])]
+
+
+def _bar_runs(columns: ScoreColumns) -> list[slice]:
+    """Each track's bars within the bar columns."""
+    if columns.track_bar_end is None:
+        return [slice(None)] * len(columns.track_program)
+    return _runs(columns.track_bar_end)
+
+
+def _bar_rows(columns: ScoreColumns, bars: slice) -> list[list[int | float]]:
     fields = (columns.bar_numerator[bars], columns.bar_denominator[bars], columns.bar_length[bars])
     return [list(row) for row in zip(*(values.tolist() for values in fields), strict=True)]
 
 
-def _write_track(track: Track, first_bars: list[list[int | float]]) -> dict[str, Any]:
-    columns, cells = track.score.columns, track.cell_run
-    starts = np.concatenate([[0], columns.cell_note_end])[cells]
-    bar_of_note = np.repeat(columns.cell_bar[cells], columns.cell_note_end[cells] - starts)
-    notes = [[bar, *row] for bar, row in zip(bar_of_note.tolist(), track.notes.rows(), strict=True)]
-    content: dict[str, Any] = {"program": track.program, "drum": track.is_drum, "notes": notes}
-    if track.attributes:
-        content["attributes"] = dict(sorted(track.attributes.items()))
-    if (bars := _bar_rows(track.score, track.bar_run)) != first_bars:
-        content["bars"] = bars
-    if track.masked:
-        content["masked"] = list(track.masked)
-    return content
+def _note_rows(columns: ScoreColumns, cells: slice) -> list[list[int]]:
+    """Bar, onset, duration, pitch, velocity and microtiming of the notes of ``cells``."""
+    ends = np.concatenate([[0], columns.cell_note_end])[cells.start : cells.stop + 1]
+    bar = np.repeat(columns.cell_bar[cells], np.diff(ends))
+    fields = (getattr(columns, f"note_{field}")[ends[0] : ends[-1]] for field in _NOTE_FIELDS)
+    return [list(row) for row in zip(*(values.tolist() for values in (bar, *fields)), strict=True)]
 
 
 def parse(

@@ -63,7 +63,7 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, laid out as :mod:`midigpt_core.score.document` says."""
-        return document.write(self)
+        return document.write(self.columns, self.attributes, self.masked)
 
     def to_bytes(self, like: bytes | None = None) -> bytes:
         """A standard MIDI file (format 1, one chunk per track) in the score's resolution, microtiming left out.

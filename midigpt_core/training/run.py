@@ -21,10 +21,11 @@ from midigpt_core.files import remove_leftovers
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
 from midigpt_core.training.dry_run import require_memory
-from midigpt_core.training.keeping.checkpoints import Checkpoints, first_whole
+from midigpt_core.training.keeping.checkpoints import first_whole
 from midigpt_core.training.keeping.identity import identify
 from midigpt_core.training.keeping.retention import CheckpointFolder
 from midigpt_core.training.keeping.run_folder import HeldFolder, describe_run, run_provenance
+from midigpt_core.training.keeping.saving import Checkpoints
 from midigpt_core.training.loop.data_module import RunData
 from midigpt_core.training.loop.initial import initial_model
 from midigpt_core.training.loop.lightning_trainer import eval_steps, lightning_trainer

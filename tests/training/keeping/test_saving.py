@@ -19,8 +19,9 @@ from attrs import evolve
 
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.files import WriteError
-from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO, Checkpoints
+from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
 from midigpt_core.training.keeping.retention import CheckpointFolder
+from midigpt_core.training.keeping.saving import Checkpoints
 from midigpt_core.training.loop.losses import LossTally
 from midigpt_core.training.planning.resume import step_files
 from midigpt_core.training.reporting.metrics_file import MetricsFile
@@ -42,6 +43,7 @@ WRITING = (
     "midigpt_core/files.py",
     "training/keeping/checkpoints.py",
     "training/keeping/retention.py",
+    "training/keeping/saving.py",
     "training/planning/resume.py",
     "torch/serialization.py",
     "zipfile.py",

@@ -1,0 +1,191 @@
+"""Saving while a run goes: ``step5000.ckpt`` to continue from and ``model-step5000.pt`` to play with."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.callbacks import Callback
+
+from midigpt_core.errors import RunStopped
+from midigpt_core.training.processes.ranks import require_same_start, summed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import NoReturn
+
+    from lightning.pytorch import LightningModule, Trainer
+
+    from midigpt_core.training.keeping.retention import CheckpointFolder
+    from midigpt_core.training.processes.clock import StepClock
+    from midigpt_core.training.processes.signals import StopSignals
+
+
+class Checkpoints(Callback):
+    """Saves every ``save_steps`` optimiser steps, and when the ranks have agreed to stop.
+
+    At a step after which an evaluation is due, the evaluation comes first: a run that is continued repeats none and
+    misses none, and the checkpoint knows its loss. A stop ends an evaluation between two batches: then the checkpoint
+    is that of the step before it, and the run that is continued begins with the evaluation, also after the last step.
+    """
+
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        *,
+        save_steps: int,
+        eval_steps: int | None,
+        require_there: Callable[[], None],
+        write_bundle: Callable[[Path], None],
+        evaluation_loss: Callable[[], float],
+        new_evaluation: Callable[[], bool],
+        signals: StopSignals,
+        clock: StepClock,
+    ) -> None:
+        """``eval_steps`` None: there are no evaluations. ``require_there`` raises where the run's folder is gone.
+        ``write_bundle`` is called by all ranks, ``evaluation_loss`` after an evaluation; ``new_evaluation``
+        says, where a run goes on, whether its evaluation losses cannot be compared with those before."""
+        self._folder = folder
+        self._save_steps = save_steps
+        self._eval_steps = eval_steps
+        self._require_there = require_there
+        self._write_bundle = write_bundle
+        self._evaluation_loss = evaluation_loss
+        self._new_evaluation = new_evaluation
+        self._signals = signals
+        self._clock = clock
+        #: The step up to which everything that is due has been done.
+        self._settled = 0
+        #: Evaluation loss of each saved step that has one.
+        self._losses: dict[int, float] = {}
+        #: The best steps by evaluations that later ones cannot be compared with: they stay.
+        self._kept: set[int] = set()
+        #: Whether the step was saved without the evaluation that follows it.
+        self._lacks_evaluation = False
+        #: Lightning's counters between the step and its evaluation; None: no evaluation is due.
+        self._before_evaluation: dict[str, Any] | None = None
+
+    @property
+    def best(self) -> int | None:
+        """The saved step with the lowest evaluation loss."""
+        return self._folder.best(self._losses)
+
+    @property
+    def lacks_evaluation(self) -> bool:
+        """Whether the step that the run stands at was saved without the evaluation that follows it."""
+        return self._lacks_evaluation
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "losses": dict(self._losses),
+            "kept": sorted(self._kept),
+            "lacks_evaluation": self._lacks_evaluation,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._losses = dict(state_dict["losses"])
+        self._kept = set(state_dict.get("kept", ()))
+        self._lacks_evaluation = state_dict.get("lacks_evaluation", False)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._lacks_evaluation and self._before_evaluation is not None:
+            checkpoint["loops"]["fit_loop"] = self._before_evaluation
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        require_same_start(trainer)
+        step = self._settled = trainer.global_step
+        if self._new_evaluation():
+            best, self._losses = self.best, {}
+            if best is not None:
+                self._kept.add(best)
+        lacks_bundle = False
+        if trainer.is_global_zero:
+            self._folder.clean()
+            self._folder.set_aside_after(step)
+            # A run that was killed between the two has a checkpoint alone.
+            lacks_bundle = self._folder.checkpoint(step).exists() and not self._folder.bundle(step).exists()
+        if trainer.strategy.broadcast(lacks_bundle):
+            self._write_bundle(self._folder.bundle(step))
+        if trainer.is_global_zero:
+            self._folder.retire(self._losses, also=self._kept)
+        if self._lacks_evaluation:
+            self._make_up_evaluation(trainer)
+        self._signals.begin()
+
+    def _make_up_evaluation(self, trainer: Trainer) -> None:
+        if self._eval_steps is None:
+            self._lacks_evaluation = False
+            return
+        counters = copy.deepcopy(trainer.fit_loop.state_dict())
+        evaluation = trainer.fit_loop.epoch_loop.val_loop
+        # From its first batch on, whatever the checkpoint's counters say of the one before.
+        evaluation.restarting = False
+        trainer.validating = True
+        evaluation.run()
+        trainer.training = True
+        trainer.fit_loop.load_state_dict(counters)
+        # Saved again, with its loss: the evaluation is not made once more.
+        self._lacks_evaluation = False
+        self._save(trainer, trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._signals.end()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Here, where a step was just taken, Lightning's progress counters are those of a clean restart."""
+        step = trainer.global_step
+        if step != self._settled and self._eval_steps is not None and step % self._eval_steps == 0:
+            self._before_evaluation = copy.deepcopy(trainer.fit_loop.state_dict())
+            return
+        self._settle(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._before_evaluation is None:
+            return
+        self._signals.agree(summed(trainer, self._signals.flags()))
+        if self._signals.agreed is not None:
+            self._lacks_evaluation = True
+            self._save(trainer, trainer.global_step)
+            self._stop(trainer, trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step = trainer.global_step
+        self._before_evaluation = None
+        if step % self._save_steps == 0 or self._stops(trainer) or self._lacks_evaluation:
+            self._losses[step] = self._evaluation_loss()
+        self._settle(trainer)
+
+    def _settle(self, trainer: Trainer) -> None:
+        step = trainer.global_step
+        due = step != self._settled and step % self._save_steps == 0
+        self._settled = step
+        stops = self._stops(trainer)
+        if due or stops:
+            self._save(trainer, step)
+        if stops:
+            self._stop(trainer, step)
+
+    def _stops(self, trainer: Trainer) -> bool:
+        # After the last step, and its evaluation if there is one, the run is about to end by itself.
+        return self._signals.agreed is not None and trainer.global_step < trainer.max_steps
+
+    def _save(self, trainer: Trainer, step: int) -> None:
+        self._require_there()
+        with self._clock.paused():
+            trainer.save_checkpoint(self._folder.checkpoint(step))
+            self._write_bundle(self._folder.bundle(step))
+            if trainer.is_global_zero:
+                self._folder.retire(self._losses, also=self._kept)
+            # No rank leaves, which may end the others, while the first is still writing.
+            trainer.strategy.barrier("checkpoints")
+
+    def _stop(self, trainer: Trainer, step: int) -> NoReturn:
+        signal = self._signals.agreed
+        assert signal is not None
+        raise RunStopped(
+            f"Stopped by {signal.name} after step {step} of {trainer.max_steps}. {self._folder.checkpoint(step)} is"
+            " written; --resume auto goes on from it.",
+            signal,
+            rank=trainer.global_rank,
+        )
