@@ -273,9 +273,10 @@ class Architecture(Protocol):
 
         ``document_ids`` int32[B, L] counts documents from 0 within a row (-1: padding): a token sees only earlier
         tokens of its own document, bit for bit as if the document stood alone. None: one document per row.
-        ``cache``: a key-value cache made by :meth:`make_cache` where the architecture provides ``kv_cache``.
-        An architecture that provides ``gradient_checkpointing`` has a method ``enable_gradient_checkpointing()``,
-        after which a training pass keeps fewer activations and computes them again, with equal results.
+        An architecture that provides ``kv_cache`` has a method ``make_cache()``; ``cache`` is what it returned, and
+        ``input_ids`` are then only the tokens that follow those read with this cache before. An architecture that
+        provides ``gradient_checkpointing`` has a method ``enable_gradient_checkpointing()``, after which a training
+        pass keeps fewer activations and computes them again, with equal results.
         """
 
     def architecture_config(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""What a plugin can provide. Start reading here.
+"""What a plugin can provide. Start reading here, or at ``docs/plugins/README.md``, whose pages come from this file.
 
 A plugin is a light module named by an entry point in the group ``midigpt_core.plugins``. It implements any of the
-hooks below, each a function without arguments that returns frozen records (:mod:`midigpt_core.components`). The hooks
-run once, the first time their kind of component is looked up, so the module must not import torch, NumPy or anything
-else that takes time: a record names its factory by import string.
+hooks below. Each but the last is a function without arguments that returns frozen records
+(:mod:`midigpt_core.components`). It runs once, the first time that its kind of component is looked up, so the module
+must not import torch, NumPy or anything else that takes time: a record names its factory by an import string.
 
 A whole plugin::
 
@@ -48,7 +48,11 @@ hookimpl = pluggy.HookimplMarker("midigpt_core")
 
 @hookspec
 def midigpt_sources() -> Iterable[SourceSpec]:  # type: ignore[empty-body]
-    """Where pieces come from.
+    """Data sources: where pieces of music come from.
+
+    Write one for music that is neither in parquet files nor in MIDI files of their own: an archive, a database, another
+    notation that you turn into MIDI files in memory. A source only delivers rows. The core parses the MIDI files in
+    processes of their own, counts what is lost and why, and keeps the result as a corpus.
 
     ::
 
@@ -57,12 +61,27 @@ def midigpt_sources() -> Iterable[SourceSpec]:  # type: ignore[empty-body]
             return [SourceSpec(name="folder", summary="a folder of .mid files", target="acme.folder:build")]
 
     The factory takes ``(options, SourceContext)`` and returns a :class:`midigpt_core.contracts.Source`.
+
+    When it is called: when a corpus is built or looked up, by ``midigpt preprocess``, ``train``, ``evaluate`` and
+    ``corpus``; in the main process, never in a data worker. Several shards are read at a time, each in threads of its
+    own, so shards must not share an open file. Paths are passed on as the user wrote them. A shard whose fingerprint
+    has a corpus in the cache is not read again; the source's name and options belong to that key.
+
+    Bad input: raise :class:`midigpt_core.errors.DataError` with one sentence that names the file, and the row or column
+    if there is one, and ends with what to do next. The command prints it without a traceback and exits with code 2. Any
+    other exception is reported as a bug of your plugin, with its traceback. A row that does not parse as MIDI is not
+    your concern: it is counted under a reason, and the build goes on. A row that your source leaves out must be counted
+    in ``dropped``: if ``num_rows`` gives a number, it must equal the rows given plus the rows dropped.
     """
 
 
 @hookspec
 def midigpt_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
-    """Tokens from windows, windows from tokens.
+    """Encoders: tokens from windows of music, and music from tokens.
+
+    Write one for another token language. :class:`midigpt_core.score.window_encoder.WindowEncoder` is a base class that
+    needs one method for one window; it is the way to start. A subclass of :class:`midigpt_core.contracts.Encoder` reads
+    whole batches from the columns of the corpus and can be a hundred times faster.
 
     ::
 
@@ -70,28 +89,54 @@ def midigpt_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
         def midigpt_encoders():
             return [EncoderSpec(name="remi", summary="REMI tokens", target="acme.remi:build", provides={"infill"})]
 
-    The factory takes ``(options, EncoderContext)`` and returns a :class:`midigpt_core.contracts.Encoder`;
-    :class:`midigpt_core.contracts.WindowEncoder` is a base class that needs only one method per window.
+    The factory takes ``(options, EncoderContext)`` and returns a :class:`midigpt_core.contracts.Encoder`.
+
+    When it is called: the encoder is built once in every process that needs it: the main process, each data worker, and
+    every command that needs the encoder of a bundle. In training, ``encode_batch`` is called for some hundred windows
+    at a time, again and again, so its speed limits the speed of training. ``decode`` and ``grammar`` are for
+    generation; a model whose encoder has no grammar can be trained, but cannot generate.
+
+    Bad input: a window that cannot be encoded is not an error. Give it no tokens and a
+    :class:`midigpt_core.records.TokenStatus` that says why; the run counts it. Raise
+    :class:`midigpt_core.errors.EncodingError` in ``decode`` for a token that is not yours, and
+    :class:`midigpt_core.errors.ConfigError` in the factory for options that contradict one another. The core checks
+    every batch: a token outside the vocabulary, a document longer than ``max_tokens`` or a status that contradicts the
+    tokens ends the run with an error that names your encoder, the piece and its bars.
     """
 
 
 @hookspec
 def midigpt_masks() -> Iterable[MaskSpec]:  # type: ignore[empty-body]
-    """Which bars are hidden.
+    """Mask strategies: which bars of a training window the model does not get to see.
+
+    Write one for another way to choose the bars. The core decides whether a window is masked at all
+    (``mask_apply_probability``) and how a masked bar is written.
 
     ::
 
         @hookimpl
         def midigpt_masks():
-            return [MaskSpec(name="swing", summary="hides every other bar", target="acme.swing:build")]
+            return [MaskSpec(name="swing", summary="hides every other bar", target="acme.swing:build",
+                             requires={"mask_bar"})]
 
     The factory takes ``(options, MaskContext)`` and returns a :class:`midigpt_core.contracts.MaskStrategy`.
+
+    When it is called: the strategy is built once in every process that draws samples: the main process and each data
+    worker. ``hide`` is called for some hundred windows at a time. It must give equal results for equal
+    keys whatever the batch, or a run is not the same with another number of workers and cannot be continued exactly.
+
+    Bad input: there is none from users beyond the options; their class checks those. The core checks every result: the
+    wrong shape or type, a masked bar outside the window or one that is to be filled in ends the run with an error that
+    names your mask, the piece, the track and the bar.
     """
 
 
 @hookspec
 def midigpt_architectures() -> Iterable[ArchitectureSpec]:  # type: ignore[empty-body]
-    """The model.
+    """Architectures: the model that is trained.
+
+    Write one for another network than GPT-2. It is a plain ``torch.nn.Module`` that turns token ids into logits. The
+    loss, the optimiser, precision, several devices and checkpoints are the core's.
 
     ::
 
@@ -101,12 +146,25 @@ def midigpt_architectures() -> Iterable[ArchitectureSpec]:  # type: ignore[empty
 
     The factory takes ``(options, ArchitectureContext)`` and returns a ``torch.nn.Module`` that satisfies
     :class:`midigpt_core.contracts.Architecture`.
+
+    When it is called: once when a run starts, and once whenever a command loads a bundle, then with the options that
+    the bundle stores. ``forward`` is called at every training step, and in generation for every new token unless the
+    module provides a faster way (``kv_cache``, or a method ``reader``). Initial weights must come from torch's own
+    generator, which the core seeds.
+
+    Bad input: raise :class:`midigpt_core.errors.ConfigError` in the factory for options that contradict one another,
+    such as a width that is not a multiple of the number of heads. Name the option and what to change. Any other
+    exception of the factory is reported as a bug of your plugin. What ``forward`` raises ends the run with its
+    traceback.
     """
 
 
 @hookspec
 def midigpt_loggers() -> Iterable[LoggerSpec]:  # type: ignore[empty-body]
-    """A Lightning logger.
+    """Loggers: where the metrics of a run go.
+
+    Write one for another tracking service. It is a Lightning ``Logger``. Every run also writes ``metrics.jsonl``, with
+    or without a logger.
 
     ::
 
@@ -116,12 +174,24 @@ def midigpt_loggers() -> Iterable[LoggerSpec]:  # type: ignore[empty-body]
 
     The factory takes ``(options, LoggerContext)`` and returns a Lightning ``Logger`` or None. One with the method of
     :class:`midigpt_core.contracts.SampleLogger` is also given the samples of ``sample_steps``.
+
+    When it is called: the factory once on every rank when a run starts; ``continues`` says whether the run goes on from
+    a checkpoint. Then ``log_metrics`` every ``log_steps`` steps, and after every evaluation. Only the first rank
+    should write: Lightning's ``rank_zero_only`` does that.
+
+    Bad input: raise :class:`midigpt_core.errors.ConfigError` in the factory if an option is wrong, and
+    :class:`midigpt_core.errors.PluginError` if a package or a key is missing; say how to get it. What a logger raises
+    later ends the run, apart from ``log_sample``, whose errors become warnings. A service that cannot be reached should
+    not end a run of days: fall back to a file.
     """
 
 
 @hookspec
 def midigpt_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:  # type: ignore[empty-body]
-    """A way to store a bundle (weights and encoder, what inference needs).
+    """Checkpoint formats: how a bundle (weights, encoder and provenance, what inference needs) is stored.
+
+    Write one to read the models of another program, or to write models for one. The state of a run that is continued
+    (``step*.ckpt``) is not stored in these formats.
 
     ::
 
@@ -131,12 +201,26 @@ def midigpt_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:  # type: ign
                                          suffixes=(".npz",))]
 
     The factory takes ``(options, FormatContext)`` and returns a :class:`midigpt_core.contracts.CheckpointFormat`.
+
+    When it is called: ``train`` writes bundles with the chosen format, ``convert`` with the one that the name's suffix
+    means. Every command that is given a bundle asks the formats which of them recognises it, those of the suffix first.
+    Commands that need no weights use only ``read_header``, so give a reader without torch in
+    ``headers`` if you can: those commands then start in a fraction of the time.
+
+    Bad input: every file is hostile. Check sizes before you take memory for them, run nothing that a file brings, and
+    raise :class:`midigpt_core.errors.CheckpointError` with one sentence that names the file and what is wrong with it.
+    The command prints it without a traceback and exits with code 2. A format that cannot be read without running code
+    is marked ``unsafe`` and is used only with ``allow_unsafe``.
     """
 
 
 @hookspec
 def midigpt_callbacks(run: RunContext) -> Iterable[Callback]:  # type: ignore[empty-body]
-    """Lightning callbacks of a training run; the only extension point that is called per step.
+    """Callbacks: your code at every step of a training run.
+
+    Write one to watch a run or to act on it: an alarm, a probe of the weights, another criterion to stop. It is a
+    Lightning ``Callback``. This is the only hook that gets the run itself, and the only one whose components are not
+    chosen by name: while the plugin is active, its callbacks take part in every run.
 
     ::
 
@@ -145,5 +229,12 @@ def midigpt_callbacks(run: RunContext) -> Iterable[Callback]:  # type: ignore[em
             from acme.callbacks import Bell
             return [Bell(run.run_dir)]
 
-    Called once, before the fit starts.
+    The hook itself takes a :class:`midigpt_core.contracts.RunContext` and returns Lightning callbacks. Import them
+    inside the function: the module is read long before training, and Lightning takes seconds to import.
+
+    When it is called: once on every rank, before the first step. Lightning then calls the callbacks at every step.
+
+    Bad input: there is none from users. What the hook raises is reported as a bug of your plugin, with its name; what a
+    callback raises ends the run with its traceback. A callback that draws from a global generator, or changes weights,
+    changes the run: it then no longer equals a run without your plugin.
     """

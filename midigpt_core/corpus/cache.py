@@ -124,7 +124,7 @@ class FileHashes:
     What earlier builds remembered is enough to find a corpus. A build that makes one asks again after it has read the
     rows, and then the hash is of the bytes that are there.
 
-    Raises :class:`DataError` naming a file that is changed while it is hashed.
+    Raises :class:`midigpt_core.errors.DataError` naming a file that is changed while it is hashed.
     """
 
     def __init__(self, cache: Path, *, verify: bool = False) -> None:

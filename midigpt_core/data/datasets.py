@@ -208,8 +208,8 @@ def batches(
     ``"forkserver"``; None: the platform's). ``on_block`` is told of every block once, when its first row is used.
 
     Raises :class:`midigpt_core.errors.ComponentError`, :class:`DataError` and other :class:`MidigptError` as
-    :meth:`TokenStream.block` does, from workers too, and :class:`DataError` if a worker dies. Closing the iterator
-    ends the workers.
+    :meth:`midigpt_core.data.stream.TokenStream.block` does, from workers too, and :class:`DataError` if a worker dies.
+    Closing the iterator ends the workers.
     """
     plan = _RowPlan(batch_size, first_row, rank, world_size)
     blocks = _blocks(spec, plan, num_workers, start_method)

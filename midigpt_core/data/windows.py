@@ -68,8 +68,8 @@ class WindowDrawer:
     def draw(self, keys: UInt64Array, pieces: Int64Array) -> DrawnWindows:
         """A window of each piece for each draw key. Pieces without a valid window are left out.
 
-        Raises :class:`CorpusError` for a piece whose columns are damaged, :class:`ComponentError` for a mask strategy
-        that fails.
+        Raises :class:`CorpusError` for a piece whose columns are damaged, :class:`midigpt_core.errors.ComponentError`
+        for a mask strategy that fails.
         """
         drawn, start_bar, num_bars, tracks = self._place(keys, pieces)
         keys, pieces = keys[drawn], pieces[drawn]

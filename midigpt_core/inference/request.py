@@ -74,7 +74,7 @@ class InferenceConfig:
     ar_overlap: float = number(0.5, 0, 1, below=True)
     #: Least bars of history in an autoregressive window, where the track has them.
     min_overlap_bars: int = number(2, 0, _LARGEST)
-    #: Plan and validate only: :meth:`SamplingSession.run` returns the score as it is.
+    #: Plan and validate only: :meth:`midigpt_core.inference.SamplingSession.run` returns the score as it is.
     plan_only: bool = False
 
     #: How bars are hidden that are neither context nor to be written.
@@ -88,7 +88,7 @@ class InferenceConfig:
     #: Factor on the estimated number of tokens that a step writes.
     budget_margin: float = number(1.25, 1, 100)
 
-    #: Variations that :meth:`SamplingSession.run_variations` returns.
+    #: Variations that :meth:`midigpt_core.inference.SamplingSession.run_variations` returns.
     num_candidates: int = number(1, 1, 1024)
     #: At most so many notes sound at once in a written bar; 0: no limit.
     polyphony_hard_limit: int = number(0, 0, _LARGEST)

@@ -120,8 +120,10 @@ def _require(what: str, needed: int, memory: int, config: TrainConfig) -> None:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Sizes from a model of fake tensors and the stream's first block. Raises :class:`ConfigError` where training
-    would refuse the plan on this machine."""
+    """Sizes from a model of fake tensors and the stream's first block.
+
+    Raises :class:`midigpt_core.errors.ConfigError` where training would refuse the plan on this machine.
+    """
     config = plan.config
     require_shardable(config, usable_precision(config.precision, gpu=torch.cuda.is_available()))
     sizes = _sizes(plan)

@@ -22,8 +22,8 @@ _log = terminal.logger("midigpt_core.training")
 def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
     """Write the sizes of the bundle ``init_from`` into ``config``; returns the bundle's encoder.
 
-    Raises :class:`ConfigError` where a size, or :class:`CheckpointError` where a field of the encoder, was set to
-    something else.
+    Raises :class:`midigpt_core.errors.ConfigError` where a size, or :class:`midigpt_core.errors.CheckpointError` where
+    a field of the encoder, was set to something else.
     """
     header = checkpoint.read_header(config.init_from)
     _adopt_sizes(config, header)
