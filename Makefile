@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run control test goldens parity bench map lint slow soak clean setup peer
+.PHONY: run control test goldens parity bench map plugin-pages lint slow soak clean setup peer
 
 setup: $(READY)
 
@@ -58,6 +58,10 @@ goldens: $(READY)
 # docs/map.md: a sentence for every source file.
 map: $(READY)
 	$(BIN)/python docs/map.py
+
+# docs/plugins/: a page for every hook; examples/: a plugin for every kind. Both from the source.
+plugin-pages: $(READY)
+	$(BIN)/python docs/plugin_pages.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -43,15 +43,17 @@ class ComponentSpec:
 
     kind: ClassVar[Kind]
 
+    #: What users write to choose it: lower-case letters, digits, ``-`` and ``_``.
     name: str = field(validator=_check_name)
-    #: One line for ``midigpt plugins show``.
+    #: What it does, in one line for ``midigpt plugins show``.
     summary: str
-    #: ``"package.module:factory"``.
+    #: The factory: ``"package.module:factory"``.
     target: str = field(validator=_check_target)
     #: ``"package.module:OptionsClass"``, an attrs class with a default for every field; None: no options.
     options: str | None = field(default=None, validator=_check_target)
-    #: Capability names such as ``infill``, ``mask_bar``, ``genre``, ``kv_cache``.
+    #: Its capabilities, such as ``kv_cache`` of an architecture.
     provides: frozenset[str] = field(default=frozenset(), converter=_names)
+    #: Capabilities that a mask needs of the encoder, such as ``mask_bar``.
     requires: frozenset[str] = field(default=frozenset(), converter=_names)
 
 
@@ -99,15 +101,16 @@ class CheckpointFormatSpec(ComponentSpec):
 
     kind: ClassVar[Kind] = Kind.CHECKPOINT_FORMAT
 
-    #: ``"package.module:factory"`` of a :class:`midigpt_core.contracts.HeaderReader` that imports no torch; None:
-    #: ``target`` reads headers too.
+    #: ``"package.module:factory"`` of a :class:`midigpt_core.contracts.HeaderReader` that imports no torch; None: the
+    #: factory of ``target`` reads headers too.
     headers: str | None = field(default=None, validator=_check_target)
-    #: File name endings, with the dot.
+    #: File name endings with the dot. Bundles are written with the first; a format without any is found by content.
     suffixes: tuple[str, ...] = ()
     #: Whether a bundle of this format is a directory.
     is_dir: bool = False
+    #: Whether it writes bundles, or only reads them.
     can_save: bool = True
-    #: Whether reading can run code that the file brings; such a format is used only when asked for by name.
+    #: Whether reading can run code that the file brings; such a format is used only with ``allow_unsafe``.
     unsafe: bool = False
 
 

@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class SourceContext:
-    """What a source reads: paths as the user gave them (files, folders or globs)."""
+    """What a source reads."""
 
+    #: Files, folders or globs as the user gave them.
     paths: tuple[str, ...]
     #: BLAKE3 of a file, hexadecimal, for fingerprints; the corpus builder's remembers it from run to run.
     hash_file: Callable[[Path], str] = blake3_of
@@ -144,16 +145,21 @@ class Grammar(Protocol):
 
 @frozen(kw_only=True)
 class AttributeInfo:
-    """An attribute control: what can be asked of a track or a bar beside its notes."""
+    """An attribute control: what can be asked of a track or a bar besides its notes."""
 
+    #: Its name in the vocabulary and in requests, e.g. ``note_density``.
     name: str
+    #: Whether it describes a track or one bar of a track.
     level: Literal["track", "bar"]
     #: Levels are 0 .. size-1; 0: the vocabulary has no token for it, so it cannot be asked for.
     size: int
+    #: Whether it applies to tracks that are not drums.
     melodic: bool
+    #: Whether it applies to drum tracks.
     drum: bool
 
     def applies_to(self, drum: bool) -> bool:
+        """Whether it applies to a drum track, or to another."""
         return self.drum if drum else self.melodic
 
 
@@ -162,10 +168,12 @@ class Encoder(ABC):
 
     @property
     @abstractmethod
-    def vocabulary(self) -> Vocabulary: ...
+    def vocabulary(self) -> Vocabulary:
+        """All token ids with their types and values."""
 
     @property
     def vocab_size(self) -> int:
+        """How many token ids there are; they count from 0."""
         return self.vocabulary.size
 
     @property
@@ -253,6 +261,9 @@ class MaskStrategy(Protocol):
 
 @frozen(kw_only=True)
 class ArchitectureContext:
+    """The sizes that the data sets."""
+
+    #: Token ids run from 0 to ``vocab_size - 1``.
     vocab_size: int
     #: Longest sequence in tokens (``n_positions``).
     max_seq_len: int
@@ -260,7 +271,11 @@ class ArchitectureContext:
 
 @runtime_checkable
 class Architecture(Protocol):
-    """A ``torch.nn.Module`` that also says how it was made."""
+    """A ``torch.nn.Module`` that also says how it was made.
+
+    It may have a method ``reader(precision)`` that returns a :class:`SequenceReader`, which generation then uses in
+    place of :meth:`forward`.
+    """
 
     def forward(
         self,
@@ -316,7 +331,11 @@ class SequenceReader(Protocol):
 
 @frozen(kw_only=True)
 class LoggerContext:
+    """The run to log."""
+
+    #: The run's folder: where a logger writes its files.
     run_dir: Path
+    #: What to call the run: the setting ``run_name``, or the folder's name.
     run_name: str
     #: Whether the run goes on from a checkpoint: its earlier part is in ``run_dir``.
     continues: bool = False
@@ -335,9 +354,13 @@ class SampleLogger(Protocol):
 class RunContext:
     """What ``midigpt_callbacks`` is told of a run."""
 
+    #: The run's folder: where a callback writes its files.
     run_dir: Path
+    #: What to call the run: the setting ``run_name``, or the folder's name.
     run_name: str
+    #: All settings; the run no longer reads most of them, so treat them as read-only.
     config: TrainConfig
+    #: The run's encoder.
     encoder: Encoder
 
 
@@ -362,6 +385,7 @@ class BundleHeader:
     architecture_config: Mapping[str, Any]
     #: Component name of the encoder, e.g. ``"midigpt"``.
     encoder: str
+    #: What :meth:`Encoder.to_config` returned.
     encoder_config: Mapping[str, Any]
     #: Who made it: core, plugins, versions, option hashes, corpus fingerprint, steps, metrics.
     provenance: Mapping[str, Any] = field(factory=dict)
@@ -371,6 +395,7 @@ class BundleHeader:
 class Bundle(BundleHeader):
     """Weights and encoder: what inference and fine-tuning need, and no training state."""
 
+    #: The weights by name.
     state_dict: Mapping[str, Tensor]
 
 

@@ -89,7 +89,7 @@ def midigpt_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
         def midigpt_encoders():
             return [EncoderSpec(name="remi", summary="REMI tokens", target="acme.remi:build", provides={"infill"})]
 
-    The factory takes ``(options, EncoderContext)`` and returns a :class:`midigpt_core.contracts.Encoder`.
+    The factory takes ``(options, EncoderContext)`` and returns an :class:`midigpt_core.contracts.Encoder`.
 
     When it is called: the encoder is built once in every process that needs it: the main process, each data worker, and
     every command that needs the encoder of a bundle. In training, ``encode_batch`` is called for some hundred windows

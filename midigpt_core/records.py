@@ -52,9 +52,13 @@ class ScoreColumns:
     resolution: int
     #: int32[P], microseconds per quarter note.
     tempo: Int32Array
+    #: int64[P+1], the run of each piece in the ``track_*`` columns.
     track_offsets: Int64Array
+    #: int64[P+1], the run of each piece in the ``bar_*`` columns.
     bar_offsets: Int64Array
+    #: int64[P+1], the run of each piece in the ``cell_*`` columns.
     cell_offsets: Int64Array
+    #: int64[P+1], the run of each piece in the ``note_*`` columns.
     note_offsets: Int64Array
     #: uint8[T], MIDI program 0..127.
     track_program: UInt8Array
@@ -91,6 +95,7 @@ class ScoreColumns:
 
     @property
     def num_pieces(self) -> int:
+        """P."""
         return len(self.tempo)
 
 
@@ -98,8 +103,9 @@ class ScoreColumns:
 class PieceTable:
     """What a corpus knows about P pieces beside their music."""
 
-    #: Names the source gave (GigaMIDI: the md5), as UTF-8: int64[P+1] and uint8.
+    #: int64[P+1], the run of each piece in ``id_bytes``.
     id_offsets: Int64Array
+    #: uint8, names that the source gave (GigaMIDI: the md5), as UTF-8.
     id_bytes: UInt8Array
     #: int64[P], row within the source file.
     row: Int64Array
@@ -107,8 +113,9 @@ class PieceTable:
     status: UInt8Array
     #: uint8[P, 16], hash of the music (bars, tracks, notes): equal for equal music whatever the file's name.
     content_hash: UInt8Array
-    #: Style names, comma-separated, decoded and trimmed, empty where unknown: int64[P+1] and uint8 (UTF-8).
+    #: int64[P+1], the run of each piece in ``genre_bytes``.
     genre_offsets: Int64Array
+    #: uint8, style names as UTF-8, comma-separated, decoded and trimmed; empty where unknown.
     genre_bytes: UInt8Array
 
 
@@ -118,7 +125,9 @@ class CorpusShard:
 
     #: The source file's name, for messages.
     source: str
+    #: The music of its pieces.
     columns: ScoreColumns
+    #: The names and hashes of its pieces.
     pieces: PieceTable
 
 
@@ -126,12 +135,14 @@ class CorpusShard:
 class Corpus:
     """Shards one after another; a *piece index* counts through all of them."""
 
+    #: The shards in the order of the source.
     shards: Sequence[CorpusShard]
     #: int64[len(shards) + 1], piece index at which each shard starts.
     piece_offsets: Int64Array
 
     @property
     def num_pieces(self) -> int:
+        """Pieces of all shards, those without music included."""
         return int(self.piece_offsets[-1])
 
     @overload
@@ -179,12 +190,14 @@ class WindowBatch:
     velocity_scale: Float64Array
     #: int32[N], genre id of the encoder, -1 none.
     genre: Int32Array
-    #: int8[N], 0 off, 1 on, -1 the encoder's default (on).
+    #: int8[N], whether velocities are written: 0 off, 1 on, -1 the encoder's default (on).
     use_velocity: Int8Array
+    #: int8[N], whether microtiming is written: 0 off, 1 on, -1 the encoder's default (on).
     use_microtiming: Int8Array
-    #: int32[N], write only the first ``partial_bars`` bars of track ``partial_track`` of the window and no track end;
-    #: -1 both: off.
+    #: int32[N], the track of the window of which only the first ``partial_bars`` bars are written, and no track end;
+    #: -1: none.
     partial_track: Int32Array
+    #: int32[N], how many bars of ``partial_track`` are written; -1 where there is none.
     partial_bars: Int32Array
     #: uint8[N], :class:`HiddenAs`.
     hidden_as: UInt8Array
@@ -203,14 +216,14 @@ class WindowBatch:
 class TokenRole(IntEnum):
     """Whether a token belongs to what the model is asked for."""
 
-    CONTEXT = 0
-    TARGET = 1
+    CONTEXT = 0  #: the model is given it
+    TARGET = 1  #: the model learns to write it
 
 
 class TokenStatus(IntEnum):
     """How the encoding of one window ended."""
 
-    OK = 0
+    OK = 0  #: the whole window is written
     CUT = 1  #: AR document cut to ``max_tokens`` at a bar line, header kept
     TRACKS_DROPPED = 2  #: infill document lost tracks to fit ``max_tokens``
     TOO_LONG = 3  #: does not fit in any way: no tokens
@@ -222,9 +235,9 @@ class TokenStatus(IntEnum):
 class TokenBatch:
     """N documents of token ids."""
 
-    #: int32[total]
+    #: int32[total], the documents one after another.
     tokens: Int32Array
-    #: int64[N+1]
+    #: int64[N+1], the run of each document in ``tokens``.
     offsets: Int64Array
     #: uint8[total], :class:`TokenRole`. Infill documents: everything from the first FillInStart on is target. AR
     #: documents: everything is target.
@@ -281,6 +294,7 @@ class PackedBatch:
 class Vocabulary:
     """The token ids of an encoder by type."""
 
+    #: V: token ids run from 0 to V - 1.
     size: int
     #: Type names by type number, e.g. ``("PieceStart", "Track", ...)``.
     type_names: tuple[str, ...]

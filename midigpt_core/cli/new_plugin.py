@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).with_name("templates")
 _PREFIX = "midigpt-plugin-"
 #: What a kind's record says besides its name, summary, target and options.
-_MORE_FIELDS: Mapping[Kind, str] = {Kind.CHECKPOINT_FORMAT: '\n            suffixes=(".$name",),'}
+_MORE_FIELDS: Mapping[Kind, str] = {
+    Kind.MASK: '\n            requires={"mask_bar"},',
+    Kind.CHECKPOINT_FORMAT: '\n            suffixes=(".$name",),',
+}
 
 
 class _KindName(click.Choice[str]):
