@@ -55,6 +55,7 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith("midigpt_")]
 #: Where the classes that pages explain are defined.
 _MODULES = (contracts, records, window_encoder)
 _WIDTH = 124
+_INDEX = "README.md"
 _SECTIONS = ("When it is called", "Bad input")
 _Node = TypeVar("_Node", bound=ast.AST)
 _ROLE = re.compile(r":(?:class|meth|func|mod|data|attr):`~?([\w.]+)`")
@@ -315,7 +316,7 @@ def _options(kind: Kind) -> list[str]:
     return [
         "A component's options are an `attrs` class, named by `options` in the record. Every field has a type, a "
         "default and a `#:` comment, which `midigpt plugins show NAME` prints. Values from a configuration are checked "
-        "against the type before the factory is called ([more](README.md#options)).",
+        f"against the type before the factory is called ([more]({_INDEX}#options)).",
         f"The {kind.words}s that come with midigpt-core, and their options with defaults:",
         _table(("name", "plugin", "what it does", "options"), rows),
     ]
@@ -400,7 +401,7 @@ def _selection(kind: Kind | None) -> list[str]:
         f"```\n{flags} …\n```",
         f"```json\n{json.dumps({kind.setting: block if len(block) > 1 else name})}\n```",
         f"If two plugins have {'an' if kind[0] in 'aeiou' else 'a'} {kind.words} of this name, the user writes "
-        f"`PLUGIN/{name}` ([more](README.md#names)).",
+        f"`PLUGIN/{name}` ([more]({_INDEX}#names)).",
     ]
     if kind is Kind.SOURCE:
         parts[-1] += f" `--plugin {name}` also selects the source, if the plugin has no other."
@@ -433,7 +434,7 @@ def _first_option(kind: Kind) -> tuple[str, Any] | None:
 
 _ERRORS = (
     "Errors for users are subclasses of `midigpt_core.errors.MidigptError`: one sentence, no traceback, exit code 2. "
-    "Every other exception is a bug and keeps its traceback ([more](README.md#errors))."
+    f"Every other exception is a bug and keeps its traceback ([more]({_INDEX}#errors))."
 )
 
 

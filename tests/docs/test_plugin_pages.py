@@ -38,7 +38,7 @@ def _search_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def page_of(kind: Kind) -> str:
-    return (PAGES / f"{kind}s.md").read_text(encoding="utf-8")
+    return (PAGES / f"{kind}s").with_suffix(".md").read_text(encoding="utf-8")
 
 
 def example_of(kind: Kind) -> str:
