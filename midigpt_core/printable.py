@@ -10,7 +10,8 @@ def printable(text: object, limit: int | None = 200) -> str:
     """``text`` as one line for a terminal: none of its characters moves the cursor, ends the line, changes colours or
     the direction of writing. Longer than ``limit`` characters (None: any length), it is cut.
 
-    Everything that is printed or logged goes through here, by way of :mod:`midigpt_core.cli.echo` or :func:`logger`.
+    Everything that is printed or logged goes through here, by way of :mod:`midigpt_core.cli.echo` or
+    :func:`midigpt_core.terminal.logger`.
     """
     line = str(text)
     if limit is not None:
