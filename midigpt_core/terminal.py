@@ -7,9 +7,9 @@ nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from midigpt_core.lazy import lazy_names
 from midigpt_core.printable import printable
 
 if TYPE_CHECKING:
@@ -18,7 +18,4 @@ if TYPE_CHECKING:
 __all__ = ["logger", "printable"]
 
 
-def __getattr__(name: str) -> Any:
-    if name != "logger":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("midigpt_core.logs").logger
+__getattr__ = lazy_names(__name__, {"logger": "midigpt_core.logs"})

@@ -9,8 +9,9 @@ is in one, ``provenance`` records who made it, ``hub`` fetches and pushes them.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from midigpt_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from midigpt_core.checkpoint.assemble import architecture_ref, build_encoder, encoder_ref
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from midigpt_core.checkpoint.headers import read_header
     from midigpt_core.checkpoint.hub import from_pretrained, push_to_hub, save_pretrained
     from midigpt_core.checkpoint.models import build_model
+    from midigpt_core.checkpoint.report import BundleReport, differences, inspect
     from midigpt_core.contracts import Bundle, BundleHeader
+    from midigpt_core.terminal import printable
 
 __all__ = [
     "Bundle",
@@ -43,25 +46,22 @@ __all__ = [
 _HOMES = {
     "Bundle": "midigpt_core.contracts",
     "BundleHeader": "midigpt_core.contracts",
-    "BundleReport": "midigpt_core.checkpoint.report",
-    "architecture_ref": "midigpt_core.checkpoint.assemble",
-    "build_encoder": "midigpt_core.checkpoint.assemble",
-    "build_model": "midigpt_core.checkpoint.models",
-    "convert": "midigpt_core.checkpoint.bundles",
-    "differences": "midigpt_core.checkpoint.report",
-    "encoder_ref": "midigpt_core.checkpoint.assemble",
-    "from_pretrained": "midigpt_core.checkpoint.hub",
-    "inspect": "midigpt_core.checkpoint.report",
-    "load_checkpoint": "midigpt_core.checkpoint.bundles",
+    "BundleReport": ".report",
+    "architecture_ref": ".assemble",
+    "build_encoder": ".assemble",
+    "build_model": ".models",
+    "convert": ".bundles",
+    "differences": ".report",
+    "encoder_ref": ".assemble",
+    "from_pretrained": ".hub",
+    "inspect": ".report",
+    "load_checkpoint": ".bundles",
     "printable": "midigpt_core.terminal",
-    "push_to_hub": "midigpt_core.checkpoint.hub",
-    "read_header": "midigpt_core.checkpoint.headers",
-    "save_bundle": "midigpt_core.checkpoint.bundles",
-    "save_pretrained": "midigpt_core.checkpoint.hub",
+    "push_to_hub": ".hub",
+    "read_header": ".headers",
+    "save_bundle": ".bundles",
+    "save_pretrained": ".hub",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def check_fingerprints(path: Path, config: Mapping[str, Any], stored: Mapping[st
     """
     if WHOLE not in stored or stored[WHOLE] == _sha256(config):
         return
-    then, now = stored.get(FIELDS), fingerprints(config)[FIELDS]
-    then = then if isinstance(then, dict) else {}
+    then, now = mapping_or_empty(stored.get(FIELDS)), fingerprints(config)[FIELDS]
     changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     fields = ", ".join(f"encoder_config.{name[:80]}" for name in changed[:5]) or "encoder_config"
     raise CheckpointError(

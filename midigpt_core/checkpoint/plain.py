@@ -50,6 +50,11 @@ def plain_mapping(path: Path, field: str, value: object) -> dict[str, Any]:
     return copied
 
 
+def mapping_or_empty(value: object) -> dict[str, Any]:
+    """``value`` if it is a mapping, else an empty one: nobody vouches for what stands in a bundle."""
+    return value if isinstance(value, dict) else {}
+
+
 def _plain(path: Path, field: str, value: object, budget: list[int], depth: int) -> Any:
     budget[0] -= 1
     if budget[0] < 0 or depth > _MAX_DEPTH:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core import API_VERSION, __version__
+from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.terminal import printable  # noqa: F401 (plugins import it from here)
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ def data_sources(provenance: Mapping[str, Any]) -> list[str]:
     recorded = provenance.get("sources")
     if isinstance(recorded, list) and recorded and all(isinstance(name, str) for name in recorded):
         return recorded
-    components = provenance.get("components")
-    source = components.get("source") if isinstance(components, dict) else None
-    name = source.get("name") if isinstance(source, dict) else None
+    components = mapping_or_empty(provenance.get("components"))
+    name = mapping_or_empty(components.get("source")).get("name")
     return [name] if isinstance(name, str) else ["unknown"]
 
 

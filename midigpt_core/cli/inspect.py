@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from midigpt_core.checkpoint import report
+from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.selected import registry
@@ -33,7 +34,7 @@ def inspect(ctx: click.Context, bundle: str, as_json: bool) -> None:
         return
     rows = [(printable(name), printable(value)) for name, value in _facts(found)]
     echo_lines(table(("bundle", printable(found.path)), rows))
-    components = _mapping(found.provenance.get("components"))
+    components = mapping_or_empty(found.provenance.get("components"))
     if components:
         made_with = [(printable(kind), *_component(made_of)) for kind, made_of in components.items()]
         echo_line()
@@ -54,13 +55,9 @@ def _facts(found: report.BundleReport) -> Iterator[tuple[str, Any]]:
 
 
 def _component(made_of: object) -> list[str]:
-    parts = _mapping(made_of)
+    parts = mapping_or_empty(made_of)
     return [printable(parts.get(part, "-"), 12 if part == "options_sha256" else 40) for part in _COMPONENT_PARTS]
 
 
 def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

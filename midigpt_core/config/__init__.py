@@ -6,8 +6,9 @@ the fields, ``choices`` the components they choose, ``overrides`` ``--set``, ``c
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from midigpt_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from midigpt_core.config.overrides import apply_overrides
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "apply_overrides"]
 
-_HOMES = {"TrainConfig": "train", "apply_overrides": "overrides"}
+_HOMES = {"TrainConfig": ".train", "apply_overrides": ".overrides"}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

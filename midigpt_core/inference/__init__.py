@@ -7,8 +7,9 @@ window, ``fitting`` what a window does without so as to fit the model, ``prompts
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from midigpt_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from midigpt_core.inference.engine import InferenceEngine
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from midigpt_core.inference.validation import RequestValidationError
 
 _HOMES = {
-    "GenerationRequest": "request",
-    "InferenceConfig": "request",
-    "InferenceEngine": "engine",
-    "Progress": "session",
-    "RequestValidationError": "validation",
-    "SamplingSession": "session",
-    "TrackPrompt": "request",
+    "GenerationRequest": ".request",
+    "InferenceConfig": ".request",
+    "InferenceEngine": ".engine",
+    "Progress": ".session",
+    "RequestValidationError": ".validation",
+    "SamplingSession": ".session",
+    "TrackPrompt": ".request",
 }
 
 __all__ = [
@@ -37,7 +38,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"midigpt_core.inference.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

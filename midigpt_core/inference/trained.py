@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from midigpt_core.checkpoint.plain import mapping_or_empty
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,8 +32,7 @@ def trained_windows(encoder: Encoder, provenance: Mapping[str, Any]) -> TrainedW
 
     A bundle of another program, or one that records anything else, leaves it at what the encoder can announce.
     """
-    stream = provenance.get("stream")
-    recorded = stream if isinstance(stream, dict) else {}
+    recorded = mapping_or_empty(provenance.get("stream"))
     choices, most = recorded.get("num_bars_choices"), recorded.get("max_tracks")
     sizes: tuple[int, ...] = ()
     if isinstance(choices, list):

@@ -87,7 +87,7 @@ def problems(request: GenerationRequest, score: Score, encoder: Encoder, trained
     has_plan = not found
     _of_controls(request.controls, encoder, found)
     tracks = score.tracks
-    num_bars = max((_num_bars(track) for track in tracks), default=0)
+    num_bars = max((len(track.bars) for track in tracks), default=0)
     if not tracks or not num_bars:
         found.add("the score is empty: it has no tracks, or no bars. Add the tracks and bars that are to be written.")
         return found.told()
@@ -336,7 +336,7 @@ def signature_of(value: object, encoder: Encoder) -> tuple[int, int] | None:
 
 
 def _differs(track: Track, bar: int, signature: tuple[int, int]) -> bool:
-    if not 0 <= bar < _num_bars(track):
+    if not 0 <= bar < len(track.bars):
         return False
     view = track.bars[bar]
     return len(view.notes) > 0 and (view.numerator, view.denominator) != signature
@@ -367,7 +367,7 @@ def _of_signatures(
         (prompt.id, bar) for prompt in request.tracks for bar in prompt.bars if "time_signature" in prompt.controls
     }
     for track in tracks:
-        bars = [bar for bar in seen if bar < _num_bars(track) and (track.index, bar) not in rewritten]
+        bars = [bar for bar in seen if bar < len(track.bars) and (track.index, bar) not in rewritten]
         if track.index in ignored or not bars:
             continue
         run = np.asarray(bars) + track.bar_run.start
@@ -384,11 +384,6 @@ def _of_signatures(
         )
         if columns.track_bar_end is None:  # the other tracks have the same bars
             return
-
-
-def _num_bars(track: Track) -> int:
-    run = track.bar_run
-    return int(run.stop - run.start)
 
 
 def bar_ranges(bars: Iterable[int], most: int | None = None) -> str:

@@ -7,8 +7,9 @@ component, ``describe`` reports on a plugin for ``midigpt plugins show``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from midigpt_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from midigpt_core.plugins.building import build, structure_options
@@ -30,20 +31,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PluginEntry": "discovery",
-    "Provided": "registry",
-    "Registry": "registry",
-    "Selection": "selection",
-    "build": "building",
-    "current_registry": "registry",
-    "discover": "discovery",
-    "load_registry": "registry",
-    "structure_options": "building",
-    "use_registry": "registry",
+    "PluginEntry": ".discovery",
+    "Provided": ".registry",
+    "Registry": ".registry",
+    "Selection": ".selection",
+    "build": ".building",
+    "current_registry": ".registry",
+    "discover": ".discovery",
+    "load_registry": ".registry",
+    "structure_options": ".building",
+    "use_registry": ".registry",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

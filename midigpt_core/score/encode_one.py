@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.contracts import Encoder
     from midigpt_core.records import Int32Array, WindowBatch
-    from midigpt_core.score.score import Score, Track
+    from midigpt_core.score.score import Score
 
 
 @frozen(kw_only=True)
@@ -57,7 +57,7 @@ def part_of(
             raise EncodingError(f"there is no track {track}. Tracks are {_span(len(views))}.")
     if len(set(chosen)) != len(chosen) or not chosen:
         raise EncodingError(f"tracks {', '.join(map(str, chosen)) or 'none'}: name each track once, and at least one.")
-    count = min(_num_bars(views[track]) for track in chosen)
+    count = min(len(views[track].bars) for track in chosen)
     first, last = (0, count - 1) if bars is None else bars
     if not 0 <= first <= last < count:
         raise EncodingError(f"there are no bars {first}-{last}. Bars are {_span(count)}.")
@@ -119,11 +119,6 @@ def _check_signatures(encoder: Encoder, score: Score, part: Part) -> None:
             f"bar {part.first_bar + bar} is in {numerators[bar]}/{denominators[bar]}, a time signature that the "
             "encoder cannot write. Choose other bars, or an encoder that lists it."
         )
-
-
-def _num_bars(track: Track) -> int:
-    run = track.bar_run
-    return int(run.stop - run.start)
 
 
 def _span(count: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
+from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.terminal import printable
 
@@ -30,7 +31,7 @@ def model_card(bundle: Bundle) -> str:
 
 
 def _lines(bundle: Bundle) -> Iterator[str]:
-    components = _mapping(bundle.provenance.get("components"))
+    components = mapping_or_empty(bundle.provenance.get("components"))
     sources = data_sources(bundle.provenance)
     of_gigamidi = "gigamidi" in sources
     others = [_cell(name) for name in sources if name != "gigamidi"]
@@ -68,15 +69,11 @@ def _lines(bundle: Bundle) -> Iterator[str]:
         if not isinstance(value, dict | list):
             yield f"| {_cell(name)} | {_cell(value)} |"
     for kind, component in components.items():
-        made_of = _mapping(component)
+        made_of = mapping_or_empty(component)
         parts = [made_of.get(part, "") for part in ("name", "distribution", "version")]
         yield f"| {_cell(kind)} | {_cell(' '.join(str(part) for part in parts if part))} |"
-    for name, value in _mapping(bundle.provenance.get("metrics")).items():
+    for name, value in mapping_or_empty(bundle.provenance.get("metrics")).items():
         yield f"| {_cell(name)} | {_cell(value)} |"
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _cell(value: object) -> str:

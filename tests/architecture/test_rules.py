@@ -93,14 +93,34 @@ def functions_that_import(tree: ast.Module) -> Iterator[str]:
 
 
 def test_only_commands_import_inside_functions() -> None:
-    """So that ``midigpt --help`` loads nothing heavy; packages do the same by ``__getattr__``, Python's own way."""
+    """So that ``midigpt --help`` loads nothing heavy; packages do the same by :mod:`midigpt_core.lazy`."""
     found = [
         (name, function)
         for name, tree in trees()
         for function in functions_that_import(tree)
-        if function != "__getattr__" and not name.startswith("midigpt_core/cli/")
+        if not name.startswith("midigpt_core/cli/")
     ]
     assert found == []
+
+
+def test_names_are_lazy_in_one_way_and_type_checkers_see_each() -> None:
+    homes = {name: tree for name, tree in trees() if any(call == "lazy_names" for call, _ in calls(tree))}
+    assert len(homes) > 4
+    for tree in homes.values():
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        exported = next(
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        )
+        assert imported >= set(exported)
+    defined = [
+        name
+        for name, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "__getattr__"
+    ]
+    assert defined == ["midigpt_core/lazy.py"]
 
 
 def test_commands_import_by_statement() -> None:
