@@ -79,7 +79,7 @@ def test_aliases_of_aliases_are_refused_at_once(tmp_path: Path) -> None:
     lists = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     (tmp_path / "c.yaml").write_text("\n".join(["a0: &a0 [x]", *lists]))
     begin = time.process_time()
-    with pytest.raises(ConfigError, match=r"it holds more than 1,000,000 values, aliases counted as what they stand"):
+    with pytest.raises(ConfigError, match=r"1,000,000 values.* aliases"):
         read_mapping(tmp_path / "c.yaml")
     assert time.process_time() - begin < 5
 

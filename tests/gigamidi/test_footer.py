@@ -162,7 +162,7 @@ def test_footers_that_pyarrow_writes_are_accepted(tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_parquet_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a\.parquet: is neither a regular file nor a folder\. Name a parquet file"):
+    with pytest.raises(DataError, match=r"a\.parquet: .*regular file.*parquet file"):
         build(None, SourceContext(paths=(str(tmp_path / "a.parquet"),))).shards()
     with pytest.raises(OSError, match="is a named pipe"):
         check_footer(tmp_path / "a.parquet")

@@ -113,7 +113,7 @@ def test_a_list_of_very_many_items_is_named(tmp_path: Path, monkeypatch: pytest.
     pq.write_table(pa.table({"music": [b"a", b"b"], "NOMML": levels}), tmp_path / "a.parquet")
     assert sum(len(batch.row) for batch in batches(tmp_path / "a.parquet")) == 2
     monkeypatch.setattr(pages, "MOST_ITEMS", 50_000)
-    with pytest.raises(DataError, match=r"row group 0, column 'NOMML\.list\.element': lists with 50,001 or more items"):
+    with pytest.raises(DataError, match=r"row group 0, column 'NOMML\.list\.element'.* 50,001"):
         batches(tmp_path / "a.parquet")
 
 
@@ -125,7 +125,7 @@ def test_very_many_rows_are_refused(tmp_path: Path) -> None:
         writer.write_table(nulls, row_group_size=pages.MOST_ROWS + 1)
     assert (tmp_path / "a.parquet").stat().st_size < 100_000
     (shard,) = build(None, SourceContext(paths=(str(tmp_path / "a.parquet"),))).shards()
-    with pytest.raises(DataError, match=r"a\.parquet: 16,777,217 rows; the limit is 16,777,216\. Split the file"):
+    with pytest.raises(DataError, match=r"a\.parquet: 16,777,217 rows.* 16,777,216.* Split"):
         shard.num_rows()
 
 

@@ -290,7 +290,7 @@ def test_a_column_that_stands_twice_is_named(tmp_path: Path) -> None:
     music = pa.array([b"one", b"two"])
     twice = pa.table([music, music], names=["music", "music"])
     pq.write_table(twice, tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a\.parquet: more than one column is called 'music'\. Rename or remove"):
+    with pytest.raises(DataError, match=r"a\.parquet: .*column.* 'music'.* Rename"):
         batches(tmp_path / "a.parquet")
     inner = pa.StructArray.from_arrays([music, music], ["bytes", "bytes"])
     names = pa.array(["x", "y"])

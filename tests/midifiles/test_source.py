@@ -116,7 +116,7 @@ def test_a_file_that_changes_between_hash_and_rows_is_named(tmp_path: Path, cach
     (shard,) = shards(tmp_path)
     shard.fingerprint()
     (tmp_path / "b.mid").write_bytes(MUSIC[3])
-    with pytest.raises(DataError, match=r"b\.mid: was changed while it was read\. Run again when nothing writes"):
+    with pytest.raises(DataError, match=r"b\.mid: .*changed while it was read"):
         list(shard.batches())
     assert shard.fingerprint() == shards(tmp_path)[0].fingerprint()
 

@@ -159,7 +159,7 @@ def test_ticks_at_the_resolution_of_the_score_are_limited_too(midi: Any) -> None
 
 def test_message_names_file_byte_and_reason(midi: Any) -> None:
     content, _ = data_byte(midi)
-    with pytest.raises(DataError, match=r"^song\.mid, byte 31: a data byte of a note, .* is above 127\. Use another"):
+    with pytest.raises(DataError, match=r"^song\.mid, byte 31: .*data byte.* 127"):
         Score.from_bytes(content, name="song.mid")
     with pytest.raises(DataError, match=r"^<bytes>: no time signature gives bars a length"):
         Score.from_bytes(empty_bars(midi)[0])

@@ -110,7 +110,7 @@ def test_data_that_is_not_there_or_not_music(configure: Configure, tmp_path: Pat
     with pytest.raises(MidigptError, match=r"titles\.parquet.*music"):
         prepare(configure(), tmp_path / "titles.parquet")
     pq.write_table(pa.table({"music": [b"not MIDI"]}), tmp_path / "noise.parquet")
-    with pytest.raises(MidigptError, match=r"noise\.parquet: no row holds music that can be read \(no_header 1\)"):
+    with pytest.raises(MidigptError, match=r"noise\.parquet: no row .*\(no_header 1\)"):
         prepare(configure(), tmp_path / "noise.parquet")
 
 

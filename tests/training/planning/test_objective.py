@@ -138,5 +138,5 @@ def test_an_encoder_without_attributes_has_none_to_leave_out(configure: Configur
     path = tmp_path / "bare.json"
     path.write_text(json.dumps({**encoder, "attribute_controls": [], "token_domains": domains}), encoding="utf-8")
     config = configure(encoder_config_path=str(path), attribute_dropout=0.1)
-    with pytest.raises(ConfigError, match=r"attribute_dropout: is 0\.1, but the encoder has no attributes"):
+    with pytest.raises(ConfigError, match=r"attribute_dropout: .*0\.1.* no attributes"):
         prepare(config, shard)
