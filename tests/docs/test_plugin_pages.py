@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from midigpt_core import hookspecs
+from midigpt_core import errors, hookspecs
 from midigpt_core.cli import main
+from midigpt_core.cli.groups import THIRD_PARTY_COMMANDS
 from midigpt_core.config import TrainConfig, apply_overrides
 from midigpt_core.kinds import Kind
-from midigpt_core.plugins import Selection, load_registry, structure_options
+from midigpt_core.plugins import Selection, current_registry, load_registry, structure_options
+from midigpt_core.plugins.discovery import ENTRY_POINT_GROUP
 from midigpt_core.testing import samples
 
 if TYPE_CHECKING:
@@ -61,6 +63,26 @@ def test_there_is_a_page_for_every_hook_and_the_index_names_it() -> None:
     assert pages == {hook.removeprefix("midigpt_").replace("_", "-") + ".md" for hook in HOOKS}
     assert all(f"({page})" in index for page in pages)
     assert all(f"| `{kind}` |" in index for kind in Kind)
+
+
+def test_the_index_shows_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    index = (PAGES / "README.md").read_text(encoding="utf-8")
+    imports = re.findall(r"^ *(from midigpt_core\S* import .+)$", index, re.MULTILINE)
+    assert len(imports) == 2
+    for line in imports:
+        exec(line, {})
+    groups = re.findall(r'^ *\[project\.entry-points\."(.+)"\]$', index, re.MULTILINE)
+    assert groups == [ENTRY_POINT_GROUP, THIRD_PARTY_COMMANDS]
+    raised = re.findall(r"`(\w+Error)`", index)
+    assert len(raised) >= 6
+    assert [name for name in raised if not hasattr(errors, name)] == []
+    # The capabilities are those that the bundled components have.
+    table = index.partition("| capability |")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert main(["encoders", "--json"]) == 0
+    provided = {name for row in json.loads(capsys.readouterr().out) for name in row["provides"]}
+    provided |= {name for spec in current_registry().specs(Kind.ARCHITECTURE) for name in spec.provides}
+    assert named == provided
 
 
 @pytest.mark.parametrize("kind", Kind)
