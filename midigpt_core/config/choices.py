@@ -65,7 +65,7 @@ def block(choice: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(config: Settings, kind: Kind) -> dict[str, Any]:
-    """See :meth:`TrainConfig.choice`."""
+    """See :meth:`midigpt_core.config.TrainConfig.choice`."""
     field = kind.setting
     chosen = getattr(config, field)
     choice = {} if chosen is None else block(chosen)

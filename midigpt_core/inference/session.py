@@ -80,7 +80,7 @@ class Engine(Protocol):
 
 
 class SamplingSession:
-    """What :meth:`InferenceEngine.session` returns: a request that is checked and planned; :meth:`run` generates.
+    """What :meth:`midigpt_core.inference.InferenceEngine.session` returns: a request that is checked and planned; :meth:`run` generates.
 
     Raises :class:`midigpt_core.inference.RequestValidationError` with all that is wrong with the request.
     """
