@@ -80,7 +80,9 @@ class Engine(Protocol):
 
 
 class SamplingSession:
-    """What :meth:`midigpt_core.inference.InferenceEngine.session` returns: a request that is checked and planned; :meth:`run` generates.
+    """A request that is checked and planned; :meth:`run` generates.
+
+    :meth:`midigpt_core.inference.InferenceEngine.session` makes it.
 
     Raises :class:`midigpt_core.inference.RequestValidationError` with all that is wrong with the request.
     """
