@@ -23,12 +23,12 @@ import torch
 from attrs import frozen
 
 from midigpt_core.cores import available_cores
+from midigpt_core.encoding.encode_one import Part, encode_part
 from midigpt_core.errors import DataError, EncodingError
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.inference import context as of
 from midigpt_core.inference.planner import Step
 from midigpt_core.score import Score, editing
-from midigpt_core.score.encode_one import Part, encode_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -18,10 +18,10 @@ from bench.rows import PEER, Row, at_most, ratio_at_least
 from midigpt_core.checkpoint import build_model, save_bundle
 from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.contracts import BundleHeader, EncoderContext
+from midigpt_core.encoding.encode_one import encode_part, part_of
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.score import Score
-from midigpt_core.score.encode_one import encode_part, part_of
 from midigpt_core.testing import samples
 
 if TYPE_CHECKING:

@@ -27,11 +27,11 @@ import attrs
 
 from midigpt_core import components, contracts, hookspecs, records
 from midigpt_core.cli.new_plugin import distribution
+from midigpt_core.encoding import window_encoder
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins.describe import ComponentReport, describe
 from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.selection import Selection
-from midigpt_core.score import window_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,6 +34,22 @@ def tiny_registry(_tiny: Registry) -> Iterator[Registry]:
     use_registry(_tiny)
     yield _tiny
     use_registry(before)
+
+
+@pytest.fixture(scope="session")
+def midi_folder() -> Path:
+    return DATA / "midi"
+
+
+@pytest.fixture(scope="session")
+def golden_rows() -> Any:
+    """``golden_rows("scores")``: the rows of that golden file."""
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        with gzip.open(DATA / "goldens" / f"{name}.jsonl.gz", "rt") as lines:
+            return [json.loads(line) for line in lines]
+
+    return rows
 
 
 @pytest.fixture

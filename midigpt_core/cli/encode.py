@@ -67,8 +67,8 @@ def encode(
     as_json: bool,
 ) -> None:
     """Print the tokens of FILE, a MIDI file: by name, a bar to a line, or as JSON."""
+    from midigpt_core.encoding.encode_one import encode_part, part_of
     from midigpt_core.score import Score
-    from midigpt_core.score.encode_one import encode_part, part_of
 
     encoder = chosen_encoder(ctx, encoder_config, checkpoint)
     score = Score.from_midi(file)

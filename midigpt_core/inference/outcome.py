@@ -8,10 +8,10 @@ import attrs
 import numpy as np
 from attrs import frozen
 
+from midigpt_core.encoding.encode_one import Part, window_of
 from midigpt_core.inference.session import same_share
 from midigpt_core.score import editing
 from midigpt_core.score.columns import in_memory_corpus
-from midigpt_core.score.encode_one import Part, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

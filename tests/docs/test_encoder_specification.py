@@ -9,10 +9,10 @@ import numpy as np
 from midigpt_encoder.factory import EncoderOptions, build
 
 from midigpt_core.contracts import EncoderContext
+from midigpt_core.encoding.encode_one import part_of, window_of
 from midigpt_core.records import HiddenAs, TokenBatch, TokenStatus
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
-from midigpt_core.score.encode_one import part_of, window_of
 
 SIZES = {
     "PieceStart": 2, "Track": 2, "TrackEnd": 1, "Bar": 1, "BarEnd": 1, "TimeSig": 3, "NoteOnset": 128,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from midigpt_core import components, contracts, errors, hookspecs, records
-from midigpt_core.score import window_encoder
+from midigpt_core.encoding import window_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

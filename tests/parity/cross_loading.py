@@ -24,9 +24,9 @@ from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.checkpoint.hub import DEFAULT_REPO, choose
 from midigpt_core.cli.tables import table
 from midigpt_core.contracts import Bundle, BundleHeader, EncoderContext
+from midigpt_core.encoding.encode_one import encode_part, part_of
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.score import Score
-from midigpt_core.score.encode_one import encode_part, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -22,9 +22,9 @@ from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.data_files import load_preset, preset_names
 from midigpt_encoder.encoder import MidigptEncoder
 
+from midigpt_core.encoding.encode_one import encode_part, part_of
 from midigpt_core.errors import EncodingError
 from midigpt_core.score import Score
-from midigpt_core.score.encode_one import encode_part, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midigpt_core.encoding.window_encoder import WindowEncoder
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import Vocabulary, WindowBatch
 from midigpt_core.score import Score
-from midigpt_core.score.window_encoder import WindowEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

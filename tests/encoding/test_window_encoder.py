@@ -8,10 +8,10 @@ import attrs
 import numpy as np
 import pytest
 
+from midigpt_core.encoding.window_encoder import window_score
 from midigpt_core.records import TokenRole, TokenStatus
 from midigpt_core.score import Score
 from midigpt_core.score.columns import concatenate, in_memory_corpus
-from midigpt_core.score.window_encoder import window_score
 from midigpt_core.score.windows import plain_windows
 from support.pitch_encoder import START, PitchEncoder, piece
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from midigpt_core.encoding.encode_one import Part, encode_part, part_of, window_of
 from midigpt_core.errors import EncodingError
 from midigpt_core.score import Score
-from midigpt_core.score.encode_one import Part, encode_part, part_of, window_of
 from support.pitch_encoder import START, PitchEncoder, piece
 
 ENCODER = PitchEncoder()
