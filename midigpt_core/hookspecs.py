@@ -79,9 +79,10 @@ def midigpt_sources() -> Iterable[SourceSpec]:  # type: ignore[empty-body]
 def midigpt_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
     """Encoders: tokens from windows of music, and music from tokens.
 
-    Write one for another token language. :class:`midigpt_core.encoding.window_encoder.WindowEncoder` is a base class that
-    needs one method for one window; it is the way to start. A subclass of :class:`midigpt_core.contracts.Encoder` reads
-    whole batches from the columns of the corpus and can be a hundred times faster.
+    Write one for another token language. :class:`midigpt_core.encoding.window_encoder.WindowEncoder` is a base class
+    that needs one method for one window; it is the way to start. A subclass of
+    :class:`midigpt_core.contracts.Encoder` reads whole batches from the columns of the corpus and can be a hundred
+    times faster.
 
     ::
 

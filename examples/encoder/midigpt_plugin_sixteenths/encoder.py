@@ -3,10 +3,10 @@
 import attrs
 import numpy as np
 
+from midigpt_core.encoding.window_encoder import WindowEncoder
 from midigpt_core.errors import EncodingError
 from midigpt_core.records import Vocabulary
 from midigpt_core.score import Score
-from midigpt_core.encoding.window_encoder import WindowEncoder
 
 #: Token types with their sizes. Track 128 is the drum track; Bar and Duration count from 1.
 SIZES = {"Track": 129, "Bar": 12, "Onset": 48, "Pitch": 128, "Duration": 64}
