@@ -79,7 +79,7 @@ def test_a_folder_that_transformers_saved_is_read(bundle: Bundle, tmp_path: Path
     (tmp_path / "theirs" / "config.json").write_text(
         json.dumps(json.loads((tmp_path / "theirs" / "config.json").read_text()) | {"activation_function": "relu"})
     )
-    with pytest.raises(CheckpointError, match="activation_function.* 'relu'.* 'gelu_new'"):
+    with pytest.raises(CheckpointError, match=r"activation_function.* 'relu'.* 'gelu_new'"):
         load_checkpoint(tmp_path / "theirs")
 
 

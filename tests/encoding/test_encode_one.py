@@ -38,13 +38,13 @@ def test_tracks_with_bars_of_their_own_share_the_fewest() -> None:
 
 def test_what_an_encoder_cannot_express() -> None:
     odd = piece(signature=5)
-    with pytest.raises(EncodingError, match="bar 2 .*5/4.* time signature"):
+    with pytest.raises(EncodingError, match=r"bar 2 .*5/4.* time signature"):
         encode_part(ENCODER, odd, part_of(odd))
     with pytest.raises(EncodingError, match="bar 2 is in 5/4"):
         encode_part(ENCODER, odd, part_of(odd, bars=(1, 3)))
     assert encode_part(ENCODER, odd, part_of(odd, bars=(0, 1))).tolist() == [START, 60, 61, 36]
     foreign = piece(program=127)
-    with pytest.raises(EncodingError, match="bars 0-3: .*no tokens"):
+    with pytest.raises(EncodingError, match=r"bars 0-3: .*no tokens"):
         encode_part(ENCODER, foreign, part_of(foreign))
 
 

@@ -285,9 +285,7 @@ def test_another_tempo_replaces_the_first_one() -> None:
 
 def test_another_file_is_refused(midi_folder: Path) -> None:
     score = Score.from_midi(midi_folder / "mutopia_bach_invention_08.mid")
-    with pytest.raises(
-        DataError, match=r"7 tracks .*file that the score was read from"
-    ):
+    with pytest.raises(DataError, match=r"7 tracks .*file that the score was read from"):
         score.to_midi("unused.mid", like=midi_folder / "oga_the_ritual.mid")
     with pytest.raises(DataError, match="at 96 ticks per quarter"):
         Score(attrs.evolve(score.columns, resolution=96)).to_bytes(like=score.to_bytes())
