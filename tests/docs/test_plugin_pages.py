@@ -187,4 +187,4 @@ def test_every_block_of_the_tutorial_runs(tmp_path: Path, environment: dict[str,
 
 
 def run(command: list[str], **settings: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **settings)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, **settings)
