@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -64,14 +63,5 @@ class Memory {
  private:
   midi::GrowingArray<std::uint8_t> bytes_;
 };
-
-// The values of a one-dimensional, contiguous buffer of T. Throws TypeError for any other.
-template <class T>
-std::span<const T> view(const pybind11::buffer_info& info, const char* name) {
-  const bool fits = info.ndim == 1 && info.itemsize == sizeof(T) && info.item_type_is_equivalent_to<T>() &&
-                    (info.size <= 1 || info.strides[0] == info.itemsize);
-  if (!fits) throw pybind11::type_error(std::string(name) + " must be one contiguous run of the documented type");
-  return {static_cast<const T*>(info.ptr), static_cast<std::size_t>(info.size)};
-}
 
 }  // namespace midigpt::bindings

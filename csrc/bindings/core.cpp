@@ -2,10 +2,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <deque>
+#include <array>
+#include <cstdint>
 #include <span>
 #include <vector>
 
+#include "bindings/arrays.h"
 #include "bindings/buffer.h"
 #include "bindings/mapped_file.h"
 #include "bindings/score_argument.h"
@@ -15,6 +17,7 @@
 #include "score/write_midi.h"
 
 namespace py = pybind11;
+using midigpt::bindings::Array;
 using midigpt::bindings::Buffer;
 
 void bind_choose(py::module_& module);
@@ -35,28 +38,23 @@ void check_offsets(std::span<const std::int64_t> offsets, std::size_t num_bytes)
 py::dict to_buffers(midigpt::score::BatchResult&& result) {
   namespace score = midigpt::score;
   py::dict buffers;
-  const auto add = [&](const char* name, auto array) { buffers[name] = Buffer::of(std::move(result.columns.*array)); };
-  score::for_each_array(score::kOffsetArrays, add);
-  score::for_each_array(score::kValueArrays, add);
-  score::for_each_array(score::kNoteArrays, add);
+  score::for_each_column(result.columns, [&](auto column, auto& array) {
+    if (!column.may_be_missing()) buffers[column.name] = Buffer::of(std::move(array));
+  });
   buffers["status"] = Buffer::of(std::move(result.status));
   buffers["error_offset"] = Buffer::of(std::move(result.error_offset));
   return buffers;
 }
 
 py::dict read_batch(const py::buffer& data, const py::buffer& offsets, int threads) {
-  const py::buffer_info data_info = data.request();
-  const py::buffer_info offsets_info = offsets.request();
-  const auto bytes = midigpt::bindings::view<std::uint8_t>(data_info, "data");
-  const auto given = midigpt::bindings::view<std::int64_t>(offsets_info, "offsets");
-  // A copy, which another thread cannot change between the check and its use.
-  const std::vector<std::int64_t> starts(given.begin(), given.end());
-  check_offsets(starts, bytes.size());
+  const Array<std::uint8_t> bytes(data, "data");
+  const std::vector<std::int64_t> starts = Array<std::int64_t>(offsets, "offsets").copy();
+  check_offsets(starts, bytes.span().size());
   if (threads < 1) throw py::value_error("threads must be at least 1");
   midigpt::score::BatchResult result;
   {
     const py::gil_scoped_release release;
-    result = midigpt::score::read_batch(bytes, starts, threads);
+    result = midigpt::score::read_batch(bytes.span(), starts, threads);
   }
   return to_buffers(std::move(result));
 }
@@ -76,20 +74,20 @@ py::bytes write_midi(const py::object& columns) {
 // Every column of an edit, checked so that native code can follow it.
 class EditArgument {
  public:
-  explicit EditArgument(const py::handle& record) {
-    edit.removed = take<std::uint8_t>(record, "removed");
-    edit.track = take<std::int32_t>(record, "track");
-    edit.bar = take<std::int32_t>(record, "bar");
-    edit.onset = take<std::int32_t>(record, "onset");
-    edit.duration = take<std::int32_t>(record, "duration");
-    edit.pitch = take<std::uint8_t>(record, "pitch");
-    edit.velocity = take<std::uint8_t>(record, "velocity");
-    edit.microtiming = take<std::int32_t>(record, "microtiming");
-    edit.new_program = take<std::uint8_t>(record, "new_program");
-    edit.new_drum = take<std::uint8_t>(record, "new_drum");
-    edit.numerator = take<std::int32_t>(record, "numerator");
-    edit.denominator = take<std::int32_t>(record, "denominator");
-    edit.tempo = record.attr("tempo").cast<std::int32_t>();
+  explicit EditArgument(const py::object& record) : fields_(record, midigpt::bindings::Fields::Keep::Copies) {
+    edit.removed = take<std::uint8_t>("removed");
+    edit.track = take<std::int32_t>("track");
+    edit.bar = take<std::int32_t>("bar");
+    edit.onset = take<std::int32_t>("onset");
+    edit.duration = take<std::int32_t>("duration");
+    edit.pitch = take<std::uint8_t>("pitch");
+    edit.velocity = take<std::uint8_t>("velocity");
+    edit.microtiming = take<std::int32_t>("microtiming");
+    edit.new_program = take<std::uint8_t>("new_program");
+    edit.new_drum = take<std::uint8_t>("new_drum");
+    edit.numerator = take<std::int32_t>("numerator");
+    edit.denominator = take<std::int32_t>("denominator");
+    edit.tempo = fields_.get("tempo").cast<std::int32_t>();
     const std::size_t notes = edit.track.size();
     for (const std::size_t size : {edit.bar.size(), edit.onset.size(), edit.duration.size(), edit.pitch.size(),
                                    edit.velocity.size(), edit.microtiming.size()}) {
@@ -112,32 +110,47 @@ class EditArgument {
 
  private:
   template <class T>
-  std::span<const T> take(const py::handle& record, const char* name) {
-    buffers_.push_back(record.attr(name).cast<py::buffer>().request());
-    return midigpt::bindings::view<T>(buffers_.back(), name);
+  std::span<const T> take(const char* name) {
+    std::int64_t length = 0;
+    const T* const values = fields_.array<T>(name, {-1}, &length);
+    return {values, static_cast<std::size_t>(length)};
   }
 
   static void check(bool good, const char* problem) {
     if (!good) throw py::value_error(problem);
   }
 
-  std::deque<py::buffer_info> buffers_;
+  midigpt::bindings::Fields fields_;
 };
 
 py::tuple splice_midi(const py::buffer& content, const py::object& record) {
-  const py::buffer_info info = content.request();
-  const auto bytes = midigpt::bindings::view<std::uint8_t>(info, "content");
+  const Array<std::uint8_t> bytes(content, "content");
   const EditArgument argument(record);
   midigpt::score::Spliced spliced;
   const char* problem = nullptr;
   {
     const py::gil_scoped_release release;
-    problem = midigpt::score::splice_midi(bytes, argument.edit, spliced);
+    problem = midigpt::score::splice_midi(bytes.span(), argument.edit, spliced);
   }
   if (problem != nullptr) throw py::value_error(problem);
   return py::make_tuple(py::bytes(reinterpret_cast<const char*>(spliced.bytes.data()), spliced.bytes.size()),
                         spliced.beyond_bar, spliced.after_unclosed, spliced.became_format_1,
                         py::cast(spliced.tracks_on_ports));
+}
+
+// (level, type, name, whether it may be None) of every column.
+py::list score_columns() {
+  namespace score = midigpt::score;
+  constexpr std::array kLevelNames{"offsets", "piece", "track", "bar", "cell", "note"};
+  static_assert(kLevelNames.size() == score::kLevels);
+  py::list columns;
+  const score::Columns none;
+  score::for_each_column(none, [&](auto column, auto*) {
+    using Value = typename decltype(column)::Value;
+    columns.append(py::make_tuple(kLevelNames.at(score::index_of(column.kLevel)), midigpt::bindings::type_name<Value>(),
+                                  column.name, column.may_be_missing()));
+  });
+  return columns;
 }
 
 py::list read_errors() {
@@ -171,6 +184,8 @@ PYBIND11_MODULE(_native, module) {
   module.def("read_batch", &read_batch, py::arg("data"), py::arg("offsets"), py::arg("threads") = 1,
              "Columns of n MIDI files, data[offsets[i]:offsets[i + 1]] each: buffers by column name, and `status` and\n"
              "`error_offset` per file.");
+  module.def("score_columns", &score_columns,
+             "(level, type as NumPy calls it, name, whether it may be None) of every score column, in their order.");
   module.def("read_errors", &read_errors, "(code, name, meaning) of every value of `status`.");
   module.def("write_midi", &write_midi, py::arg("columns"),
              "The standard MIDI file of one piece. Raises ValueError saying what it cannot express.");

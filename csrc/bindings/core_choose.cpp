@@ -4,13 +4,15 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
-#include "bindings/buffer.h"
+#include "bindings/arrays.h"
 #include "bindings/one_user.h"
 #include "sample/choose.h"
 
 namespace py = pybind11;
+using midigpt::bindings::Array;
 using midigpt::bindings::OneUser;
 
 namespace {
@@ -33,17 +35,16 @@ void choose(Chooser& chooser, const py::buffer& logits, const py::buffer& allowe
             const py::buffer& keys, std::uint64_t counter, const py::buffer& out) {
   const OneUser::Call call(chooser.user);
   constexpr bool kWritable = true;
-  const py::buffer_info out_info = out.request(kWritable);
-  const py::buffer_info logit_info = logits.request();
-  const py::buffer_info allowed_info = allowed.request();
-  const py::buffer_info temperature_info = temperatures.request();
-  const py::buffer_info key_info = keys.request();
-  const auto tokens = midigpt::bindings::view<std::int32_t>(out_info, "out");
-  const auto scores = midigpt::bindings::view<float>(logit_info, "logits");
-  const auto flags = midigpt::bindings::view<bool>(allowed_info, "allowed");
-  const auto temperature = midigpt::bindings::view<double>(temperature_info, "temperatures");
-  const auto key = midigpt::bindings::view<std::uint64_t>(key_info, "keys");
-  const std::size_t rows = tokens.size();
+  Array<std::int32_t> tokens(out, "out", kWritable);
+  const Array<float> all_scores(logits, "logits");
+  const Array<bool> all_flags(allowed, "allowed");
+  const Array<double> all_temperatures(temperatures, "temperatures");
+  const Array<std::uint64_t> all_keys(keys, "keys");
+  const std::span scores = all_scores.span();
+  const std::span flags = all_flags.span();
+  const std::span temperature = all_temperatures.span();
+  const std::span key = all_keys.span();
+  const std::size_t rows = tokens.span().size();
   if (rows == 0) return;
   if (scores.size() % rows != 0 || flags.size() != scores.size() || temperature.size() != rows || key.size() != rows) {
     throw py::value_error("logits and allowed must be n rows of one length, temperatures, keys and out of length n");
@@ -52,7 +53,7 @@ void choose(Chooser& chooser, const py::buffer& logits, const py::buffer& allowe
     if (std::isnan(value)) throw py::value_error("temperatures must be numbers");
   }
   const std::size_t size = scores.size() / rows;
-  auto* chosen = static_cast<std::int32_t*>(out_info.ptr);
+  std::int32_t* const chosen = tokens.writable();
   std::size_t bad = rows;
   {
     const py::gil_scoped_release released;

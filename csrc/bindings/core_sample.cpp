@@ -8,85 +8,19 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/arrays.h"
+#include "bindings/columns_argument.h"
 #include "sample/packing.h"
 #include "sample/philox.h"
 #include "sample/windows.h"
 
 namespace py = pybind11;
+using midigpt::bindings::Array;
+using midigpt::bindings::ColumnsArgument;
 namespace sample = midigpt::sample;
 namespace score = midigpt::score;
 
 namespace {
-
-// A one-dimensional contiguous array of T, held for as long as this lives.
-template <typename T>
-class Array {
- public:
-  Array(const py::object& object, const char* name, bool writable = false) {
-    if (PyObject_CheckBuffer(object.ptr()) == 0) throw py::type_error(std::string(name) + " is not an array");
-    info_ = py::reinterpret_borrow<py::buffer>(object).request(writable);
-    if (info_.ndim != 1 || !info_.item_type_is_equivalent_to<T>() ||
-        (info_.size > 1 && info_.strides[0] != info_.itemsize)) {
-      throw py::type_error(std::string(name) + " must be a contiguous array of one dimension and of type " +
-                           py::format_descriptor<T>::format());
-    }
-  }
-  [[nodiscard]] const T* data() const { return static_cast<const T*>(info_.ptr); }
-  [[nodiscard]] T* writable() { return static_cast<T*>(info_.ptr); }
-  [[nodiscard]] std::int64_t size() const { return info_.size; }
-  // What another thread cannot change between a check and its use.
-  [[nodiscard]] std::vector<T> copy() const { return {data(), data() + size()}; }
-
- private:
-  py::buffer_info info_;
-};
-
-// The columns of a midigpt_core.records.ScoreColumns that windows depend on.
-class ShardColumns {
- public:
-  explicit ShardColumns(const py::handle& columns)
-      : track_offsets_(columns.attr("track_offsets"), "track_offsets"),
-        bar_offsets_(columns.attr("bar_offsets"), "bar_offsets"),
-        cell_offsets_(columns.attr("cell_offsets"), "cell_offsets"),
-        track_cell_end_(columns.attr("track_cell_end"), "track_cell_end"),
-        bar_numerator_(columns.attr("bar_numerator"), "bar_numerator"),
-        cell_bar_(columns.attr("cell_bar"), "cell_bar") {
-    const std::int64_t offsets = track_offsets_.size();
-    if (offsets < 1 || bar_offsets_.size() != offsets || cell_offsets_.size() != offsets) {
-      throw py::value_error("the offsets of a shard's columns differ in length");
-    }
-    const py::object bar_end = columns.attr("track_bar_end");
-    if (!bar_end.is_none()) {
-      track_bar_end_.emplace_back(bar_end, "track_bar_end");
-      if (track_bar_end_[0].size() != track_cell_end_.size()) {
-        throw py::value_error("track_bar_end and track_cell_end differ in length");
-      }
-    }
-    bounded_.num_tracks = track_cell_end_.size();
-    bounded_.num_bars = bar_numerator_.size();
-    bounded_.num_cells = cell_bar_.size();
-    bounded_.columns.num_pieces = offsets - 1;
-    bounded_.columns.track_offsets = track_offsets_.data();
-    bounded_.columns.bar_offsets = bar_offsets_.data();
-    bounded_.columns.cell_offsets = cell_offsets_.data();
-    bounded_.columns.track_cell_end = track_cell_end_.data();
-    bounded_.columns.track_bar_end = track_bar_end_.empty() ? nullptr : track_bar_end_[0].data();
-    bounded_.columns.cell_bar = cell_bar_.data();
-  }
-
-  [[nodiscard]] const sample::BoundedColumns& bounded() const { return bounded_; }
-  [[nodiscard]] std::int64_t num_pieces() const { return bounded_.columns.num_pieces; }
-
- private:
-  Array<std::int64_t> track_offsets_;
-  Array<std::int64_t> bar_offsets_;
-  Array<std::int64_t> cell_offsets_;
-  Array<std::int32_t> track_cell_end_;
-  Array<std::int32_t> bar_numerator_;
-  Array<std::int32_t> cell_bar_;
-  std::vector<Array<std::int32_t>> track_bar_end_;  // none or one
-  sample::BoundedColumns bounded_;
-};
 
 sample::WindowRules checked_rules(std::vector<std::int32_t> sizes, std::int32_t min_tracks, std::int32_t max_tracks,
                                   double min_fill_ratio) {
@@ -111,7 +45,7 @@ class WindowSampler {
       : rules_(checked_rules(std::move(sizes), min_tracks, max_tracks, min_fill_ratio)), first_piece_{0} {
     shards_.reserve(shards.size());
     for (const py::handle shard : shards) {
-      shards_.emplace_back(shard);
+      shards_.emplace_back(py::reinterpret_borrow<py::object>(shard));
       first_piece_.push_back(first_piece_.back() + shards_.back().num_pieces());
     }
   }
@@ -158,14 +92,14 @@ class WindowSampler {
                                               sample::Window& window, std::int32_t* tracks) const {
     const auto after = std::upper_bound(first_piece_.begin(), first_piece_.end(), piece);
     const auto shard = static_cast<std::size_t>(after - first_piece_.begin()) - 1;
-    const sample::BoundedColumns& bounded = shards_[shard].bounded();
+    const score::BoundedColumns& bounded = shards_[shard].bounded();
     const score::PieceView view(bounded.columns, piece - first_piece_[shard]);
-    if (!sample::is_sound(bounded, view)) return sample::WindowStatus::Damaged;
+    if (!bounded.is_sound(view)) return sample::WindowStatus::Damaged;
     return finder.draw(view, rules_, key, window, tracks);
   }
 
   sample::WindowRules rules_;
-  std::vector<ShardColumns> shards_;
+  std::vector<ColumnsArgument> shards_;
   std::vector<std::int64_t> first_piece_;  // by shard, and the number of all pieces
 };
 
@@ -175,10 +109,10 @@ std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> valid_windows(co
                                                                               double min_fill_ratio,
                                                                               std::int32_t min_tracks) {
   const auto rules = checked_rules({num_bars}, min_tracks, min_tracks, min_fill_ratio);
-  const ShardColumns shard(columns);
+  const ColumnsArgument shard(columns);
   if (piece < 0 || piece >= shard.num_pieces()) throw py::index_error("no such piece in the columns");
   const score::PieceView view(shard.bounded().columns, piece);
-  if (!sample::is_sound(shard.bounded(), view)) throw py::value_error("the columns of the piece are damaged");
+  if (!shard.bounded().is_sound(view)) throw py::value_error("the columns of the piece are damaged");
   const std::int64_t needed = sample::bars_needed(num_bars, min_fill_ratio);
   sample::WindowFinder finder;
   std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> found;
@@ -191,7 +125,7 @@ std::vector<std::pair<std::int32_t, std::vector<std::int32_t>>> valid_windows(co
 void have_windows(const py::object& columns, std::vector<std::int32_t> sizes, double min_fill_ratio,
                   std::int32_t min_tracks, const py::object& out) {
   const auto rules = checked_rules(std::move(sizes), min_tracks, min_tracks, min_fill_ratio);
-  const ShardColumns shard(columns);
+  const ColumnsArgument shard(columns);
   Array<bool> found(out, "out", true);
   if (found.size() != shard.num_pieces()) throw py::value_error("out is not of one value per piece");
   bool* const has_window = found.writable();
@@ -202,7 +136,7 @@ void have_windows(const py::object& columns, std::vector<std::int32_t> sizes, do
     sample::WindowFinder finder;
     for (; piece < found.size() && sound; ++piece) {
       const score::PieceView view(shard.bounded().columns, piece);
-      sound = sample::is_sound(shard.bounded(), view);
+      sound = shard.bounded().is_sound(view);
       if (sound) has_window[piece] = finder.has_window(view, rules);
     }
   }

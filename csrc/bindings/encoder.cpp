@@ -14,7 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "bindings/encoder_arrays.h"
+#include "bindings/arrays.h"
+#include "bindings/columns_argument.h"
 #include "bindings/encoder_grammar.h"
 #include "decode/decoder.h"
 #include "encode/encoder.h"
@@ -23,6 +24,7 @@
 namespace {
 
 namespace py = pybind11;
+using midigpt::bindings::ColumnsArgument;
 using midigpt::bindings::Fields;
 using midigpt::vocab::Codebook;
 namespace decode = midigpt::decode;
@@ -187,12 +189,12 @@ py::list attribute_infos(const Codebook& book) {
 class NativeCorpus {
  public:
   NativeCorpus(const py::sequence& shards, const py::array& piece_offsets) {
-    for (const py::handle shard : shards) add(py::reinterpret_borrow<py::object>(shard.attr("columns")));
-    std::int64_t pieces = 0;
     piece_offsets_.push_back(0);
-    for (const encode::Shard& shard : shards_) {
-      pieces += shard.columns.num_pieces;
-      piece_offsets_.push_back(pieces);
+    for (const py::handle shard : shards) {
+      const ColumnsArgument& columns = arguments_.emplace_back(shard.attr("columns"));
+      shards_.push_back(columns.bounded());
+      if (shards_.back().columns.resolution < 1) throw py::value_error("resolution must be at least 1");
+      piece_offsets_.push_back(piece_offsets_.back() + columns.num_pieces());
     }
     const auto given = piece_offsets.cast<std::vector<std::int64_t>>();
     if (given != piece_offsets_) throw py::value_error("piece_offsets do not fit the shards");
@@ -201,37 +203,8 @@ class NativeCorpus {
   [[nodiscard]] encode::Corpus view() const { return {shards_, piece_offsets_.data()}; }
 
  private:
-  void add(py::object record) {
-    Fields& f = fields_.emplace_back(std::move(record));
-    encode::Shard shard;
-    auto& c = shard.columns;
-    c.resolution = f.get("resolution").cast<std::int32_t>();
-    if (c.resolution < 1) throw py::value_error("resolution must be at least 1");
-    c.tempo = f.array<std::int32_t>("tempo", {-1}, &c.num_pieces);
-    c.track_offsets = f.array<std::int64_t>("track_offsets", {c.num_pieces + 1});
-    c.bar_offsets = f.array<std::int64_t>("bar_offsets", {c.num_pieces + 1});
-    c.cell_offsets = f.array<std::int64_t>("cell_offsets", {c.num_pieces + 1});
-    c.note_offsets = f.array<std::int64_t>("note_offsets", {c.num_pieces + 1});
-    c.track_program = f.array<std::uint8_t>("track_program", {-1}, &shard.num_tracks);
-    c.track_drum = f.array<std::uint8_t>("track_drum", {shard.num_tracks});
-    c.track_nomml = f.array<std::int8_t>("track_nomml", {shard.num_tracks});
-    c.track_cell_end = f.array<std::int32_t>("track_cell_end", {shard.num_tracks});
-    c.track_bar_end = f.optional_array<std::int32_t>("track_bar_end", {shard.num_tracks});
-    c.bar_numerator = f.array<std::int32_t>("bar_numerator", {-1}, &shard.num_bars);
-    c.bar_denominator = f.array<std::int32_t>("bar_denominator", {shard.num_bars});
-    c.bar_length = f.array<double>("bar_length", {shard.num_bars});
-    c.cell_bar = f.array<std::int32_t>("cell_bar", {-1}, &shard.num_cells);
-    c.cell_note_end = f.array<std::int32_t>("cell_note_end", {shard.num_cells});
-    c.note_onset = f.array<std::int32_t>("note_onset", {-1}, &shard.num_notes);
-    c.note_duration = f.array<std::int32_t>("note_duration", {shard.num_notes});
-    c.note_pitch = f.array<std::uint8_t>("note_pitch", {shard.num_notes});
-    c.note_velocity = f.array<std::uint8_t>("note_velocity", {shard.num_notes});
-    c.note_microtiming = f.array<std::int32_t>("note_microtiming", {shard.num_notes});
-    shards_.push_back(shard);
-  }
-
-  std::vector<Fields> fields_;
-  std::vector<encode::Shard> shards_;
+  std::vector<ColumnsArgument> arguments_;
+  std::vector<midigpt::score::BoundedColumns> shards_;
   std::vector<std::int64_t> piece_offsets_;
 };
 
@@ -241,7 +214,7 @@ encode::Windows windows_from(Fields& f, const Codebook& book) {
   const std::int64_t n = w.count;
   w.tracks = f.array<std::int32_t>("tracks", {n, -1}, &w.max_tracks);
   const std::int64_t t = w.max_tracks;
-  w.infill = reinterpret_cast<const std::uint8_t*>(f.array<bool>("infill", {n, t, -1}, &w.max_bars));
+  w.infill = f.flags("infill", {n, t, -1}, &w.max_bars);
   const std::int64_t b = w.max_bars;
   const auto k = static_cast<std::int64_t>(book.controls().size());
   w.hidden = f.flags("hidden", {n, t, b});
@@ -358,20 +331,8 @@ py::tuple decode_tokens(const Codebook& book, const py::array_t<std::int32_t, py
   const decode::DecodedScore& score = result.score;
   py::dict columns;
   columns["resolution"] = score.resolution;
-  columns["track_program"] = to_array(score.track_program);
-  columns["track_drum"] = to_array(score.track_drum);
-  columns["track_cell_end"] = to_array(score.track_cell_end);
-  columns["track_bar_end"] = to_array(score.track_bar_end);
-  columns["bar_numerator"] = to_array(score.bar_numerator);
-  columns["bar_denominator"] = to_array(score.bar_denominator);
-  columns["bar_length"] = to_array(score.bar_length);
-  columns["cell_bar"] = to_array(score.cell_bar);
-  columns["cell_note_end"] = to_array(score.cell_note_end);
-  columns["note_onset"] = to_array(score.note_onset);
-  columns["note_duration"] = to_array(score.note_duration);
-  columns["note_pitch"] = to_array(score.note_pitch);
-  columns["note_velocity"] = to_array(score.note_velocity);
-  columns["note_microtiming"] = to_array(score.note_microtiming);
+  midigpt::score::for_each_column(score,
+                                  [&](auto column, const auto& values) { columns[column.name] = to_array(values); });
   py::list attributes;
   for (const auto& track : score.track_attributes) {
     py::dict values;

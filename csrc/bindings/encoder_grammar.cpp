@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "bindings/encoder_arrays.h"
+#include "bindings/arrays.h"
 #include "bindings/one_user.h"
 #include "grammar/grammar.h"
 
@@ -60,8 +60,7 @@ class BatchGrammar {
     Fields asked(request, Fields::Keep::Copies);
     grammar::Request row;
     row.max_tracks = asked_tracks(request);
-    const std::uint8_t* cells =
-        reinterpret_cast<const std::uint8_t*>(asked.array<bool>("cells", {n, row.max_tracks, -1}, &row.max_bars));
+    const std::uint8_t* cells = asked.flags("cells", {n, row.max_tracks, -1}, &row.max_bars);
     const std::uint8_t* choose = asked.flags("choose_attributes", {n});
     const std::int32_t* max_tokens = asked.array<std::int32_t>("max_tokens", {n});
     const std::int32_t* max_notes = asked.array<std::int32_t>("max_notes", {n});

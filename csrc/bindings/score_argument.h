@@ -4,13 +4,9 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
-#include <memory>
-#include <span>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "bindings/buffer.h"
+#include "bindings/columns_argument.h"
 #include "score/columns.h"
 
 namespace midigpt::bindings {
@@ -18,59 +14,23 @@ namespace midigpt::bindings {
 class ScoreArgument {
  public:
   // Takes a midigpt_core.records.ScoreColumns. Throws TypeError or ValueError naming the column that does not fit.
-  explicit ScoreArgument(const pybind11::handle& record) {
-    columns_.resolution = record.attr("resolution").cast<std::int32_t>();
-    columns_.num_pieces = 1;
-    const std::int64_t tracks = count(record, "track_offsets", columns_.track_offsets);
-    const std::int64_t bars = count(record, "bar_offsets", columns_.bar_offsets);
-    const std::int64_t cells = count(record, "cell_offsets", columns_.cell_offsets);
-    const std::int64_t notes = count(record, "note_offsets", columns_.note_offsets);
-    take(record, "tempo", columns_.tempo, 1);
-    take(record, "track_program", columns_.track_program, tracks);
-    take(record, "track_drum", columns_.track_drum, tracks);
-    take(record, "track_cell_end", columns_.track_cell_end, tracks);
-    take(record, "bar_numerator", columns_.bar_numerator, bars);
-    take(record, "bar_denominator", columns_.bar_denominator, bars);
-    take(record, "bar_length", columns_.bar_length, bars);
-    take(record, "cell_bar", columns_.cell_bar, cells);
-    take(record, "cell_note_end", columns_.cell_note_end, cells);
-    take(record, "note_onset", columns_.note_onset, notes);
-    take(record, "note_duration", columns_.note_duration, notes);
-    take(record, "note_pitch", columns_.note_pitch, notes);
-    take(record, "note_velocity", columns_.note_velocity, notes);
-    check_ends("track_cell_end", columns_.track_cell_end, tracks, cells);
-    check_ends("cell_note_end", columns_.cell_note_end, cells, notes);
-    if (!record.attr("track_bar_end").is_none()) {
-      take(record, "track_bar_end", columns_.track_bar_end, tracks);
-      check_ends("track_bar_end", columns_.track_bar_end, tracks, bars);
+  explicit ScoreArgument(const pybind11::object& record)
+      : argument_(record, Fields::Keep::Copies), columns_(argument_.bounded().columns) {
+    const score::BoundedColumns& bounded = argument_.bounded();
+    if (bounded.columns.num_pieces != 1) throw pybind11::value_error("the columns must be those of one piece");
+    check_ends("track_cell_end", columns_.track_cell_end, bounded.num_tracks, bounded.num_cells);
+    check_ends("cell_note_end", columns_.cell_note_end, bounded.num_cells, bounded.num_notes);
+    if (columns_.track_bar_end != nullptr) {
+      check_ends("track_bar_end", columns_.track_bar_end, bounded.num_tracks, bounded.num_bars);
     }
-    check_bars(bars);
-    check_notes(notes);
-    check_cells(tracks);
+    check_bars(bounded.num_bars);
+    check_notes(bounded.num_notes);
+    check_cells(bounded.num_tracks);
   }
 
   [[nodiscard]] const score::Columns& columns() const { return columns_; }
 
  private:
-  template <class T>
-  std::int64_t take(const pybind11::handle& record, const char* name, const T*& column, std::int64_t size) {
-    const pybind11::buffer_info buffer = record.attr(name).cast<pybind11::buffer>().request();
-    const std::span<const T> values = view<T>(buffer, name);
-    if (static_cast<std::int64_t>(values.size()) != size) {
-      throw pybind11::value_error(std::string(name) + " has another length than the offsets say");
-    }
-    auto copy = std::make_shared<std::vector<T>>(values.begin(), values.end());
-    column = copy->data();
-    copies_.push_back(std::move(copy));
-    return size;
-  }
-
-  std::int64_t count(const pybind11::handle& record, const char* name, const std::int64_t*& offsets) {
-    take(record, name, offsets, 2);
-    if (offsets[0] != 0 || offsets[1] < 0) throw pybind11::value_error(std::string(name) + " must start at 0");
-    return offsets[1];
-  }
-
   static void check_ends(const char* name, const std::int32_t* ends, std::int64_t size, std::int64_t limit) {
     std::int64_t before = 0;
     for (std::int64_t i = 0; i < size; ++i) {
@@ -113,9 +73,8 @@ class ScoreArgument {
     }
   }
 
-  // Another thread may change what Python holds between a check and its use.
-  std::vector<std::shared_ptr<const void>> copies_;
-  score::Columns columns_;
+  ColumnsArgument argument_;
+  const score::Columns& columns_;
 };
 
 }  // namespace midigpt::bindings

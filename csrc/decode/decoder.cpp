@@ -13,6 +13,7 @@ namespace {
 using vocab::Codebook;
 using vocab::TokenType;
 
+constexpr std::int32_t kTempo = 500'000;  // it has no token
 constexpr std::uint8_t kDefaultVelocity = 100;
 constexpr std::size_t kMaxGrowth = 16;
 
@@ -54,11 +55,13 @@ class Reader {
                    resample ? book.settings().decode_resolution : book.settings().resolution,
                    book.settings().emit_delta_tokens) {
     score_.resolution = book.settings().decode_resolution;
+    score_.bars_per_track = true;
   }
 
   void read(std::int32_t token);
   DecodedScore finish() {
     close_track();
+    score_.end_piece(kTempo);
     return std::move(score_);
   }
 
@@ -131,6 +134,7 @@ void Reader::open_track(std::int32_t value) {
   if (!track_open_) {
     score_.track_program.push_back(0);
     score_.track_drum.push_back(0);
+    score_.track_nomml.push_back(-1);
     score_.track_attributes.emplace_back();
     bars_of_track_ = 0;
     track_open_ = true;

@@ -8,29 +8,15 @@
 #include <utility>
 #include <vector>
 
+#include "score/owned_columns.h"
 #include "vocab/codebook.h"
 
 namespace midigpt::decode {
 
 using Attribute = std::pair<std::string, std::int32_t>;
 
-// The columns of one piece (records.ScoreColumns); every track has bars of its own.
-struct DecodedScore {
-  std::int32_t resolution = 480;
-  std::vector<std::uint8_t> track_program;
-  std::vector<std::uint8_t> track_drum;
-  std::vector<std::int32_t> track_cell_end;
-  std::vector<std::int32_t> track_bar_end;
-  std::vector<std::int32_t> bar_numerator;
-  std::vector<std::int32_t> bar_denominator;
-  std::vector<double> bar_length;
-  std::vector<std::int32_t> cell_bar;
-  std::vector<std::int32_t> cell_note_end;
-  std::vector<std::int32_t> note_onset;
-  std::vector<std::int32_t> note_duration;
-  std::vector<std::uint8_t> note_pitch;
-  std::vector<std::uint8_t> note_velocity;
-  std::vector<std::int32_t> note_microtiming;
+// One piece in which every track has bars of its own.
+struct DecodedScore : score::OwnedColumns {
   std::vector<std::vector<Attribute>> track_attributes;  // in the order of their tokens, later ones win
 };
 

@@ -12,17 +12,9 @@
 
 namespace midigpt::encode {
 
-// One shard's columns and how long they are, so that no index read from them is followed blindly.
-struct Shard {
-  score::Columns columns;
-  std::int64_t num_tracks = 0;
-  std::int64_t num_bars = 0;
-  std::int64_t num_cells = 0;
-  std::int64_t num_notes = 0;
-};
-
+// The shards, one after another.
 struct Corpus {
-  std::span<const Shard> shards;
+  std::span<const score::BoundedColumns> shards;
   const std::int64_t* piece_offsets = nullptr;  // [shards + 1]
   [[nodiscard]] std::int64_t num_pieces() const { return piece_offsets[shards.size()]; }
 };

@@ -15,7 +15,7 @@ using score::Columns;
 using score::Run;
 
 struct PieceSource {
-  const Shard* shard = nullptr;
+  const score::BoundedColumns* shard = nullptr;
   std::int64_t piece = 0;  // within the shard
 };
 
@@ -24,12 +24,6 @@ PieceSource find_piece(const Corpus& corpus, std::int64_t piece) {
   const auto shards = static_cast<std::ptrdiff_t>(corpus.shards.size());
   const std::ptrdiff_t shard = std::upper_bound(offsets, offsets + shards + 1, piece) - offsets - 1;
   return {&corpus.shards[static_cast<std::size_t>(shard)], piece - offsets[shard]};
-}
-
-// False if the piece's runs leave the columns.
-bool is_within(const score::PieceView& piece, const Shard& shard) {
-  return piece.tracks().is_inside({0, shard.num_tracks}) && piece.bars().is_inside({0, shard.num_bars}) &&
-         piece.cells().is_inside({0, shard.num_cells}) && piece.notes().is_inside({0, shard.num_notes});
 }
 
 // Largest bar count of the piece's tracks; -1 if the columns contradict themselves.
@@ -83,9 +77,8 @@ RequestError check_windows(const Corpus& corpus, const Windows& w) {
     }
     const PieceSource source = find_piece(corpus, w.piece[n]);
     const score::PieceView piece(source.shard->columns, source.piece);
-    if (!is_within(piece, *source.shard)) return {describe(n, "the columns of its piece contradict themselves")};
-    const std::int64_t bars = bars_of_piece(piece);
-    if (bars < 0) return {describe(n, "the bars of its piece contradict themselves")};
+    const std::int64_t bars = source.shard->is_sound(piece) ? bars_of_piece(piece) : -1;
+    if (bars < 0) return {describe(n, "the columns of its piece contradict themselves")};
     if (w.start_bar[n] < 0 || w.num_bars[n] < 0 || w.num_bars[n] > w.max_bars ||
         std::int64_t{w.start_bar[n]} + w.num_bars[n] > bars) {
       return {describe(n, "start_bar " + std::to_string(w.start_bar[n]) + " and num_bars " +
@@ -151,7 +144,7 @@ bool WindowLoader::load(std::int64_t window, std::span<const std::int64_t> slots
   Source source{score::PieceView(columns, where.piece),
                 vocab::Resampler(columns.resolution, book_.settings().resolution, book_.settings().emit_delta_tokens),
                 0, windows_.start_bar[window], windows_.num_bars[window]};
-  if (!is_within(source.piece, *where.shard)) return false;
+  if (!where.shard->is_sound(source.piece)) return false;
   for (const std::int64_t slot : slots) {
     source.track = windows_.tracks[window * windows_.max_tracks + slot];
     if (!load_track(source, slot, out)) return false;

@@ -38,32 +38,10 @@ std::int64_t num_starts(const score::PieceView& piece, std::int32_t num_bars) {
   return std::max<std::int64_t>(0, common_bars(piece) - num_bars + 1);
 }
 
-// Ends that run from 0 to at most `limit` without a step back.
-bool ends_ascend(const std::int32_t* ends, std::int64_t count, std::int64_t limit) {
-  std::int32_t previous = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (ends[i] < previous) return false;
-    previous = ends[i];
-  }
-  return previous <= limit;
-}
-
 }  // namespace
 
 std::int64_t bars_needed(std::int32_t num_bars, double min_fill_ratio) {
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(min_fill_ratio * num_bars)));
-}
-
-bool is_sound(const BoundedColumns& bounded, const score::PieceView& piece) {
-  if (!piece.tracks().is_inside({0, bounded.num_tracks}) || !piece.bars().is_inside({0, bounded.num_bars}) ||
-      !piece.cells().is_inside({0, bounded.num_cells})) {
-    return false;
-  }
-  const score::Columns& c = bounded.columns;
-  const std::int64_t first_track = piece.tracks().begin;
-  return ends_ascend(c.track_cell_end + first_track, piece.num_tracks(), piece.cells().size()) &&
-         (c.track_bar_end == nullptr ||
-          ends_ascend(c.track_bar_end + first_track, piece.num_tracks(), piece.bars().size()));
 }
 
 const std::vector<std::int32_t>& WindowFinder::valid_starts(const score::PieceView& piece, std::int32_t num_bars,

@@ -33,22 +33,11 @@ struct Window {
   std::int32_t num_tracks = 0;
 };
 
-// Columns with the lengths that a piece's offsets are checked against.
-struct BoundedColumns {
-  score::Columns columns;
-  std::int64_t num_tracks = 0;
-  std::int64_t num_bars = 0;
-  std::int64_t num_cells = 0;
-};
-
 // Non-empty bars that a window of `num_bars` needs in a track.
 [[nodiscard]] std::int64_t bars_needed(std::int32_t num_bars, double min_fill_ratio);
 
-// Whether every run of the piece lies within the columns; all functions below take sound pieces only. Runs of tracks
-// are checked again where they are followed: columns may change meanwhile.
-[[nodiscard]] bool is_sound(const BoundedColumns& bounded, const score::PieceView& piece);
-
-// Finds windows. Keeps its scratch memory between calls, so one finder serves one thread.
+// Finds windows in sound pieces (score/columns.h). Keeps its scratch memory between calls, so one finder serves one
+// thread.
 class WindowFinder {
  public:
   // Starts with at least `min_tracks` good tracks, ascending. Valid until the next call.

@@ -6,31 +6,16 @@
 
 #include <cstdint>
 
+#include "score/column_table.h"
+
 namespace midigpt::score {
 
-struct Columns {
+template <class T>
+using Pointer = const T*;
+
+struct Columns : ColumnSet<Pointer> {
   std::int32_t resolution = 480;  // ticks per quarter note
   std::int64_t num_pieces = 0;
-  const std::int32_t* tempo = nullptr;
-  const std::int64_t* track_offsets = nullptr;  // [num_pieces + 1], as are the next three
-  const std::int64_t* bar_offsets = nullptr;
-  const std::int64_t* cell_offsets = nullptr;
-  const std::int64_t* note_offsets = nullptr;
-  const std::uint8_t* track_program = nullptr;
-  const std::uint8_t* track_drum = nullptr;
-  const std::int8_t* track_nomml = nullptr;  // -1: none
-  const std::int32_t* track_cell_end = nullptr;
-  const std::int32_t* track_bar_end = nullptr;  // nullptr: the tracks of a piece share its bars
-  const std::int32_t* bar_numerator = nullptr;
-  const std::int32_t* bar_denominator = nullptr;
-  const double* bar_length = nullptr;  // quarter notes
-  const std::int32_t* cell_bar = nullptr;
-  const std::int32_t* cell_note_end = nullptr;
-  const std::int32_t* note_onset = nullptr;  // ticks within the bar
-  const std::int32_t* note_duration = nullptr;
-  const std::uint8_t* note_pitch = nullptr;
-  const std::uint8_t* note_velocity = nullptr;
-  const std::int32_t* note_microtiming = nullptr;  // 1/resolution of a tick
 };
 
 // A half-open run of indices.
@@ -88,6 +73,19 @@ class PieceView {
   Run bars_;
   Run cells_;
   Run notes_;
+};
+
+// Columns and how long they are, so that no index found in them is followed blindly.
+struct BoundedColumns {
+  Columns columns;
+  std::int64_t num_tracks = 0;
+  std::int64_t num_bars = 0;
+  std::int64_t num_cells = 0;
+  std::int64_t num_notes = 0;
+
+  // Whether every run of the piece lies within the columns, and the runs of its tracks follow one another within it.
+  // Columns may change after that: check again where a run of a track or a cell is followed.
+  [[nodiscard]] bool is_sound(const PieceView& piece) const;
 };
 
 }  // namespace midigpt::score

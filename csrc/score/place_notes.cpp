@@ -41,7 +41,9 @@ class TrackPlacer {
     store_.cell_bar.set_size(store_.cell_bar.size() + num_cells_);
     store_.cell_note_end.set_size(store_.cell_bar.size());
     const std::size_t size = store_.note_pitch.size() + count_;
-    for_each_array(kNoteArrays, [&](const char*, auto array) { (store_.*array).set_size(size); });
+    for_each_column(store_, [&](auto column, auto& array) {
+      if constexpr (decltype(column)::kLevel == Level::Note) array.set_size(size);
+    });
   }
 
  private:

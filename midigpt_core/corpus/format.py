@@ -23,7 +23,7 @@ import numpy as np
 from attrs import Factory, asdict, frozen
 
 from midigpt_core.errors import CorpusError
-from midigpt_core.score.columns import COLUMNS
+from midigpt_core.score.columns import COLUMNS, level_columns
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:
@@ -62,11 +62,6 @@ PIECE_COLUMNS: tuple[tuple[str, np.dtype[Any], int], ...] = (
 )
 #: One UTF-8 text per piece.
 TEXT_COLUMNS = ("id", "genre")
-
-
-def level_columns(level: str) -> dict[str, np.dtype[Any]]:
-    """Field of :class:`~midigpt_core.records.ScoreColumns` -> dtype, of one level, in file order."""
-    return {name: spec.dtype for name, spec in COLUMNS.items() if spec.level == level}
 
 
 def arrow_dtypes() -> dict[str, np.dtype[Any]]:

@@ -17,9 +17,9 @@ from attrs import Factory, asdict, field, frozen
 
 from midigpt_core import _native, files
 from midigpt_core.cores import available_cores
-from midigpt_core.corpus.format import level_columns
 from midigpt_core.corpus.status import KEPT, in_order
 from midigpt_core.errors import DataError
+from midigpt_core.score.columns import level_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

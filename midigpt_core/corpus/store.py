@@ -26,12 +26,12 @@ from midigpt_core.corpus.format import (
     TEXT_COLUMNS,
     Sidecar,
     buffer_dtypes,
-    level_columns,
     read_sidecar,
 )
 from midigpt_core.corpus.origins import origin
 from midigpt_core.errors import CorpusError
 from midigpt_core.records import Corpus, CorpusShard, PieceTable, ScoreColumns
+from midigpt_core.score.columns import level_columns
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:

@@ -39,10 +39,10 @@ from midigpt_core.corpus.format import (
     buffer_dtypes,
     column_file,
     filed_dtypes,
-    level_columns,
     render_sidecar,
 )
 from midigpt_core.records import CORPUS_RESOLUTION
+from midigpt_core.score.columns import level_columns
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:

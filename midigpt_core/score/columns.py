@@ -1,14 +1,14 @@
-"""Score columns as one table: their level and dtype, and how to join, pick and make them."""
+"""Score columns by the native table: their level and dtype, and how to join, pick and make them."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 import attrs
 import numpy as np
 
-from midigpt_core import memory
+from midigpt_core import _native, memory
 from midigpt_core.records import CORPUS_RESOLUTION, Corpus, CorpusShard, PieceTable, ScoreColumns
 
 if TYPE_CHECKING:
@@ -28,38 +28,32 @@ class ColumnSpec(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def _spec(level: Level, dtype: type[np.generic]) -> ColumnSpec:
-    return ColumnSpec(level, np.dtype(dtype))
-
-
-#: The columns of :class:`~midigpt_core.records.ScoreColumns` by field name, offsets aside.
+#: The columns of :class:`~midigpt_core.records.ScoreColumns` by field name: those that every score has, offsets aside.
 COLUMNS: Mapping[str, ColumnSpec] = MappingProxyType(
     {
-        "tempo": _spec("piece", np.int32),
-        "track_program": _spec("track", np.uint8),
-        "track_drum": _spec("track", np.uint8),
-        "track_nomml": _spec("track", np.int8),
-        "track_cell_end": _spec("track", np.int32),
-        "bar_numerator": _spec("bar", np.int32),
-        "bar_denominator": _spec("bar", np.int32),
-        "bar_length": _spec("bar", np.float64),
-        "cell_bar": _spec("cell", np.int32),
-        "cell_note_end": _spec("cell", np.int32),
-        "note_onset": _spec("note", np.int32),
-        "note_duration": _spec("note", np.int32),
-        "note_pitch": _spec("note", np.uint8),
-        "note_velocity": _spec("note", np.uint8),
-        "note_microtiming": _spec("note", np.int32),
+        name: ColumnSpec(cast("Level", level), np.dtype(dtype))
+        for level, dtype, name, may_be_none in _native.score_columns()
+        if level != "offsets" and not may_be_none
     }
 )
 
-#: The one column that may be missing (None): ends of each track's own bars.
-TRACK_BAR_END = ColumnSpec("track", np.dtype(np.int32))
-
 #: Level -> field with the int64[P+1] offsets of its runs.
 OFFSETS: Mapping[Level, str] = MappingProxyType(
-    {"track": "track_offsets", "bar": "bar_offsets", "cell": "cell_offsets", "note": "note_offsets"}
+    {
+        cast("Level", name.removesuffix("_offsets")): name
+        for level, _, name, _ in _native.score_columns()
+        if level == "offsets"
+    }
 )
+
+
+def level_columns(level: str) -> dict[str, np.dtype[Any]]:
+    """Field of :class:`~midigpt_core.records.ScoreColumns` -> dtype, of one level."""
+    return {name: spec.dtype for name, spec in COLUMNS.items() if spec.level == level}
+
+
+#: What the columns of notes say of a note: their names without ``note_``.
+NOTE_FIELDS = tuple(name.removeprefix("note_") for name in level_columns("note"))
 
 
 def empty(resolution: int = CORPUS_RESOLUTION) -> ScoreColumns:

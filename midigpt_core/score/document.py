@@ -21,7 +21,7 @@ import numpy as np
 
 from midigpt_core.errors import DataError
 from midigpt_core.records import ScoreColumns
-from midigpt_core.score.columns import COLUMNS
+from midigpt_core.score.columns import COLUMNS, NOTE_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from midigpt_core.records import Float64Array, Int32Array, Int64Array
 
-_NOTE_FIELDS = ("onset", "duration", "pitch", "velocity", "microtiming")
 _NOTE_LIMITS = {"pitch": 127, "velocity": 127}
 
 
@@ -79,7 +78,7 @@ def _note_rows(columns: ScoreColumns, cells: slice) -> list[list[int]]:
     """Bar, onset, duration, pitch, velocity and microtiming of the notes of ``cells``."""
     ends = np.concatenate([[0], columns.cell_note_end])[cells.start : cells.stop + 1]
     bar = np.repeat(columns.cell_bar[cells], np.diff(ends))
-    fields = (getattr(columns, f"note_{field}")[ends[0] : ends[-1]] for field in _NOTE_FIELDS)
+    fields = (getattr(columns, f"note_{field}")[ends[0] : ends[-1]] for field in NOTE_FIELDS)
     return [list(row) for row in zip(*(values.tolist() for values in (bar, *fields)), strict=True)]
 
 
@@ -118,7 +117,7 @@ def _parse(
         "cell_bar": cell_bar,
         "cell_note_end": note_end,
     }
-    arrays |= {f"note_{field}": table[:, 1 + column] for column, field in enumerate(_NOTE_FIELDS)}
+    arrays |= {f"note_{field}": table[:, 1 + column] for column, field in enumerate(NOTE_FIELDS)}
     columns = ScoreColumns(
         resolution=operator.index(content["resolution"]),
         **{field: _narrow(arrays[field], spec.dtype, field) for field, spec in COLUMNS.items()},
@@ -157,7 +156,7 @@ def _parse_notes(track: Mapping[str, Any], num_bars: int, index: int) -> Int64Ar
     if len(notes) and not (notes[:, 0].min() >= 0 and notes[:, 0].max() < num_bars):
         raise ValueError(f"{where} has a bar outside 0..{num_bars - 1}")
     for field, limit in _NOTE_LIMITS.items():
-        values = notes[:, 1 + _NOTE_FIELDS.index(field)]
+        values = notes[:, 1 + NOTE_FIELDS.index(field)]
         if ((values < 0) | (values > limit)).any():
             raise ValueError(f"{where} has a {field} outside 0..{limit}")
     return notes[np.argsort(notes[:, 0], kind="stable")]

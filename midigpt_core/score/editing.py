@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-from midigpt_core.score.columns import with_own_bars
+from midigpt_core.score.columns import NOTE_FIELDS, level_columns, with_own_bars
 from midigpt_core.score.score import Score
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from midigpt_core.records import BoolArray, Int32Array, Int64Array, ScoreColumns, UInt8Array
 
-_BAR_COLUMNS = ("bar_numerator", "bar_denominator", "bar_length")
-_TRACK_COLUMNS = ("track_program", "track_drum", "track_nomml")
-_NOTE_COLUMNS = ("onset", "duration", "pitch", "velocity", "microtiming")
+_BAR_COLUMNS = tuple(level_columns("bar"))
+#: What does not depend on other tracks.
+_TRACK_COLUMNS = tuple(name for name in level_columns("track") if name != "track_cell_end")
 
 
 @frozen(eq=False, kw_only=True)
@@ -139,7 +139,7 @@ def note_table(score: Score) -> NoteTable:
     return NoteTable(
         track=np.repeat(np.repeat(np.arange(len(cells)), cells), notes),
         bar=np.repeat(columns.cell_bar, notes).astype(np.int64),
-        **{name: getattr(columns, f"note_{name}") for name in _NOTE_COLUMNS},
+        **{name: getattr(columns, f"note_{name}") for name in NOTE_FIELDS},
     )
 
 
@@ -156,8 +156,7 @@ def excerpt(score: Score, first_bar: int, count: int, tracks: Sequence[int]) -> 
     ends = (np.arange(1, len(chosen) + 1) * count).astype(np.int32) if own_bars else None
     of_tracks: dict[str, Any] = {name: getattr(columns, name)[chosen] for name in _TRACK_COLUMNS}
     nothing: dict[str, Any] = {
-        name: getattr(columns, name)[:0]
-        for name in ("cell_bar", "cell_note_end", *(f"note_{n}" for n in _NOTE_COLUMNS))
+        name: getattr(columns, name)[:0] for name in (*level_columns("cell"), *level_columns("note"))
     }
     empty = attrs.evolve(
         columns,
@@ -190,7 +189,7 @@ def replace_cells(score: Score, cells: BoolArray, notes: NoteTable | None = None
     occupied, counts = np.unique(place, return_counts=True)
     tracks, bars = np.divmod(occupied, max(cells.shape[1], 1))
     columns = score.columns
-    columns_of_notes: dict[str, Any] = {f"note_{name}": joined[name][order] for name in _NOTE_COLUMNS}
+    columns_of_notes: dict[str, Any] = {f"note_{name}": joined[name][order] for name in NOTE_FIELDS}
     changed = attrs.evolve(
         columns,
         track_cell_end=np.searchsorted(tracks, np.arange(len(columns.track_program)), side="right").astype(np.int32),

@@ -15,11 +15,10 @@ from attrs import frozen
 from midigpt_core import _native
 from midigpt_core.errors import DataError
 from midigpt_core.score import reading
+from midigpt_core.score.columns import NOTE_FIELDS
 
 if TYPE_CHECKING:
     from midigpt_core.records import BoolArray, Int32Array, Int64Array, ScoreColumns, UInt8Array
-
-_NOTE_FIELDS = ("onset", "duration", "pitch", "velocity", "microtiming")
 
 
 class SpliceError(DataError):
@@ -145,7 +144,7 @@ def _note_rows(columns: ScoreColumns) -> Int64Array:
     notes = np.diff(columns.cell_note_end, prepend=0)
     track = np.repeat(np.repeat(np.arange(len(cells)), cells), notes)
     bar = np.repeat(columns.cell_bar, notes)
-    rows: Any = [track, bar, *(getattr(columns, f"note_{field}") for field in _NOTE_FIELDS)]
+    rows: Any = [track, bar, *(getattr(columns, f"note_{field}") for field in NOTE_FIELDS)]
     return np.stack([column.astype(np.int64) for column in rows], axis=1)
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from midigpt_core.records import BoolArray, Corpus, Int16Array, Int32Array, WindowBatch, WritingRequest
 
 #: Microseconds per quarter note of decoded scores: tempo has no token.
-_DECODED_TEMPO = 500_000
 
 
 class MidigptGrammar(_encoder.Grammar):
@@ -128,19 +127,10 @@ class MidigptEncoder(Encoder):
         ids decodes. Raises EncodingError on a foreign id.
         """
         try:
-            arrays, attributes = _encoder.decode(self.config.codebook, tokens, resample)
+            columns, attributes = _encoder.decode(self.config.codebook, tokens, resample)
         except ValueError as error:
             raise EncodingError(f"{error}. Decode with the encoder that made the tokens.") from error
-        columns = ScoreColumns(
-            **arrays,
-            tempo=np.array([_DECODED_TEMPO], np.int32),
-            track_nomml=np.full(len(arrays["track_program"]), -1, np.int8),
-            track_offsets=np.array([0, len(arrays["track_program"])]),
-            bar_offsets=np.array([0, len(arrays["bar_length"])]),
-            cell_offsets=np.array([0, len(arrays["cell_bar"])]),
-            note_offsets=np.array([0, len(arrays["note_onset"])]),
-        )
-        return Score(columns, tuple(attributes))
+        return Score(ScoreColumns(**columns), tuple(attributes))
 
     def grammar(self) -> MidigptGrammar:
         return MidigptGrammar(self.config.codebook)

@@ -1,5 +1,10 @@
 #include "fuzz/columns_check.h"
 
+#include <array>
+#include <cstdint>
+#include <iterator>
+#include <vector>
+
 #include "fuzz/check.h"
 #include "midi/limits.h"
 
@@ -7,32 +12,37 @@ namespace midigpt::fuzz {
 
 namespace {
 
+constexpr std::int32_t kResolution = 480;  // of what the reader makes
+
 using score::Columns;
 using score::ColumnStore;
+using score::Level;
 using score::PieceView;
 using score::Run;
 
-void check_offsets(const ColumnStore::Array<std::int64_t>& offsets, std::size_t num_pieces, std::size_t end) {
+void check_offsets(const auto& offsets, std::size_t num_pieces, std::size_t end) {
   FUZZ_CHECK(offsets.size() == num_pieces + 1);
   FUZZ_CHECK(offsets[0] == 0);
   for (std::size_t i = 0; i < num_pieces; ++i) FUZZ_CHECK(offsets[i] <= offsets[i + 1]);
   FUZZ_CHECK(offsets[num_pieces] == static_cast<std::int64_t>(end));
 }
 
-void check_lengths(const ColumnStore& store, std::size_t num_pieces) {
-  check_offsets(store.track_offsets, num_pieces, store.track_program.size());
-  check_offsets(store.bar_offsets, num_pieces, store.bar_length.size());
-  check_offsets(store.cell_offsets, num_pieces, store.cell_bar.size());
-  check_offsets(store.note_offsets, num_pieces, store.note_pitch.size());
-  FUZZ_CHECK(store.tempo.size() == num_pieces);
-  FUZZ_CHECK(store.track_drum.size() == store.track_program.size());
-  FUZZ_CHECK(store.track_nomml.size() == store.track_program.size());
-  FUZZ_CHECK(store.track_cell_end.size() == store.track_program.size());
-  FUZZ_CHECK(store.bar_numerator.size() == store.bar_length.size());
-  FUZZ_CHECK(store.bar_denominator.size() == store.bar_length.size());
-  FUZZ_CHECK(store.cell_note_end.size() == store.cell_bar.size());
-  score::for_each_array(score::kNoteArrays,
-                        [&](const char*, auto array) { FUZZ_CHECK((store.*array).size() == store.note_pitch.size()); });
+void check_lengths(const auto& columns, std::size_t num_pieces, bool bars_per_track) {
+  std::array<std::size_t, score::kLevels> lengths{};
+  const auto length = [&](Level level) -> std::size_t& { return lengths.at(score::index_of(level)); };
+  length(Level::Offsets) = num_pieces + 1;
+  length(Level::Piece) = num_pieces;
+  length(Level::Track) = columns.track_program.size();
+  length(Level::Bar) = columns.bar_length.size();
+  length(Level::Cell) = columns.cell_bar.size();
+  length(Level::Note) = columns.note_pitch.size();
+  score::for_each_column(columns, [&](auto column, const auto& array) {
+    FUZZ_CHECK(array.size() == (column.may_be_missing() && !bars_per_track ? 0 : length(column.kLevel)));
+  });
+  check_offsets(columns.track_offsets, num_pieces, length(Level::Track));
+  check_offsets(columns.bar_offsets, num_pieces, length(Level::Bar));
+  check_offsets(columns.cell_offsets, num_pieces, length(Level::Cell));
+  check_offsets(columns.note_offsets, num_pieces, length(Level::Note));
 }
 
 void check_note(const Columns& columns, std::int64_t note, std::int64_t bar) {
@@ -77,37 +87,51 @@ void check_piece(const Columns& columns, std::int64_t index) {
   FUZZ_CHECK(columns.note_offsets[index + 1] - columns.note_offsets[index] <= midi::kMaxNotes);
 }
 
-}  // namespace
-
-Columns view(const ColumnStore& store) {
-  Columns columns;
-  columns.num_pieces = static_cast<std::int64_t>(store.tempo.size());
-  columns.tempo = store.tempo.data();
-  columns.track_offsets = store.track_offsets.data();
-  columns.bar_offsets = store.bar_offsets.data();
-  columns.cell_offsets = store.cell_offsets.data();
-  columns.note_offsets = store.note_offsets.data();
-  columns.track_program = store.track_program.data();
-  columns.track_drum = store.track_drum.data();
-  columns.track_nomml = store.track_nomml.data();
-  columns.track_cell_end = store.track_cell_end.data();
-  columns.bar_numerator = store.bar_numerator.data();
-  columns.bar_denominator = store.bar_denominator.data();
-  columns.bar_length = store.bar_length.data();
-  columns.cell_bar = store.cell_bar.data();
-  columns.cell_note_end = store.cell_note_end.data();
-  columns.note_onset = store.note_onset.data();
-  columns.note_duration = store.note_duration.data();
-  columns.note_pitch = store.note_pitch.data();
-  columns.note_velocity = store.note_velocity.data();
-  columns.note_microtiming = store.note_microtiming.data();
-  return columns;
+void check_ends(const std::vector<std::int32_t>& ends, std::int64_t limit) {
+  std::int64_t before = 0;
+  for (const std::int32_t end : ends) {
+    FUZZ_CHECK(end >= before);
+    before = end;
+  }
+  FUZZ_CHECK(before == limit);
 }
 
+void check_decoded_note(const Columns& columns, std::int64_t note) {
+  FUZZ_CHECK(columns.note_onset[note] >= 0);
+  FUZZ_CHECK(columns.note_duration[note] >= 1);
+  FUZZ_CHECK(columns.note_pitch[note] <= 127);
+  // 0 where the vocabulary has more levels than there are velocities.
+  FUZZ_CHECK(columns.note_velocity[note] <= 127);
+}
+
+}  // namespace
+
+Columns view(const ColumnStore& store) { return store.bounded(kResolution, false).columns; }
+
 void check_columns(const ColumnStore& store, std::size_t num_pieces) {
-  check_lengths(store, num_pieces);
+  check_lengths(store, num_pieces, false);
   const Columns columns = view(store);
   for (std::int64_t piece = 0; piece < columns.num_pieces; ++piece) check_piece(columns, piece);
+}
+
+void check_decoded(const decode::DecodedScore& score) {
+  const Columns c = score.bounded().columns;
+  check_lengths(score, 1, true);
+  FUZZ_CHECK(score.track_attributes.size() == score.track_program.size());
+  check_ends(score.track_cell_end, std::ssize(score.cell_bar));
+  check_ends(score.track_bar_end, std::ssize(score.bar_length));
+  check_ends(score.cell_note_end, std::ssize(score.note_onset));
+  const PieceView piece(c, 0);
+  for (std::int64_t track = 0; track < piece.num_tracks(); ++track) {
+    FUZZ_CHECK(c.track_program[track] <= 127);
+    const Run cells = piece.cells(track);
+    for (std::int64_t cell = cells.begin; cell < cells.end; ++cell) {
+      FUZZ_CHECK(c.cell_bar[cell] >= 0 && c.cell_bar[cell] < piece.bars(track).size());
+      FUZZ_CHECK(cell == cells.begin || c.cell_bar[cell] > c.cell_bar[cell - 1]);
+    }
+  }
+  for (std::int64_t note = 0; note < std::ssize(score.note_onset); ++note) check_decoded_note(c, note);
+  for (const double quarters : score.bar_length) FUZZ_CHECK(quarters >= 0 && quarters <= 1e6);
 }
 
 }  // namespace midigpt::fuzz

@@ -19,6 +19,15 @@ void overwrite(std::vector<T>& values, Bytes& bytes) {
   if (!values.empty()) values[position % values.size()] = value;
 }
 
+// Overwrites one value of the column that the next byte names.
+void overwrite_one(OwnedColumns& columns, Bytes& bytes) {
+  const std::size_t wanted = bytes.below(score::kColumns);
+  std::size_t index = 0;
+  for_each_column(columns, [&](auto, auto& array) {
+    if (index++ == wanted) overwrite(array, bytes);
+  });
+}
+
 // Overwrites one value of the array that the next byte names.
 template <class... Arrays>
 void overwrite_one(std::tuple<Arrays&...> all, Bytes& bytes) {
@@ -74,11 +83,7 @@ void take_piece(Bytes& bytes, OwnedColumns& out) {
     out.track_cell_end.push_back(since(out.cell_bar, out.cell_offsets.back()));
     out.track_bar_end.push_back(since(out.bar_length, first_bar));
   }
-  out.tempo.push_back(500'000);
-  out.track_offsets.push_back(since(out.track_program, 0));
-  out.bar_offsets.push_back(since(out.bar_length, 0));
-  out.cell_offsets.push_back(since(out.cell_bar, 0));
-  out.note_offsets.push_back(since(out.note_onset, 0));
+  out.end_piece(500'000);
 }
 
 std::int64_t bars_of(const OwnedColumns& columns, std::size_t piece) {
@@ -147,14 +152,14 @@ OwnedCorpus corpus_from(Bytes& bytes) {
   }
   for (OwnedColumns& columns : out.columns) {
     columns.shrink_to_fit();
-    out.shards.push_back(columns.shard());
+    out.shards.push_back(columns.bounded());
   }
   return out;
 }
 
 void damage(OwnedCorpus& corpus, Bytes& bytes) {
   for (std::size_t left = bytes.below(32); left > 0; --left) {
-    overwrite_one(corpus.columns[bytes.below(corpus.columns.size())].arrays(), bytes);
+    overwrite_one(corpus.columns[bytes.below(corpus.columns.size())], bytes);
   }
 }
 

@@ -6,12 +6,12 @@
 
 #include "encode/request.h"
 #include "fuzz/bytes.h"
-#include "support/owned_columns.h"
+#include "score/owned_columns.h"
 #include "support/owned_windows.h"
 
 namespace midigpt::fuzz {
 
-using tests::OwnedColumns;
+using score::OwnedColumns;
 using tests::OwnedWindows;
 
 // A corpus of one or two shards. Layout (seeds.py writes it): shards - 1, then per shard: resolution u16,
@@ -21,7 +21,7 @@ using tests::OwnedWindows;
 // microtiming i16. Bars stand before a piece's tracks or, with bars_per_track, after each track's nomml.
 struct OwnedCorpus {
   std::vector<OwnedColumns> columns;
-  std::vector<encode::Shard> shards;
+  std::vector<score::BoundedColumns> shards;
   std::vector<std::int64_t> piece_offsets{0};
 
   [[nodiscard]] encode::Corpus view() const { return {shards, piece_offsets.data()}; }

@@ -8,7 +8,6 @@
 
 #include "fuzz/check.h"
 #include "fuzz/columns_check.h"
-#include "fuzz/decoded_columns.h"
 #include "fuzz/settings_input.h"
 #include "fuzz/targets.h"
 #include "score/read_batch.h"
@@ -50,9 +49,8 @@ void decode(Input input) {
     FUZZ_CHECK(result.score.track_program.empty());
     return;
   }
-  const DecodedColumns columns(result.score);
-  check_decoded(result.score, columns);
-  write_and_read(columns.columns());
+  check_decoded(result.score);
+  write_and_read(result.score.bounded().columns);
 }
 
 }  // namespace midigpt::fuzz

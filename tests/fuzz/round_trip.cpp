@@ -2,6 +2,7 @@
 //
 // That is promised where decoding does not lose anything that encoding reads again; keep() says where.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,8 +10,8 @@
 #include "decode/decoder.h"
 #include "encode/encoder.h"
 #include "fuzz/check.h"
+#include "fuzz/columns_check.h"
 #include "fuzz/corpus_input.h"
-#include "fuzz/decoded_columns.h"
 #include "fuzz/settings_input.h"
 #include "fuzz/targets.h"
 #include "vocab/codebook.h"
@@ -83,7 +84,7 @@ void keep_notes(OwnedColumns& columns, score::Run notes, std::int32_t ticks) {
 
 // False if a bar has too many notes.
 bool keep_notes(OwnedColumns& columns) {
-  const encode::Shard shard = columns.shard();
+  const score::BoundedColumns shard = columns.bounded();
   for (std::int64_t index = 0; index < shard.columns.num_pieces; ++index) {
     const score::PieceView piece(shard.columns, index);
     for (std::int64_t track = 0; track < piece.num_tracks(); ++track) {
@@ -145,8 +146,9 @@ void check_window(const vocab::Codebook& book, const OwnedCorpus& corpus, const 
   const std::vector<std::int32_t> tokens = encoded(book, corpus.view(), window);
   const midigpt::decode::DecodeResult decoded = midigpt::decode::decode(book, tokens, true);
   FUZZ_CHECK(decoded.error.empty());
-  const DecodedColumns columns(decoded.score);
-  check_decoded(decoded.score, columns);
+  check_decoded(decoded.score);
+  const std::array shards{decoded.score.bounded()};
+  const std::array<std::int64_t, 2> offsets{0, 1};
 
   const std::int64_t piece = 0;
   const std::int32_t start_bar = 0;
@@ -157,7 +159,7 @@ void check_window(const vocab::Codebook& book, const OwnedCorpus& corpus, const 
   for (std::size_t track = 0; track < decoded.score.track_program.size(); ++track) {
     FUZZ_CHECK(track < tracks.size());
     tracks[track] = static_cast<std::int32_t>(track);
-    const score::Run bars = score::PieceView(columns.columns(), 0).bars(tracks[track]);
+    const score::Run bars = score::PieceView(shards[0].columns, 0).bars(tracks[track]);
     num_bars = std::max(num_bars, static_cast<std::int32_t>(bars.size()));
   }
   encode::Windows again = window;
@@ -167,7 +169,7 @@ void check_window(const vocab::Codebook& book, const OwnedCorpus& corpus, const 
   again.tracks = tracks.data();
   again.transpose = &transpose;
   again.velocity_scale = &velocity_scale;
-  FUZZ_CHECK(encoded(book, columns.corpus(), again) == tokens);
+  FUZZ_CHECK(encoded(book, {shards, offsets.data()}, again) == tokens);
 }
 
 }  // namespace
@@ -185,7 +187,7 @@ void round_trip(Input input) {
     if (!keep_notes(columns)) return;
   }
   corpus.shards.clear();
-  for (const OwnedColumns& columns : corpus.columns) corpus.shards.push_back(columns.shard());
+  for (const OwnedColumns& columns : corpus.columns) corpus.shards.push_back(columns.bounded());
   OwnedWindows windows = windows_from(bytes, corpus, 0);
   keep(windows);
   const encode::Windows view = windows.view();

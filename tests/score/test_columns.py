@@ -8,10 +8,12 @@ import attrs
 import numpy as np
 import pytest
 
+from midigpt_core import _native
 from midigpt_core.records import ScoreColumns
 from midigpt_core.score import Score
 from midigpt_core.score.columns import (
     COLUMNS,
+    NOTE_FIELDS,
     OFFSETS,
     concatenate,
     empty,
@@ -20,6 +22,7 @@ from midigpt_core.score.columns import (
     with_own_bars,
 )
 from midigpt_core.score.content_hash import content_hashes
+from midigpt_core.score.score import Notes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +31,20 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def scores(midi_folder: Path) -> list[Score]:
     return [Score.from_midi(path) for path in sorted(midi_folder.glob("*.mid"))]
+
+
+def test_the_record_has_the_fields_of_the_native_table(scores: list[Score]) -> None:
+    table = _native.score_columns()
+    assert sorted(attrs.fields_dict(ScoreColumns)) == sorted(["resolution", *(name for _, _, name, _ in table)])
+    optional = [name for _, _, name, may_be_none in table if may_be_none]
+    assert (
+        optional == [field.name for field in attrs.fields(ScoreColumns) if field.default is None] == ["track_bar_end"]
+    )
+    columns = with_own_bars(scores[0].columns)
+    for _, dtype, name, _ in table:
+        assert getattr(columns, name).dtype == dtype
+    assert list(OFFSETS) == ["track", "bar", "cell", "note"]
+    assert tuple(attrs.fields_dict(Notes)) == NOTE_FIELDS
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ std::vector<int> values(const AttributeControl& control, const OnePiece& piece) 
   settings.attribute_controls = {control};
   const auto book = codebook(settings);
   REQUIRE(book->controls().size() == 1);
-  const std::array shards{piece.shard()};
+  const std::array shards{piece.bounded()};
   const std::array<std::int64_t, 2> offsets{0, 1};
   const midigpt::tests::OwnedWindows windows = whole(piece);
   std::vector<std::int16_t> out(static_cast<std::size_t>(windows.max_tracks * (1 + windows.max_bars)), 7);

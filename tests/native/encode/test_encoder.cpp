@@ -175,7 +175,7 @@ TEST_CASE("wrong requests and damaged columns are said, never followed") {
   CHECK(damaged([](OnePiece& p) { p.cell_note_end[0] = 99; }) == contradict);
   CHECK(damaged([](OnePiece& p) { p.cell_note_end[0] = -1; }) == contradict);
   CHECK(damaged([](OnePiece& p) { p.bars_per_track = true, p.track_bar_end = {9, 2}; }) ==
-        "window 0: the bars of its piece contradict themselves");
+        "window 0: the columns of its piece contradict themselves");
 }
 
 TEST_CASE("any number of threads writes the same documents, also where fewer can be made") {

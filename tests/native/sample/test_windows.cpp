@@ -116,30 +116,4 @@ TEST_CASE("with bars of their own the shortest track sets the grid") {
   CHECK(finder.valid_starts({columns, 0}, 3, 1, 1).empty());
 }
 
-TEST_CASE("only a piece whose runs lie within the columns is sound") {
-  const OnePiece good = piece();
-  const auto sound = [](const OnePiece& source) {
-    const auto shard = source.shard();
-    return is_sound({shard.columns, shard.num_tracks, shard.num_bars, shard.num_cells},
-                    midigpt::score::PieceView(shard.columns, 0));
-  };
-  CHECK(sound(good));
-  OnePiece bad = good;
-  bad.track_cell_end[2] = 99;
-  CHECK_FALSE(sound(bad));
-  bad = good;
-  bad.track_cell_end[1] = 1;
-  CHECK_FALSE(sound(bad));
-  bad = good;
-  bad.cell_offsets[1] = 1000;
-  CHECK_FALSE(sound(bad));
-  bad = good;
-  bad.track_offsets[0] = -1;
-  CHECK_FALSE(sound(bad));
-  bad = good;
-  bad.bars_per_track = true;
-  bad.track_bar_end[0] = 9;
-  CHECK_FALSE(sound(bad));
-}
-
 }  // namespace

@@ -6,10 +6,12 @@
 #include <utility>
 
 #include "score/column_store.h"
+#include "support/one_piece.h"
 
 namespace {
 
 using namespace midigpt::score;
+using midigpt::tests::OnePiece;
 
 // Two pieces of two tracks each: bars 0..1 shared in the first; cells and notes as the ends say.
 struct Fixture {
@@ -101,6 +103,36 @@ TEST_CASE("parts that are put into a store keep their pieces and their notes, in
   whole.clear();
   CHECK(whole.tempo.empty());
   CHECK(whole.bar_offsets.size() == 1);
+}
+
+TEST_CASE("only a piece whose runs lie within the columns is sound") {
+  OnePiece good;
+  for (int bar = 0; bar < 8; ++bar) good.add_bar(4, 4);
+  for (int track = 0; track < 3; ++track) {
+    good.add_track(0, false);
+    for (int bar = 0; bar < 4; ++bar) good.add_note(bar + track, 0, 10, 60, 80);
+  }
+  const auto sound = [](const OnePiece& source) {
+    const auto bounded = source.bounded();
+    return bounded.is_sound({bounded.columns, 0});
+  };
+  CHECK(sound(good));
+  OnePiece bad = good;
+  bad.track_cell_end[2] = 99;
+  CHECK_FALSE(sound(bad));
+  bad = good;
+  bad.track_cell_end[1] = 1;
+  CHECK_FALSE(sound(bad));
+  bad = good;
+  bad.cell_offsets[1] = 1000;
+  CHECK_FALSE(sound(bad));
+  bad = good;
+  bad.track_offsets[0] = -1;
+  CHECK_FALSE(sound(bad));
+  bad = good;
+  bad.bars_per_track = true;
+  bad.track_bar_end[0] = 9;
+  CHECK_FALSE(sound(bad));
 }
 
 }  // namespace

@@ -152,16 +152,11 @@ TEST_CASE("any number of threads gives the same columns, also where fewer can be
   for (const auto& [threads, made] : {std::pair{2, 1}, {5, 8}, {64, 126}, {2, 0}, {5, 1}, {64, 3}}) {
     const FewThreads few(made);
     const BatchResult many = batch.read(threads);
-    const auto same = [&](const char* name, auto array) {
-      CAPTURE(std::string(name));
-      const auto& a = one.columns.*array;
-      const auto& b = many.columns.*array;
+    for_each_column(one.columns, many.columns, [](auto column, const auto& a, const auto& b) {
+      CAPTURE(std::string(column.name));
       REQUIRE(a.size() == b.size());
       CHECK(std::equal(a.data(), a.data() + a.size(), b.data()));
-    };
-    for_each_array(kOffsetArrays, same);
-    for_each_array(kValueArrays, same);
-    for_each_array(kNoteArrays, same);
+    });
     const std::size_t files = one.status.size();
     CHECK(std::equal(one.status.data(), one.status.data() + files, many.status.data()));
     CHECK(std::equal(one.error_offset.data(), one.error_offset.data() + files, many.error_offset.data()));

@@ -70,7 +70,7 @@ struct Answer {
 
 inline Answer encode_piece(const vocab::Codebook& book, const OnePiece& piece, const OwnedWindows& windows,
                            int threads = 1) {
-  const std::array shards{piece.shard()};
+  const std::array shards{piece.bounded()};
   const std::array<std::int64_t, 2> offsets{0, 1};
   Answer answer;
   const std::int32_t* const limits = windows.max_tokens.data();

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "support/owned_columns.h"
+#include "score/owned_columns.h"
 
 namespace midigpt::tests {
 
-class OnePiece : public OwnedColumns {
+class OnePiece : public score::OwnedColumns {
  public:
   OnePiece() {
     tempo = {500'000};
@@ -52,7 +52,7 @@ class OnePiece : public OwnedColumns {
   }
 
   // Pointers into this, until the next change.
-  [[nodiscard]] score::Columns columns() const { return shard().columns; }
+  [[nodiscard]] score::Columns columns() const { return bounded().columns; }
 
  private:
   void update() {
