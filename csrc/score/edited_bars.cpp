@@ -18,7 +18,15 @@ struct Meter {
     return numerator >= 0 && numerator <= 255 && denominator >= 1 && denominator <= 128 &&
            std::has_single_bit(static_cast<unsigned>(denominator));
   }
+  [[nodiscard]] std::int64_t ticks(std::int64_t per_quarter) const { return 4 * per_quarter * numerator / denominator; }
 };
+
+// Why a bar cannot change to `meter`, or nullptr.
+const char* change_problem(const Meter& meter, bool gaps) {
+  if (gaps) return "a time signature of the file leaves ticks without bars, between which none can be placed";
+  if (meter.can_be_written()) return nullptr;
+  return "a time signature has a numerator above 255 or a denominator that is no power of two up to 128";
+}
 
 // The ticks of the file's signatures, asked for in their order.
 class SignatureTicks {
@@ -79,24 +87,11 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
     const Meter old = in_file ? Meter{grid.bars[i].numerator, grid.bars[i].denominator} : before;
     const Meter meter = i < numerators.size() ? Meter{numerators[i], denominators[i]} : old;
     const bool stays = in_file && meter == old;
-    if (!stays && gaps) {
-      return "a time signature of the file leaves ticks without bars, between which none can be placed";
-    }
-    if (!stays && !meter.can_be_written()) {
-      return "a time signature has a numerator above 255 or a denominator that is no power of two up to 128";
-    }
-    const std::int64_t nominal = 4 * ticks_per_quarter_ * meter.numerator / meter.denominator;
+    if (const char* const problem = stays ? nullptr : change_problem(meter, gaps)) return problem;
+    const std::int64_t nominal = meter.ticks(ticks_per_quarter_);
     if (nominal < 1) return "a bar would be shorter than a tick";
-    std::int64_t span = nominal;
     const std::int64_t old_tick = in_file ? grid.bars[i].first_tick : -1;
-    if (in_file) {
-      const std::int64_t old_nominal = 4 * ticks_per_quarter_ * old.numerator / old.denominator;
-      const bool last = i + 1 == grid.size();
-      const std::int64_t old_ticks = last ? old_nominal : grid.bars[i + 1].first_tick - old_tick;
-      span = stays ? old_ticks : changed_span(nominal, old_ticks, old_nominal);
-      moves_ = moves_ || span != old_ticks;
-      if (last) old_end_ = old_tick + old_ticks;
-    }
+    const std::int64_t span = in_file ? span_in_file(grid, i, nominal, stays) : nominal;
     const bool has_signature = in_file && signatures.stands_at(old_tick);
     if (needs_signature(stays, has_signature, i == 0, meter == before)) {
       added_.push_back({tick, static_cast<std::uint8_t>(meter.numerator),
@@ -114,6 +109,17 @@ const char* EditedBars::build(const midi::File& file, const BarGrid& grid, std::
     }
   }
   return nullptr;
+}
+
+std::int64_t EditedBars::span_in_file(const BarGrid& grid, std::size_t bar, std::int64_t nominal, bool stays) {
+  const auto& old = grid.bars[bar];
+  const std::int64_t old_nominal = Meter{old.numerator, old.denominator}.ticks(ticks_per_quarter_);
+  const bool last = bar + 1 == grid.size();
+  const std::int64_t old_ticks = last ? old_nominal : grid.bars[bar + 1].first_tick - old.first_tick;
+  const std::int64_t span = stays ? old_ticks : changed_span(nominal, old_ticks, old_nominal);
+  moves_ = moves_ || span != old_ticks;
+  if (last) old_end_ = old.first_tick + old_ticks;
+  return span;
 }
 
 bool EditedBars::replaces(std::uint32_t tick) const {

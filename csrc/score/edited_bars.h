@@ -1,6 +1,7 @@
 // The bars of a file after an edit, in ticks of the file and of the score, and where the file's ticks go.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -51,6 +52,9 @@ class EditedBars {
     std::int64_t start;       // at kResolution; starts and lengths are nominal, as in BarGrid
     std::int64_t length;
   };
+
+  // Ticks to the next bar of bar `bar` of the file, now that its signature makes it `nominal` ticks long.
+  std::int64_t span_in_file(const BarGrid& grid, std::size_t bar, std::int64_t nominal, bool stays);
 
   std::int64_t ticks_per_quarter_ = 1;
   std::vector<Bar> bars_;
