@@ -167,6 +167,7 @@ bool WindowLoader::load_track(const Source& source, std::int64_t slot, LoadedWin
   track.slot = slot;
   track.program = columns.track_program[index];
   track.drum = columns.track_drum[index] != 0;
+  // NOLINTNEXTLINE(bugprone-signed-char-misuse): -1 stands for "unknown"
   track.nomml = columns.track_nomml[index];
   if (!load_bars(source, track, out) || !load_notes(source, track, out)) return false;
   out.tracks_.push_back(track);
