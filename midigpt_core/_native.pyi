@@ -80,6 +80,7 @@ def best_fit(lengths: AnyBuffer, *, num_rows: int, row_length: int, rows: AnyBuf
 def fill_rows(
     *,
     tokens: AnyBuffer,
+    positions: AnyBuffer | None,
     role: AnyBuffer,
     offsets: AnyBuffer,
     rows: AnyBuffer,

@@ -110,6 +110,8 @@ class CheckpointFormatSpec(ComponentSpec):
     is_dir: bool = False
     #: Whether it writes bundles, or only reads them.
     can_save: bool = True
+    #: Whether programs read it that number tokens by their places, such as the public package midigpt and transformers.
+    read_elsewhere: bool = False
     #: Whether reading can run code that the file brings; such a format is used only with ``allow_unsafe``.
     unsafe: bool = False
 

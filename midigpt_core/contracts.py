@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from attrs import Factory, field, frozen
 
 from midigpt_core.files import blake3_of
-from midigpt_core.records import TokenStatus
+from midigpt_core.records import SEQUENCE, TokenStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,8 +122,9 @@ class Grammar(Protocol):
     def take(self) -> tuple[Int32Array, Int32Array, Int64Array]:
         """What the model has to read since the last call: the choices made, and all that is forced after them.
 
-        Tokens int32[total], their positions int32[total] within their documents, and offsets int64[N+1]. Tokens in
-        hidden spans are left out, as nothing may attend to them; positions count them.
+        Tokens int32[total], their positions int32[total] within their documents (as :meth:`Encoder.positions` gives
+        them), and offsets int64[N+1]. Tokens in hidden spans are left out, as nothing may attend to them; positions
+        count them.
         """
 
     def mask(self, out: BoolArray) -> None:
@@ -179,7 +180,26 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def provides(self) -> frozenset[str]:
-        """Capabilities of this encoder as configured: ``infill``, ``mask_bar``, ``genre``, ``use_velocity``, …"""
+        """Capabilities of this encoder as configured: ``infill``, ``mask_bar``, ``genre``, ``use_velocity``, …
+
+        ``placeholder_positions``: its component has an option ``infill_positions``, which decides
+        :attr:`infill_positions` where the rest of the configuration does not.
+        """
+
+    @property
+    def infill_positions(self) -> str:
+        """How filled blocks are numbered, one of :data:`~midigpt_core.records.INFILL_POSITIONS`.
+
+        An encoder with ``placeholder`` says so under this name in :meth:`to_config`: bundles are checked by it. Its
+        documents have ``positions`` (:class:`~midigpt_core.records.TokenBatch`), the same as :meth:`positions` and the
+        grammar give.
+        """
+        return SEQUENCE
+
+    def positions(self, tokens: Int32Array) -> Int32Array | None:
+        """The positions int32[L] of one document int32[L], whole or as far as it goes, each at most its place; None:
+        its place. Raises :class:`midigpt_core.errors.EncodingError` for a foreign id."""
+        return None
 
     @property
     def window_sizes(self) -> tuple[int, ...]:
@@ -286,6 +306,9 @@ class Architecture(Protocol):
     ) -> Tensor:
         """Logits [B, L, V] for ``input_ids`` int64[B, L].
 
+        ``position_ids`` int64[B, L] are what the model is told of the tokens' positions; None: their places in their
+        documents. An architecture that provides ``placeholder_positions`` takes them as they are, also where they do
+        not ascend or occur twice; what a token sees depends on places alone. So does its reader.
         ``document_ids`` int32[B, L] counts documents from 0 within a row (-1: padding): a token sees only earlier
         tokens of its own document, bit for bit as if the document stood alone. None: one document per row.
         An architecture that provides ``kv_cache`` has a method ``make_cache()``; ``cache`` is what it returned, and

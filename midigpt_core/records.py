@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 #: Ticks per quarter note of every score read from a file and of every corpus.
 CORPUS_RESOLUTION = 480
 
+#: How the tokens of filled blocks are numbered (docs/infilling.md): ``sequence``, by their places in the document, or
+#: ``placeholder``, on from the position of the placeholder that the block fills.
+SEQUENCE, PLACEHOLDER = INFILL_POSITIONS = ("sequence", "placeholder")
+
 #: ``labels`` value that the loss leaves out (PyTorch's own default).
 IGNORED_LABEL = -100
 
@@ -246,6 +250,9 @@ class TokenBatch:
     status: UInt8Array
     #: int64[S, 3]: document, first token, end token (within the document) of each hidden span.
     hidden_spans: Int64Array
+    #: int32[total], the position of each token in its document as the model is told it, at most its place; None: its
+    #: place, from 0 in every document.
+    positions: Int32Array | None = None
 
     def __len__(self) -> int:
         return len(self.status)
@@ -280,7 +287,7 @@ class PackedBatch:
     input_ids: Int64Array
     #: int64[R, L]
     labels: Int64Array
-    #: int64[R, L], from 0 in every document; 0 in padding.
+    #: int64[R, L], from 0 in every document, as its encoder numbers it (:attr:`TokenBatch.positions`); 0 in padding.
     position_ids: Int64Array
     #: int32[R, L], from 0 in every row, -1 in padding.
     document_ids: Int32Array

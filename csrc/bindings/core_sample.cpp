@@ -180,10 +180,12 @@ void best_fit(const py::object& lengths, std::int64_t num_rows, std::int64_t row
   sample::best_fit_decreasing(length.data(), std::ssize(length), num_rows, row_length, out);
 }
 
-void fill_rows(const py::object& tokens, const py::object& role, const py::object& offsets, const py::object& rows,
-               std::int64_t row_length, const py::object& input_ids, const py::object& labels,
+void fill_rows(const py::object& tokens, const py::object& positions, const py::object& role, const py::object& offsets,
+               const py::object& rows, std::int64_t row_length, const py::object& input_ids, const py::object& labels,
                const py::object& position_ids, const py::object& document_ids, const py::object& row_role) {
   const Array<std::int32_t> token(tokens, "tokens");
+  std::vector<Array<std::int32_t>> given;  // none or one
+  if (!positions.is_none()) given.emplace_back(positions, "positions");
   const Array<std::uint8_t> token_role(role, "role");
   const std::vector<std::int64_t> offset = Array<std::int64_t>(offsets, "offsets").copy();
   const std::vector<std::int32_t> row = Array<std::int32_t>(rows, "rows").copy();
@@ -197,10 +199,13 @@ void fill_rows(const py::object& tokens, const py::object& role, const py::objec
       document.size() != cells || out_role.size() != cells) {
     throw py::value_error("the rows differ in size");
   }
-  if (offset.size() != row.size() + 1 || token_role.size() != token.size()) {
+  if (offset.size() != row.size() + 1 || token_role.size() != token.size() ||
+      (!given.empty() && given[0].size() != token.size())) {
     throw py::value_error("the documents' columns differ in length");
   }
-  const sample::Documents documents{token.data(), token_role.data(), offset.data(), row.data(), std::ssize(row)};
+  const sample::Documents documents{token.data(),      given.empty() ? nullptr : given[0].data(),
+                                    token_role.data(), offset.data(),
+                                    row.data(),        std::ssize(row)};
   const sample::Rows out{ids.writable(),      label.writable(),   position.writable(), document.writable(),
                          out_role.writable(), cells / row_length, row_length};
   bool fits = false;
@@ -234,9 +239,9 @@ void bind_sample(py::module_& module) {
              "Write into bool[P] whether each piece has a valid start for any of the sizes.");
   module.def("best_fit", &best_fit, py::arg("lengths"), py::kw_only(), py::arg("num_rows"), py::arg("row_length"),
              py::arg("rows"), "Pack documents of int64[D] tokens best-fit decreasing: rows int32[D], -1 left over.");
-  module.def("fill_rows", &fill_rows, py::kw_only(), py::arg("tokens"), py::arg("role"), py::arg("offsets"),
-             py::arg("rows"), py::arg("row_length"), py::arg("input_ids"), py::arg("labels"), py::arg("position_ids"),
-             py::arg("document_ids"), py::arg("row_role"),
+  module.def("fill_rows", &fill_rows, py::kw_only(), py::arg("tokens"), py::arg("positions"), py::arg("role"),
+             py::arg("offsets"), py::arg("rows"), py::arg("row_length"), py::arg("input_ids"), py::arg("labels"),
+             py::arg("position_ids"), py::arg("document_ids"), py::arg("row_role"),
              "Write documents into the rows of a PackedBatch (flat arrays).");
   module.def("philox", &philox, py::arg("counter"), py::arg("key"), py::arg("out"),
              "Philox4x32-10 of counters uint64[2 * n] under keys uint64[n] into uint64[2 * n].");

@@ -20,6 +20,7 @@
 #include "decode/decoder.h"
 #include "encode/encoder.h"
 #include "vocab/codebook.h"
+#include "vocab/document_positions.h"
 
 namespace {
 
@@ -79,6 +80,7 @@ vocab::Settings settings_from(const py::dict& d) {
   out.emit_delta_tokens = setting<bool>(d, "emit_delta_tokens");
   out.signed_deltas = setting<bool>(d, "signed_deltas");
   out.supports_infill = setting<bool>(d, "supports_infill");
+  out.placeholder_positions = setting<bool>(d, "placeholder_positions");
   out.supports_mask_bar_token = setting<bool>(d, "supports_mask_bar_token");
   out.velocity_sticky = setting<bool>(d, "velocity_sticky");
   out.switchable_velocity = setting<bool>(d, "switchable_velocity");
@@ -235,8 +237,9 @@ encode::Windows windows_from(Fields& f, const Codebook& book) {
   return w;
 }
 
-// Token, offset, role, status and hidden span arrays of consecutive Documents (records.TokenBatch).
-py::tuple token_arrays(const std::vector<encode::Documents>& parts) {
+// Position, token, offset, role, status and hidden span arrays of consecutive Documents (records.TokenBatch). Positions
+// are None where they count the tokens.
+py::tuple token_arrays(const Codebook& book, const std::vector<encode::Documents>& parts) {
   std::size_t tokens = 0;
   std::size_t documents = 0;
   std::size_t spans = 0;
@@ -256,9 +259,18 @@ py::tuple token_arrays(const std::vector<encode::Documents>& parts) {
   std::uint8_t* status = status_array.mutable_data();
   std::int64_t* span = span_array.mutable_data();
 
+  py::object positions = py::none();
+  std::int32_t* position = nullptr;
+  if (book.settings().placeholder_positions) {
+    py::array_t<std::int32_t> position_array(static_cast<py::ssize_t>(tokens));
+    position = position_array.mutable_data();
+    positions = std::move(position_array);
+  }
+
   std::int64_t base = 0;
   *offset++ = 0;
   for (const encode::Documents& part : parts) {
+    if (position != nullptr) position = std::copy_n(part.positions.data(), part.positions.size(), position);
     token = std::copy_n(part.tokens.data(), part.tokens.size(), token);
     std::int64_t begin = 0;
     for (std::size_t i = 0; i < part.ends.size(); ++i) {
@@ -276,7 +288,7 @@ py::tuple token_arrays(const std::vector<encode::Documents>& parts) {
       *span++ = hidden.end;
     }
   }
-  return py::make_tuple(token_array, offset_array, role_array, status_array, span_array);
+  return py::make_tuple(token_array, offset_array, role_array, status_array, span_array, positions);
 }
 
 py::tuple encode_batch(const Codebook& book, const NativeCorpus& corpus, const py::object& windows,
@@ -291,7 +303,7 @@ py::tuple encode_batch(const Codebook& book, const NativeCorpus& corpus, const p
     error = encode::encode_batch(book, corpus.view(), view, limits, std::clamp(threads, 1, kMaxThreads), parts);
   }
   if (error) throw py::value_error(error.message);
-  return token_arrays(parts);
+  return token_arrays(book, parts);
 }
 
 py::array_t<std::int16_t> compute_attributes(const Codebook& book, const NativeCorpus& corpus,
@@ -315,15 +327,38 @@ py::array_t<T> to_array(const std::vector<T>& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
-py::tuple decode_tokens(const Codebook& book, const py::array_t<std::int32_t, py::array::c_style>& tokens,
-                        bool resample) {
+// The ids of one document: a copy, which another thread cannot change.
+std::vector<std::int32_t> document_of(const py::array_t<std::int32_t, py::array::c_style>& tokens) {
   if (tokens.ndim() != 1 || tokens.size() > kMaxDocument) {
     throw py::value_error("tokens must be one sequence of at most " + std::to_string(kMaxDocument));
   }
+  return {tokens.data(), tokens.data() + tokens.size()};
+}
+
+py::array_t<std::int32_t> positions_of(const Codebook& book,
+                                       const py::array_t<std::int32_t, py::array::c_style>& tokens) {
+  std::vector<std::int32_t> ids = document_of(tokens);
+  std::int64_t foreign = -1;
+  {
+    const py::gil_scoped_release released;
+    vocab::DocumentPositions positions(book);
+    for (std::size_t i = 0; i < ids.size() && foreign < 0; ++i) {
+      if (ids[i] < 0 || ids[i] >= book.vocab_size()) {
+        foreign = static_cast<std::int64_t>(i);
+      } else {
+        ids[i] = positions.next(ids[i]);
+      }
+    }
+  }
+  if (foreign >= 0) throw py::value_error("token " + std::to_string(foreign) + " is outside the vocabulary");
+  return to_array(ids);
+}
+
+py::tuple decode_tokens(const Codebook& book, const py::array_t<std::int32_t, py::array::c_style>& tokens,
+                        bool resample) {
+  const std::vector<std::int32_t> ids = document_of(tokens);
   decode::DecodeResult result;
   {
-    // A copy, which another thread cannot change while it is decoded.
-    const std::vector<std::int32_t> ids(tokens.data(), tokens.data() + tokens.size());
     const py::gil_scoped_release released;
     result = decode::decode(book, ids, resample);
   }
@@ -359,7 +394,10 @@ PYBIND11_MODULE(_encoder, m) {
       .def(py::init<const py::sequence&, const py::array&>(), py::arg("shards"), py::arg("piece_offsets"));
   m.def("encode_batch", &encode_batch, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
         py::arg("max_tokens"), py::arg("threads"),
-        "Tokens int32, offsets int64, role uint8, status uint8 and hidden spans int64[S, 3] of a WindowBatch.");
+        "Tokens int32, offsets int64, role uint8, status uint8, hidden spans int64[S, 3] and positions int32, or None, "
+        "of "
+        "a WindowBatch.");
+  m.def("positions", &positions_of, py::arg("codebook"), py::arg("tokens"), "The positions int32[L] of a document.");
   m.def("compute_attributes", &compute_attributes, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
         "Attribute values int16[N, T, 1 + B, K] of a WindowBatch, -1 where a control says nothing.");
   m.def("decode", &decode_tokens, py::arg("codebook"), py::arg("tokens"), py::arg("resample"),

@@ -165,7 +165,7 @@ class BatchGrammar {
       for (std::size_t at = taken_[i]; at < sequence.tokens().size(); ++at) {
         if (sequence.is_hidden(at)) continue;
         tokens.push_back(sequence.tokens()[at]);
-        positions.push_back(static_cast<std::int32_t>(at));
+        positions.push_back(sequence.position(at));
       }
       taken_[i] = sequence.tokens().size();
       offsets.push_back(static_cast<std::int64_t>(tokens.size()));

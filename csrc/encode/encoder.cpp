@@ -9,6 +9,7 @@
 #include "encode/window.h"
 #include "encode/writer.h"
 #include "threads/team.h"
+#include "vocab/document_positions.h"
 
 namespace midigpt::encode {
 
@@ -23,7 +24,8 @@ class WindowEncoder {
         out_(out),
         loader_(book, corpus, windows),
         computer_(book),
-        writer_(book, out.tokens, out.hidden_spans) {}
+        writer_(book, out.tokens, out.hidden_spans),
+        positions_(book) {}
 
   // False if the columns of the window's piece contradict themselves.
   bool encode(std::int64_t window, std::int64_t document, std::int64_t limit);
@@ -31,6 +33,7 @@ class WindowEncoder {
  private:
   bool write(std::int64_t window, std::int64_t document, std::int64_t limit);
   void discard(std::size_t first_token, std::size_t first_span);
+  void number(std::size_t first_token);
   [[nodiscard]] DocumentRequest request(std::int64_t window) const;
   bool drop_tracks(const DocumentRequest& request, std::int64_t excess);
   [[nodiscard]] bool has_infill(const DocumentRequest& request, std::size_t index) const;
@@ -41,6 +44,7 @@ class WindowEncoder {
   WindowLoader loader_;
   AttributeComputer computer_;
   DocumentWriter writer_;
+  vocab::DocumentPositions positions_;
   LoadedWindow loaded_;
   AttributeValues values_;
   std::vector<std::int64_t> slots_;
@@ -77,6 +81,7 @@ bool WindowEncoder::encode(std::int64_t window, std::int64_t document, std::int6
     discard(first_token, first_span);
     written_.first_target = 0;
   }
+  if (book_.settings().placeholder_positions) number(first_token);
   out_.ends.push_back(static_cast<std::int64_t>(out_.tokens.size()));
   out_.first_target.push_back(written_.first_target);
   out_.status.push_back(written_.status);
@@ -94,6 +99,14 @@ bool WindowEncoder::write(std::int64_t window, std::int64_t document, std::int64
 void WindowEncoder::discard(std::size_t first_token, std::size_t first_span) {
   out_.tokens.truncate(first_token);
   out_.hidden_spans.resize(first_span);
+}
+
+// Writes the positions of the document whose tokens begin at `first_token`.
+void WindowEncoder::number(std::size_t first_token) {
+  positions_.restart();
+  for (std::size_t i = first_token; i < out_.tokens.size(); ++i) {
+    out_.positions.push_back(positions_.next(out_.tokens.data()[i]));
+  }
 }
 
 DocumentRequest WindowEncoder::request(std::int64_t window) const {

@@ -80,6 +80,7 @@ class TokenBuffer {
 // Aligned so that threads which fill neighbours write to no cache line in common.
 struct alignas(128) Documents {
   TokenBuffer tokens;
+  std::vector<std::int32_t> positions;  // of the tokens; empty: they count the document's tokens
   std::vector<std::int64_t> ends;
   std::vector<std::int64_t> first_target;
   std::vector<Status> status;

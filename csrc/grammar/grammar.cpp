@@ -38,6 +38,8 @@ std::string Sequence::start(const Request& request) {
   // Value 0 of Delta is never written.
   deltas_ = book.settings().emit_delta_tokens && script.use_microtiming && book.size(TokenType::Delta) > 1;
   tokens_.clear();
+  count_.restart();
+  positions_.clear();
   hidden_.clear();
   cursor_ = 0;
   next_ = 0;
@@ -97,6 +99,7 @@ void Sequence::follow() {
 
 void Sequence::push(std::int32_t token, bool hidden) {
   tokens_.push_back(token);
+  positions_.push_back(count_.next(token));
   hidden_.push_back(hidden ? 1 : 0);
 }
 

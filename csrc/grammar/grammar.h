@@ -9,6 +9,7 @@
 
 #include "grammar/script.h"
 #include "vocab/codebook.h"
+#include "vocab/document_positions.h"
 
 namespace midigpt::grammar {
 
@@ -21,7 +22,7 @@ struct Range {
 // A document that is being written: what its script forces, and what is chosen where the script leaves a choice.
 class Sequence {
  public:
-  explicit Sequence(const vocab::Codebook& book) : book_(&book) {}
+  explicit Sequence(const vocab::Codebook& book) : book_(&book), count_(book) {}
 
   // Begins a document; everything up to the first choice is written. What is wrong with the request, or nothing.
   std::string start(const Request& request);
@@ -34,6 +35,8 @@ class Sequence {
   bool advance(std::int32_t token);
 
   [[nodiscard]] const std::vector<std::int32_t>& tokens() const { return tokens_; }
+  // The position of token `index` of the document.
+  [[nodiscard]] std::int32_t position(std::size_t index) const { return positions_[index]; }
   // Whether token `index` of the document stands in a hidden span.
   [[nodiscard]] bool is_hidden(std::size_t index) const { return hidden_[index] != 0; }
   // How many of the bars that were asked for are complete.
@@ -76,6 +79,8 @@ class Sequence {
   bool deltas_ = false;
 
   std::vector<std::int32_t> tokens_;
+  vocab::DocumentPositions count_;
+  std::vector<std::int32_t> positions_;
   std::vector<std::uint8_t> hidden_;
   std::vector<Range> allowed_;
   std::size_t cursor_ = 0;  // into script_

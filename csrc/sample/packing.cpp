@@ -70,7 +70,11 @@ void fill_rows(const Documents& documents, const Rows& rows) {
     std::copy(tokens, tokens + length, rows.input_ids + at);
     std::copy(tokens + 1, tokens + length, rows.labels + at);
     rows.labels[at + length - 1] = kIgnoredLabel;
-    std::iota(rows.position_ids + at, rows.position_ids + at + length, 0);
+    if (documents.positions == nullptr) {
+      std::iota(rows.position_ids + at, rows.position_ids + at + length, 0);
+    } else {
+      std::copy_n(documents.positions + begin, length, rows.position_ids + at);
+    }
     std::fill(rows.document_ids + at, rows.document_ids + at + length, count[row]++);
     std::copy(documents.role + begin, documents.role + begin + length, rows.role + at);
     used[row] += length;

@@ -14,6 +14,7 @@ void best_fit_decreasing(const std::int64_t* lengths, std::int64_t num_documents
 // Documents and the rows they go to.
 struct Documents {
   const std::int32_t* tokens = nullptr;
+  const std::int32_t* positions = nullptr;  // of the tokens; nullptr: they count the document's tokens
   const std::uint8_t* role = nullptr;
   const std::int64_t* offsets = nullptr;  // [count + 1]
   const std::int32_t* row = nullptr;      // [count], -1: left out

@@ -89,6 +89,9 @@ std::shared_ptr<Codebook> Codebook::build(Settings settings, std::string& error)
   book->index_instruments();
   error = book->index_domains();
   if (error.empty()) error = book->check_signed_deltas();
+  if (error.empty() && book->settings().placeholder_positions && !book->can_infill()) {
+    error = "infill_positions: placeholder positions need the FillIn tokens, which supports_infill adds";
+  }
   if (!error.empty()) return nullptr;
   book->velocity_levels_ = VelocityLevels(std::max(1, book->size(TokenType::VelocityLevel)));
   book->index_attributes();

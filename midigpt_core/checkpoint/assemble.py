@@ -14,6 +14,7 @@ from midigpt_core.contracts import Bundle, BundleHeader, EncoderContext
 from midigpt_core.errors import CheckpointError, ConfigError, PluginError
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.plugins.targets import import_target
+from midigpt_core.records import INFILL_POSITIONS, SEQUENCE
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from midigpt_core.components import ComponentRef
+    from midigpt_core.components import ComponentRef, ComponentSpec
     from midigpt_core.contracts import Encoder
 
 
@@ -60,20 +61,57 @@ def with_weights(header: BundleHeader, state_dict: Mapping[str, Tensor]) -> Bund
     return Bundle(**fields, state_dict=state_dict)
 
 
+def infill_positions(header: BundleHeader) -> str:
+    """How the bundle says that filled bars are numbered (:data:`midigpt_core.records.INFILL_POSITIONS`).
+
+    A bundle that does not say so has its tokens in sequence. Text from the file: show it through ``printable``.
+    """
+    return str(header.encoder_config.get("infill_positions", SEQUENCE))
+
+
+def check_positions(header: BundleHeader, encoder: Encoder) -> None:
+    """Whether encoder and architecture number filled bars as the bundle says; raises
+    :class:`midigpt_core.errors.CheckpointError`."""
+    setting = infill_positions(header)
+    lacking = None
+    if encoder.infill_positions != setting:
+        lacking = f"encoder {header.encoder!r} has {encoder.infill_positions!r} here"
+    elif setting not in INFILL_POSITIONS:
+        lacking = f"there are only {' and '.join(INFILL_POSITIONS)}"
+    elif setting != SEQUENCE and "placeholder_positions" not in _architecture(header).provides:
+        lacking = f"architecture {header.architecture!r} does not provide it"
+    if lacking:
+        raise CheckpointError(
+            f"infill_positions is {printable(setting)!r}, and {lacking}. Update the plugin, or choose another bundle."
+        )
+
+
 def check_encoder(header: BundleHeader, path: Path) -> None:
-    """Whether model and encoder have one vocabulary size; raises :class:`midigpt_core.errors.CheckpointError`."""
+    """Whether model and encoder fit: one vocabulary size, one way to number filled bars. Raises
+    :class:`midigpt_core.errors.CheckpointError`."""
     try:
-        size = build_encoder(header).vocab_size
+        encoder = build_encoder(header)
+        check_positions(header, encoder)
     except ConfigError as error:
         raise CheckpointError(f"{path}: its encoder_config cannot be used: {error}") from error
     except PluginError as error:
         raise PluginError(f"{path}: {error}") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    size = encoder.vocab_size
     rows = header.architecture_config.get("vocab_size")
     if rows != size:
         raise CheckpointError(
             f"{path}: config.vocab_size is {spell(rows)}, its encoder has {size} tokens. "
             "The file mixes two models; choose another."
         )
+
+
+def _architecture(header: BundleHeader) -> ComponentSpec:
+    try:
+        return current_registry().find(Kind.ARCHITECTURE, header.architecture).spec
+    except PluginError as error:
+        raise PluginError(f"{error}{_origin(header.provenance, 'architecture')}") from error
 
 
 def _ref(header: BundleHeader, kind: str, name: str, options: Mapping[str, Any]) -> ComponentRef:

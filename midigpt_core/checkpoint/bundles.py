@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from midigpt_core.checkpoint.assemble import architecture_ref, check_encoder, encoder_ref
+from midigpt_core import terminal
+from midigpt_core.checkpoint.assemble import architecture_ref, check_encoder, encoder_ref, infill_positions
 from midigpt_core.checkpoint.headers import find_format, formats, os_errors_explained, spec_of
 from midigpt_core.checkpoint.provenance import imported_provenance
 from midigpt_core.contracts import Bundle, CheckpointFormat, FormatContext
@@ -14,12 +15,15 @@ from midigpt_core.errors import CheckpointError
 from midigpt_core.kinds import Kind
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import Provided, build, current_registry
+from midigpt_core.records import PLACEHOLDER
 
 if TYPE_CHECKING:
     import os
     from pathlib import Path
 
     import torch
+
+_log = terminal.logger(__name__)
 
 
 def load_checkpoint(
@@ -64,10 +68,20 @@ def convert(
 ) -> Path:
     """Read the bundle at ``source`` and write it to ``target`` in the format that name means; returns ``target``.
 
-    Weights, encoder and provenance stay as they are, bit for bit unless ``dtype`` asks for another precision.
+    Weights, encoder and provenance stay as they are, bit for bit unless ``dtype`` asks for another precision. Warns of
+    a format that programs read which do not know how the model numbers filled bars.
     """
     check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
-    return save_bundle(load_checkpoint(source, dtype=dtype, allow_unsafe=allow_unsafe), target, format_name)
+    bundle = load_checkpoint(source, dtype=dtype, allow_unsafe=allow_unsafe)
+    path = save_bundle(bundle, target, format_name)
+    spec = spec_of(_writer(path, format_name))
+    if infill_positions(bundle) == PLACEHOLDER and spec.read_elsewhere:
+        _log.warning(
+            "%s: infill_positions is 'placeholder', which the public package midigpt does not know: there the model"
+            " continues music but does not fill in bars. For that, train with infill_positions sequence.",
+            path,
+        )
+    return path
 
 
 def check_conversion(

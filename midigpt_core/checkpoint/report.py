@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
+from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.checkpoint.encoder_hash import encoder_sha256
 from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
 from midigpt_core.checkpoint.headers import format_name_of, read_header, size_on_disk
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 #: Of the file, not of the bundle, or told by other fields.
-_NOT_COMPARED = ("path", "bytes", "format", "parameters", "vocab_size", "encoder_sha256")
+_NOT_COMPARED = ("path", "bytes", "format", "parameters", "vocab_size", "encoder_sha256", "infill_positions")
 
 
 @frozen(kw_only=True)
@@ -38,6 +39,8 @@ class BundleReport:
     #: Of the encoder's configuration (:func:`midigpt_core.checkpoint.encoder_hash.encoder_sha256`).
     encoder_sha256: str
     encoder_config: Mapping[str, Any]
+    #: How filled bars are numbered: ``sequence`` or ``placeholder``.
+    infill_positions: str
     provenance: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,6 +66,7 @@ def inspect(path: str | os.PathLike[str]) -> BundleReport:
         encoder=header.encoder,
         encoder_sha256=encoder_sha256(header.encoder_config),
         encoder_config=header.encoder_config,
+        infill_positions=infill_positions(header),
         provenance=header.provenance,
     )
 

@@ -46,6 +46,7 @@ def _facts(found: report.BundleReport) -> Iterator[tuple[str, Any]]:
     yield "architecture", f"{found.architecture} ({_listed(found.architecture_config)})"
     yield "parameters", "unknown" if found.parameters is None else f"{found.parameters:,}"
     yield "encoder", f"{found.encoder}, {len(found.encoder_config)} fields, sha256 {found.encoder_sha256[:12]}"
+    yield "infill positions", found.infill_positions
     yield "vocabulary", f"{found.vocab_size} tokens"
     if not found.provenance:
         yield "provenance", "none: the file does not say who made it"

@@ -95,6 +95,9 @@ class TrainConfig:
     mask_bar_fraction: float = setting(0.25, "share of bars that the random mask hides", low=0, high=1)
     mask_max_lookahead: int = setting(4, "most bars that the structured mask hides in a row", low=1)
     # The rest of the objective
+    infill_positions: Literal["sequence", "placeholder"] = setting(
+        "sequence", "positions of filled bars: sequence, or placeholder, those of their bars' places"
+    )
     loss_on: Literal["all", "targets"] = setting("all", "tokens that count: all, or targets (not the infill's context)")
     train_sets: list[TrainSet] = setting([], "sets {paths, weight, name, source} to mix, in place of --train-data")
     # Augmentation

@@ -79,6 +79,7 @@ class _Draws:
     status: UInt8Array
     tokens: list[Int32Array] = field(factory=list)
     role: list[UInt8Array] = field(factory=list)
+    positions: list[Int32Array | None] = field(factory=list)
 
 
 class BlockMaker:
@@ -116,6 +117,7 @@ class BlockMaker:
         )
         batch = fill_rows(
             tokens=np.concatenate(draws.tokens),
+            positions=_joined_positions(draws.positions),
             role=np.concatenate(draws.role),
             offsets=np.concatenate([[0], np.cumsum(documents.length)]),
             rows=documents.row,
@@ -179,6 +181,7 @@ class BlockMaker:
             status=status,
             tokens=[encoded.tokens],
             role=[encoded.role],
+            positions=[encoded.positions],
         )
 
     def _report(self, draws: _Draws, documents: BlockDocuments) -> BlockReport:
@@ -214,6 +217,12 @@ def _count_statuses(status: UInt8Array) -> dict[str, int]:
     }
 
 
+def _joined_positions(chunks: list[Int32Array | None]) -> Int32Array | None:
+    """None if the encoder gives no positions."""
+    given = [positions for positions in chunks if positions is not None]
+    return np.concatenate(given) if len(given) == len(chunks) else None
+
+
 def _join(chunks: list[_Draws], count: int) -> _Draws:
     """The first ``count`` draws of successive chunks. Tokens of later ones stay behind the last that is used."""
     return _Draws(
@@ -224,4 +233,5 @@ def _join(chunks: list[_Draws], count: int) -> _Draws:
         status=np.concatenate([chunk.status for chunk in chunks])[:count],
         tokens=[tokens for chunk in chunks for tokens in chunk.tokens],
         role=[role for chunk in chunks for role in chunk.role],
+        positions=[positions for chunk in chunks for positions in chunk.positions],
     )

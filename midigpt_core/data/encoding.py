@@ -10,7 +10,7 @@ import numpy as np
 from midigpt_core.corpus.origins import origin
 from midigpt_core.data.component_calls import call_on_windows
 from midigpt_core.errors import ComponentError
-from midigpt_core.records import TokenBatch, TokenStatus, WindowBatch
+from midigpt_core.records import SEQUENCE, TokenBatch, TokenStatus, WindowBatch
 
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
@@ -29,6 +29,7 @@ _NOTHING = TokenBatch(
     role=np.zeros(0, dtype=np.uint8),
     status=np.zeros(0, dtype=np.uint8),
     hidden_spans=np.zeros((0, 3), dtype=np.int64),
+    positions=np.zeros(0, dtype=np.int32),
 )
 
 
@@ -69,6 +70,20 @@ class CheckedEncoder:
             at = int(np.argmax((batch.tokens < 0) | (batch.tokens >= size)))
             window = int(np.searchsorted(batch.offsets, at, side="right")) - 1
             self._refuse(f"token id {batch.tokens[at]} is outside the vocabulary of {size}", windows, window)
+        self._check_positions(batch, windows)
+
+    def _check_positions(self, batch: TokenBatch, windows: WindowBatch) -> None:
+        setting = self._encoder.infill_positions
+        if (batch.positions is None) != (setting == SEQUENCE):
+            given = "no positions" if batch.positions is None else "positions"
+            self._refuse(f"encode_batch returned {given}, with infill_positions {setting!r}", windows, 0)
+        if batch.positions is None:
+            return
+        wrong = (batch.positions < 0) | (batch.positions >= self._max_tokens)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            window = int(np.searchsorted(batch.offsets, at, side="right")) - 1
+            self._refuse(f"position {batch.positions[at]} is not in 0..{self._max_tokens - 1}", windows, window)
 
     def _refuse_any(self, wrong: BoolArray, message: str, windows: WindowBatch) -> None:
         if wrong.any():
@@ -92,6 +107,8 @@ def _contradiction(batch: object, num_windows: int) -> str:
         if not isinstance(column, np.ndarray) or column.dtype != dtype or column.ndim != 1:
             return f"{name} that are not a one-dimensional array of {dtype}"
     total = len(batch.tokens)
+    if batch.positions is not None and (batch.positions.dtype != np.int32 or batch.positions.shape != (total,)):
+        return "positions that are not one int32 for each token"
     if (len(batch.offsets), len(batch.status), len(batch.role)) != (num_windows + 1, num_windows, total):
         return "columns whose lengths do not fit together"
     if batch.offsets[0] != 0 or batch.offsets[-1] != total or (np.diff(batch.offsets) < 0).any():

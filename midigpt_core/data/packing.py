@@ -55,11 +55,13 @@ def fill_rows(
     rows: Int32Array,
     row_index: Int64Array,
     row_length: int,
+    positions: Int32Array | None = None,
 ) -> PackedBatch:
     """Rows with the documents of each, in the documents' order, then padding.
 
     ``rows`` int32[D] counts from 0 to ``len(row_index) - 1`` or is :data:`LEFT_OVER`; ``row_index`` int64[R] becomes
-    :attr:`PackedBatch.row`. Raises ValueError if a row's documents are longer than ``row_length``.
+    :attr:`PackedBatch.row`. ``positions`` are those of the tokens; None: their places in their documents. Raises
+    ValueError if a row's documents are longer than ``row_length``.
     """
     shape = (len(row_index), row_length)
     packed = PackedBatch(
@@ -72,6 +74,7 @@ def fill_rows(
     )
     fill_rows_native(
         tokens=tokens,
+        positions=positions,
         role=role,
         offsets=offsets,
         rows=rows,

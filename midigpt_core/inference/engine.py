@@ -16,7 +16,7 @@ from midigpt_core.checkpoint import (
     push_to_hub,
     save_pretrained,
 )
-from midigpt_core.checkpoint.assemble import with_weights
+from midigpt_core.checkpoint.assemble import check_positions, with_weights
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
 from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import CheckpointError, ConfigError, EncodingError
@@ -117,7 +117,9 @@ class InferenceEngine:
         # A file of 16-bit weights saves room; arithmetic in that type would only lose what they say.
         if any(weight.element_size() < torch.float32.itemsize for weight in model.parameters()):
             model = model.float()
-        engine = cls(model, build_encoder(bundle), precision=precision, header=header)
+        encoder = build_encoder(bundle)
+        check_positions(header, encoder)
+        engine = cls(model, encoder, precision=precision, header=header)
         engine._stored_types = {
             name: stored[name] for name, tensor in model.state_dict().items() if tensor.dtype != stored[name]
         }
@@ -197,8 +199,14 @@ class InferenceEngine:
         size = self.encoder.vocab_size
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < size:
             raise EncodingError(f"token ids must lie in 0..{size - 1}. Encode with the bundle's own encoder.")
-        logits: Tensor = self.model(ids[None])[0]
+        positions = self._positions(ids)
+        logits: Tensor = self.model(ids[None], **({} if positions is None else {"position_ids": positions[None]}))[0]
         return logits
+
+    def _positions(self, ids: Tensor) -> Tensor | None:
+        """Those of a document int64[L], where they are not its tokens' places."""
+        positions = self.encoder.positions(ids.cpu().numpy().astype(np.int32))
+        return None if positions is None else torch.from_numpy(positions).to(self.device, torch.int64)
 
     def score_tokens(self, tokens: Sequence[int] | Int32Array | Tensor) -> Float64Array:
         """Teacher-forced log-probabilities float64[L - 1] of a document of L tokens: entry ``i`` is that of token
@@ -221,11 +229,13 @@ class InferenceEngine:
         tokens = ids.numpy().astype(np.int32)
         if not 0 <= tokens.min() <= tokens.max() < self.encoder.vocab_size:
             raise EncodingError(f"token ids must lie in 0..{self.encoder.vocab_size - 1}.")
+        given = self.encoder.positions(tokens)
+        positions = np.arange(len(tokens), dtype=np.int32) if given is None else given
         sequences = self.reader().open(1, len(tokens))
         row = np.zeros((1, self.encoder.vocab_size), np.float32)
         rows = []
         for place in range(len(tokens)):
             one = slice(place, place + 1)
-            sequences.read(tokens[one], np.array([place], np.int32), np.array([0, 1]), row)
+            sequences.read(tokens[one], positions[one], np.array([0, 1]), row)
             rows.append(torch.from_numpy(row[0].copy()))
         return torch.stack(rows)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from midigpt_core.contracts import SequenceReader
+    from midigpt_core.records import Float32Array, Int32Array
     from midigpt_core.testing.general import Subject
 
 VOCAB = 23
@@ -101,6 +102,39 @@ def check_reading_piece_by_piece_is_reading_at_once(subject: Subject) -> None:
         assert np.allclose(logits, expected[:, end - 1], atol=1e-4), f"other logits than forward's after {end} tokens"
         if first == 0:
             sequences = sequences.copies(np.arange(_BATCH))
+
+
+def check_positions_are_taken_as_they_are_given(subject: Subject) -> None:
+    """Where the architecture provides ``placeholder_positions``: they may go back and occur twice."""
+    if "placeholder_positions" not in subject.spec.provides:
+        return
+    model, tokens = _model_and_tokens(subject)
+    model = model.eval()
+    block = slice(LENGTH // 2, LENGTH - 1)
+    positions = torch.arange(LENGTH)
+    positions[block] = torch.arange(1, 1 + block.stop - block.start)
+    given = positions.expand(_BATCH, -1)
+    with torch.no_grad():
+        expected, in_sequence = model(tokens, position_ids=given), model(tokens)
+        packed = model(tokens, position_ids=given, document_ids=torch.zeros(_BATCH, LENGTH, dtype=torch.int32))
+    assert not torch.allclose(expected[:, block], in_sequence[:, block], atol=1e-5), "position_ids make no difference"
+    assert torch.allclose(packed, expected, atol=1e-4), "a packed document differs from the document alone"
+    assert torch.equal(expected[:, : block.start], in_sequence[:, : block.start]), "a token sees later positions"
+    read = _read_at(model, tokens, positions.numpy().astype(np.int32))
+    assert np.allclose(read, expected[:, -1].numpy(), atol=1e-4), "reading piece by piece gives other logits"
+
+
+def _read_at(model: Any, tokens: Tensor, positions: Int32Array) -> Float32Array:
+    """The logits float32[B, V] after all tokens int64[B, L], half of them at once and the others one by one."""
+    make = getattr(model, "reader", None)
+    reader: SequenceReader = (None if make is None else make("float32")) or ForwardReader(model)
+    sequences = reader.open(_BATCH, LENGTH)
+    logits = np.zeros((_BATCH, VOCAB), np.float32)
+    ids = tokens.numpy().astype(np.int32)
+    for first, end in [(0, LENGTH // 2), *((at, at + 1) for at in range(LENGTH // 2, LENGTH))]:
+        offsets = np.arange(_BATCH + 1, dtype=np.int64) * (end - first)
+        sequences.read(ids[:, first:end].reshape(-1), np.tile(positions[first:end], _BATCH), offsets, logits)
+    return logits
 
 
 def check_its_configuration_builds_the_same_model(subject: Subject) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 
 from midigpt_core import keys
 from midigpt_core.checkpoint import build_encoder
 from midigpt_core.contracts import BundleHeader, Encoder, EncoderContext
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import TokenRole, TokenStatus, WritingRequest
+from midigpt_core.plugins.building import build
+from midigpt_core.records import PLACEHOLDER, SEQUENCE, TokenRole, TokenStatus, WritingRequest
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.editing import replace_cells
 from midigpt_core.testing import samples
@@ -59,6 +61,34 @@ def check_roles_say_what_is_asked_for(subject: Subject) -> None:
             assert role[0] == TokenRole.CONTEXT, "an infill document begins with its context"
             assert role[-1] == TokenRole.TARGET, "an infill document ends with its target"
             assert (np.diff(role.astype(np.int8)) >= 0).all(), "context after the target"
+
+
+def check_positions_of_filled_bars_are_one_thing(subject: Subject) -> None:
+    """In batches, for a document on its own and in its grammar; none is above the token's place."""
+    encoder = _build(subject)
+    if "placeholder_positions" in encoder.provides:
+        with_option = attrs.evolve(subject.ref, options={**subject.ref.options, "infill_positions": PLACEHOLDER})
+        encoder = build(with_option, EncoderContext())
+        assert encoder.infill_positions == PLACEHOLDER, "the option infill_positions decides nothing"
+    if encoder.infill_positions == PLACEHOLDER:
+        assert encoder.to_config().get("infill_positions") == PLACEHOLDER, "to_config() does not keep infill_positions"
+    for infill in _modes(encoder):
+        batch = _encode(encoder, samples.corpus(), infill=infill)
+        if encoder.infill_positions == SEQUENCE:
+            assert batch.positions is None, "positions of an encoder whose infill_positions are 'sequence'"
+            continue
+        assert batch.positions is not None, "no positions, though infill_positions is not 'sequence'"
+        given = np.split(batch.positions, batch.offsets[1:-1])
+        for tokens, positions in zip(_documents(batch), given, strict=True):
+            assert np.array_equal(positions, _positions(encoder, tokens)), "a document on its own has other positions"
+            assert ((positions >= 0) & (positions <= np.arange(len(tokens)))).all(), "a position above its place"
+        grammar = encoder.grammar()
+        if grammar is not None:
+            grammar.start(*_to_write(encoder, infill=infill))
+            _, positions, offsets = grammar.take()
+            for index, taken in enumerate(np.split(positions, offsets[1:-1])):
+                expected = _positions(encoder, grammar.document(index))
+                assert np.array_equal(taken, expected), "a document that is written has other positions"
 
 
 def check_a_batch_is_its_windows_one_by_one(subject: Subject) -> None:
@@ -194,6 +224,12 @@ def _of_piece(score: Score, cells: BoolArray) -> BoolArray:
 
 def _documents(batch: TokenBatch) -> list[Int32Array]:
     return np.split(batch.tokens, batch.offsets[1:-1])
+
+
+def _positions(encoder: Encoder, tokens: Int32Array) -> Int32Array:
+    positions = encoder.positions(tokens)
+    assert positions is not None, "no positions of a document on its own, though infill_positions is not 'sequence'"
+    return positions
 
 
 def _again(encoder: Encoder, tokens: Int32Array) -> Int32Array:

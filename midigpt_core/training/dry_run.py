@@ -135,7 +135,7 @@ def estimate(plan: Plan) -> Estimate:
     rows = positions // config.max_seq_len
     rows_per_pass = max(1, round(len(plan.training.pieces) * rows / max(report.documents, 1)))
     tokens_per_step = round(rows_per_step * config.max_seq_len * report.tokens / positions)
-    pairs = int((2 * block.batch.position_ids + 1)[block.batch.document_ids >= 0].sum())
+    pairs = int((block.documents.length**2).sum())
     return Estimate(
         parameters=sizes.parameters,
         trained=sizes.trained,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
 from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.checkpoint.provenance import data_sources
+from midigpt_core.records import PLACEHOLDER, SEQUENCE
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
@@ -23,6 +25,19 @@ _OTHERS = (
     "The licence of the data that came through {} is not known to this card. Before sharing the weights, find it out "
     "and state it here."
 )
+
+
+#: By how the bundle says that filled bars are numbered.
+_POSITIONS = {
+    SEQUENCE: "Positions (`infill_positions`): `sequence`. A token's position is its place in the document.",
+    PLACEHOLDER: (
+        "Positions (`infill_positions`): `placeholder`. Outside filled blocks, a token's position is its place in the "
+        "document. FillInStart of the nth block takes the position of the nth FillInPlaceholder, and the tokens up to "
+        "its FillInEnd count on from there. midigpt-core does so; the public package midigpt counts on, so there the "
+        "model continues music but does not fill in bars. With transformers, give `position_ids`, and an "
+        "`attention_mask` of ones, without which positions that do not ascend are taken for packed sequences."
+    ),
+}
 
 
 def model_card(bundle: Bundle) -> str:
@@ -52,6 +67,8 @@ def _lines(bundle: Bundle) -> Iterator[str]:
         f"{config['n_embd']}) over {config['vocab_size']} tokens of multitrack MIDI, {config['n_positions']} tokens at "
         "most. Its tokens are not text: `encoder.json` says how music becomes tokens."
     )
+    yield ""
+    yield _POSITIONS[infill_positions(bundle)]
     yield ""
     yield "## Licence and data"
     yield ""

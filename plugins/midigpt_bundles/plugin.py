@@ -17,6 +17,7 @@ def midigpt_checkpoint_formats() -> list[CheckpointFormatSpec]:
             target="midigpt_bundles.pt:build",
             headers="midigpt_bundles.pt_header:build",
             suffixes=(".pt", ".pth"),
+            read_elsewhere=True,
         ),
         CheckpointFormatSpec(
             name="safetensors",
@@ -24,6 +25,7 @@ def midigpt_checkpoint_formats() -> list[CheckpointFormatSpec]:
             target="midigpt_bundles.safetensors:build",
             headers="midigpt_bundles.safetensors_header:build",
             suffixes=(".safetensors",),
+            read_elsewhere=True,
         ),
         CheckpointFormatSpec(
             name="huggingface",
@@ -31,5 +33,6 @@ def midigpt_checkpoint_formats() -> list[CheckpointFormatSpec]:
             target="midigpt_bundles.huggingface:build",
             headers="midigpt_bundles.huggingface_header:build",
             is_dir=True,
+            read_elsewhere=True,
         ),
     ]

@@ -46,8 +46,11 @@ class Corpus:
 
 def encode_batch(
     codebook: Codebook, corpus: Corpus, windows: WindowBatch, max_tokens: Int32Array, threads: int
-) -> tuple[Int32Array, Int64Array, UInt8Array, UInt8Array, Int64Array]:
-    """Tokens, offsets, role, status and hidden spans, as :class:`midigpt_core.records.TokenBatch` has them."""
+) -> tuple[Int32Array, Int64Array, UInt8Array, UInt8Array, Int64Array, Int32Array | None]:
+    """Tokens, offsets, role, status, hidden spans and positions of a :class:`midigpt_core.records.TokenBatch`."""
+
+def positions(codebook: Codebook, tokens: Int32Array) -> Int32Array:
+    """Positions of one document. Raises ValueError for a token outside the vocabulary."""
 
 def compute_attributes(codebook: Codebook, corpus: Corpus, windows: WindowBatch) -> Int16Array:
     """int16[N, T, 1+B, K], -1 where a control says nothing."""

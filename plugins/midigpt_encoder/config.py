@@ -13,12 +13,13 @@ from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import fields_dict, frozen
+from attrs import evolve, fields_dict, frozen
 
 from midigpt_core import terminal
 from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
 from midigpt_core.files import read_bytes
+from midigpt_core.records import INFILL_POSITIONS, PLACEHOLDER
 from midigpt_encoder import _encoder
 from midigpt_encoder.data_files import density_edges, load_preset, preset_names
 from midigpt_encoder.reading import Reader
@@ -82,6 +83,8 @@ class EncoderConfig:
     #: ``"signed"``: onsets go to the nearest position, so that deltas have a sign and none is too large for its token.
     emit_delta_tokens: bool | Literal["signed"] = False
     supports_infill: bool = False
+    #: How the tokens of filled blocks are numbered (docs/infilling.md); None: ``sequence``, or as a run decides.
+    infill_positions: str | None = None
     supports_mask_bar_token: bool = False
     #: Write a velocity only where it differs from the one before in its bar.
     velocity_sticky: bool = True
@@ -112,12 +115,14 @@ class EncoderConfig:
             values["emit_delta_tokens"] = values.get("emit_delta_tokens") or True
         if reader.ignored:
             _log.warning("%s: left out keys that are unknown: %s", origin, ", ".join(reader.ignored))
-        config = cls(**values)
+        return cls(**values)._checked(origin)
+
+    def _checked(self, origin: str) -> EncoderConfig:
         try:
-            _ = config.codebook
+            _ = self.codebook
         except ValueError as error:
             raise ConfigError(f"{origin}: {error}. Correct this field.") from error
-        return config
+        return self
 
     @classmethod
     def from_file(cls, path: Path) -> EncoderConfig:
@@ -143,6 +148,10 @@ class EncoderConfig:
         """A preset. Raises ConfigError if there is none of that name."""
         return cls.from_mapping(load_preset(name), f"preset {name}")
 
+    def with_placeholder_positions(self) -> EncoderConfig:
+        """The same tokens, numbered otherwise. Raises ConfigError where there are none to fill bars in with."""
+        return evolve(self, infill_positions=PLACEHOLDER)._checked("encoder configuration")
+
     @cached_property
     def codebook(self) -> _encoder.Codebook:
         """The native tables of this configuration. Raises ValueError naming the field."""
@@ -153,6 +162,7 @@ class EncoderConfig:
             "density_edges": density_edges(),
             "emit_delta_tokens": bool(self.emit_delta_tokens),
             "signed_deltas": self.emit_delta_tokens == _SIGNED,
+            "placeholder_positions": settings.pop("infill_positions") == PLACEHOLDER,
         }
         return _encoder.Codebook(settings)
 
@@ -166,9 +176,12 @@ class EncoderConfig:
         return ids
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain values, ``token_domains`` in full: what bundles store. Reading it back gives an equal
+        """The fields as plain values, ``token_domains`` in full: what bundles store. Reading it back gives an equal
         vocabulary and the same dictionary again."""
         content: dict[str, Any] = {name: getattr(self, name) for name in fields_dict(type(self))}
+        # Written where it says something: the encoder of a model in sequence is that of the public package, key by key.
+        if content["infill_positions"] != PLACEHOLDER:
+            del content["infill_positions"]
         return content | {
             "pitch_range": list(self.pitch_range),
             "time_signatures": [f"{numerator}/{denominator}" for numerator, denominator in self.time_signatures],
@@ -212,6 +225,10 @@ def _deltas(reader: Reader, value: Any, path: str) -> bool | str:
     if not isinstance(value, bool):
         raise reader.error(path, f"{spell(value)} is no way to write deltas. Write true, false or {_SIGNED!r}.")
     return value
+
+
+def _infill_positions(reader: Reader, value: Any, path: str) -> str:
+    return reader.name(value, path, "way to number filled bars", INFILL_POSITIONS)
 
 
 def _time_signature(reader: Reader, value: Any, path: str) -> tuple[int, int]:
@@ -274,6 +291,7 @@ _FIELDS: Mapping[str, Callable[[Reader, Any, str], Any]] = {
     "decode_resolution": Reader.integer,
     "emit_delta_tokens": _deltas,
     "supports_infill": Reader.boolean,
+    "infill_positions": _infill_positions,
     "supports_mask_bar_token": Reader.boolean,
     "velocity_sticky": Reader.boolean,
     "switchable_velocity": Reader.boolean,

@@ -10,7 +10,7 @@ import numpy as np
 
 from midigpt_core.contracts import AttributeInfo, Encoder
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import ScoreColumns, TokenBatch, Vocabulary
+from midigpt_core.records import SEQUENCE, ScoreColumns, TokenBatch, Vocabulary
 from midigpt_core.score import Score
 from midigpt_encoder import _encoder
 from midigpt_encoder.config import EncoderConfig, genre_key
@@ -62,10 +62,13 @@ class MidigptEncoder(Encoder):
 
     @cached_property
     def provides(self) -> frozenset[str]:
-        """``infill``, ``mask_bar``, ``genre``, ``use_velocity``, ``use_microtiming`` and ``nomml`` as configured."""
+        """``infill``, ``placeholder_positions``, ``mask_bar``, ``genre``, ``use_velocity``, ``use_microtiming`` and
+        ``nomml`` as configured."""
         types = {name for name, _ in self.config.codebook.domains}
+        infill = self.config.supports_infill and {"FillInPlaceholder", "FillInStart", "FillInEnd"} <= types
         capabilities = {
-            "infill": self.config.supports_infill and {"FillInPlaceholder", "FillInStart", "FillInEnd"} <= types,
+            "infill": infill,
+            "placeholder_positions": infill,
             "mask_bar": "MaskBar" in types,
             "genre": bool(self.config.genre_groups) and "Genre" in types,
             "use_velocity": self.config.switchable_velocity and "UseVelocity" in types,
@@ -73,6 +76,19 @@ class MidigptEncoder(Encoder):
             "nomml": not {"nomml", "nomml_fine"}.isdisjoint(self.vocabulary.attributes),
         }
         return frozenset(name for name, present in capabilities.items() if present)
+
+    @property
+    def infill_positions(self) -> str:
+        return self.config.infill_positions or SEQUENCE
+
+    def positions(self, tokens: Int32Array) -> Int32Array | None:
+        if self.infill_positions == SEQUENCE:
+            return None
+        try:
+            positions: Int32Array = _encoder.positions(self.config.codebook, tokens)
+        except ValueError as error:
+            raise EncodingError(f"{error}. Encode with the bundle's own encoder.") from error
+        return positions
 
     @property
     def window_sizes(self) -> tuple[int, ...]:
@@ -109,10 +125,12 @@ class MidigptEncoder(Encoder):
         Raises TypeError or ValueError, naming field and window, if an array has the wrong dtype or shape or a window
         names a piece, bar or track that does not exist.
         """
-        tokens, offsets, role, status, spans = _encoder.encode_batch(
+        tokens, offsets, role, status, spans, positions = _encoder.encode_batch(
             self.config.codebook, self._native(corpus), windows, max_tokens, self.threads
         )
-        return TokenBatch(tokens=tokens, offsets=offsets, role=role, status=status, hidden_spans=spans)
+        return TokenBatch(
+            tokens=tokens, offsets=offsets, role=role, status=status, hidden_spans=spans, positions=positions
+        )
 
     def compute_attributes(self, corpus: Corpus, windows: WindowBatch) -> Int16Array:
         """Attribute values int16[N, T, 1+B, K] of windows (as ``WindowBatch.attribute_values``), -1 where a control

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen, validators
 
 from midigpt_core.errors import ConfigError
 from midigpt_core.paths import usable_path
+from midigpt_core.records import PLACEHOLDER
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.data_files import preset_names
 from midigpt_encoder.encoder import MidigptEncoder
@@ -22,13 +23,18 @@ class EncoderOptions:
 
     #: A preset's name, the path of a JSON file, or the configuration itself.
     config: str | dict[str, Any] = "yellow"
+    #: How the tokens of filled blocks are numbered where the configuration does not say.
+    infill_positions: Literal["sequence", "placeholder"] | None = None
     #: Native threads of one batch.
     threads: int = field(default=1, validator=[validators.ge(1), validators.le(256)])
 
 
 def build(options: EncoderOptions, context: EncoderContext) -> MidigptEncoder:
     """The encoder that ``options`` say. Raises ConfigError naming preset, file and field."""
-    return MidigptEncoder(_read(options.config), options.threads)
+    config = _read(options.config)
+    if options.infill_positions == PLACEHOLDER and config.infill_positions is None:
+        config = config.with_placeholder_positions()
+    return MidigptEncoder(config, options.threads)
 
 
 def _read(config: str | dict[str, Any]) -> EncoderConfig:

@@ -22,7 +22,7 @@ def midigpt_encoders() -> Iterable[EncoderSpec]:
             target="midigpt_encoder.factory:build",
             options="midigpt_encoder.factory:EncoderOptions",
             # With the default preset; an encoder says of itself what its configuration adds.
-            provides=frozenset({"infill"}),
+            provides=frozenset({"infill", "placeholder_positions"}),
             presets=("expressive", "ghost", "prism", "yellow"),
         )
     ]

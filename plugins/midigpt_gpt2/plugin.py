@@ -16,6 +16,6 @@ def midigpt_architectures() -> list[ArchitectureSpec]:
             summary="GPT-2 with learned positions, an untied head and no dropout",
             target="midigpt_gpt2.factory:build",
             options="midigpt_gpt2.options:Gpt2Options",
-            provides=frozenset({"kv_cache", "gradient_checkpointing"}),
+            provides=frozenset({"kv_cache", "gradient_checkpointing", "placeholder_positions"}),
         )
     ]

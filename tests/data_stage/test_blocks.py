@@ -14,7 +14,7 @@ from midigpt_core.data.blocks import ROWS_PER_BLOCK, Block
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.errors import ComponentError, ConfigError, DataError
 from midigpt_core.records import PackedBatch
-from support.windows import VOCABULARY, corpus_of, open_in_memory, random_pieces, spec_of
+from support.windows import VOCABULARY, EchoEncoder, corpus_of, open_in_memory, random_pieces, spec_of
 
 if TYPE_CHECKING:
     from midigpt_core.data.stream import TokenStream
@@ -195,6 +195,8 @@ def test_foreign_tokens_are_named_with_the_piece():
         (lambda batch: attrs.evolve(batch, offsets=batch.offsets[::-1]), "offsets that do not run from 0"),
         (lambda batch: attrs.evolve(batch, status=np.full_like(batch.status, 3)), "contradict the status"),
         (lambda batch: attrs.evolve(batch, status=np.full_like(batch.status, 77)), "unknown status"),
+        (lambda batch: attrs.evolve(batch, positions=batch.tokens * 0), "positions, with infill_positions 'sequence'"),
+        (lambda batch: attrs.evolve(batch, positions=batch.tokens[1:]), "positions that are not one int32 for each"),
     ],
 )
 def test_token_batches_that_contradict_themselves_are_refused(spoil, message):
@@ -203,6 +205,29 @@ def test_token_batches_that_contradict_themselves_are_refused(spoil, message):
     stream.encoder.encode_batch = lambda *arguments: spoil(honest(*arguments))
     with pytest.raises(ComponentError, match=message):
         stream.block(0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda positions: None, "no positions, with infill_positions 'placeholder'"),
+        (lambda positions: positions + 1000, r"position \d+ is not in 0\.\.\d+"),
+        (lambda positions: positions - 1, r"row \d+, .*position -1 is not in"),
+        (lambda positions: positions.astype(np.int64), "positions that are not one int32 for each token"),
+    ],
+)
+def test_positions_that_the_model_does_not_have_are_refused(monkeypatch, spoil, message):
+    monkeypatch.setattr(EchoEncoder, "infill_positions", "placeholder")
+    honest = EchoEncoder.encode_batch
+
+    def encode_batch(encoder, *arguments):
+        batch = honest(encoder, *arguments)
+        places = np.arange(len(batch.tokens)) - np.repeat(batch.offsets[:-1], np.diff(batch.offsets))
+        return attrs.evolve(batch, positions=spoil(places.astype(np.int32)))
+
+    monkeypatch.setattr(EchoEncoder, "encode_batch", encode_batch)
+    with pytest.raises(ComponentError, match=message):
+        stream_of().block(0)
 
 
 @pytest.mark.parametrize(

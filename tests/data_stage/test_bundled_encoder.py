@@ -24,7 +24,7 @@ def corpus():
     return in_memory_corpus([Score.from_midi(path) for path in sorted(MIDI.glob("*.mid"))])
 
 
-def stream_of(corpus, preset: str, mask_probability: float):
+def stream_of(corpus, preset: str, mask_probability: float, **options: str):
     columns = corpus.shards[0].columns
     usable = [
         piece
@@ -36,7 +36,7 @@ def stream_of(corpus, preset: str, mask_probability: float):
         name="midigpt",
         target="midigpt_encoder.factory:build",
         options_class="midigpt_encoder.factory:EncoderOptions",
-        options={"config": preset},
+        options={"config": preset, **options},
     )
     settings = StreamSettings(max_seq_len=1024, mask_apply_probability=mask_probability)
     mask = mask_ref() if mask_probability else None
@@ -74,3 +74,24 @@ def test_documents_are_whole_sentences_of_the_encoder(corpus, preset, mask_proba
     assert 0.65 < with_infill < 0.85
     assert ((batch.role == 1) & inside).any()
     assert ((batch.role == 0) & inside).any()
+
+
+@pytest.mark.parametrize(("preset", "mask_probability"), [("yellow", 0.0), ("ghost", 0.5)])
+def test_positions_go_into_the_rows_and_start_at_0_in_each_document(corpus, preset, mask_probability):
+    """With the setting ``placeholder``; it changes nothing else of a row."""
+    stream = stream_of(corpus, preset, mask_probability, infill_positions="placeholder")
+    batch = stream.block(0).batch
+    in_sequence = stream_of(corpus, preset, mask_probability).block(0).batch
+    for name in ("input_ids", "labels", "document_ids", "role", "row"):
+        assert np.array_equal(getattr(batch, name), getattr(in_sequence, name)), name
+    blocks = 0
+    for row in range(len(batch.row)):
+        ids, documents = batch.input_ids[row], batch.document_ids[row]
+        assert not batch.position_ids[row, documents < 0].any()
+        for document in range(documents.max() + 1):
+            tokens = ids[documents == document].astype(np.int32)
+            positions = batch.position_ids[row, documents == document]
+            assert np.array_equal(positions, stream.encoder.positions(tokens))
+            assert np.array_equal(in_sequence.position_ids[row, documents == document], np.arange(len(tokens)))
+            blocks += int((np.diff(positions) < 0).sum())
+    assert blocks > 100

@@ -47,7 +47,16 @@ def test_rows_hold_every_token_of_every_document_once(case, seed):
     tokens = generator.integers(1, 1000, offsets[-1], dtype=np.int32)
     role = generator.integers(0, 2, offsets[-1], dtype=np.uint8)
     row_index = np.arange(num_rows) + 640
-    packed = fill_rows(tokens=tokens, role=role, offsets=offsets, rows=rows, row_index=row_index, row_length=row_length)
+    positions = None if seed % 2 else generator.integers(0, 40, offsets[-1], dtype=np.int32)
+    packed = fill_rows(
+        tokens=tokens,
+        positions=positions,
+        role=role,
+        offsets=offsets,
+        rows=rows,
+        row_index=row_index,
+        row_length=row_length,
+    )
     assert packed.row.tolist() == row_index.tolist()
 
     expected_ids = np.zeros((num_rows, row_length), np.int64)
@@ -63,7 +72,7 @@ def test_rows_hold_every_token_of_every_document_once(case, seed):
         place = slice(used[row], used[row] + lengths[document])
         expected_ids[row, place] = tokens[own]
         expected_labels[row, place] = [*tokens[own][1:], IGNORED_LABEL]
-        expected_positions[row, place] = np.arange(lengths[document])
+        expected_positions[row, place] = np.arange(lengths[document]) if positions is None else positions[own]
         expected_documents[row, place] = count[row]
         expected_role[row, place] = role[own]
         used[row] += lengths[document]

@@ -22,7 +22,7 @@ from support.encoder import PRESETS, preset
 if TYPE_CHECKING:
     from pathlib import Path
 
-YELLOW_CAPABILITIES = {"infill"}
+YELLOW_CAPABILITIES = {"infill", "placeholder_positions"}
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"resolution": "12"}, "resolution: '12' is no whole number"),
@@ -162,9 +162,13 @@ def test_genres() -> None:
     ("name", "capabilities", "window_sizes"),
     [
         ("yellow", YELLOW_CAPABILITIES, (4, 8)),
-        ("ghost", {"infill", "mask_bar"}, (4, 8, 12, 16)),
-        ("prism", {"infill", "genre"}, (4, 8, 12, 16)),
-        ("expressive", {"infill", "genre", "use_velocity", "use_microtiming", "nomml"}, (4, 8, 12, 16)),
+        ("ghost", {"infill", "placeholder_positions", "mask_bar"}, (4, 8, 12, 16)),
+        ("prism", {"infill", "placeholder_positions", "genre"}, (4, 8, 12, 16)),
+        (
+            "expressive",
+            {"infill", "placeholder_positions", "genre", "use_velocity", "use_microtiming", "nomml"},
+            (4, 8, 12, 16),
+        ),
     ],
 )
 def test_capabilities(name: str, capabilities: set[str], window_sizes: tuple[int, ...]) -> None:

@@ -27,6 +27,7 @@ vocab::Settings settings_from(Bytes& bytes) {
   out.switchable_velocity = flag(4);
   out.switchable_microtiming = flag(5);
   out.signed_deltas = flag(6);
+  out.placeholder_positions = flag(7) && out.supports_infill;
   for (std::int32_t* number : {&out.resolution, &out.decode_resolution, &out.pitch_min, &out.pitch_max,
                                &out.velocity_levels, &out.note_duration_max_beats, &out.num_genres}) {
     *number = bytes.take<std::int32_t>();

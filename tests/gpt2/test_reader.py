@@ -45,15 +45,19 @@ def model(width: int = 48, heads: int = 4, layers: int = 2) -> Gpt2:
 
 
 def read(
-    reader: Gpt2Reader | ForwardReader, sequences: Sequence[NDArray[np.int32]], chunks: Sequence[int]
+    reader: Gpt2Reader | ForwardReader,
+    sequences: Sequence[NDArray[np.int32]],
+    chunks: Sequence[int],
+    positions_of: NDArray[np.int32] | None = None,
 ) -> NDArray[np.float32]:
     """Logits after each chunk: float32[chunks, sequences, V]; chunks are lengths that add up to the sequences'."""
+    places = np.arange(POSITIONS, dtype=np.int32) if positions_of is None else positions_of
     opened = reader.open(len(sequences), POSITIONS)
     logits = np.zeros((len(sequences), VOCAB), np.float32)
     out, start = [], 0
     for size in chunks:
         tokens = np.concatenate([sequence[start : start + size] for sequence in sequences])
-        positions = np.tile(np.arange(start, start + size, dtype=np.int32), len(sequences))
+        positions = np.tile(places[start : start + size], len(sequences))
         opened.read(tokens, positions, np.arange(len(sequences) + 1) * size, logits)
         out.append(logits.copy())
         start += size
@@ -61,6 +65,28 @@ def read(
 
 
 TOKENS = np.random.default_rng(2).integers(0, VOCAB, (5, 80)).astype(np.int32)
+
+
+#: Of a document with blocks at 40 to 54 and 55 to 79, which fill in placeholders at 9 and 23.
+OF_PLACEHOLDERS = np.concatenate([np.arange(40), np.arange(9, 24), np.arange(23, 48)]).astype(np.int32)
+
+
+@pytest.mark.parametrize("instruction_set", _gpt2.instruction_sets())
+@pytest.mark.parametrize("chunks", [[80], [40] + [1] * 40, [3, 50, 7, 20]])
+def test_positions_are_taken_as_they_are_given(chunks: list[int], instruction_set: str) -> None:
+    """Also where they go back and occur twice: what a token sees depends on its place alone."""
+    made = model()
+    native = Gpt2Reader(made.state_dict(), made.architecture_config(), "float32", instruction_set)
+    tokens, positions = torch.from_numpy(TOKENS).long(), torch.from_numpy(OF_PLACEHOLDERS).long()
+    with torch.no_grad():
+        expected = made(tokens, position_ids=positions.expand(len(TOKENS), -1)).numpy()
+        in_sequence = made(tokens).numpy()
+    assert np.array_equal(expected[:, :40], in_sequence[:, :40])
+    assert np.abs(expected[:, 40:] - in_sequence[:, 40:]).max() > 1e-2 * np.abs(expected).max()
+    for reader in (native, ForwardReader(made)):
+        ours = read(reader, list(TOKENS), chunks, OF_PLACEHOLDERS)
+        for chunk, end in enumerate(np.cumsum(chunks)):
+            assert np.abs(ours[chunk] - expected[:, end - 1]).max() < 2e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("instruction_set", _gpt2.instruction_sets())

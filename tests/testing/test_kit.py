@@ -128,6 +128,83 @@ def test_sources(failing: Callable[..., set[str]], change: dict[str, str], broke
     assert failing(SOURCE_PLUGIN, SOURCE.format(**parts), "source-") == {f"source-local-{check}" for check in expected}
 
 
+ARCHITECTURE = """
+import torch
+from attrs import frozen
+from midigpt_gpt2.model import Gpt2
+from midigpt_gpt2.options import Gpt2Options
+
+@frozen(kw_only=True)
+class Options(Gpt2Options):
+    n_embd: int = 32
+    n_layer: int = 1
+    n_head: int = 2
+
+class Model(Gpt2):
+    def forward(self, input_ids, position_ids=None, document_ids=None, cache=None):
+        return super().forward(input_ids, {positions}, document_ids, cache)
+
+    def reader(self, precision="float32"):
+        return {reader}
+
+def build(options, context):
+    return Model(options, vocab_size=context.vocab_size, n_positions=context.max_seq_len)
+"""
+ARCHITECTURE_PLUGIN = PLUGIN.format(spec="ArchitectureSpec", hook="midigpt_architectures")
+
+ENCODER = """
+import attrs
+import numpy as np
+from midigpt_encoder.encoder import MidigptEncoder, MidigptGrammar
+from midigpt_encoder.factory import EncoderOptions, build as build_encoder
+
+class Options(EncoderOptions):
+    pass
+
+class Encoder(MidigptEncoder):
+    {method}
+
+def build(options, context):
+    made = build_encoder(options, context)
+    return Encoder(made.config, made.threads)
+"""
+ENCODER_PLUGIN = PLUGIN.format(spec="EncoderSpec", hook="midigpt_encoders")
+
+
+@pytest.mark.parametrize(
+    ("positions", "reader", "kept"),
+    [
+        ("position_ids", "super().reader(precision)", True),
+        ("position_ids", "None", True),
+        ("None", "super().reader(precision)", False),
+        ("None if document_ids is not None else position_ids", "super().reader(precision)", False),
+        ("None if cache is not None else position_ids", "None", False),
+    ],
+)
+def test_positions_of_an_architecture(
+    failing: Callable[..., set[str]], positions: str, reader: str, kept: bool
+) -> None:
+    plugin = ARCHITECTURE_PLUGIN.replace("options=", 'provides={"placeholder_positions", "kv_cache"}, options=')
+    found = failing(plugin, ARCHITECTURE.format(positions=positions, reader=reader), "architecture-local-positions")
+    assert found == (set() if kept else {"architecture-local-positions-are-taken-as-they-are-given"})
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [
+        ("pass", True),
+        ("def positions(self, tokens): return None", False),
+        ("def positions(self, tokens): return np.arange(len(tokens), dtype=np.int32)", False),
+        ("infill_positions = 'sequence'", False),
+        ("def to_config(self): return dict(super().to_config(), infill_positions='sequence')", False),
+        ("def grammar(self): return MidigptGrammar(attrs.evolve(self.config, infill_positions=None).codebook)", False),
+    ],
+)
+def test_positions_of_an_encoder(failing: Callable[..., set[str]], method: str, kept: bool) -> None:
+    found = failing(ENCODER_PLUGIN, ENCODER.format(method=method), "encoder-local-positions")
+    assert found == (set() if kept else {"encoder-local-positions-of-filled-bars-are-one-thing"})
+
+
 def test_a_plugin_module_that_imports_numpy(failing: Callable[..., set[str]]) -> None:
     failed = failing("import numpy\n" + MASK_PLUGIN, MASK.format(hidden="valid & False"))
     assert failed == {"kitlocal-imports-nothing-heavy"}

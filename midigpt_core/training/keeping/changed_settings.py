@@ -75,6 +75,8 @@ ON_RESUME: Mapping[str, Effect] = {
     "checkpoint_format": Effect.AROUND,
     "mask_bar_fraction": Effect.COURSE,
     "mask_max_lookahead": Effect.COURSE,
+    # As the encoder has it, part of whose configuration it is.
+    "infill_positions": Effect.MODEL,
     "loss_on": Effect.COURSE,
     "train_sets": Effect.COURSE,
     "transpose_range": Effect.COURSE,

@@ -10,6 +10,7 @@ from attrs import asdict, frozen
 from torch.nn.functional import cross_entropy
 
 from midigpt_core.records import IGNORED_LABEL, TokenRole
+from midigpt_core.training.loop.documents import places
 from midigpt_core.training.loop.token_groups import GROUPS, group_of_types
 
 if TYPE_CHECKING:
@@ -49,13 +50,13 @@ def _role_of_predicted(role: Tensor) -> Tensor:
     return role.roll(-1, dims=1)
 
 
-def document_kinds(role: Tensor, position_ids: Tensor) -> Tensor:
-    """The index into :data:`KINDS` of what each position predicts: int64[B, L].
+def document_kinds(role: Tensor, document_ids: Tensor) -> Tensor:
+    """The index into :data:`KINDS` of what each token of a row predicts: int64[B, L].
 
     A document starts with context exactly if it is an infill document (:class:`midigpt_core.records.TokenBatch`).
     """
-    places = torch.arange(role.shape[1], device=role.device)
-    infill = role.gather(1, places - position_ids) == TokenRole.CONTEXT
+    first = torch.arange(role.shape[1], device=role.device) - places(document_ids)
+    infill = role.gather(1, first) == TokenRole.CONTEXT
     return infill.long() * (1 + (_role_of_predicted(role) == TokenRole.TARGET).long())
 
 
@@ -102,7 +103,7 @@ class LossTally:
         """Count ``losses`` float[B, L] of a batch of :class:`midigpt_core.records.PackedBatch` fields."""
         labels = batch["labels"]
         known = labels != IGNORED_LABEL
-        kinds: Int64Array = document_kinds(batch["role"], batch["position_ids"])[known].cpu().numpy()
+        kinds: Int64Array = document_kinds(batch["role"], batch["document_ids"])[known].cpu().numpy()
         cells = kinds * len(self._names) + self._type_of[labels[known].cpu().numpy()]
         size = self.sums.shape[1]
         values = losses[known].cpu().double().numpy()

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from midigpt_core import terminal
 from midigpt_core.errors import CheckpointError, TrainingError
 from midigpt_core.records import IGNORED_LABEL
+from midigpt_core.training.loop.documents import places
 from midigpt_core.training.loop.losses import LossTally, counted_labels, token_losses
 from midigpt_core.training.loop.optimization import build_optimizer, build_schedule, hyperparameters, reset
 from midigpt_core.training.loop.sharding import shard, whole
@@ -160,8 +161,8 @@ class TrainingModule(LightningModule):
                 predicted=predicted,
                 padding=padding,
                 positions=labels.numel(),
-                # Odd numbers add up to squares; padding stands at position 0.
-                pairs=2 * batch["position_ids"].sum() + labels.numel() - padding,
+                # Odd numbers add up to squares; padding stands at place 0.
+                pairs=2 * places(batch["document_ids"]).sum() + labels.numel() - padding,
                 tokens_by_set=batch["tokens_by_set"].sum(dim=0),
             )
         )

@@ -17,7 +17,7 @@ from midigpt_core.plugins import build, structure_options
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
-    from midigpt_core.contracts import Encoder
+    from midigpt_core.contracts import BundleHeader, Encoder
     from midigpt_core.plugins import Registry
 
 
@@ -70,11 +70,18 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
 
 def choose_encoder(config: TrainConfig, registry: Registry) -> ComponentRef:
     """The encoder of the configuration: a component, a preset, a JSON file, or the one inside a bundle."""
-    choice = config.choice("encoder")
-    path = choice.get("config")
+    header = bundled_header(config, registry)
+    if header is not None:
+        return checkpoint.encoder_ref(header)
+    return registry.resolve("encoder", config.choice("encoder"))
+
+
+def bundled_header(config: TrainConfig, registry: Registry) -> BundleHeader | None:
+    """The header of the bundle that ``encoder_config_path`` takes the encoder from; None if it is no bundle."""
+    path = config.choice("encoder").get("config")
     if isinstance(path, str) and path == config.encoder_config_path and is_bundle(path, registry):
-        return checkpoint.encoder_ref(checkpoint.read_header(path))
-    return registry.resolve("encoder", choice)
+        return checkpoint.read_header(path)
+    return None
 
 
 def build_encoder(ref: ComponentRef) -> Encoder:

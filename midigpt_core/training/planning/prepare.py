@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from midigpt_core import files, terminal
+from midigpt_core import checkpoint, files, terminal
+from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.data.shared_memory import require_room
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
-from midigpt_core.training.planning.chosen import build_encoder, choose
+from midigpt_core.training.planning.chosen import bundled_header, choose
 from midigpt_core.training.planning.corpora import gather, listed
 from midigpt_core.training.planning.host_memory import require_rows_fit
 from midigpt_core.training.planning.launch import (
@@ -26,6 +27,7 @@ from midigpt_core.training.planning.launch import (
     settle_slurm_tasks,
 )
 from midigpt_core.training.planning.objective import stream_settings, usable_mask
+from midigpt_core.training.planning.positions import positions_of_run, settle_positions
 from midigpt_core.training.planning.resume import require_no_result, resume_candidates
 from midigpt_core.training.planning.start_from import adopt, inherited_sources
 from midigpt_core.training.planning.train_sets import gather_sets, joined, piece_sets, require_one_spelling, set_sources
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.config import TrainConfig
     from midigpt_core.contracts import Encoder
+    from midigpt_core.plugins import Registry
     from midigpt_core.training.planning.chosen import Chosen
     from midigpt_core.training.planning.corpora import Paths, Pieces, Progress
     from midigpt_core.training.planning.train_sets import GatheredSet
@@ -117,7 +120,7 @@ def prepare(
         )  # fmt: skip
     adopted = adopt(config, registry) if config.init_from else None
     chosen = choose(config, registry, encoder=adopted)
-    encoder = build_encoder(chosen.encoder)
+    chosen, encoder = settle_positions(config, chosen, registry, kept=_kept_positions(config, registry, resume))
     if config.sample_steps and encoder.grammar() is None:
         raise ConfigError(
             f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so nothing can be generated. Set it to 0."
@@ -167,3 +170,12 @@ def prepare(
         resume_from=resume_from,
         accept_new_data=accept_new_data,
     )
+
+
+def _kept_positions(config: TrainConfig, registry: Registry, resume: str | os.PathLike[str] | None) -> str | None:
+    """How filled bars are numbered in what the run goes on from or starts from; None: the run is new."""
+    checkpoints = () if resume is None else resume_candidates(resume, Path(config.output_dir) / "checkpoints")
+    if checkpoints:
+        return positions_of_run(checkpoints)
+    header = checkpoint.read_header(config.init_from) if config.init_from else bundled_header(config, registry)
+    return None if header is None else infill_positions(header)

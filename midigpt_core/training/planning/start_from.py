@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midigpt_core import checkpoint, terminal
+from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.errors import ConfigError
+from midigpt_core.terminal import printable
 from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
+from midigpt_core.training.planning.positions import numbered
 from midigpt_core.training.planning.resume import require_same
 
 if TYPE_CHECKING:
@@ -28,10 +31,16 @@ def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
     header = checkpoint.read_header(config.init_from)
     _adopt_sizes(config, header)
     bundled = checkpoint.encoder_ref(header)
+    positions = infill_positions(header)
+    if "infill_positions" in config.set_fields and config.infill_positions != positions:
+        raise ConfigError(
+            f"infill_positions: is {config.infill_positions!r}, but {printable(positions)!r} in {config.init_from}. "
+            "Leave it out to take the bundle's."
+        )
     if config.set_fields & {"encoder", "encoder_config_path"}:
-        wanted = build_encoder(choose_encoder(config, registry)).to_config()
+        _, wanted = numbered(choose_encoder(config, registry), positions)
         require_same(
-            wanted,
+            wanted.to_config(),
             dict(build_encoder(bundled).to_config()),
             f"{config.init_from}: its encoder differs",
             "Leave encoder and encoder_config_path out to take the bundle's.",

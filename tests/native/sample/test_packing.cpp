@@ -39,7 +39,7 @@ TEST_CASE("a row holds its documents, labels shifted within each, then padding")
   const std::vector<std::uint8_t> roles{0, 1, 0, 1, 1};
   const std::vector<std::int64_t> offsets{0, 2, 2, 3, 5};
   const std::vector<std::int32_t> row{0, 0, -1, 0};
-  const Documents documents{tokens.data(), roles.data(), offsets.data(), row.data(), 4};
+  const Documents documents{tokens.data(), nullptr, roles.data(), offsets.data(), row.data(), 4};
   Packed packed(6);
   const Rows rows = packed.rows(1, 6);
   REQUIRE(documents_fit(documents, 5, rows));

@@ -41,7 +41,7 @@ def test_the_losses_are_minus_the_log_likelihood_of_the_labels() -> None:
 
 
 def test_positions_are_sorted_by_what_they_predict() -> None:
-    kinds = document_kinds(batch()["role"], batch()["position_ids"])
+    kinds = document_kinds(batch()["role"], batch()["document_ids"])
     # 0 AR; 1 context, 2 target of the infill document: its second token predicts the first target.
     assert kinds[0, [0, 1, 3, 4, 5]].tolist() == [0, 0, 1, 2, 2]
 
