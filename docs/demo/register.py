@@ -1,37 +1,48 @@
-"""Do filled bars fit? How many notes of filled melody bars lie outside the range that the track has elsewhere.
+"""Do filled bars fit? How far a model keeps to the range that a track has elsewhere, on the validation pieces.
 
-Bars 4 and 5 of the melody of every piece of the validation split are filled in, as ``make run`` does it. Beside the
-model's share stands that of the bars that were there before.
+*Outside*: of the notes that it writes into bars 4 and 5 of a track, the share outside the range of the other bars;
+beside it that of the bars which stood there. *First pitch*: what the first pitch of bar 5, filled in alone, costs the
+model in nats, and how much of its probability lies inside the range.
+
+    python docs/demo/register.py BUNDLE [--seed 1] [--bars-per-step 1]
 """
 
 from __future__ import annotations
 
+import argparse
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import frozen
 from compose import compose
+from midigpt_core.score.encode_one import encode_part, part_of
 
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from typing import Any
+
+    from numpy.typing import NDArray
 
     from midigpt_core.score import Score
 
 #: Numbers of the pieces in the validation split of ``make run``'s data set, seed 1.
 VALIDATION = range(300, 330)
-MELODY = 0
+#: Tracks by name; every composed piece has these three at least.
+TRACKS = {"melody": 0, "chords": 1, "bass": 2}
 BARS = (4, 5)
+#: The window of the first pitch's bar.
+_WINDOW = (4, 7)
 
 
 @frozen
 class Register:
     """Notes of filled bars, and how many of them lie outside the range of the track's other bars."""
 
-    notes: int
-    outside: int
+    notes: int = 0
+    outside: int = 0
 
     @property
     def share(self) -> float:
@@ -41,26 +52,68 @@ class Register:
         return Register(self.notes + other.notes, self.outside + other.outside)
 
 
-def register(score: Score, filled: Score, track: int, bars: Sequence[int]) -> Register:
-    """That of ``bars`` in ``filled``; the range is that of the other bars, which both scores share."""
-    pitches = [bar.notes.pitch.astype(int) for bar in score.tracks[track].bars]
-    elsewhere = np.concatenate([pitch for index, pitch in enumerate(pitches) if index not in bars])
-    written = np.concatenate([filled.tracks[track].bars[bar].notes.pitch.astype(int) for bar in bars])
-    outside = (written < elsewhere.min()) | (written > elsewhere.max())
-    return Register(len(written), int(outside.sum()))
+def pitches(score: Score, track: int) -> list[NDArray[np.int64]]:
+    """By bar."""
+    return [bar.notes.pitch.astype(np.int64) for bar in score.tracks[track].bars]
 
 
-def filled_and_true(
-    checkpoint: Path, *, seed: int = 1, numbers: Sequence[int] = VALIDATION, **settings: int
-) -> tuple[list[Register], list[Register]]:
-    """By piece, what a model writes and what stood there; ``settings`` go into the request."""
-    engine = InferenceEngine.from_checkpoint(checkpoint, "cpu")
-    filled, true = [], []
-    for number in numbers:
+def elsewhere(score: Score, track: int, bars: Sequence[int]) -> tuple[int, int]:
+    """The lowest and the highest pitch outside ``bars``."""
+    others = np.concatenate([pitch for bar, pitch in enumerate(pitches(score, track)) if bar not in bars])
+    return int(others.min()), int(others.max())
+
+
+def register(score: Score, written: Score, track: int, bars: Sequence[int]) -> Register:
+    """That of ``bars`` in ``written``, which shares the other bars with ``score``."""
+    low, high = elsewhere(score, track, bars)
+    notes = np.concatenate([pitches(written, track)[bar] for bar in bars])
+    return Register(len(notes), int(((notes < low) | (notes > high)).sum()))
+
+
+def filled_and_true(engine: InferenceEngine, track: int, seed: int, **settings: Any) -> tuple[Register, Register]:
+    """What the model writes and what stood there, over all validation pieces; ``settings`` go into the request."""
+    filled, true = Register(), Register()
+    for number in VALIDATION:
         score = compose(1, number)
         config = InferenceConfig(seed=seed + number, max_attempts=1, **settings)
-        request = GenerationRequest([TrackPrompt(id=MELODY, bars=BARS)], config)
-        written = engine.session(score, request).run()
-        filled.append(register(score, written, MELODY, BARS))
-        true.append(register(score, score, MELODY, BARS))
+        request = GenerationRequest([TrackPrompt(id=track, bars=BARS)], config)
+        filled += register(score, engine.session(score, request).run(), track, BARS)
+        true += register(score, score, track, BARS)
     return filled, true
+
+
+def first_pitch(engine: InferenceEngine, score: Score, track: int) -> tuple[float, float]:
+    """The cost in nats of the first pitch of bar 5, and the probability of the pitches inside the range."""
+    bar = BARS[-1]
+    tokens = encode_part(engine.encoder, score, part_of(score, bars=_WINDOW, infill=[(track, bar)]))
+    vocabulary = engine.encoder.vocabulary
+    onsets = np.flatnonzero(vocabulary.type_of == vocabulary.type_names.index("NoteOnset"))
+    types = vocabulary.type_of[tokens]
+    block = int(np.flatnonzero(types == vocabulary.type_names.index("FillInStart"))[0])
+    place = block + int(np.flatnonzero(np.isin(tokens[block:], onsets))[0])
+    chances = engine.logits(tokens)[place - 1][onsets].double().softmax(-1).numpy()
+    low, high = elsewhere(score, track, (bar,))
+    written = vocabulary.value_of[onsets]
+    inside = chances[(written >= low) & (written <= high)].sum()
+    return -float(np.log(chances[onsets == tokens[place]][0])), float(inside)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("bundle")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--bars-per-step", type=int, default=0, help="bars that one step writes; 0: auto")
+    options = parser.parse_args()
+    engine = InferenceEngine.from_checkpoint(options.bundle, "cpu")
+    settings = {"bars_per_step": options.bars_per_step} if options.bars_per_step else {}
+    print("| track | notes | outside | true bars | first pitch, nats | inside |")
+    print("|---|---|---|---|---|---|")
+    for name, track in TRACKS.items():
+        filled, true = filled_and_true(engine, track, options.seed, **settings)
+        costs, inside = zip(*(first_pitch(engine, compose(1, number), track) for number in VALIDATION), strict=True)
+        cells = (f"{filled.share:.1%}", f"{true.share:.1%}", f"{fmean(costs):.2f}", f"{fmean(inside):.2f}")
+        print(f"| {name} | {filled.notes} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ import attrs
 from midigpt_core.config.wording import spell
 from midigpt_core.contracts import Bundle, BundleHeader, EncoderContext
 from midigpt_core.errors import CheckpointError, ConfigError, PluginError
+from midigpt_core.kinds import Kind
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.plugins.targets import import_target
 from midigpt_core.records import INFILL_POSITIONS, SEQUENCE

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 import pytest
-from support.encoder import PRESETS, preset
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 from midigpt_encoder.factory import EncoderOptions, build
@@ -19,6 +18,7 @@ from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.editing import replace_cells
 from midigpt_core.testing.samples import windows
+from support.encoder import PRESETS, preset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

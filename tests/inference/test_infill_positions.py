@@ -9,7 +9,6 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from support.inference import engine as small_engine
 from midigpt_encoder.encoder import MidigptEncoder
 
 from midigpt_core.errors import EncodingError
@@ -20,6 +19,7 @@ from midigpt_core.inference.prompts import Job, Prompter
 from midigpt_core.inference.writing import chooser_of, write
 from midigpt_core.records import WritingRequest
 from midigpt_core.testing import samples
+from support.inference import engine as small_engine
 
 if TYPE_CHECKING:
     from midigpt_core.contracts import SequenceReader, Sequences

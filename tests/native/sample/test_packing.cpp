@@ -51,11 +51,24 @@ TEST_CASE("a row holds its documents, labels shifted within each, then padding")
   CHECK(packed.role == std::vector<std::uint8_t>{0, 1, 1, 1, 0, 0});
 }
 
+TEST_CASE("positions that are given are those of the rows, and padding stands at 0") {
+  const std::vector<std::int32_t> tokens{10, 11, 12, 20, 21};
+  const std::vector<std::int32_t> positions{0, 1, 1, 0, 7};
+  const std::vector<std::uint8_t> roles(5, 0);
+  const std::vector<std::int64_t> offsets{0, 3, 5};
+  const std::vector<std::int32_t> row{1, 1};
+  Packed packed(12);
+  const Rows rows = packed.rows(2, 6);
+  fill_rows({tokens.data(), positions.data(), roles.data(), offsets.data(), row.data(), 2}, rows);
+  CHECK(packed.position_ids == std::vector<std::int64_t>{0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 7, 0});
+  CHECK(packed.input_ids == std::vector<std::int64_t>{0, 0, 0, 0, 0, 0, 10, 11, 12, 20, 21, 0});
+}
+
 TEST_CASE("documents that leave the tokens or a row do not fit") {
   Packed packed(4);
   const Rows rows = packed.rows(2, 2);
   const auto fits = [&](std::vector<std::int64_t> offsets, std::vector<std::int32_t> row) {
-    return documents_fit({nullptr, nullptr, offsets.data(), row.data(), 1}, 3, rows);
+    return documents_fit({nullptr, nullptr, nullptr, offsets.data(), row.data(), 1}, 3, rows);
   };
   CHECK(fits({0, 2}, {1}));
   CHECK(fits({0, 3}, {-1}));

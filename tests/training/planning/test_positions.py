@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from attrs import evolve
-from support.training import curve, evaluations
 
 from midigpt_core.checkpoint import inspect, load_checkpoint, save_bundle
 from midigpt_core.cli import main
@@ -20,14 +19,14 @@ from midigpt_core.plugins.registry import current_registry
 from midigpt_core.training.evaluate import evaluate
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
+from support.training import curve, evaluations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.training import Configure
-
     from midigpt_core.plugins import Registry
+    from support.training import Configure
 
 #: An architecture that counts, whatever it is told, and an encoder that has never heard of positions.
 LOCAL_PLUGIN = """
