@@ -89,6 +89,13 @@ class ArchitectureSpec(ComponentSpec):
 
 
 @frozen(kw_only=True)
+class OptimizerSpec(ComponentSpec):
+    """How the weights are stepped; builds a ``torch.optim.Optimizer``."""
+
+    kind: ClassVar[Kind] = Kind.OPTIMIZER
+
+
+@frozen(kw_only=True)
 class LoggerSpec(ComponentSpec):
     """A Lightning logger, or None for no logger."""
 
@@ -119,7 +126,7 @@ class CheckpointFormatSpec(ComponentSpec):
 #: The class of the records of each kind.
 RECORDS: Mapping[Kind, type[ComponentSpec]] = {
     record.kind: record
-    for record in (SourceSpec, EncoderSpec, MaskSpec, ArchitectureSpec, LoggerSpec, CheckpointFormatSpec)
+    for record in (SourceSpec, EncoderSpec, MaskSpec, ArchitectureSpec, OptimizerSpec, LoggerSpec, CheckpointFormatSpec)
 }
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
+    from torch.nn import Parameter
 
     from midigpt_core.config import TrainConfig
     from midigpt_core.records import (
@@ -347,6 +348,33 @@ class SequenceReader(Protocol):
 
     def open(self, count: int, capacity: int) -> Sequences:
         """``count`` empty sequences of at most ``capacity`` tokens each."""
+
+
+# --- optimisers ----------------------------------------------------------------------------------------------------
+
+
+@frozen(eq=False, kw_only=True)
+class OptimizerContext:
+    """What an optimiser steps, and the settings that are the same for every optimiser.
+
+    The factory returns a ``torch.optim.Optimizer`` over all of :attr:`decayed` and :attr:`undecayed`. The ``lr`` that it
+    gives to a group is the peak that the schedule scales from step to step; the first group's is the one that is logged.
+    All that it has to remember is in its ``state``, as tensors and plain values: a run that is continued gets that back
+    and steps as if it had not been stopped, to the last bit. Where gradients overflow fp16 ``step`` is not called.
+    """
+
+    #: On the device where it is trained; frozen weights need no gradient.
+    model: nn.Module
+    #: The peak rate, as AdamW takes it.
+    learning_rate: float
+    weight_decay: float
+    #: AdamW's.
+    betas: tuple[float, float]
+    #: The trained parameters that weight decay pulls to zero, and the others.
+    decayed: Sequence[Parameter]
+    undecayed: Sequence[Parameter]
+    #: Whether torch's fused kernels may be used: they need a CPU or a CUDA device, and do not go with fp16.
+    fused: bool
 
 
 # --- loggers and callbacks -----------------------------------------------------------------------------------------

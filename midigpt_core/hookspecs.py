@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         EncoderSpec,
         LoggerSpec,
         MaskSpec,
+        OptimizerSpec,
         SourceSpec,
     )
     from midigpt_core.contracts import RunContext
@@ -157,6 +158,21 @@ def midigpt_architectures() -> Iterable[ArchitectureSpec]:  # type: ignore[empty
     such as a width that is not a multiple of the number of heads. Name the option and what to change. Any other
     exception of the factory is reported as a bug of your plugin. What ``forward`` raises ends the run with its
     traceback.
+    """
+
+
+@hookspec
+def midigpt_optimizers() -> Iterable[OptimizerSpec]:  # type: ignore[empty-body]
+    """How the weights are stepped.
+
+    ::
+
+        @hookimpl
+        def midigpt_optimizers():
+            return [OptimizerSpec(name="lion", summary="Lion", target="acme.lion:build", provides={"fsdp"})]
+
+    The factory takes ``(options, OptimizerContext)`` and returns a ``torch.optim.Optimizer``, as
+    :class:`midigpt_core.contracts.OptimizerContext` says. One that can step weights in shards provides ``fsdp``.
     """
 
 

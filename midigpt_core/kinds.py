@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ENCODER = "encoder"
     MASK = "mask"
     ARCHITECTURE = "architecture"
+    OPTIMIZER = "optimizer"
     LOGGER = "logger"
     CHECKPOINT_FORMAT = "checkpoint-format"
 

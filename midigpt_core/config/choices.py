@@ -34,12 +34,13 @@ _DEFAULT_NAMES: Mapping[Kind, str] = {
     Kind.SOURCE: "gigamidi",
     Kind.ENCODER: "midigpt",
     Kind.ARCHITECTURE: "gpt2",
+    Kind.OPTIMIZER: "adamw",
     Kind.LOGGER: "none",
     Kind.CHECKPOINT_FORMAT: "pt",
 }
 
 #: Plugins whose components have short spellings: ``masking/random`` is ``random``.
-_BUNDLED = ("masking", "encoder", "gpt2")
+_BUNDLED = ("masking", "encoder", "gpt2", "optimizers")
 
 
 class Settings(Protocol):

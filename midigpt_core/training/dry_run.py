@@ -12,6 +12,7 @@ from midigpt_core.errors import TrainingError
 from midigpt_core.terminal import printable
 from midigpt_core.training.loop.initial import fresh_model, prepare_for_training
 from midigpt_core.training.loop.losses import token_losses
+from midigpt_core.training.loop.optimization import build_optimizer, optimization, state_bytes
 from midigpt_core.training.loop.precision import require_shardable, usable_precision
 from midigpt_core.training.planning.host_memory import host_memory, spelled_size
 from midigpt_core.training.reporting.flops import ModelFlops
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from midigpt_core.config import TrainConfig
     from midigpt_core.training.planning.prepare import Plan
 
-#: In float32: a weight; and if it is trained, its gradient and AdamW's two moments.
+#: float32, of weights and gradients.
 _BYTES_PER_PARAMETER = 4
-_BYTES_PER_TRAINED_PARAMETER = 12
 
 
 @frozen(kw_only=True)
@@ -64,10 +64,11 @@ class _Sizes:
     trained: int
     flops: ModelFlops
     activation_bytes: int
+    optimizer_bytes: int
 
     @property
     def state_bytes(self) -> int:
-        return self.parameters * _BYTES_PER_PARAMETER + self.trained * _BYTES_PER_TRAINED_PARAMETER
+        return (self.parameters + self.trained) * _BYTES_PER_PARAMETER + self.optimizer_bytes
 
 
 def _sizes(plan: Plan) -> _Sizes:
@@ -76,11 +77,13 @@ def _sizes(plan: Plan) -> _Sizes:
         model = fresh_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
         prepare_for_training(model, config)
         activations = _saved_bytes(model, config.batch_size, config.max_seq_len)
+        settings = optimization(config, plan.chosen.optimizer)
         return _Sizes(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
             flops=ModelFlops.of_model(model),
             activation_bytes=activations if config.precision == "fp32" else activations // 2,
+            optimizer_bytes=state_bytes(build_optimizer(model, settings, fused=False)),
         )
 
 

@@ -30,7 +30,7 @@ from midigpt_core.training.loop.data_module import RunData
 from midigpt_core.training.loop.initial import initial_model
 from midigpt_core.training.loop.lightning_trainer import eval_steps, lightning_trainer
 from midigpt_core.training.loop.module import TrainingModule
-from midigpt_core.training.loop.optimization import OptimizationSettings
+from midigpt_core.training.loop.optimization import optimization
 from midigpt_core.training.loop.overflow import OverflowedSteps
 from midigpt_core.training.loop.precision import usable_precision
 from midigpt_core.training.loop.repeat import StepBatches
@@ -122,7 +122,7 @@ def fit(plan: Plan) -> TrainResult:
     repeated = StepBatches() if precision == "fp16" else None
     module = TrainingModule(
         model,
-        _optimization(config),
+        optimization(config, plan.chosen.optimizer),
         plan.encoder.vocabulary,
         identity=identify(plan, model, precision),
         name_pieces=partial(_name_pieces, plan.training),
@@ -216,18 +216,6 @@ def _description(plan: Plan) -> Callback:
             describe_run(plan)
 
     return LambdaCallback(on_train_start=describe)
-
-
-def _optimization(config: TrainConfig) -> OptimizationSettings:
-    return OptimizationSettings(
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        betas=(config.adam_beta1, config.adam_beta2),
-        scheduler=config.scheduler,
-        warmup_steps=config.warmup_steps,
-        max_steps=config.max_steps,
-        gradient_clip=config.gradient_clip,
-    )
 
 
 def _say(console: Console, line: str) -> None:

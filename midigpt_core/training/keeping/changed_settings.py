@@ -19,6 +19,7 @@ from midigpt_core.training.planning.resume import MISSING, differences
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
     from midigpt_core.data.settings import StreamSettings
 
@@ -40,6 +41,9 @@ class Effect(Enum):
     #: It takes effect, and losses and weights do not depend on it.
     AROUND = "takes effect, losses and weights stay the same"
 
+
+#: The bundled plugin whose optimisers are recorded without its name.
+BUNDLED_OPTIMIZERS = "optimizers"
 
 #: Every field of :class:`midigpt_core.config.TrainConfig`.
 ON_RESUME: Mapping[str, Effect] = {
@@ -72,6 +76,8 @@ ON_RESUME: Mapping[str, Effect] = {
     "encoder": Effect.MODEL,
     "mask": Effect.COURSE,
     "architecture": Effect.MODEL,
+    # Except its options: see Change.effect.
+    "optimizer": Effect.REFUSED,
     "checkpoint_format": Effect.AROUND,
     "mask_bar_fraction": Effect.COURSE,
     "mask_max_lookahead": Effect.COURSE,
@@ -127,13 +133,17 @@ class Change:
         if (self.path, self.value) == ("strategy", FSDP):
             # Its optimiser takes the state of a parameter by its name, and other strategies number them.
             return Effect.REFUSED
+        if self.path.startswith("optimizer.") and self.path != "optimizer.name":
+            return Effect.COURSE
         return ON_RESUME[self.path.partition(".")[0].partition("[")[0]]
 
     def __str__(self) -> str:
         return f"{self.path} was {self.was} and is {self.value}"
 
 
-def effective_settings(config: TrainConfig, stream: StreamSettings, precision: str) -> dict[str, Any]:
+def effective_settings(
+    config: TrainConfig, stream: StreamSettings, precision: str, optimizer: ComponentRef
+) -> dict[str, Any]:
     """Every field as plain values, as it takes effect, however it was spelled.
 
     Components stand with all of their options in place of short spellings, ``stream`` as far as the encoder allows, and
@@ -144,6 +154,9 @@ def effective_settings(config: TrainConfig, stream: StreamSettings, precision: s
         values[kind.setting] = config.choice(kind)
         for spelling in choices.short_spellings(kind):
             del values[spelling]
+    # Its name has no second spelling, for another one is refused.
+    name = optimizer.name if optimizer.plugin == BUNDLED_OPTIMIZERS else f"{optimizer.plugin}/{optimizer.name}"
+    values["optimizer"] = {"name": name, **optimizer.options}
     # What the sets hold is compared as the corpus.
     names = set_names(config.train_sets)
     values["train_sets"] = {name: one.weight for name, one in zip(names, config.train_sets, strict=True)}

@@ -161,7 +161,7 @@ def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:
             "shards": len(plan.train_pieces.shards),
             "fingerprint": plan.train_pieces.fingerprint,
         },
-        settings=effective_settings(config, plan.training.settings, precision),
+        settings=effective_settings(config, plan.training.settings, precision, plan.chosen.optimizer),
         stream={
             "mask": plan.training.mask.name if plan.training.mask else None,
             "threads": torch.get_num_threads(),

@@ -9,17 +9,24 @@ from attrs import frozen
 from torch import nn
 from transformers import get_scheduler
 
+from midigpt_core.contracts import OptimizerContext
+from midigpt_core.plugins import build
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+    from midigpt_core.components import ComponentRef
+    from midigpt_core.config import TrainConfig
+
 
 @frozen(kw_only=True)
 class OptimizationSettings:
     """How the weights are stepped."""
 
+    optimizer: ComponentRef
     learning_rate: float
     weight_decay: float
     betas: tuple[float, float]
@@ -29,6 +36,20 @@ class OptimizationSettings:
     max_steps: int
     #: Largest gradient norm; 0: no limit.
     gradient_clip: float
+
+
+def optimization(config: TrainConfig, optimizer: ComponentRef) -> OptimizationSettings:
+    """What ``config`` says of it; ``optimizer`` is the component that it chooses."""
+    return OptimizationSettings(
+        optimizer=optimizer,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(config.adam_beta1, config.adam_beta2),
+        scheduler=config.scheduler,
+        warmup_steps=config.warmup_steps,
+        max_steps=config.max_steps,
+        gradient_clip=config.gradient_clip,
+    )
 
 
 def decayed(model: nn.Module) -> Iterator[nn.Parameter]:
@@ -43,15 +64,32 @@ def decayed(model: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def build_optimizer(model: nn.Module, settings: OptimizationSettings, *, fused: bool) -> Optimizer:
-    """AdamW in two groups, with and without weight decay."""
+    """The optimiser that ``settings`` choose, over the parameters of ``model`` that are trained."""
     with_decay = list(decayed(model))
     chosen = {id(parameter) for parameter in with_decay}
     without = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in chosen]
-    groups = [
-        {"params": with_decay, "weight_decay": settings.weight_decay},
-        {"params": without, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=fused)
+    context = OptimizerContext(
+        model=model,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=settings.betas,
+        decayed=with_decay,
+        undecayed=without,
+        fused=fused,
+    )
+    optimizer: Optimizer = build(settings.optimizer, context)
+    return optimizer
+
+
+def state_bytes(optimizer: Optimizer) -> int:
+    """What ``optimizer`` keeps of its parameters, which are fake tensors. It takes a step to find out."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    kept = (value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor))
+    # A count of steps is no size to speak of.
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept if tensor.dim())
 
 
 def build_schedule(optimizer: Optimizer, settings: OptimizationSettings) -> LRScheduler:
@@ -81,8 +119,8 @@ def reset(optimizer: Optimizer, schedule: Any, built: Sequence[Mapping[str, Any]
         group.update(values, initial_lr=values["lr"], lr=values["lr"] * factor(schedule.last_epoch))
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
-            if "step" in state:
-                # A fused optimiser counts on the device, any other one on the CPU.
+            if "fused" in group and "step" in state:
+                # A fused optimiser of torch counts on the device, any other one of them on the CPU.
                 state["step"] = state["step"].to(parameter.device if group["fused"] else "cpu")
     schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
     schedule._last_lr = [group["lr"] for group in optimizer.param_groups]

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from midigpt_core import checkpoint
 from midigpt_core.components import CheckpointFormatSpec
+from midigpt_core.config.train import FSDP
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.errors import ConfigError
 from midigpt_core.kinds import Kind
@@ -29,6 +30,7 @@ class Chosen:
     encoder: ComponentRef
     mask: ComponentRef
     architecture: ComponentRef
+    optimizer: ComponentRef
     logger: ComponentRef
     checkpoint_format: ComponentRef
     #: File name ending of the bundles written.
@@ -36,7 +38,7 @@ class Chosen:
 
     @property
     def all(self) -> tuple[ComponentRef, ...]:
-        return (self.source, self.encoder, self.mask, self.architecture, self.logger, self.checkpoint_format)
+        return tuple(getattr(self, kind.setting) for kind in Kind)
 
 
 def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | None = None) -> Chosen:
@@ -52,6 +54,12 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
         raise ConfigError(
             f"gradient_checkpointing: architecture {architecture.name!r} does not provide it. Switch it off."
         )
+    optimizer = registry.find(Kind.OPTIMIZER, _qualified(refs[Kind.OPTIMIZER])).spec
+    if config.strategy == FSDP and FSDP not in optimizer.provides:
+        raise ConfigError(
+            f"strategy: optimizer {optimizer.name!r} cannot step weights in shards (fsdp). Choose strategy 'ddp', or "
+            "optimizer 'adamw'."
+        )
     written = registry.find(Kind.CHECKPOINT_FORMAT, _qualified(refs[Kind.CHECKPOINT_FORMAT])).spec
     if not isinstance(written, CheckpointFormatSpec) or not written.can_save:
         raise ConfigError(
@@ -62,6 +70,7 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
         encoder=encoder or choose_encoder(config, registry),
         mask=refs[Kind.MASK],
         architecture=refs[Kind.ARCHITECTURE],
+        optimizer=refs[Kind.OPTIMIZER],
         logger=refs[Kind.LOGGER],
         checkpoint_format=refs[Kind.CHECKPOINT_FORMAT],
         bundle_suffix=written.suffixes[0] if written.suffixes else "",

@@ -71,6 +71,7 @@ OTHER: Mapping[str, Any] = {
     "encoder": {"name": "midigpt", "config": "yellow"},
     "mask": {"name": "structured", "max_lookahead": 2},
     "architecture": {"name": "gpt2", "n_layer": 3},
+    "optimizer": "lion",
     "checkpoint_format": "safetensors",
     "mask_bar_fraction": 0.5,
     "mask_max_lookahead": 2,

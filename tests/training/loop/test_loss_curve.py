@@ -37,6 +37,7 @@ CONFIG = {
     "max_tracks": 3,
     "batch_size": 2,
     "accumulation": 2,
+    "optimizer": "adamw",
     "max_steps": 8,
     "warmup_steps": 2,
     "learning_rate": 1e-2,

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from midigpt_core.plugins import current_registry
 from midigpt_core.training.loop.optimization import OptimizationSettings, build_optimizer, build_schedule, decayed
 
 
 def settings(**changes: object) -> OptimizationSettings:
     values = {
+        "optimizer": current_registry().resolve("optimizer", "adamw"),
         "learning_rate": 1e-3,
         "weight_decay": 0.1,
         "betas": (0.9, 0.999),

@@ -1,0 +1,1 @@
+"""Bundled plugin ``optimizers``: how the weights are stepped."""

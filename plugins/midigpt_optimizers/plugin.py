@@ -1,0 +1,20 @@
+"""What this plugin provides; imports nothing heavy."""
+
+from __future__ import annotations
+
+from midigpt_core import hookimpl
+from midigpt_core.components import OptimizerSpec
+
+MIDIGPT_API = 1
+
+
+@hookimpl
+def midigpt_optimizers() -> list[OptimizerSpec]:
+    return [
+        OptimizerSpec(
+            name="adamw",
+            summary="AdamW: Adam with decoupled weight decay",
+            target="midigpt_optimizers.adamw:build",
+            provides=frozenset({"fsdp"}),
+        )
+    ]
