@@ -296,6 +296,10 @@ class Architecture(Protocol):
 
     It may have a method ``reader(precision)`` that returns a :class:`SequenceReader`, which generation then uses in
     place of :meth:`forward`.
+
+    A method ``weight_matrices()`` names the weight matrices of its blocks, each a :class:`WeightMatrix`. It is needed
+    where a parameter holds several matrices or is stored as [in, out]. Without it
+    :func:`midigpt_core.training.loop.matrices.weight_matrices` looks for them. Embeddings and the head are none.
     """
 
     def forward(
@@ -354,13 +358,24 @@ class SequenceReader(Protocol):
 
 
 @frozen(eq=False, kw_only=True)
+class WeightMatrix:
+    """A parameter of two dimensions that activations are multiplied by: one matrix, or several in one tensor."""
+
+    parameter: Parameter
+    #: The dimension of the outputs: 0 in ``nn.Linear`` [out, in], 1 in GPT-2's ``Conv1D`` [in, out].
+    output_dim: int = 0
+    #: How many outputs each matrix has, if there are several (queries, keys and values); empty: it is one.
+    parts: tuple[int, ...] = ()
+
+
+@frozen(eq=False, kw_only=True)
 class OptimizerContext:
     """What an optimiser steps, and the settings that are the same for every optimiser.
 
-    The factory returns a ``torch.optim.Optimizer`` over all of :attr:`decayed` and :attr:`undecayed`. The ``lr`` that it
-    gives to a group is the peak that the schedule scales from step to step; the first group's is the one that is logged.
-    All that it has to remember is in its ``state``, as tensors and plain values: a run that is continued gets that back
-    and steps as if it had not been stopped, to the last bit. Where gradients overflow fp16 ``step`` is not called.
+    The factory returns a ``torch.optim.Optimizer`` over all of :attr:`decayed` and :attr:`undecayed`. The schedule
+    scales the ``lr`` of every group, from 0 to what the factory gave it; the first group's is logged. Everything that
+    the optimiser keeps between steps is in its ``state``, as tensors and plain values: a run that is continued gets it
+    back and takes the same steps, to the last bit. A step whose gradients overflow fp16 is not taken.
     """
 
     #: On the device where it is trained; frozen weights need no gradient.
@@ -373,6 +388,8 @@ class OptimizerContext:
     #: The trained parameters that weight decay pulls to zero, and the others.
     decayed: Sequence[Parameter]
     undecayed: Sequence[Parameter]
+    #: The trained weight matrices of the blocks, all of them among :attr:`decayed`.
+    matrices: Sequence[WeightMatrix]
     #: Whether torch's fused kernels may be used: they need a CPU or a CUDA device, and do not go with fp16.
     fused: bool
 

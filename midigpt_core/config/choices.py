@@ -27,6 +27,7 @@ _SHORT_OPTIONS: Mapping[Kind, Mapping[str, Mapping[str, str]]] = {
     Kind.MASK: {"random": _BAR_FRACTION, "structured": _MAX_LOOKAHEAD, "mixed": _BAR_FRACTION | _MAX_LOOKAHEAD},
     Kind.ENCODER: {"midigpt": {"config": "encoder_config_path"}},
     Kind.ARCHITECTURE: {"gpt2": _GPT2_SIZES},
+    Kind.OPTIMIZER: {"muon": {"learning_rate": "muon_learning_rate"}},
 }
 
 #: What is meant where a block names no component; the mask's is told by ``mask_mode``.
@@ -121,7 +122,7 @@ def _refuse_orphans(config: Settings, kind: Kind, name: str) -> None:
         if spelling == "mask_mode":  # _agree_with_mode has settled it
             continue
         # A setting that the component's choice overrides is a left-over of the file, an empty one says nothing.
-        if strength(origins[spelling]) < max(1, strength(origins[field])) or getattr(config, spelling) == "":
+        if strength(origins[spelling]) < max(1, strength(origins[field])) or getattr(config, spelling) in ("", None):
             continue
         raise ConfigError(
             f"{spelling} ({origins[spelling]}) and {field} = {spell(name)} ({origins[field]}) do not go together: this "
@@ -134,7 +135,7 @@ def _merge(config: Settings, field: str, choice: dict[str, Any], option: str, sp
     value, origins = getattr(config, spelling), config.origins
     here = origins.get(f"{field}.{option}", origins[field])
     if option not in choice:
-        if value != "":
+        if value not in ("", None):
             choice[option] = value
     elif strength(origins[spelling]) > strength(here):
         choice[option] = value

@@ -91,7 +91,7 @@ class TrainConfig:
     encoder: Choice | None = setting(None, "encoder component; null: the one encoder_config_path says")
     mask: Choice | None = setting(None, "mask component; null: the one mask_mode says")
     architecture: Choice = setting("gpt2", "architecture component")
-    optimizer: Choice = setting("adamw", "optimiser component: adamw, …")
+    optimizer: Choice = setting("adamw", "optimiser component: adamw, muon, …")
     checkpoint_format: Choice = setting("pt", "format of the bundles written")
     mask_bar_fraction: float = setting(0.25, "share of bars that the random mask hides", low=0, high=1)
     mask_max_lookahead: int = setting(4, "most bars that the structured mask hides in a row", low=1)
@@ -115,6 +115,9 @@ class TrainConfig:
     attribute_dropout: float = setting(0.0, "share of samples that leave a given attribute out", low=0, high=1)
     # The rest of the optimisation
     seed: int = setting(1, "seed of everything random", low=0, high=2**63 - 1)
+    muon_learning_rate: float | None = setting(
+        None, "Muon's own rate, usually 0.02; null: derived from learning_rate", low=0, above=True
+    )
     weight_decay: float = setting(0.01, "weight decay of matrices other than embeddings", low=0)
     adam_beta1: float = setting(0.9, "AdamW beta 1", low=0, high=1, below=True)
     adam_beta2: float = setting(0.999, "AdamW beta 2", low=0, high=1, below=True)

@@ -47,7 +47,8 @@ def check_every_trained_weight_is_stepped_and_no_frozen_one(subject: Subject) ->
     _train(model, optimizer, _STEPS)
     for name, parameter in model.named_parameters():
         stays = torch.equal(parameter, before[name])
-        assert stays != parameter.requires_grad, f"{name} {'was not stepped' if stays else 'is frozen, but was stepped'}"
+        what = "was not stepped" if stays else "is frozen, but was stepped"
+        assert stays != parameter.requires_grad, f"{name} {what}"
 
 
 def check_a_rate_of_zero_changes_nothing(subject: Subject) -> None:
@@ -116,7 +117,7 @@ def _train(model: _Model, optimizer: Optimizer, steps: int) -> list[float]:
     for _ in range(steps):
         optimizer.zero_grad()
         loss = cross_entropy(model(tokens), tokens.roll(-1))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
     return losses

@@ -9,12 +9,15 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
+from midigpt_core.contracts import WeightMatrix
 from midigpt_gpt2 import documents
 from midigpt_gpt2.blocks import document_blocks
 from midigpt_gpt2.boundaries import positions, spans
 from midigpt_gpt2.reader import PRECISIONS, Gpt2Reader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from midigpt_gpt2.options import Gpt2Options
@@ -105,6 +108,15 @@ class Gpt2(nn.Module):
         for block in self.transformer.h:
             # Not by a wrapping module: the names in the state dict stay.
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+    def weight_matrices(self) -> Iterator[WeightMatrix]:
+        """Those of the blocks, stored as [in, out]; queries, keys and values stand in one."""
+        width = self.transformer.config.n_embd
+        block: Any
+        for block in self.transformer.h:
+            yield WeightMatrix(parameter=block.attn.c_attn.weight, output_dim=1, parts=(width, width, width))
+            for layer in (block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
+                yield WeightMatrix(parameter=layer.weight, output_dim=1)
 
     def reader(self, precision: str = "float32") -> Gpt2Reader | None:
         """What :class:`midigpt_core.contracts.SequenceReader` says, on the CPU; None elsewhere.

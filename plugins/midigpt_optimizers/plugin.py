@@ -12,9 +12,16 @@ MIDIGPT_API = 1
 def midigpt_optimizers() -> list[OptimizerSpec]:
     return [
         OptimizerSpec(
+            name="muon",
+            summary="Muon for the weight matrices of the blocks, AdamW for the rest",
+            target="midigpt_optimizers.muon:build",
+            options="midigpt_optimizers.options:MuonOptions",
+            provides=frozenset({"fsdp"}),
+        ),
+        OptimizerSpec(
             name="adamw",
             summary="AdamW: Adam with decoupled weight decay",
             target="midigpt_optimizers.adamw:build",
             provides=frozenset({"fsdp"}),
-        )
+        ),
     ]

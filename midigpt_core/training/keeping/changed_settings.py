@@ -93,6 +93,7 @@ ON_RESUME: Mapping[str, Effect] = {
     "attributes_off_probability": Effect.COURSE,
     "attribute_dropout": Effect.COURSE,
     "seed": Effect.COURSE,
+    "muon_learning_rate": Effect.RATE,
     "weight_decay": Effect.COURSE,
     "adam_beta1": Effect.COURSE,
     "adam_beta2": Effect.COURSE,
@@ -134,7 +135,8 @@ class Change:
             # Its optimiser takes the state of a parameter by its name, and other strategies number them.
             return Effect.REFUSED
         if self.path.startswith("optimizer.") and self.path != "optimizer.name":
-            return Effect.COURSE
+            # The state is of use with other options.
+            return Effect.RATE if self.path == "optimizer.learning_rate" else Effect.COURSE
         return ON_RESUME[self.path.partition(".")[0].partition("[")[0]]
 
     def __str__(self) -> str:

@@ -104,6 +104,13 @@ def first_whole(candidates: Sequence[Path]) -> Path | None:
     return None
 
 
+def saved_identity(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of the run that wrote it
+    (:class:`midigpt_core.training.keeping.identity.RunIdentity`), as plain values; its tensors are not read."""
+    identity: dict[str, Any] = _read(path, "cpu", mmap=True)["midigpt"]
+    return identity
+
+
 def _read(path: str | os.PathLike[str], map_location: Any | None, *, mmap: bool = False) -> dict[str, Any]:
     try:
         checkpoint = torch.load(os.fspath(path), map_location=map_location, weights_only=True, mmap=mmap)

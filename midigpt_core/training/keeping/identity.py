@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from midigpt_core.errors import CheckpointError
+from midigpt_core.kinds import Kind
+from midigpt_core.plugins import current_registry
 from midigpt_core.training.keeping.changed_settings import Effect, changes, effective_settings, refuse
+from midigpt_core.training.planning.chosen import choose_optimizer
 from midigpt_core.training.planning.resume import differences, require_same
 
 if TYPE_CHECKING:
@@ -135,11 +139,32 @@ class RunIdentity:
 
 def _settings_of(saved: Mapping[str, Any]) -> Mapping[str, Any]:
     """The effective settings of a checkpoint; of an earlier version's, which kept a few of them elsewhere, those."""
+    # An earlier version had no other optimiser.
+    return {"optimizer": {"name": "adamw"}, **_kept_settings(saved)}
+
+
+def _kept_settings(saved: Mapping[str, Any]) -> Mapping[str, Any]:
     if "settings" in saved:
         return dict(saved["settings"])
     stream = dict(saved.get("stream", {}))
     kept = {name: stream[name] for name in ("batch_size", "accumulation", "loss_on") if name in stream}
     return {**dict(stream.get("settings", {})), **kept}
+
+
+def with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
+    """``plan`` with the optimiser of the run that it continues, whose identity ``saved`` is, unless it names one.
+
+    So a run keeps its optimiser when the default becomes another one. Raises
+    :class:`midigpt_core.errors.MidigptError` for an optimiser that no plugin provides any more.
+    """
+    kept = _settings_of(saved)["optimizer"]
+    name = kept.get("name") if isinstance(kept, dict) else None
+    if Kind.OPTIMIZER.setting in plan.config.set_fields or not isinstance(name, str):
+        return plan
+    config = copy.deepcopy(plan.config)
+    config.update({Kind.OPTIMIZER.setting: name}, "the checkpoint")
+    optimizer = choose_optimizer(config, current_registry())
+    return evolve(plan, config=config, chosen=evolve(plan.chosen, optimizer=optimizer))
 
 
 def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:

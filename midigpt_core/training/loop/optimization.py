@@ -11,6 +11,7 @@ from transformers import get_scheduler
 
 from midigpt_core.contracts import OptimizerContext
 from midigpt_core.plugins import build
+from midigpt_core.training.loop.matrices import weight_matrices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,6 +76,7 @@ def build_optimizer(model: nn.Module, settings: OptimizationSettings, *, fused: 
         betas=settings.betas,
         decayed=with_decay,
         undecayed=without,
+        matrices=weight_matrices(model),
         fused=fused,
     )
     optimizer: Optimizer = build(settings.optimizer, context)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from midigpt_core.plugins import Registry
 
 
+#: Kinds with a function of their own here.
+_CHOSEN_OTHERWISE = (Kind.ENCODER, Kind.OPTIMIZER)
+
+
 @frozen(kw_only=True)
 class Chosen:
     """The components of a run, resolved but for the encoder not yet built."""
@@ -46,19 +50,13 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
 
     Raises :class:`midigpt_core.errors.MidigptError` for a name that cannot be resolved or options that do not fit.
     """
-    refs = {kind: registry.resolve(kind, config.choice(kind)) for kind in Kind if kind is not Kind.ENCODER}
+    refs = {kind: registry.resolve(kind, config.choice(kind)) for kind in Kind if kind not in _CHOSEN_OTHERWISE}
     for ref in refs.values():
         structure_options(ref)
     architecture = registry.find(Kind.ARCHITECTURE, _qualified(refs[Kind.ARCHITECTURE])).spec
     if config.gradient_checkpointing and "gradient_checkpointing" not in architecture.provides:
         raise ConfigError(
             f"gradient_checkpointing: architecture {architecture.name!r} does not provide it. Switch it off."
-        )
-    optimizer = registry.find(Kind.OPTIMIZER, _qualified(refs[Kind.OPTIMIZER])).spec
-    if config.strategy == FSDP and FSDP not in optimizer.provides:
-        raise ConfigError(
-            f"strategy: optimizer {optimizer.name!r} cannot step weights in shards (fsdp). Choose strategy 'ddp', or "
-            "optimizer 'adamw'."
         )
     written = registry.find(Kind.CHECKPOINT_FORMAT, _qualified(refs[Kind.CHECKPOINT_FORMAT])).spec
     if not isinstance(written, CheckpointFormatSpec) or not written.can_save:
@@ -70,11 +68,23 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
         encoder=encoder or choose_encoder(config, registry),
         mask=refs[Kind.MASK],
         architecture=refs[Kind.ARCHITECTURE],
-        optimizer=refs[Kind.OPTIMIZER],
+        optimizer=choose_optimizer(config, registry),
         logger=refs[Kind.LOGGER],
         checkpoint_format=refs[Kind.CHECKPOINT_FORMAT],
         bundle_suffix=written.suffixes[0] if written.suffixes else "",
     )
+
+
+def choose_optimizer(config: TrainConfig, registry: Registry) -> ComponentRef:
+    """The optimiser of the configuration, its options checked. Raises :class:`midigpt_core.errors.MidigptError`."""
+    ref = registry.resolve(Kind.OPTIMIZER, config.choice(Kind.OPTIMIZER))
+    structure_options(ref)
+    if config.strategy == FSDP and FSDP not in registry.find(Kind.OPTIMIZER, _qualified(ref)).spec.provides:
+        raise ConfigError(
+            f"strategy: optimizer {ref.name!r} cannot step weights that are in shards (fsdp). Choose strategy 'ddp', "
+            "or optimizer 'adamw'."
+        )
+    return ref
 
 
 def choose_encoder(config: TrainConfig, registry: Registry) -> ComponentRef:

@@ -71,7 +71,7 @@ OTHER: Mapping[str, Any] = {
     "encoder": {"name": "midigpt", "config": "yellow"},
     "mask": {"name": "structured", "max_lookahead": 2},
     "architecture": {"name": "gpt2", "n_layer": 3},
-    "optimizer": "lion",
+    "optimizer": "muon",
     "checkpoint_format": "safetensors",
     "mask_bar_fraction": 0.5,
     "mask_max_lookahead": 2,
@@ -86,6 +86,7 @@ OTHER: Mapping[str, Any] = {
     "attributes_off_probability": 0.125,
     "attribute_dropout": 0.125,
     "seed": 7,
+    "muon_learning_rate": 0.5,
     "weight_decay": 0.5,
     "adam_beta1": 0.5,
     "adam_beta2": 0.5,
@@ -111,7 +112,10 @@ OTHER: Mapping[str, Any] = {
 
 
 #: What has to be set along with a field.
-ALSO: Mapping[str, Mapping[str, Any]] = {"encoder": {"encoder_config_path": "yellow"}, "architecture": {"n_layer": 3}}
+ALSO: Mapping[str, Mapping[str, Any]] = {
+    "encoder": {"encoder_config_path": "yellow"},
+    "architecture": {"n_layer": 3},
+}
 
 
 @frozen

@@ -1,0 +1,142 @@
+"""Muon: the momentum of a weight matrix, orthogonalised, is its step; AdamW steps the rest.
+
+Keller Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024,
+https://kellerjordan.github.io/posts/muon/). Its steps get the size of AdamW's by the rule of Liu et al., "Muon is
+Scalable for LLM Training" (2025, arXiv:2502.16982). ``torch.optim.Muon`` computes the same, but not for a parameter
+that holds several matrices or is stored as [in, out], and it leaves the other parameters to a second optimiser.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import AdamW, Optimizer
+
+from midigpt_core.errors import ConfigError
+from midigpt_optimizers.newton_schulz import orthogonalized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+    from torch.nn import Parameter
+
+    from midigpt_core.contracts import OptimizerContext, WeightMatrix
+    from midigpt_optimizers.options import MuonOptions
+
+#: The root mean square of AdamW's steps, relative to its rate, as Liu et al. found it.
+_RMS_OF_ADAMW = 0.2
+
+
+class Muon(Optimizer):
+    """Groups that say ``momentum`` hold weight matrices, the others are AdamW's."""
+
+    def __init__(self, adamw: AdamW, groups: Sequence[dict[str, Any]], matrices: Sequence[WeightMatrix]) -> None:
+        """``adamw`` steps what is no matrix; each of ``groups`` has ``lr``, ``weight_decay``, ``momentum``,
+        ``nesterov``, ``iterations`` and ``rms_of_adamw``: whether ``lr`` is AdamW's."""
+        self._adamw = adamw
+        self._matrices = {id(matrix.parameter): matrix for matrix in matrices}
+        super().__init__([*adamw.param_groups, *groups], {})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        # A loaded state comes in new groups.
+        self._adamw.param_groups = [group for group in self.param_groups if "momentum" not in group]
+        self._adamw.state = self.state
+        self._adamw.step()
+        for group in self.param_groups:
+            if "momentum" in group:
+                self._step_matrices(group)
+        return loss
+
+    def _step_matrices(self, group: dict[str, Any]) -> None:
+        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        directions = [self._direction(parameter, group) for parameter in parameters]
+        matrices = [self._matrices[id(parameter)] for parameter in parameters]
+        parts = [_parts(direction, matrix) for direction, matrix in zip(directions, matrices, strict=True)]
+        _orthogonalize([part for of_one in parts for part in of_one], group["iterations"])
+        for parameter, direction, matrix, of_one in zip(parameters, directions, matrices, parts, strict=True):
+            for part in of_one:
+                part.mul_(_scale(part, matrix, rms_of_adamw=group["rms_of_adamw"]))
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(_sharded_as(direction, parameter), alpha=-group["lr"])
+
+    def _direction(self, parameter: Parameter, group: dict[str, Any]) -> Tensor:
+        """Where the momentum leads, whole on every rank: a tensor of its own."""
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(gradient)
+        momentum = state["momentum"]
+        momentum.lerp_(gradient, 1 - group["momentum"])
+        direction = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum.clone()
+        return direction.full_tensor() if isinstance(direction, DTensor) else direction
+
+
+def _parts(direction: Tensor, matrix: WeightMatrix) -> list[Tensor]:
+    """The matrices that a parameter holds, as views."""
+    if not matrix.parts:
+        return [direction]
+    ends = [sum(matrix.parts[:count]) for count in range(len(matrix.parts) + 1)]
+    return [direction.narrow(matrix.output_dim, begin, end - begin) for begin, end in pairwise(ends)]
+
+
+def _orthogonalize(matrices: Sequence[Tensor], iterations: int) -> None:
+    """In place, those of one shape together."""
+    by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+    for matrix in matrices:
+        by_shape[matrix.shape].append(matrix)
+    for alike in by_shape.values():
+        for matrix, result in zip(alike, orthogonalized(torch.stack(alike), iterations), strict=True):
+            matrix.copy_(result)
+
+
+def _scale(matrix: Tensor, stored: WeightMatrix, *, rms_of_adamw: bool) -> float:
+    """What the step of an orthogonal matrix is multiplied by."""
+    if rms_of_adamw:
+        return _RMS_OF_ADAMW * sqrt(max(matrix.shape))
+    outputs, inputs = matrix.shape[stored.output_dim], matrix.shape[1 - stored.output_dim]
+    return sqrt(max(1.0, outputs / inputs))
+
+
+def _sharded_as(whole: Tensor, parameter: Parameter) -> Tensor:
+    if not isinstance(parameter, DTensor):
+        return whole
+    return distribute_tensor(whole, parameter.device_mesh, parameter.placements)
+
+
+def build(options: MuonOptions, context: OptimizerContext) -> Muon:
+    """Muon for the weight matrices of the blocks, AdamW for embeddings, head, norms and biases.
+
+    Raises :class:`midigpt_core.errors.ConfigError` if no weight matrix is trained.
+    """
+    if not context.matrices:
+        raise ConfigError(
+            "optimizer: muon has nothing to step: no weight matrix of the model's blocks is trained (freeze may hold "
+            "them). Choose optimizer 'adamw'."
+        )
+    chosen = {id(matrix.parameter) for matrix in context.matrices}
+    rest = [
+        {"params": [one for one in parameters if id(one) not in chosen], "weight_decay": weight_decay}
+        for parameters, weight_decay in ((context.decayed, context.weight_decay), (context.undecayed, 0.0))
+    ]
+    matrices = {
+        "params": [matrix.parameter for matrix in context.matrices],
+        "lr": context.learning_rate if options.learning_rate is None else options.learning_rate,
+        "weight_decay": context.weight_decay,
+        "momentum": options.momentum,
+        "nesterov": options.nesterov,
+        "iterations": options.iterations,
+        "rms_of_adamw": options.learning_rate is None,
+    }
+    adamw = AdamW(rest, lr=context.learning_rate, betas=context.betas, fused=context.fused)
+    return Muon(adamw, [matrices], context.matrices)
