@@ -36,7 +36,8 @@ _PRE_MADE = 64
 def main() -> None:
     side, parquet, config, run_dir, steps, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    plan = prepare(TrainConfig(output_dir=run_dir, **json.loads(config)), parquet)
+    # The optimiser of the other sides.
+    plan = prepare(TrainConfig(output_dir=run_dir, optimizer="adamw", **json.loads(config)), parquet)
     {"pipeline": pipeline, "bare": bare, "data": data}[side](plan, int(steps), int(threads))
 
 

@@ -35,7 +35,7 @@ _DEFAULT_NAMES: Mapping[Kind, str] = {
     Kind.SOURCE: "gigamidi",
     Kind.ENCODER: "midigpt",
     Kind.ARCHITECTURE: "gpt2",
-    Kind.OPTIMIZER: "adamw",
+    Kind.OPTIMIZER: "muon",
     Kind.LOGGER: "none",
     Kind.CHECKPOINT_FORMAT: "pt",
 }

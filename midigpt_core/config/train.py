@@ -74,7 +74,7 @@ class TrainConfig:
     mask_apply_probability: float = setting(0.5, "share of samples with hidden bars", low=0, high=1)
     mask_mode: int = setting(2, "0 random, 1 structured, 2 mixed; the short spelling of mask", low=0, high=2)
     # Optimisation
-    learning_rate: float = setting(1e-4, "peak learning rate", low=0, above=True)
+    learning_rate: float = setting(1e-4, "peak learning rate, as AdamW takes it", low=0, above=True)
     batch_size: int = setting(16, "sequences per device and micro-batch; packed, a sequence is a full row", low=1)
     max_steps: int = setting(100_000, "optimiser steps", low=1)
     warmup_steps: int = setting(1000, "optimiser steps of linear warm-up", low=0)
@@ -91,7 +91,7 @@ class TrainConfig:
     encoder: Choice | None = setting(None, "encoder component; null: the one encoder_config_path says")
     mask: Choice | None = setting(None, "mask component; null: the one mask_mode says")
     architecture: Choice = setting("gpt2", "architecture component")
-    optimizer: Choice = setting("adamw", "optimiser component: adamw, muon, …")
+    optimizer: Choice = setting("muon", "optimiser component: muon, adamw, …")
     checkpoint_format: Choice = setting("pt", "format of the bundles written")
     mask_bar_fraction: float = setting(0.25, "share of bars that the random mask hides", low=0, high=1)
     mask_max_lookahead: int = setting(4, "most bars that the structured mask hides in a row", low=1)

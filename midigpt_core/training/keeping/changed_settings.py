@@ -93,7 +93,7 @@ ON_RESUME: Mapping[str, Effect] = {
     "attributes_off_probability": Effect.COURSE,
     "attribute_dropout": Effect.COURSE,
     "seed": Effect.COURSE,
-    "muon_learning_rate": Effect.RATE,
+    "muon_learning_rate": Effect.COURSE,
     "weight_decay": Effect.COURSE,
     "adam_beta1": Effect.COURSE,
     "adam_beta2": Effect.COURSE,
@@ -136,7 +136,7 @@ class Change:
             return Effect.REFUSED
         if self.path.startswith("optimizer.") and self.path != "optimizer.name":
             # The state is of use with other options.
-            return Effect.RATE if self.path == "optimizer.learning_rate" else Effect.COURSE
+            return Effect.COURSE
         return ON_RESUME[self.path.partition(".")[0].partition("[")[0]]
 
     def __str__(self) -> str:

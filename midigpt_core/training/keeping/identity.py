@@ -159,7 +159,8 @@ def with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
     """
     kept = _settings_of(saved)["optimizer"]
     name = kept.get("name") if isinstance(kept, dict) else None
-    if Kind.OPTIMIZER.setting in plan.config.set_fields or not isinstance(name, str):
+    is_named = Kind.OPTIMIZER.setting in plan.config.set_fields
+    if is_named or not isinstance(name, str) or name == plan.config.choice(Kind.OPTIMIZER)["name"]:
         return plan
     config = copy.deepcopy(plan.config)
     config.update({Kind.OPTIMIZER.setting: name}, "the checkpoint")

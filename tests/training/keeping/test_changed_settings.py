@@ -15,6 +15,7 @@ from midigpt_core.config.choices import short_spellings
 from midigpt_core.errors import CheckpointError
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins import current_registry
+from midigpt_core.training.dry_run import estimate
 from midigpt_core.training.keeping.changed_settings import ON_RESUME, Effect
 from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
 from midigpt_core.training.keeping.identity import identify
@@ -71,7 +72,7 @@ OTHER: Mapping[str, Any] = {
     "encoder": {"name": "midigpt", "config": "yellow"},
     "mask": {"name": "structured", "max_lookahead": 2},
     "architecture": {"name": "gpt2", "n_layer": 3},
-    "optimizer": "muon",
+    "optimizer": "adamw",
     "checkpoint_format": "safetensors",
     "mask_bar_fraction": 0.5,
     "mask_max_lookahead": 2,
@@ -238,7 +239,7 @@ def test_what_steps_the_weights_is_that_of_the_new_settings(
     assert losses[3] != before[3]
     if inside is not None:
         state = AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / "step4.ckpt")
-        decayed, other = state["optimizer_states"][0]["param_groups"]
+        decayed, other, *_matrices = state["optimizer_states"][0]["param_groups"]
         values = decayed[inside] if isinstance(decayed[inside], tuple | list) else [decayed[inside]]
         assert OTHER[name] in values
         assert other["weight_decay"] == 0
@@ -299,6 +300,46 @@ def test_other_evaluation_data_is_said(first: First, tmp_path: Path, caplog: pyt
     config = first.config(tmp_path / "none")
     train(config, first.shard, resume=tmp_path / "none" / "checkpoints" / "step2.ckpt")
     assert "evaluation data: there is none any more. The run is not evaluated." in caplog.text
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_run_keeps_its_optimiser_unless_another_is_named(named: bool, first: First, tmp_path: Path) -> None:
+    """An earlier version, whose default it was, did not name AdamW."""
+    whole = first.whole(tmp_path / "whole", optimizer="adamw")
+    shutil.copytree(whole, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "step2.ckpt"
+    if not named:
+        state = AtomicCheckpointIO().load_checkpoint(checkpoint)
+        del state["midigpt"]["settings"]["optimizer"]
+        AtomicCheckpointIO().save_checkpoint(state, checkpoint)
+    config = first.config(tmp_path / "run")
+    assert estimate(prepare(config, first.shard, resume=checkpoint)).state_bytes == (
+        estimate(prepare(first.config(tmp_path / "fresh", optimizer="adamw"), first.shard)).state_bytes
+    )
+    folder = train(config, first.shard, resume=checkpoint).run_dir
+    assert curve(folder) == curve(whole)
+    assert curve(folder) != curve(first.folder)
+    assert TrainConfig.from_file(folder / "config.json").choice("optimizer") == {"name": "adamw"}
+    for other in ("muon", "optimizers/muon"):
+        config.optimizer = other
+        with pytest.raises(CheckpointError, match=r"optimizer\.name is 'muon', but was 'adamw' in .*init_from"):
+            train(config, first.shard, resume=checkpoint)
+    # However it is spelled.
+    config.optimizer = "optimizers/adamw"
+    assert curve(train(config, first.shard, resume=checkpoint).run_dir) == curve(whole)
+
+
+def test_options_of_an_optimiser_take_effect(first: First, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = {"name": "muon", "momentum": 0.5}
+    folder = first.continued(tmp_path / "run", optimizer=options, muon_learning_rate=0.5)
+    assert "optimizer.momentum was nothing and is 0.5: the run does not continue bit for bit." in caplog.text
+    assert "optimizer.learning_rate was nothing and is 0.5: the run does not continue bit for bit." in caplog.text
+    losses, before = ([loss for _, loss, *_ in curve(place)] for place in (folder, first.folder))
+    assert losses[:3] == before[:3]
+    assert losses[3] != before[3]
+    state = AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / "step4.ckpt")
+    matrices = state["optimizer_states"][0]["param_groups"][-1]
+    assert (matrices["momentum"], matrices["initial_lr"], matrices["rms_of_adamw"]) == (0.5, 0.5, False)
 
 
 def test_a_checkpoint_of_an_earlier_version_is_continued(
