@@ -45,6 +45,7 @@ NAMES = {
     Kind.ENCODER: "sixteenths",
     Kind.MASK: "every-other",
     Kind.ARCHITECTURE: "one-layer",
+    Kind.OPTIMIZER: "lion",
     Kind.LOGGER: "lines",
     Kind.CHECKPOINT_FORMAT: "arrays",
 }

@@ -299,7 +299,7 @@ class Architecture(Protocol):
 
     A method ``weight_matrices()`` names the weight matrices of its blocks, each a :class:`WeightMatrix`. It is needed
     where a parameter holds several matrices or is stored as [in, out]. Without it
-    :func:`midigpt_core.training.loop.matrices.weight_matrices` looks for them. Embeddings and the head are none.
+    every parameter of two dimensions in an ``nn.ModuleList`` is one. Embeddings and the head are none.
     """
 
     def forward(
@@ -361,6 +361,7 @@ class SequenceReader(Protocol):
 class WeightMatrix:
     """A parameter of two dimensions that activations are multiplied by: one matrix, or several in one tensor."""
 
+    #: The parameter itself, as the model holds it.
     parameter: Parameter
     #: The dimension of the outputs: 0 in ``nn.Linear`` [out, in], 1 in GPT-2's ``Conv1D`` [in, out].
     output_dim: int = 0
@@ -370,25 +371,21 @@ class WeightMatrix:
 
 @frozen(eq=False, kw_only=True)
 class OptimizerContext:
-    """What an optimiser steps, and the settings that are the same for every optimiser.
+    """What an optimiser steps, and the settings that are the same for every optimiser."""
 
-    The factory returns a ``torch.optim.Optimizer`` over all of :attr:`decayed` and :attr:`undecayed`. The schedule
-    scales the ``lr`` of every group, from 0 to what the factory gave it; the first group's is logged. Everything that
-    the optimiser keeps between steps is in its ``state``, as tensors and plain values: a run that is continued gets it
-    back and takes the same steps, to the last bit. A step whose gradients overflow fp16 is not taken.
-    """
-
-    #: On the device where it is trained; frozen weights need no gradient.
+    #: The model, on the device where it is trained. Frozen weights need no gradient.
     model: nn.Module
-    #: The peak rate, as AdamW takes it.
+    #: The setting ``learning_rate``: the peak rate, as AdamW takes it.
     learning_rate: float
+    #: The setting ``weight_decay``, for :attr:`decayed` alone.
     weight_decay: float
-    #: AdamW's.
+    #: The settings ``adam_beta1`` and ``adam_beta2``.
     betas: tuple[float, float]
-    #: The trained parameters that weight decay pulls to zero, and the others.
+    #: The trained parameters that weight decay pulls to zero: those of two dimensions or more, without embeddings.
     decayed: Sequence[Parameter]
+    #: The other trained parameters.
     undecayed: Sequence[Parameter]
-    #: The trained weight matrices of the blocks, all of them among :attr:`decayed`.
+    #: The trained weight matrices of the blocks. They are among :attr:`decayed`.
     matrices: Sequence[WeightMatrix]
     #: Whether torch's fused kernels may be used: they need a CPU or a CUDA device, and do not go with fp16.
     fused: bool

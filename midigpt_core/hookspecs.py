@@ -163,16 +163,35 @@ def midigpt_architectures() -> Iterable[ArchitectureSpec]:  # type: ignore[empty
 
 @hookspec
 def midigpt_optimizers() -> Iterable[OptimizerSpec]:  # type: ignore[empty-body]
-    """How the weights are stepped.
+    """Optimisers: how gradients change the weights.
+
+    Write one for another method than AdamW or Muon. It is a plain ``torch.optim.Optimizer``. The schedule of the
+    learning rate, gradient clipping, accumulation, fp16's loss scale, several devices and checkpoints are the core's.
 
     ::
 
         @hookimpl
         def midigpt_optimizers():
-            return [OptimizerSpec(name="lion", summary="Lion", target="acme.lion:build", provides={"fsdp"})]
+            return [OptimizerSpec(name="lion", summary="steps of one size", target="acme.lion:build",
+                                  provides={"fsdp"})]
 
-    The factory takes ``(options, OptimizerContext)`` and returns a ``torch.optim.Optimizer``, as
-    :class:`midigpt_core.contracts.OptimizerContext` says. One that can step weights in shards provides ``fsdp``.
+    The factory takes ``(options, OptimizerContext)`` and returns a ``torch.optim.Optimizer`` over all of ``decayed``
+    and ``undecayed`` of the :class:`midigpt_core.contracts.OptimizerContext`. One that can step parameters that are
+    ``DTensor``, in shards over several devices, provides ``fsdp``; another one is refused with ``--strategy fsdp``.
+
+    When it is called: the factory once on every rank when a run starts, with the model on its device, and before that
+    with a model of fake tensors, with which it takes one step: so the core learns how much memory its state takes (the
+    two moments of AdamW, if it cannot step fake tensors). Then ``step`` at every optimiser step, with gradients that
+    are averaged over ranks and micro-batches, unscaled, clipped and finite. The schedule scales the ``lr`` of every
+    group, from 0 to what the factory gave it; the first group's is logged. What the optimiser keeps between steps
+    belongs in its ``state``, as tensors and plain values: a run that is continued gets it back by ``load_state_dict``
+    and takes the same steps, to the last bit. Its other settings belong in the groups: where a run is continued with
+    other options, those of the new settings hold.
+
+    Bad input: raise :class:`midigpt_core.errors.ConfigError` in the factory for options that contradict one another,
+    and for a model that it cannot step. Any other exception of the factory is reported as a bug of your plugin. What
+    ``step`` raises ends the run with its traceback. A run that was begun with another optimiser is never continued with
+    yours: the core refuses that, with one line that says how to start a new run from its weights.
     """
 
 

@@ -85,7 +85,7 @@ def _sizes(plan: Plan) -> _Sizes:
             trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
             flops=ModelFlops.of_model(model),
             activation_bytes=activations if config.precision == "fp32" else activations // 2,
-            optimizer_bytes=state_bytes(build_optimizer(model, settings, fused=False)),
+            optimizer_bytes=state_bytes(build_optimizer(model, settings, fused=True)),
         )
 
 

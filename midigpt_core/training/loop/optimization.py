@@ -84,11 +84,17 @@ def build_optimizer(model: nn.Module, settings: OptimizationSettings, *, fused: 
 
 
 def state_bytes(optimizer: Optimizer) -> int:
-    """What ``optimizer`` keeps of its parameters, which are fake tensors. It takes a step to find out."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    """What ``optimizer`` keeps of its parameters, which are fake tensors. It takes a step to find out.
+
+    Of one that cannot step fake tensors, two moments, as AdamW has them.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except RuntimeError:
+        return sum(2 * parameter.numel() * parameter.element_size() for parameter in parameters)
     kept = (value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor))
     # A count of steps is no size to speak of.
     return sum(tensor.numel() * tensor.element_size() for tensor in kept if tensor.dim())
