@@ -9,7 +9,6 @@ import torch
 from attrs import evolve
 from midigpt_optimizers.newton_schulz import orthogonalized
 from torch import nn
-from training_parts import curve, metrics
 from transformers.pytorch_utils import Conv1D
 
 from midigpt_core.config import TrainConfig
@@ -21,11 +20,12 @@ from midigpt_core.training.loop.matrices import weight_matrices
 from midigpt_core.training.loop.optimization import OptimizationSettings, build_optimizer
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
+from support.training import curve, metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training_parts import Configure
+    from support.training import Configure
 
 ADAMW = OptimizationSettings(
     optimizer=current_registry().resolve("optimizer", "adamw"),

@@ -31,6 +31,9 @@ class Small(nn.Module):
         self.norm = nn.LayerNorm(4)
         self.head = nn.Linear(4, 7)
 
+    def architecture_config(self) -> dict[str, int]:
+        return {"vocab_size": 7}
+
 
 def test_only_matrices_that_are_no_embeddings_decay() -> None:
     model = Small()
