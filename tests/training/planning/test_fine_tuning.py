@@ -111,7 +111,7 @@ def test_a_bundle_without_a_history_is_evaluated_by_the_defaults(bundle: Path, s
 
 
 def test_a_dry_run_says_what_a_run_would_be(configure: Configure, shard: Path) -> None:
-    plan = prepare(configure(accumulation=3), shard)
+    plan = prepare(configure(accumulation=3, optimizer="adamw"), shard)
     found = estimate(plan)
     model = load_checkpoint(train(configure("other"), shard).bundle).state_dict
     assert found.parameters == sum(tensor.numel() for tensor in model.values())
