@@ -345,7 +345,7 @@ def test_options_of_an_optimiser_take_effect(first: First, tmp_path: Path, caplo
 def test_a_checkpoint_of_an_earlier_version_is_continued(
     first: First, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shutil.copytree(first.folder, tmp_path / "run")
+    shutil.copytree(first.whole(tmp_path / "whole", optimizer="adamw"), tmp_path / "run")
     checkpoint = tmp_path / "run" / "checkpoints" / "step2.ckpt"
     state = AtomicCheckpointIO().load_checkpoint(checkpoint)
     identity = state["midigpt"]
