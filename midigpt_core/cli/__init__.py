@@ -1,4 +1,4 @@
-"""The command line, one file per command; ``main`` is the outermost frame, ``groups`` imports commands when invoked."""
+"""The command line, one file per command. ``main`` is the entry point; ``groups`` imports a command when it is run."""
 
 from __future__ import annotations
 

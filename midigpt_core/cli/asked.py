@@ -1,4 +1,4 @@
-"""What the flags of ``midigpt generate`` ask for, as a score to work on and a request for the engine."""
+"""Turns the flags of ``midigpt generate`` into a score to work on and a request for the engine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from midigpt_core.inference.trained import TrainedWindows
     from midigpt_core.score import Score
 
-#: Bars that one command may add, and the end of those it may write: a piece of more is not what anyone meant.
+#: The most bars that one command may add; --bars must stay below this number too. More is almost surely a mistake.
 _MOST_BARS = 10_000
-_LENGTH_UNKNOWN = "without --input, --bars says how long the new piece is. Give e.g. --bars 0-7."
+_LENGTH_UNKNOWN = "without --input, --bars must give the length of the new piece, e.g. --bars 0-7."
 
 
 @frozen(kw_only=True)
 class Flags:
-    """The flags as they were written."""
+    """The flags as given on the command line."""
 
     has_input: bool
     tracks: str | None
@@ -40,21 +40,21 @@ class Flags:
 
 @frozen(kw_only=True)
 class Asked:
-    """What the flags say, read."""
+    """The parsed flags."""
 
     tracks: tuple[int, ...] | None
     bars: tuple[int, int] | None
-    #: Program and whether it is a drum track.
+    #: For each new track: its program, and whether it is a drum track.
     new_tracks: tuple[tuple[int, bool], ...]
     continue_bars: int
     autoregressive: bool
-    #: (track or None for every written one, name, level).
+    #: (track, or None for all tracks that are written; name; level).
     attributes: tuple[tuple[int | None, str, int], ...]
     problems: tuple[str, ...] = field(default=())
 
 
 def read_flags(flags: Flags) -> Asked:
-    """What the flags say; ``problems`` has a line for each that cannot be read or contradicts another."""
+    """Parse the flags. ``problems`` of the result has a line for each flag that is invalid or contradicts another."""
     problems: list[str] = []
 
     def read(option: str, text: str | None, parse: Callable[[str], Any]) -> Any:
@@ -86,15 +86,15 @@ def _repeated(attributes: Sequence[tuple[int | None, str, int] | None]) -> Itera
     for (track, name), count in counts.items():
         if count > 1:
             where = "" if track is None else f" of track {track}"
-            yield f"--attribute: {name}{where} is asked for {count} times. Keep one of them."
+            yield f"--attribute: {name}{where} is given {count} times. Keep one of them."
 
 
 def _contradictions(flags: Flags, bars: tuple[int, int] | None) -> Iterator[str]:
     adds = flags.continue_bars is not None
     if flags.tracks is None and not flags.new_tracks and not adds:
-        yield "nothing is asked for. Give --track with --bars, --new-track, or --continue."
+        yield "there is nothing to write. Give --track with --bars, --new-track, or --continue."
     if flags.tracks is not None and flags.bars is None and not adds:
-        yield "--track: which bars of it? Give --bars, e.g. --bars 8-11."
+        yield "--track needs --bars, e.g. --bars 8-11."
     if adds and flags.bars is not None:
         yield "--continue and --bars both say which bars to write. Keep one of them."
     if not flags.has_input:
@@ -103,18 +103,17 @@ def _contradictions(flags: Flags, bars: tuple[int, int] | None) -> Iterator[str]
         elif flags.bars is None:
             yield _LENGTH_UNKNOWN
     if bars is not None and bars[0] > bars[1]:
-        yield f"--bars: {flags.bars} ends before it begins. Write the first and the last, e.g. {bars[1]}-{bars[0]}."
+        yield f"--bars: {flags.bars} ends before it begins. Write the first bar first, e.g. {bars[1]}-{bars[0]}."
     if bars is not None and bars[1] >= _MOST_BARS:
-        yield f"--bars: {flags.bars} goes beyond bar {_MOST_BARS - 1}, the last that can be written. Ask for fewer."
+        yield f"--bars: {flags.bars} goes past bar {_MOST_BARS - 1}, the last that can be written. Give fewer bars."
     if adds and not 1 <= (flags.continue_bars or 0) <= _MOST_BARS:
         yield f"--continue {flags.continue_bars}: give the number of bars to add, 1 to {_MOST_BARS}."
 
 
 def score_of(asked: Asked, given: Score | None) -> Score:
-    """The given piece (None: an empty one as long as ``asked.bars`` says) with the bars and tracks that are to be
-    written added, empty.
+    """The given piece, with empty bars and tracks added for the music to be written.
 
-    Raises RequestValidationError if nothing says how long an empty piece is to be.
+    Without a piece (None), a new one that ends with ``asked.bars``; raises RequestValidationError if these are not set.
     """
     from midigpt_core.inference import RequestValidationError
     from midigpt_core.score.editing import empty_score, num_bars, with_bars, with_track
@@ -134,9 +133,9 @@ def score_of(asked: Asked, given: Score | None) -> Score:
 def request_of(
     asked: Asked, score: Score, encoder: Encoder, config: Mapping[str, Any], trained: TrainedWindows
 ) -> GenerationRequest:
-    """The request that ``asked`` makes of ``score``, the result of :func:`score_of`.
+    """Build the request for ``score``, which :func:`score_of` returned.
 
-    Raises RequestValidationError with all that is wrong, in the configuration too.
+    Raises RequestValidationError with every problem of the request and of its configuration.
     """
     from midigpt_core.inference import GenerationRequest, InferenceConfig, RequestValidationError, validation
     from midigpt_core.inference.fields import sound_part
@@ -152,7 +151,7 @@ def request_of(
 
 
 def wrong_fields(config: Mapping[str, Any]) -> list[str]:
-    """All that is wrong with fields from the command line, whatever the piece and the model."""
+    """Problems of the fields from the command line that depend on neither the piece nor the model."""
     from midigpt_core.inference import InferenceConfig
     from midigpt_core.inference.fields import sound_part
     from midigpt_core.inference.validation import out_of_range
@@ -162,12 +161,12 @@ def wrong_fields(config: Mapping[str, Any]) -> list[str]:
 
 
 def _wrong_values(config: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the names and types of fields from the command line."""
+    """Problems with the names and types of fields from the command line."""
     from midigpt_core.inference import InferenceConfig
     from midigpt_core.inference.fields import sound_part
 
     _, problems = sound_part(config, InferenceConfig, "config")
-    # What has a flag of its own need not be from --set.
+    # Fields with a flag of their own may not have come from --set.
     flags = tuple(f"config.{name}:" for name in ("seed", "temperature", "num_candidates"))
     return [problem if problem.startswith(flags) else f"--set: {problem}" for problem in problems]
 
@@ -181,7 +180,7 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
     bars = {track: _bars_to_write(asked, track >= had, length) for track in _written(asked, had)}
     levels = {attribute.name: attribute.level for attribute in encoder.attributes}
     problems = [
-        f"--attribute {track}:{name}={level}: track {track} is not written. Written: {', '.join(map(str, bars))}."
+        f"--attribute {track}:{name}={level}: track {track} is not written, only {', '.join(map(str, bars))}."
         for track, name, level in asked.attributes
         if track is not None and track not in bars
     ]
@@ -191,7 +190,7 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
         of_bars: dict[str, int] = {}
         for only, name, level in asked.attributes:
             if only in (None, track):
-                # A name that the encoder does not have stays with the track's, where validation names it.
+                # An unknown name counts as a track attribute; validation reports it.
                 (of_bars if levels.get(name) == "bar" else of_track)[name] = level
         prompt = TrackPrompt(
             id=track,
@@ -205,7 +204,7 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
 
 
 def _written(asked: Asked, had: int) -> list[int]:
-    """The tracks that are written, the new ones last."""
+    """The tracks to write, new ones last."""
     continued = range(had) if asked.continue_bars else ()
     chosen = continued if asked.tracks is None else asked.tracks
     return list(dict.fromkeys([*chosen, *range(had, had + len(asked.new_tracks))]))
@@ -218,7 +217,7 @@ def _bars_to_write(asked: Asked, new: bool, num_bars: int) -> range:
 
 
 def config_of(assignments: Sequence[str], flags: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Fields of an InferenceConfig from ``--set`` texts and flags (None: not given), and what is wrong with them."""
+    """Fields of an InferenceConfig from ``--set`` values and flags (None: not given), and the problems with them."""
     from midigpt_core.config.overrides import read_assignment, read_value
 
     values: dict[str, Any] = {}
@@ -234,7 +233,7 @@ def config_of(assignments: Sequence[str], flags: Mapping[str, Any]) -> tuple[dic
         if value is None:
             continue
         if name in values:
-            problems.append(f"--set {name} and the flag of that name both give it. Keep one of them.")
+            problems.append(f"--set {name} and the flag of that name set the same field. Keep one of them.")
         values[name] = value
     return values, problems
 
@@ -244,7 +243,7 @@ def _new_track(text: str) -> tuple[int, bool]:
         return 0, True
     match = re.fullmatch(r"(?:program=)?([0-9]{1,3})", text)
     if match is None or int(match[1]) > 127:
-        raise click.BadParameter(f"{text!r} is no track. Write program=0 to program=127, or drums.")
+        raise click.BadParameter(f"{text!r} is not a track. Write program=0 to program=127, or drums.")
     return int(match[1]), False
 
 
@@ -252,6 +251,6 @@ def _attribute(text: str) -> tuple[int | None, str, int]:
     match = re.fullmatch(r"(?:([0-9]{1,9}):)?([a-z_][a-z0-9_]*)=(-?[0-9]{1,9})", text)
     if match is None:
         raise click.BadParameter(
-            f"{text!r} is no attribute. Write NAME=LEVEL or TRACK:NAME=LEVEL, e.g. 2:max_polyphony=3."
+            f"{text!r} is not an attribute. Write NAME=LEVEL or TRACK:NAME=LEVEL, e.g. 2:max_polyphony=3."
         )
     return None if match[1] is None else int(match[1]), match[2], int(match[3])

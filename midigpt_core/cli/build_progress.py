@@ -1,4 +1,4 @@
-"""How the building of a corpus looks: a bar in a terminal, a line now and then in a log file."""
+"""Progress of a corpus build: a bar in a terminal, a line every 30 seconds in a log file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def build_progress() -> Iterator[Callable[[BuildProgress], None]]:
-    """The callback for :func:`midigpt_core.corpus.build.build`."""
+    """Yield the progress callback for :func:`midigpt_core.corpus.build.build`."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield ProgressLines(console, _line)

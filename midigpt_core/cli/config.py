@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.group(
     cls=LazyGroup,
     lazy_commands={
-        "show": ("midigpt_core.cli.config:show", "The filled configuration and where each value came from."),
+        "show": ("midigpt_core.cli.config:show", "Show all settings and where each value came from."),
         "convert": ("midigpt_core.cli.config:convert_file", "Rewrite a midigpt 0.4.2 configuration."),
     },
 )
@@ -45,7 +45,7 @@ def config() -> None:
 def show(
     file: str | None, config_file: str | None, assignments: tuple[str, ...], as_json: bool, help_keys: bool
 ) -> None:
-    """The filled configuration: defaults, FILE (.json, .yaml, .toml) and --set, and where each value came from."""
+    """Show all settings after defaults, FILE (.json, .yaml or .toml) and --set, and where each value came from."""
     path = file or config_file
     settings = TrainConfig.from_file(path) if path else TrainConfig()
     apply_overrides(settings, assignments)
@@ -67,7 +67,7 @@ def show(
 @click.argument("old", type=PATH)
 @click.argument("new", type=PATH)
 def convert_file(old: str, new: str) -> None:
-    """Rewrite OLD, a configuration of midigpt 0.4.2, as NEW (.json), and say what has no counterpart."""
+    """Rewrite OLD, a configuration of midigpt 0.4.2, as NEW (.json), and list the keys that have no counterpart."""
     if Path(new).suffix.lower() != ".json":
         raise ConfigError(f"{new}: a converted configuration is written as JSON. Name a .json file.")
     if Path(new).exists():

@@ -20,16 +20,14 @@ _DTYPES = ("float32", "float16", "bfloat16", "float64")
 @click.command()
 @click.argument("source", type=PATH, metavar="IN")
 @click.argument("target", type=PATH, metavar="OUT")
-@click.option(
-    "--format", "format_name", type=NAME, metavar="NAME", help="Format of OUT; that of its suffix unless given."
-)
-@click.option("--dtype", type=click.Choice(_DTYPES), help="Precision of the weights; as they are unless given.")
+@click.option("--format", "format_name", type=NAME, metavar="NAME", help="Format of OUT.  [default: from its suffix]")
+@click.option("--dtype", type=click.Choice(_DTYPES), help="Precision of the weights.  [default: unchanged]")
 @click.option(
     "--allow-unsafe",
     is_flag=True,
-    help="Let a legacy directory whose tensors have unknown names run its program, which can do anything.",
+    help="If a legacy directory has tensors of unknown names, run the program in it. It can do anything.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file OUT if it is there; a folder is never replaced.")
+@click.option("--overwrite", is_flag=True, help="Replace the file OUT if it exists. A folder is never replaced.")
 @click.pass_context
 def convert(
     ctx: click.Context,
@@ -42,7 +40,7 @@ def convert(
     allow_unsafe: bool,
     overwrite: bool,
 ) -> None:
-    """Write the bundle IN as OUT: a .pt or .safetensors file, or, without a suffix, a Hugging Face folder.
+    """Convert the bundle IN to OUT: a .pt or .safetensors file or, without a suffix, a Hugging Face folder.
 
     IN may be any of these, or a legacy directory.
     """

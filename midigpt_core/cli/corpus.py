@@ -24,16 +24,22 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.report import CorpusInfo, Leakage
 
 _MOST_COMMON = 8
-_DATA = "Source shards whose corpora are meant; all in the cache unless given."
+_DATA = "Source shards whose corpora to use.  [default: all in the cache]"
 
 
 @common_options
 @click.group(
     cls=LazyGroup,
     lazy_commands={
-        "info": ("midigpt_core.cli.corpus:show_info", "What corpora hold, and what training and evaluation share."),
-        "verify": ("midigpt_core.cli.corpus:verify_all", "Check every byte."),
-        "clean": ("midigpt_core.cli.corpus:clean_cache", "Remove what is damaged, unfinished or of another version."),
+        "info": (
+            "midigpt_core.cli.corpus:show_info",
+            "Show what corpora contain, and music that training and evaluation share.",
+        ),
+        "verify": ("midigpt_core.cli.corpus:verify_all", "Check every byte of corpora."),
+        "clean": (
+            "midigpt_core.cli.corpus:clean_cache",
+            "Remove corpora that are damaged, unfinished or of another version.",
+        ),
     },
 )
 def corpus() -> None:
@@ -44,7 +50,11 @@ def corpus() -> None:
 @click.command("info", cls=SeveralCommand)
 @click.option("--data", cls=Several, type=PATH, metavar="PATH...", help=_DATA)
 @click.option(
-    "--eval-data", cls=Several, type=PATH, metavar="PATH...", help="Shards whose music is looked for among --data."
+    "--eval-data",
+    cls=Several,
+    type=PATH,
+    metavar="PATH...",
+    help="Shards to compare with --data: which pieces have the same music.",
 )
 @click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -58,16 +68,17 @@ def show_info(
     source: str | None,
     as_json: bool,
 ) -> None:
-    """What corpora hold: rows by reason with examples, pieces, tracks, bars, notes, programs, signatures, disk.
+    """Show what corpora contain: rows by reason with examples, pieces, tracks, bars, notes, programs, time
+    signatures, bytes on disk.
 
-    With --eval-data also which evaluation pieces have the very music of a training piece.
+    With --eval-data, also list evaluation pieces that have exactly the music of a training piece.
     """
     shards = _shards(ctx, data, source)
     found = info(shards)
     shared = None
     if eval_data:
         evaluated = _shards(ctx, eval_data, source)
-        # Where no training data is named it is all else in the cache: every piece would match itself.
+        # Without --data, training data is the rest of the cache; otherwise every piece would match itself.
         trained = shards if data else [shard for shard in shards if shard not in evaluated]
         shared = leakage(trained, evaluated)
     if as_json:
@@ -99,7 +110,7 @@ def verify_all(ctx: click.Context, /, *, data: tuple[str, ...], source: str | No
 @click.command("clean")
 @click.option("--all", "everything", is_flag=True, help="Remove every corpus in the cache.")
 def clean_cache(everything: bool) -> None:
-    """Remove corpora that are damaged, unfinished or of another version from the cache."""
+    """Remove corpora from the cache that are damaged, unfinished or of another version."""
     report = clean(everything=everything)
     for folder in report.removed:
         remark_line(f"removed {folder}")
@@ -116,8 +127,8 @@ def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> list
 
 def _cached(shards: list[Path]) -> list[Path]:
     if not shards:
-        # A cache of another name is the likely cause of a cache without corpora.
-        echo_line(f"No corpus is in {cache_root()}. MIDIGPT_CACHE names another cache.", err=True)
+        # The likely cause is that the corpora are in another cache.
+        echo_line(f"{cache_root()} contains no corpus. Set MIDIGPT_CACHE to use another cache.", err=True)
     return shards
 
 
@@ -136,6 +147,8 @@ def _echo_info(found: CorpusInfo, shared: Leakage | None) -> None:
         echo_lines(table((f"most common {title}", "count"), common))
     if shared is not None:
         echo_line()
-        echo_line(f"{shared.pieces:,} of {shared.eval_pieces:,} evaluation pieces have the music of a training piece.")
+        echo_line(
+            f"{shared.pieces:,} of {shared.eval_pieces:,} evaluation pieces have the same music as a training piece."
+        )
         for example in shared.examples:
             echo_line(f"  {example}")

@@ -14,12 +14,12 @@ from midigpt_core.cli.options import PATH, common_options
 @common_options
 @click.command()
 @click.argument("run", type=PATH, metavar="RUN")
-@click.option("-o", "--output", type=PATH, metavar="FILE", help="Where the PNG goes; RUN/curves.png unless given.")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="PNG file to write.  [default: RUN/curves.png]")
 def curves(run: str, output: str | None) -> None:
-    """Draw the curves of a run, from the metrics.jsonl in its folder, as a PNG; also while the run goes."""
+    """Draw the curves of a run as a PNG, from the metrics.jsonl in its folder. Works while the run goes on, too."""
     from midigpt_core.training.reporting.curves import run_folder, save_run_curves
 
     path = Path(output) if output else run_folder(run) / "curves.png"
     files.require_writable(path)
     save_run_curves(path, run)
-    remark_line(f"The curves are {path}.")
+    remark_line(f"Wrote {path}.")

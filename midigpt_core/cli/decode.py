@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Encoder
     from midigpt_core.score import Score
 
-#: A MIDI file has three bytes for microseconds per quarter note.
+#: A MIDI file stores microseconds per quarter note in three bytes.
 _LONGEST_TEMPO = (1 << 24) - 1
-#: Of the tokens' text: those of a million notes are less.
+#: The most bytes of input. The tokens of a million notes take less.
 _MOST_BYTES = 64 << 20
 
 
 @attrs.frozen
 class _Document:
     tokens: Sequence[object]
-    #: Microseconds per quarter note, and the size of the vocabulary that the ids are from; None: not said.
+    #: Microseconds per quarter note, and the size of the vocabulary that the ids come from; None: not given.
     tempo: object = None
     vocab_size: object = None
 
@@ -40,7 +40,7 @@ class _Document:
 @click.command()
 @click.argument("tokens_file", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="MIDI file to write.")
-@click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @encoder_options
 @click.pass_context
 def decode(
@@ -55,7 +55,7 @@ def decode(
 ) -> None:
     """Write the music of TOKENS_FILE (- for standard input) as a MIDI file.
 
-    Tokens are what 'midigpt encode' printed, or names and ids between blanks, or a JSON list of them.
+    TOKENS_FILE is the output of 'midigpt encode', token names and ids separated by spaces, or a JSON list of them.
     """
     import numpy as np
 
@@ -77,7 +77,9 @@ def decode(
     remark_line(f"Wrote {output}: {len(columns.track_program)} tracks, {len(columns.note_pitch)} notes.")
     if document.tempo is None:
         tempo = 60e6 / int(columns.tempo[0])
-        echo_line(f"Tokens do not say the tempo: it is {tempo:g}. What 'encode --json' prints keeps it.", err=True)
+        echo_line(
+            f"Tokens do not store the tempo: it was set to {tempo:g}. The output of 'encode --json' keeps it.", err=True
+        )
 
 
 def _text(path: str, name: str) -> str:
@@ -94,7 +96,7 @@ def _text(path: str, name: str) -> str:
         reason = error.strerror or str(error)
         raise DataError(f"{name}: cannot be read ({reason}). Check the path and its permissions.") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}: is no text. Give what 'midigpt encode' printed.") from error
+        raise DataError(f"{name}: is not text. Give the output of 'midigpt encode'.") from error
 
 
 def _parse(text: str, name: str) -> _Document:
@@ -104,13 +106,13 @@ def _parse(text: str, name: str) -> _Document:
         try:
             content: Any = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}: is not JSON ({error}). Give what 'midigpt encode --json' printed.") from error
+            raise DataError(f"{name}: is not JSON ({error}). Give the output of 'midigpt encode --json'.") from error
         fields = content if isinstance(content, dict) else {"tokens": content}
         if not isinstance(fields.get("tokens"), list):
-            raise DataError(f"{name}: has no list 'tokens'. Give what 'midigpt encode --json' printed.")
+            raise DataError(f"{name}: has no list 'tokens'. Give the output of 'midigpt encode --json'.")
         document = _Document(fields["tokens"], fields.get("tempo"), fields.get("vocab_size"))
     if not document.tokens:
-        raise DataError(f"{name}: there are no tokens. Give what 'midigpt encode' printed.")
+        raise DataError(f"{name}: there are no tokens. Give the output of 'midigpt encode'.")
     return document
 
 
@@ -134,7 +136,7 @@ def _token_ids(tokens: Sequence[object], encoder: Encoder, name: str) -> list[in
 
 
 def _with_tempo(score: Score, tempo: object, name: str) -> Score:
-    """Tempo has no token: a document's own stands in for the decoder's."""
+    """Replace the decoder's tempo by the document's, if it has one: no token stores the tempo."""
     import numpy as np
 
     if tempo is None:

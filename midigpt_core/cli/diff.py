@@ -11,7 +11,7 @@ from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.terminal import printable
 
-#: As diff(1): 0 where nothing differs, 1 where something does, 2 for trouble.
+#: As in diff(1): 0 if nothing differs, 1 if something does, 2 on an error.
 _DIFFERENT = 1
 _WIDTH = 60
 
@@ -20,13 +20,13 @@ _WIDTH = 60
 @click.command()
 @click.argument("first", type=PATH, metavar="A")
 @click.argument("second", type=PATH, metavar="B")
-@click.option("--header-only", is_flag=True, help="Leave the weights out; no tensor is read.")
+@click.option("--header-only", is_flag=True, help="Compare the headers only; no tensor is read.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def diff(ctx: click.Context, first: str, second: str, header_only: bool, as_json: bool) -> int:
-    """Name what differs between the bundles A and B, field by field and tensor by tensor; their format does not count.
+    """List the differences between the bundles A and B, field by field and tensor by tensor.
 
-    Exit code 0 if nothing differs, 1 if something does.
+    Their formats are not compared. Exit code 0 if nothing differs, 1 if something does.
     """
     registry(ctx)
     found = report.differences(report.inspect(first), report.inspect(second))

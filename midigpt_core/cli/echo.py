@@ -1,4 +1,4 @@
-"""Everything that the command line prints, but for the progress bars, which show figures only."""
+"""Prints everything that the command line prints, except progress bars, which show figures only."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def echo_line(text: str = "", *, err: bool = False) -> None:
-    """Print one line, whatever is in ``text``."""
+    """Print one line; characters of ``text`` that a terminal would act on are escaped."""
     click.echo(printable(text, None), err=err)
 
 
 def echo_lines(text: str, *, err: bool = False) -> None:
-    """Print text of several lines. What it takes from elsewhere must be ``printable`` already: see ``tables``."""
+    """Print text of several lines. Parts from elsewhere must be ``printable`` already: see ``tables``."""
     click.echo(printable_lines(text), err=err)
 
 
 def remark_line(text: str = "") -> None:
-    """Print one line on what the command has done in files: it succeeds where that cannot be read."""
+    """Print one line about files that the command wrote. The command succeeds even if the line cannot be printed."""
     with aside():
         echo_line(text)
 
@@ -39,22 +39,22 @@ def remark_lines(text: str) -> None:
 
 
 def echo_json(value: Any, *, indent: int | None = 2) -> None:
-    """Print JSON. It is ASCII, of which it escapes all control characters but one."""
+    """Print JSON as ASCII. ``json`` escapes every control character except DEL, which is escaped here."""
     import json
 
     click.echo(json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f"))
 
 
 def guard_streams() -> None:
-    """Have what this process prints by other ways than this module pass through ``printable`` too: tracebacks and
-    warnings. What is logged: :mod:`midigpt_core.cli.log_lines`."""
+    """Pass tracebacks and warnings, which this module does not print, through ``printable`` too. For log records see
+    :mod:`midigpt_core.cli.log_lines`."""
     sys.excepthook = _print_traceback
     if warnings.formatwarning is not _format_warning:
         warnings.formatwarning = _format_warning
 
 
 def printable_lines(text: str) -> str:
-    """Text of several lines, each of them ``printable``."""
+    """Text of several lines, each made ``printable``."""
     return "\n".join(printable(line, None) for line in text.split("\n"))
 
 
@@ -64,7 +64,7 @@ def echo_traceback(error: BaseException) -> None:
 
 
 def _indented(entry: str) -> str:
-    """An entry of a traceback; the further lines of a message are no lines of ours, and a path may hold line breaks."""
+    """An entry of a traceback. Later lines of a message are indented: a path in it may contain line breaks."""
     first, *more = entry.strip("\n").split("\n")
     return "\n".join([first, *(line if line.startswith(" ") else f"    {line}" for line in more)])
 

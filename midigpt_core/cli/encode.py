@@ -36,7 +36,7 @@ def _cells(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
         return []
     cells = [re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", cell) for cell in text.split(",")]
     if None in cells:
-        raise click.BadParameter(f"{text!r} is no list of cells. Write TRACK:BAR between commas, e.g. 0:1,2:3.")
+        raise click.BadParameter(f"{text!r} is not a list of cells. Write TRACK:BAR separated by commas, e.g. 0:1,2:3.")
     return [(int(cell[1]), int(cell[2])) for cell in cells if cell is not None]
 
 
@@ -48,10 +48,10 @@ def _cells(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
     "--bars",
     metavar="A-B",
     callback=_bars,
-    help="From bar A to bar B, counted from 0, as many as a window of the encoder has; all unless given.",
+    help="Bars A to B, counted from 0; as many as a window of the encoder has.  [default: all]",
 )
-@click.option("--tracks", metavar="T,...", callback=_tracks, help="Tracks, counted from 0, in the order of the tokens.")
-@click.option("--infill", metavar="T:B,...", callback=_cells, help="Bars to fill in: track:bar of the file.")
+@click.option("--tracks", metavar="T,...", callback=_tracks, help="Tracks to encode, counted from 0, in this order.")
+@click.option("--infill", metavar="T:B,...", callback=_cells, help="Bars to fill in, as track:bar of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with token ids, which 'midigpt decode' reads.")
 @click.pass_context
 def encode(
@@ -66,7 +66,7 @@ def encode(
     infill: list[tuple[int, int]],
     as_json: bool,
 ) -> None:
-    """Print the tokens of FILE, a MIDI file: by name, a bar to a line, or as JSON."""
+    """Print the tokens of FILE, a MIDI file: by name, one bar per line, or as JSON."""
     from midigpt_core.encoding.encode_one import encode_part, part_of
     from midigpt_core.score import Score
 

@@ -1,4 +1,4 @@
-"""The encoder of a command that turns music into tokens or back: flags that name it, and building it."""
+"""The encoder of a command that encodes or decodes: the flags that choose it, and building it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def encoder_options(function: Function) -> Function:
             "--encoder-config",
             type=PATH,
             metavar="JSON|PRESET",
-            help=f"Encoder configuration file, or the name of a preset; {DEFAULT_PRESET} unless given.",
+            help=f"Encoder configuration file, or the name of a preset.  [default: {DEFAULT_PRESET}]",
         ),
     ):
         function = option(function)
@@ -39,7 +39,7 @@ def encoder_options(function: Function) -> Function:
 
 
 def chosen_encoder(ctx: click.Context, encoder_config: str | None, checkpoint: str | None) -> Encoder:
-    """The encoder that the flags name. Raises ConfigError if both do."""
+    """The encoder that the flags name. Raises ConfigError if both are given."""
     if checkpoint is not None and encoder_config is not None:
         raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
     from midigpt_core.checkpoint import encoder_ref, read_header

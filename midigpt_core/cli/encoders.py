@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def encoders(ctx: click.Context, as_json: bool) -> None:
-    """Encoder components and their presets: vocabulary size and capabilities."""
+    """List encoder components and their presets, with vocabulary sizes and capabilities."""
     found = [row for item in registry(ctx).provided("encoder") for row in _rows(item)]
     if as_json:
         echo_json(found)

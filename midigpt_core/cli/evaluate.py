@@ -19,15 +19,19 @@ from midigpt_core.config.counts import LARGEST_COUNT, MOST_EVALUATION_ROWS
 @click.option(
     "--rows",
     type=click.IntRange(1, MOST_EVALUATION_ROWS),
-    help="Packed rows; as many as the bundle's training unless given.",
+    help="Packed rows to evaluate.  [default: as in the bundle's training]",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1, LARGEST_COUNT), help="Rows at a time; as in the bundle's training."
+    "--batch-size",
+    type=click.IntRange(1, LARGEST_COUNT),
+    help="Rows per batch.  [default: as in the bundle's training]",
 )
 @click.option(
-    "--precision", type=click.Choice(("fp16", "bf16", "fp32")), help="Arithmetic; as in the bundle's training."
+    "--precision",
+    type=click.Choice(("fp16", "bf16", "fp32")),
+    help="Arithmetic.  [default: as in the bundle's training]",
 )
-@click.option("--device", type=NAME, metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
+@click.option("--device", type=NAME, metavar="DEVICE", help="cpu, cuda, …  [default: the GPU if there is one]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def evaluate(
@@ -43,11 +47,11 @@ def evaluate(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Validation losses of a bundle, in nats per token: in all, by kind of sample and by group of tokens."""
+    """Print validation losses of a bundle in nats per token: overall, by kind of sample and by group of tokens."""
     plugins = registry(ctx)
     chosen = source or plugins.source_of_selection() or "gigamidi"
     plugins.find("source", chosen)
-    # Brings torch and Lightning: a wrong name was told before.
+    # Imports torch and Lightning, which takes seconds; a wrong name is reported before.
     from midigpt_core.training import evaluate as evaluation
 
     report = evaluation.evaluate(

@@ -29,22 +29,20 @@ if TYPE_CHECKING:
     from midigpt_core.inference.outcome import Listening, Reached, TrackOutcome
     from midigpt_core.score import Score
 
-#: Flags that ask for something, beside --continue, whose 0 does too.
+#: Flags that request music. So does --continue, even with the value 0.
 _ASKS = ("tracks", "bars", "new_tracks", "autoregressive", "attributes")
-#: The summary names so many sets of tracks that were heard while one track was written.
+#: How many sets of context tracks the summary names for each track written.
 _MOST_LISTENINGS = 4
-#: Of candidates a line names so many ranges.
+#: How many ranges of candidates a line names.
 _MOST_RANGES = 6
 #: The exit code of a command that Ctrl-C ended.
 _INTERRUPTED = 130
 
 
 def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> str | None:
-    """An option whose last value would quietly win: it reads as if all of them counted."""
+    """Reject an option that is given twice: click would use the last value and ignore the others."""
     if len(given) > 1:
-        hint = (
-            "Name all tracks in one: --track 0,2." if parameter.name == "tracks" else "Ask for one stretch at a time."
-        )
+        hint = "Give all tracks at once: --track 0,2." if parameter.name == "tracks" else "Give one range at a time."
         raise click.BadParameter(f"is given {len(given)} times. {hint}")
     return given[0] if given else None
 
@@ -52,52 +50,57 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 @common_options
 @click.command()
 @click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Bundle of the model.  [required to write]")
-@click.option(
-    "--input", "input_file", type=PATH, metavar="FILE", help="MIDI file to work on; a new piece unless given."
-)
+@click.option("--input", "input_file", type=PATH, metavar="FILE", help="MIDI file to work on.  [default: a new piece]")
 @click.option(
     "--track",
     "tracks",
     multiple=True,
     callback=_once,
     metavar="T,...",
-    help="Tracks to write --bars of, counted from 0.",
+    help="Tracks in which to write --bars, counted from 0.",
 )
 @click.option(
     "--bars",
     multiple=True,
     callback=_once,
     metavar="A-B",
-    help="From bar A to bar B, counted from 0; all of a new track unless given.",
+    help="Bars A to B, counted from 0.  [default: all bars of a new track]",
 )
+@click.option("--new-track", "new_tracks", multiple=True, metavar="program=P|drums", help="Add a track and write it.")
 @click.option(
-    "--new-track", "new_tracks", multiple=True, metavar="program=P|drums", help="Write a track that is not there yet."
+    "--continue",
+    "continue_bars",
+    type=int,
+    metavar="N",
+    help="Add N bars at the end and write them, in all tracks or in --track.",
 )
-@click.option("--continue", "continue_bars", type=int, metavar="N", help="Go on for N bars: all tracks, or --track.")
-@click.option("--autoregressive", is_flag=True, help="Write --bars of --track from left to right, not by filling in.")
+@click.option("--autoregressive", is_flag=True, help="Write --bars of --track from left to right instead of infilling.")
 @click.option(
     "--attribute",
     "attributes",
     multiple=True,
     metavar="[T:]NAME=LEVEL",
-    help="Ask for a level of an attribute control, of all written tracks or of track T.",
+    help="Set an attribute control to a level, for all tracks that are written or for track T.",
 )
-@click.option("--candidates", type=int, metavar="N", help="Variations to write; 1 unless given.")
-@click.option("--seed", type=int, help="The same seed and request give the same music; a fresh one unless given.")
-@click.option("--temperature", type=float, help="Above 1 more varied, below 1 more predictable; 1 unless given.")
+@click.option("--candidates", type=int, metavar="N", help="Number of variations to write.  [default: 1]")
+@click.option("--seed", type=int, help="The same seed and request give the same music.  [default: random]")
+@click.option("--temperature", type=float, help="Above 1: more varied; below 1: more predictable.  [default: 1]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other field of InferenceConfig.")
-@click.option("--device", type=NAME, metavar="DEVICE", help="cpu, cuda, …; the GPU if there is one unless given.")
+@click.option("--device", type=NAME, metavar="DEVICE", help="cpu, cuda, …  [default: the GPU if there is one]")
 @click.option(
-    "--precision", default="float32", show_default=True, help="Of the weights: float32 (fp32), bfloat16 (bf16), int8."
+    "--precision",
+    default="float32",
+    show_default=True,
+    help="Precision of the weights: float32 (fp32), bfloat16 (bf16) or int8.",
 )
 @click.option(
     "-o",
     "--output",
     type=PATH,
     metavar="FOLDER",
-    help="Folder for the MIDI files and their pictures.  [required to write]",
+    help="Folder for the MIDI files and their piano rolls.  [required to write]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace files of an earlier call.")
+@click.option("--overwrite", is_flag=True, help="Replace files of an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_context
 def generate(
@@ -114,10 +117,10 @@ def generate(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> int:
-    """Write music with a trained model: fill in bars, add a track, or go on.
+    """Write music with a trained model: fill in bars, add a track, or continue a piece.
 
-    Every candidate becomes a MIDI file and a picture of it, in which the new notes have a colour of their own. With
-    --input alone: list the tracks of the piece, and what can be asked for.
+    Writes a MIDI file and a piano roll for each candidate; new notes are drawn in another colour. With --input alone,
+    lists the tracks of the piece and what you can ask for.
     """
     from midigpt_core.checkpoint import build_encoder, read_header
     from midigpt_core.inference import RequestValidationError
@@ -146,7 +149,7 @@ def generate(
     if not request.config.plan_only:
         _require_free(paths, overwrite=overwrite)
 
-    # Brings torch: whatever can be wrong with the request was told before.
+    # Imports torch, which takes seconds; every problem of the request is reported before.
     from midigpt_core.inference import InferenceEngine
 
     engine = InferenceEngine.from_checkpoint(checkpoint, device, precision=precision)
@@ -183,7 +186,7 @@ def _read(input_file: str) -> tuple[bytes, Score]:
 
 
 def _list_piece(ctx: click.Context, input_file: str, checkpoint: str | None, *, as_json: bool) -> NoReturn:
-    """Nothing was asked for: exit code 2, as for any incomplete command."""
+    """List the piece and exit with code 2, as for any incomplete command."""
     from midigpt_core.checkpoint import build_encoder, read_header
     from midigpt_core.score import Score
 
@@ -197,11 +200,11 @@ def _list_piece(ctx: click.Context, input_file: str, checkpoint: str | None, *, 
         echo_json({"input": input_file, **content}, indent=None)
     else:
         echo_lines("\n".join(piece.listing_lines(printable(input_file, None), content)))
-    raise ConfigError("nothing is asked for. Give --track with --bars, --new-track, or --continue.")
+    raise ConfigError("there is nothing to write. Give --track with --bars, --new-track, or --continue.")
 
 
 def _write(music: Score, path: Path, content: bytes | None, name: str | None) -> tuple[str, ...]:
-    """Write one candidate, into what the input file has; what that loses, a sentence each."""
+    """Write one candidate, keeping the rest of the input file. Returns a sentence on each thing that was lost."""
     from midigpt_core.score.splicing import SpliceError
 
     try:
@@ -210,13 +213,13 @@ def _write(music: Score, path: Path, content: bytes | None, name: str | None) ->
         music.to_midi(path)
         return (
             f"{name} cannot be kept as it is ({error.reason}): the new file has its notes, programs, time signatures "
-            "and first tempo, and nothing else of it.",
+            "and first tempo only.",
         )
 
 
 def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
     for path in paths:
-        # They are longer than the input's name.
+        # Output names are longer than the input's name.
         usable_path(path, what="output", error=ConfigError)
     taken = [path for midi in paths for path in (midi, midi.with_suffix(".png")) if path.exists()]
     if taken and not overwrite:
@@ -230,8 +233,8 @@ def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
 
 
 class _Stopping(Interrupts):
-    """The first Ctrl-C ends the session, which returns what is done; the next ends the process, also while files are
-    written. One that comes only then ends the command as it would any other.
+    """The first Ctrl-C ends the session, which returns what is done; the second ends the process, even while files
+    are being written. A first Ctrl-C that comes after the session ends the command in the usual way.
     """
 
     def __init__(self, session: SamplingSession) -> None:
@@ -243,10 +246,10 @@ class _Stopping(Interrupts):
         self._runs = False
 
     def _answer(self, _number: signal.Signals) -> None:
-        # The main thread may have been faster.
+        # The main thread may have finished the session meanwhile.
         if self._runs or self._session.cancelled:
             self._session.cancel()
-            echo_line("Stopping after this token; again to stop now.", err=True)
+            echo_line("Stopping after this token. Press Ctrl-C again to stop now.", err=True)
 
     def _in_main_thread(self, number: int, frame: FrameType | None) -> None:
         if self._runs:
@@ -280,7 +283,7 @@ def _levels(reached: Reached) -> tuple[str, str, str]:
 
 
 def heard_lines(found: Sequence[TrackOutcome]) -> Iterator[str]:
-    """For each written track a line on the tracks that the model heard; several where candidates differ."""
+    """For each track written, a line that names the context tracks; several lines if candidates differ."""
     from midigpt_core.inference.validation import bar_ranges
 
     candidates: dict[tuple[int, str], list[int]] = {}
@@ -326,9 +329,9 @@ def _remarks(session: SamplingSession, found: Sequence[TrackOutcome]) -> Iterato
     yield f"seed {session.seed}, {chosen:,} tokens chosen in {seconds:.1f} s ({speed:,.0f} tokens/s)"
     yield from heard_lines(found)
     for before, now in sorted(set(session.narrowed)):
-        yield f"windows of {before} bars did not fit the model: {now} bars were seen at once."
+        yield f"windows of {before} bars did not fit the model, so windows of {now} bars were used."
     if session.cancelled:
-        yield "Stopped: the files hold the bars that were complete."
+        yield "Stopped: the files contain the bars that were finished."
 
 
 def _as_json(

@@ -1,4 +1,4 @@
-"""How generating looks: a bar in a terminal, a line now and then in a log file."""
+"""Progress of generation: a bar in a terminal, a line every 30 seconds in a log file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def generation_progress() -> Iterator[Callable[[Progress], None]]:
-    """What a session is to tell of its progress."""
+    """Yield the progress callback for a session."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield ProgressLines(console, _line)

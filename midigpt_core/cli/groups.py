@@ -1,4 +1,4 @@
-"""Command groups that know their commands by name and summary and import one only when it is invoked."""
+"""Command groups that list commands by name and summary and import a command only when it is invoked."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ THIRD_PARTY_COMMANDS = "midigpt_core.commands"
 
 
 class LazyGroup(click.Group):
-    """Commands as ``{name: ("package.module:command", summary)}``, written as the value of an entry point is.
+    """Commands as ``{name: ("package.module:command", summary)}``, in the form of an entry point's value.
 
-    ``entry_point_group`` adds those of other distributions: listing them reads metadata, invoking one imports it.
+    ``entry_point_group`` adds commands of other distributions. Listing them reads metadata; invoking one imports it.
     """
 
     def __init__(
@@ -98,6 +98,6 @@ def _foreign(point: importlib.metadata.EntryPoint) -> click.Command:
         ) from error
     if not isinstance(command, click.Command):
         raise PluginError(
-            f"command {point.name!r} ({_origin(point)}) is no click command. Uninstall that distribution."
+            f"command {point.name!r} ({_origin(point)}) is not a click command. Uninstall that distribution."
         )
     return command

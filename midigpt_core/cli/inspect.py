@@ -26,7 +26,7 @@ _COMPONENT_PARTS = ("name", "plugin", "distribution", "version", "options_sha256
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with the whole encoder configuration.")
 @click.pass_context
 def inspect(ctx: click.Context, bundle: str, as_json: bool) -> None:
-    """What a bundle is and who made it, from its header: no tensor is read."""
+    """Show what a bundle is and who made it. Reads the header only, no tensor."""
     registry(ctx)
     found = report.inspect(bundle)
     if as_json:

@@ -1,4 +1,4 @@
-"""What libraries log and nobody else handles, as lines for a terminal."""
+"""Prints log records of libraries that no other handler takes, as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from midigpt_core.cli.echo import printable_lines
 
 
 def guard_log() -> None:
-    """Have it pass through ``printable``."""
+    """Pass log records through ``printable``."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Formatter())
 

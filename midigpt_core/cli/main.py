@@ -1,4 +1,4 @@
-"""The outermost frame: what a user can put right becomes one line and exit code 2, a bug keeps its traceback."""
+"""The entry point: an error that the user can fix becomes one line and exit code 2; a bug keeps its traceback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 PUBLIC_PACKAGE = "midigpt"
-# What newer versions of click raise for a group without a command, with the group's help.
+# Newer versions of click raise this, with the group's help, for a group without a command.
 _HELP_INSTEAD = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
@@ -39,20 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run one command as a program called ``name``; returns the exit code.
 
-    2 for wrong usage and every :class:`MidigptError`, 130 after Ctrl-C, 128 plus its number after a signal that a run
-    obeyed. ``--traceback`` among the arguments shows where an error came from. A second Ctrl-C ends the process at
-    once.
+    The code is 2 for wrong usage and every :class:`MidigptError`, 130 after Ctrl-C, and 128 plus the signal's number
+    after a signal that ended a run. ``--traceback`` among the arguments shows where an error came from. A second
+    Ctrl-C ends the process at once.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     guard_streams()
-    if not isinstance(command, LazyGroup):  # which does so where it finds a command
+    if not isinstance(command, LazyGroup):  # a LazyGroup does so when it finds a command
         from midigpt_core.cli.log_lines import guard_log
 
         guard_log()
 
     def say_so(_number: signal.Signals) -> None:
         if not interrupts.left_within(GRACE_S):
-            echo_line("Stopping; again to stop now.", err=True)
+            echo_line("Stopping. Press Ctrl-C again to stop now.", err=True)
 
     interrupts = Interrupts((signal.SIGINT,), say_so, signal.default_int_handler, ending=_end_by)
     with enduring_streams() as output, interrupts:
@@ -92,10 +92,10 @@ def _end_by() -> Callable[[int], None]:
 
 
 def _lost(output: Drain | None) -> int:
-    """The exit code of a command that has done its work, if its result could be printed."""
+    """The exit code of a command that succeeded: 0 unless its output could not be printed."""
     if output is None or output.failure is None:
         return 0
-    if isinstance(output.failure, BrokenPipeError):  # `| head` has what it wanted
+    if isinstance(output.failure, BrokenPipeError):  # `| head` closes the pipe when it has enough
         return 128 + signal.SIGPIPE
     reason = os.strerror(output.failure.errno or 0)
     echo_line(f"Error: standard output cannot be written ({reason}): the result is lost. Run it again.", err=True)
@@ -113,7 +113,7 @@ def _show(error: click.ClickException) -> None:
 
 
 def _require_built() -> None:
-    """A source tree that was never built hides an installed wheel when Python starts inside the tree."""
+    """Fail in a source tree that was never built; it hides an installed wheel if Python starts inside the tree."""
     if importlib.util.find_spec("midigpt_core._native") is None:
         folder = Path(midigpt_core.__file__).parent
         raise MidigptError(
@@ -123,13 +123,13 @@ def _require_built() -> None:
 
 
 def _note_public_package() -> None:
-    """The public distribution ``midigpt`` installs into the folder of our front door: one overwrites the other."""
+    """Warn if the public distribution ``midigpt`` is installed: both use the folder ``midigpt`` and overwrite it."""
     try:
         version = importlib.metadata.version(PUBLIC_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         return
     echo_line(
-        f"Note: the public package {PUBLIC_PACKAGE} {version} is installed beside midigpt-core and shares its folder "
-        "'midigpt'. Uninstall both and install one, or keep each in an environment of its own.",
+        f"Note: the public package {PUBLIC_PACKAGE} {version} is installed together with midigpt-core and shares its "
+        "folder 'midigpt'. Uninstall both and install one, or keep each in an environment of its own.",
         err=True,
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _PREFIX = "midigpt-plugin-"
-#: What a kind's record says besides its name, summary, target and options.
+#: Fields of a kind's record other than name, summary, target and options.
 _MORE_FIELDS: Mapping[Kind, str] = {
     Kind.MASK: '\n            requires={"mask_bar"},',
     Kind.CHECKPOINT_FORMAT: '\n            suffixes=(".$name",),',
@@ -31,7 +31,7 @@ _MORE_FIELDS: Mapping[Kind, str] = {
 
 
 class _KindName(click.Choice[str]):
-    """A kind of component by its name, or by one that it had before."""
+    """A kind of component, by its current or a former name."""
 
     def __init__(self) -> None:
         super().__init__(sorted(kind.value for kind in Kind))
@@ -40,7 +40,7 @@ class _KindName(click.Choice[str]):
         try:
             return Kind(value)
         except PluginError:
-            # For the sentence that every choice is refused with.
+            # Raises click's usual error for a wrong choice.
             return Kind(super().convert(value, param, ctx))
 
 
@@ -49,13 +49,18 @@ class _KindName(click.Choice[str]):
 @click.argument("name")
 @click.option("--kind", type=_KindName(), required=True, help="What the plugin provides.")
 @click.option(
-    "--folder", type=PATH, default=".", show_default=True, metavar="DIR", help="Where the distribution's folder goes."
+    "--folder",
+    type=PATH,
+    default=".",
+    show_default=True,
+    metavar="DIR",
+    help="Folder in which to create the distribution.",
 )
 def new_plugin(name: str, kind: Kind, folder: str) -> None:
-    """Write the distribution midigpt-plugin-NAME to start from: it installs, trains and passes the kit as it stands."""
+    """Write the distribution midigpt-plugin-NAME as a starting point. It installs, trains and passes the test kit."""
     name = normalise(name).removeprefix(_PREFIX)
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise PluginError(f"{name!r}: a plugin's name is a letter, then letters, digits and '-'. Choose one.")
+        raise PluginError(f"{name!r}: a plugin's name is a letter, then letters, digits and '-'. Choose another name.")
     if any(entry.is_bundled and entry.name == name for entry in discover(Selection())):
         raise PluginError(f"{name!r} is the name of a bundled plugin. Choose another.")
     target = Path(folder) / f"{_PREFIX}{name}"
@@ -100,6 +105,6 @@ def _template(name: str) -> Template:
 
 
 def _summary(component: str) -> str:
-    """What a component's module says of itself in its first line, as the summary of a record."""
+    """The first docstring line of a component's module, as the summary of a record."""
     said = component.splitlines()[0].strip('"').removesuffix(".").replace("`", "")
     return said[0].lower() + said[1:]

@@ -15,20 +15,18 @@ if TYPE_CHECKING:
 
 
 class _Name(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions
-    """Text that must say something: an unset variable of the shell is an empty argument."""
+    """Text that must not be empty; an unset shell variable gives an empty argument."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not value:
-            self.fail(
-                "is empty, as an unset variable of the shell is. Leave the option out, or give it a value", param, ctx
-            )
+            self.fail("is empty; is a shell variable unset? Leave the option out, or give it a value", param, ctx)
         return str(value)
 
 
 class _PathName(click.ParamType):  # type: ignore[type-arg]
-    """A path, or a pattern or name that stands where a path may; with ``~`` for the home folder."""
+    """A path, or a pattern or name given in place of one; ``~`` is the home folder."""
 
     name = "path"
 
@@ -37,17 +35,17 @@ class _PathName(click.ParamType):  # type: ignore[type-arg]
         problem = path_problem(text)
         if problem:
             self.fail(f"{text[:200]}: {problem}" if text else problem, param, ctx)
-        # A Path would drop the "./" that makes a name of "~old".
+        # A Path would drop the "./" from "./~old", and "~old" is a home folder.
         return str(usable_path(text)) if text.startswith("~") else text
 
 
-#: The types of options that name something, and of all that name files or folders: neither may be empty.
+#: The types of options that name something, and of options that name files or folders. Both reject an empty value.
 NAME = _Name()
 PATH = _PathName()
 
 
 class PluginFlags:
-    """The plugin options of one invocation, before and after the subcommand together."""
+    """The plugin options of one invocation, from before and after the subcommand."""
 
     def __init__(self) -> None:
         self.plugins: list[str] = []
@@ -70,7 +68,7 @@ def _collect(ctx: click.Context, parameter: click.Parameter, value: Any) -> None
 
 
 def common_options(command: Command) -> Command:
-    """``--plugin``, ``--no-plugin``, ``--no-plugins``, ``--plugins-dir``, ``--traceback``: valid anywhere."""
+    """Add ``--plugin``, ``--no-plugin``, ``--no-plugins``, ``--plugins-dir`` and ``--traceback``."""
     for option in (
         click.option("--traceback", is_flag=True, expose_value=False, help="Show where an error came from."),
         click.option(
@@ -79,15 +77,15 @@ def common_options(command: Command) -> Command:
         ),
         click.option(
             "--no-plugins", is_flag=True, expose_value=False, callback=_collect,
-            help="Leave out all plugins but the bundled ones and those asked for.",
+            help="Use only bundled plugins and the plugins that --plugin names.",
         ),
         click.option(
             "--no-plugin", "disabled", type=NAME, multiple=True, metavar="NAME", expose_value=False, callback=_collect,
-            help="Leave out a plugin.",
+            help="Do not use this plugin.",
         ),
         click.option(
             "--plugin", "plugins", type=NAME, multiple=True, metavar="NAME", expose_value=False, callback=_collect,
-            help="Require a plugin; its data source is used if it has just one.",
+            help="Require this plugin. If it has exactly one data source, use that.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -120,8 +118,8 @@ class SeveralCommand(click.Command):
         try:
             return super().parse_args(ctx, spread)
         except click.UsageError as error:
-            # click has no class of its own for arguments that belong to nothing.
+            # click has no error class for unexpected arguments.
             if type(error) is not click.UsageError or not error.message.startswith("Got unexpected"):
                 raise
             named = " or ".join("/".join(option.opts) for option in self.params if isinstance(option, Several))
-            raise click.UsageError(f"{error.message}. Say what it is for: {named}", ctx) from error
+            raise click.UsageError(f"{error.message}. Put it after the option it belongs to: {named}", ctx) from error

@@ -1,4 +1,4 @@
-"""What a piece has, for whoever does not know yet what to ask of it."""
+"""Lists the tracks of a piece, and what ``midigpt generate`` can be asked for."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from midigpt_core.score import Score, Track
 
 WHAT_TO_ASK = """\
-Ask for one of these, or for several together:
-  --track T --bars A-B           fill in bars A to B of track T, or, with --autoregressive, write them left to right
+Ask for one or several of these:
+  --track T --bars A-B           fill in bars A to B of track T or, with --autoregressive, write them left to right
   --new-track program=P|drums    write a new track, in all bars or in --bars A-B
-  --continue N                   go on for N bars, in all tracks or in --track T
-  --attribute [T:]NAME=LEVEL     with any of these: how the music is to be
-together with --checkpoint BUNDLE and -o FOLDER. Tracks and bars count from 0."""
-#: Ranges of bars that a row shows.
+  --continue N                   add N bars at the end, in all tracks or in --track T
+  --attribute [T:]NAME=LEVEL     with any of these: set an attribute control of the music
+Add --checkpoint BUNDLE and -o FOLDER. Tracks and bars are counted from 0."""
+#: The most ranges of bars that a row shows.
 _MOST_RANGES = 6
 
 
 def listing(score: Score, encoder: Encoder | None) -> dict[str, Any]:
-    """The tracks of a piece, and the attribute controls of ``encoder`` with their levels, as plain values."""
+    """The tracks of a piece and the attribute controls of ``encoder`` with their levels, as plain values."""
     from midigpt_core.score.editing import num_bars
 
     content: dict[str, Any] = {

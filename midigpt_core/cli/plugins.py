@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 @click.group(
     cls=LazyGroup,
     lazy_commands={
-        "list": ("midigpt_core.cli.plugins:list_plugins", "Every plugin, its distribution and status."),
-        "show": ("midigpt_core.cli.plugins:show_plugin", "What one plugin provides, with all options."),
+        "list": ("midigpt_core.cli.plugins:list_plugins", "List plugins with distribution and status."),
+        "show": ("midigpt_core.cli.plugins:show_plugin", "Show what a plugin provides, with all options."),
         "new": ("midigpt_core.cli.new_plugin:new_plugin", "Write a plugin distribution to start from."),
     },
 )
@@ -40,7 +40,7 @@ def plugins() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def list_plugins(ctx: click.Context, with_components: bool, as_json: bool) -> None:
-    """Every plugin, its distribution and status. Reads metadata only; with --components it imports them one by one."""
+    """List plugins with distribution and status. Only reads metadata unless --components is given."""
     entries = plugin_entries(ctx)
     if with_components:
         reports = [describe(entry) for entry in entries]
@@ -64,7 +64,7 @@ def list_plugins(ctx: click.Context, with_components: bool, as_json: bool) -> No
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def show_plugin(ctx: click.Context, name: str, as_json: bool) -> None:
-    """What one plugin provides: kinds, components, options with type and default, import time, errors."""
+    """Show what a plugin provides: kinds, components, options with type and default, import time, errors."""
     entries = plugin_entries(ctx)
     reports = [describe(entry) for entry in entries if entry.answers_to(name)]
     if not reports:

@@ -40,10 +40,18 @@ if TYPE_CHECKING:
     "--encoder-config", type=PATH, metavar="JSON|PRESET", help="Encoder configuration file, or the name of a preset."
 )
 @click.option(
-    "--min-bars", type=click.IntRange(1, LARGEST_COUNT), default=4, show_default=True, help="Least bars of a piece."
+    "--min-bars",
+    type=click.IntRange(1, LARGEST_COUNT),
+    default=4,
+    show_default=True,
+    help="Fewest bars a piece must have.",
 )
 @click.option(
-    "--min-tracks", type=click.IntRange(1, LARGEST_COUNT), default=1, show_default=True, help="Least tracks of a piece."
+    "--min-tracks",
+    type=click.IntRange(1, LARGEST_COUNT),
+    default=1,
+    show_default=True,
+    help="Fewest tracks a piece must have.",
 )
 @click.option(
     "--config",
@@ -53,8 +61,8 @@ if TYPE_CHECKING:
     help="Take window sizes and fill ratio from this configuration.",
 )
 @click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
-@click.option("--workers", type=click.IntRange(1, LARGEST_COUNT), help="Processes; one per core unless given.")
-@click.option("--verify", is_flag=True, help="Hash the shards again, even those of the size and time they had before.")
+@click.option("--workers", type=click.IntRange(1, LARGEST_COUNT), help="Number of processes.  [default: one per core]")
+@click.option("--verify", is_flag=True, help="Hash all shards again, even if size and time are unchanged.")
 @click.pass_context
 def preprocess(
     ctx: click.Context,
@@ -70,10 +78,10 @@ def preprocess(
     workers: int | None,
     verify: bool,
 ) -> None:
-    """Read the shards once into the corpus that training reads, and count which pieces fit the encoder.
+    """Parse the shards once into the corpus that training reads, and count the pieces that fit the encoder.
 
-    The corpus is kept in ~/.midigpt (MIDIGPT_CACHE names another folder) and does not depend on the encoder: another
-    encoder, --min-bars or --min-tracks reads nothing again.
+    The corpus is kept in ~/.midigpt; MIDIGPT_CACHE names another folder. It does not depend on the encoder: with
+    another encoder, --min-bars or --min-tracks nothing is parsed again.
     """
     from midigpt_core.corpus.build import build
     from midigpt_core.corpus.select import SelectionLimits, require_nonempty, select

@@ -1,4 +1,4 @@
-"""Progress where no bar can be drawn: a line now and then, for a log file."""
+"""Progress for a log file, where no bar can be drawn: one line every 30 seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = TypeVar("State")
 
 
 class ProgressLines(Generic[State]):
-    """Prints ``line(state)`` once the last line is :data:`SECONDS_BETWEEN_LINES` old."""
+    """Prints ``line(state)`` if the last line is at least :data:`SECONDS_BETWEEN_LINES` old."""
 
     def __init__(self, console: Console, line: Callable[[State], str]) -> None:
         self._console = console

@@ -17,20 +17,20 @@ from midigpt_core.cli.options import common_options
         "train": ("midigpt_core.cli.train:train", "Train a model."),
         "preprocess": ("midigpt_core.cli.preprocess:preprocess", "Build the corpus that training reads."),
         "curves": ("midigpt_core.cli.curves:curves", "Draw the curves of a run."),
-        "evaluate": ("midigpt_core.cli.evaluate:evaluate", "Validation losses of a bundle."),
+        "evaluate": ("midigpt_core.cli.evaluate:evaluate", "Print validation losses of a bundle."),
         "generate": ("midigpt_core.cli.generate:generate", "Write music with a trained model."),
         "encode": ("midigpt_core.cli.encode:encode", "Print the tokens of a MIDI file."),
         "decode": ("midigpt_core.cli.decode:decode", "Write tokens as a MIDI file."),
-        "inspect": ("midigpt_core.cli.inspect:inspect", "What a bundle is and who made it."),
-        "diff": ("midigpt_core.cli.diff:diff", "Name what differs between two bundles."),
-        "convert": ("midigpt_core.cli.convert:convert", "Write a bundle in another format."),
+        "inspect": ("midigpt_core.cli.inspect:inspect", "Show what a bundle is and who made it."),
+        "diff": ("midigpt_core.cli.diff:diff", "List the differences between two bundles."),
+        "convert": ("midigpt_core.cli.convert:convert", "Convert a bundle to another format."),
         "corpus": ("midigpt_core.cli.corpus:corpus", "Inspect, verify and clean corpora."),
         "encoders": ("midigpt_core.cli.encoders:encoders", "List encoders and presets."),
         "config": ("midigpt_core.cli.config:config", "Show or convert a configuration."),
         "plugins": ("midigpt_core.cli.plugins:plugins", "List, show and write plugins."),
-        "version": ("midigpt_core.cli.version:version", "Versions of this program and what it stands on."),
+        "version": ("midigpt_core.cli.version:version", "Show the versions of midigpt-core and its main dependencies."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 def root() -> None:
-    """Train MIDI-GPT models on tokenised multitrack MIDI; every stage is a plugin."""
+    """Train MIDI-GPT models on multitrack MIDI and write music with them. Every stage can be a plugin."""

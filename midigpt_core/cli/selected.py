@@ -1,4 +1,4 @@
-"""The plugins that an invocation's flags and environment select."""
+"""The plugins that the flags and environment of an invocation select."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def selection(ctx: click.Context) -> Selection:
 
 
 def registry(ctx: click.Context) -> Registry:
-    """The registry of the selected plugins, from now on the one of this process."""
+    """Load the registry of the selected plugins and make it the registry of this process."""
     loaded = load_registry(selection(ctx))
     _require_one_in_each_folder(ctx, loaded.entries)
     use_registry(loaded)
@@ -45,11 +45,11 @@ def plugin_entries(ctx: click.Context) -> tuple[PluginEntry, ...]:
 
 
 def _require_one_in_each_folder(ctx: click.Context, entries: Sequence[PluginEntry]) -> None:
-    """A ``--plugins-dir`` without a plugin is seldom what was meant; a folder of the environment may be empty."""
+    """Reject a ``--plugins-dir`` without a plugin, likely a mistake. A folder from the environment may be empty."""
     folders = {entry.folder for entry in entries}
     for folder in plugin_flags(ctx).plugin_dirs:
         if str(usable_path(folder).resolve()) not in folders:
             raise PluginError(
-                f"--plugins-dir {folder}: holds no plugin. Name the folder in which NAME.py or NAME/plugin.py, with a "
-                "MIDIGPT_API, lies."
+                f"--plugins-dir {folder}: contains no plugin. Name a folder with NAME.py or NAME/plugin.py "
+                "that defines MIDIGPT_API."
             )

@@ -1,7 +1,7 @@
-"""Standard output and standard error that end no command: a terminal that is gone, a pipe that nobody reads, a full
-disk under a log file, a character that the terminal's encoding lacks.
+"""Keeps a command running when its output cannot be written: the terminal or the reader of the pipe is gone, the disk
+is full, or the terminal's encoding lacks a character.
 
-What a command was started for goes on. Where what was lost is the command's own result, its exit code says so.
+If the lost output was the command's result, the exit code says so.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-#: Nobody is there any more: a pipe without a reader, a terminal that was closed, a descriptor that was.
+#: Errors of a pipe without a reader, a closed terminal or a closed descriptor.
 _GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ESTALE)
 
 
 class Drain(io.RawIOBase):
-    """Writes to a descriptor; what the system does not take is dropped, and the first reason kept."""
+    """Writes to a descriptor. Output that cannot be written is dropped; the first error is kept."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        #: Why something was lost; None: nothing was.
+        #: The first error; None: nothing was lost.
         self.failure: OSError | None = None
 
     def writable(self) -> bool:
@@ -54,16 +54,16 @@ class Drain(io.RawIOBase):
                 return size
 
     def _point_to_nothing(self) -> None:
-        """Libraries and child processes write there too, with nothing in between."""
+        """Libraries and child processes write to the descriptor too, without this class in between."""
         with contextlib.suppress(OSError), open(os.devnull, "wb") as nothing:  # noqa: PTH123 (a device)
             os.dup2(nothing.fileno(), self._descriptor)
 
 
 @contextlib.contextmanager
 def enduring_streams() -> Iterator[Drain | None]:
-    """Inside, ``sys.stdout`` and ``sys.stderr`` raise nothing. Streams that are no files stay as they are.
+    """Inside, writing to ``sys.stdout`` and ``sys.stderr`` never raises. Streams that are not files are left alone.
 
-    Yields what is behind standard output, or None.
+    Yields the Drain behind standard output, or None.
     """
     _occupy_standard_descriptors()
     before = sys.stdout, sys.stderr
@@ -79,7 +79,7 @@ def enduring_streams() -> Iterator[Drain | None]:
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """What is printed inside tells of what the command has done elsewhere, in files: it succeeds without it."""
+    """Inside, printed lines are not the command's result, which is in files: losing them is not a failure."""
     drain = _drain_of(sys.stdout)
     before = drain.failure if drain is not None else None
     yield
@@ -88,7 +88,7 @@ def aside() -> Iterator[None]:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Where one was closed before the start, the next file to be opened would take its number, and what is printed."""
+    """Open descriptors 0 to 2 if they are closed. Otherwise the next opened file would receive the printed output."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -102,7 +102,7 @@ def _drain_of(stream: Any) -> Drain | None:
 
 
 def _enduring(stream: Any) -> Any:
-    """A stream to the same place that loses what cannot be written; None where there is no file behind ``stream``."""
+    """A stream to the same file that drops what cannot be written; None if ``stream`` has no file behind it."""
     try:
         stream.flush()
         descriptor = stream.fileno()

@@ -43,7 +43,7 @@ def _flag(name: str) -> str:
 
 
 def _setting_flags(function: Function) -> Function:
-    """A text option for every name in FLAGS; the configuration checks what it says."""
+    """A text option for every name in FLAGS; the configuration checks the values."""
     for name in reversed(FLAGS):
         kind = PATH if is_path(name) else NAME
         function = click.option(_flag(name), name, type=kind, metavar="VALUE", help=f"{setting_help(name)}.")(function)
@@ -62,8 +62,10 @@ def _setting_flags(function: Function) -> Function:
 @click.option(
     "--resume", type=PATH, metavar="FILE|auto", help="Continue from a step*.ckpt file, or from the run's newest."
 )
-@click.option("--accept-new-data", is_flag=True, help="Continue although the training data is not the checkpoint's.")
-@click.option("--dry-run", is_flag=True, help="Print what the run would be: parameters, tokens, memory.")
+@click.option(
+    "--accept-new-data", is_flag=True, help="Continue even if the training data differs from the checkpoint's."
+)
+@click.option("--dry-run", is_flag=True, help="Print parameters, tokens and memory of the run without training.")
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -80,7 +82,7 @@ def train(
 ) -> None:
     """Train a model on parquet shards and write its bundle, model_final.pt, to the output folder.
 
-    Later wins: defaults, --config, flags and --set.
+    Flags and --set override --config, which overrides the defaults.
     """
     from midigpt_core.training.planning.launch import die_with_first, quiet_other_ranks
 
@@ -88,11 +90,11 @@ def train(
     quiet_other_ranks(["midigpt_core"])
     config = configure(config_file, assignments, flags, registry(ctx))
     if not train_data and not config.train_sets:
-        raise click.UsageError("Missing option '--train-data'. Or name train_sets in the configuration.")
+        raise click.UsageError("Missing option '--train-data'. Give it, or set train_sets in the configuration.")
     from midigpt_core.cli.build_progress import build_progress
     from midigpt_core.training.planning.prepare import prepare
 
-    # Settles everything that can be wrong before torch is imported, which takes seconds.
+    # Reports every problem before torch is imported, which takes seconds.
     with build_progress() as progress:
         plan = prepare(
             config,
@@ -113,7 +115,7 @@ def train(
     if result.rank == 0:
         done = f"Trained {result.steps:,} steps"
         if result.steps == result.steps_before >= config.max_steps:
-            done = f"The run has had its {result.steps:,} steps: nothing was trained (max_steps sets their number)"
+            done = f"The run already has its {result.steps:,} steps (max_steps): nothing was trained"
         remark_line(f"{done}. The bundle is {result.bundle}.")
         if result.best_bundle is not None:
             remark_line(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
@@ -122,7 +124,7 @@ def train(
 def configure(
     config_file: str | None, assignments: tuple[str, ...], flags: dict[str, str | None], registry: Registry
 ) -> TrainConfig:
-    """The configuration of a command line, checked as far as it can be without the data."""
+    """The configuration of a command line, checked as far as possible without the data."""
     config = TrainConfig.from_file(config_file) if config_file else TrainConfig()
     problems = []
     for name, value in flags.items():
@@ -134,7 +136,7 @@ def configure(
             problems.append(f"{flag} {value} and --set {set_too[0]} set the same thing. Keep one of them.")
         else:
             problems += override_problems(config, [f"{name}={value}"], origin=flag)
-    # After the flags: `--set mask.period=3` is an option of what `--mask` names.
+    # After the flags: `--set mask.period=3` is an option of the component that `--mask` names.
     require_none([*problems, *override_problems(config, assignments)])
     source = registry.source_of_selection()
     if source is not None and "source" not in config.set_fields:

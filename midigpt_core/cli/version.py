@@ -17,7 +17,7 @@ _DEPENDENCIES = ("torch", "lightning", "transformers", "pyarrow", "numpy")
 @common_options
 @click.command()
 def version() -> None:
-    """Versions of this program and what it stands on."""
+    """Show the versions of midigpt-core and its main dependencies."""
     echo_line(f"midigpt-core {__version__} (plugin API {API_VERSION}, Python {platform.python_version()})")
     for name in _DEPENDENCIES:
         echo_line(f"{name} {importlib.metadata.version(name)}")

@@ -71,7 +71,7 @@ class TrainConfig:
     # Objective
     infill_probability: float = setting(0.75, "share of samples with bars to fill in", low=0, high=1)
     infill_bar_fraction: float = setting(0.5, "highest share of bars to fill in; drawn from 0 to this", low=0, high=1)
-    mask_apply_probability: float = setting(0.5, "share of samples with hidden bars", low=0, high=1)
+    mask_apply_probability: float = setting(0.5, "share of samples with masked bars", low=0, high=1)
     mask_mode: int = setting(2, "0 random, 1 structured, 2 mixed; the short spelling of mask", low=0, high=2)
     # Optimisation
     learning_rate: float = setting(1e-4, "peak learning rate, as AdamW takes it", low=0, above=True)
@@ -88,13 +88,13 @@ class TrainConfig:
 
     # Components
     source: Choice = setting("gigamidi", "data source component")
-    encoder: Choice | None = setting(None, "encoder component; null: the one encoder_config_path says")
-    mask: Choice | None = setting(None, "mask component; null: the one mask_mode says")
+    encoder: Choice | None = setting(None, "encoder component; null: chosen by encoder_config_path")
+    mask: Choice | None = setting(None, "mask component; null: chosen by mask_mode")
     architecture: Choice = setting("gpt2", "architecture component")
     optimizer: Choice = setting("muon", "optimiser component: muon, adamw, …")
     checkpoint_format: Choice = setting("pt", "format of the bundles written")
-    mask_bar_fraction: float = setting(0.25, "share of bars that the random mask hides", low=0, high=1)
-    mask_max_lookahead: int = setting(4, "most bars that the structured mask hides in a row", low=1)
+    mask_bar_fraction: float = setting(0.25, "share of bars that the random mask masks", low=0, high=1)
+    mask_max_lookahead: int = setting(4, "most bars that the structured mask masks in a row", low=1)
     # The rest of the objective
     infill_positions: Literal["sequence", "placeholder"] = setting(
         "sequence", "positions of filled bars: sequence, or placeholder, those of their bars' places"
@@ -114,7 +114,7 @@ class TrainConfig:
     attributes_off_probability: float = setting(0.0, "share of samples written without any attribute", low=0, high=1)
     attribute_dropout: float = setting(0.0, "share of samples that leave a given attribute out", low=0, high=1)
     # The rest of the optimisation
-    seed: int = setting(1, "seed of everything random", low=0, high=2**63 - 1)
+    seed: int = setting(1, "random seed", low=0, high=2**63 - 1)
     muon_learning_rate: float | None = setting(
         None, "Muon's own rate, usually 0.02; null: derived from learning_rate", low=0, above=True
     )
@@ -133,7 +133,7 @@ class TrainConfig:
     strategy: str = setting("auto", "how devices share a step: auto, ddp, ddp_find_unused_parameters_true or fsdp")
     collective_timeout: int = setting(600, "seconds that a rank waits for the others before the run ends", low=1)
     init_from: str = setting("", "bundle to start from: weights and encoder", path=True)
-    freeze: list[str] = setting([], "weights that stay as they are, by module or parameter name; * and ? are wild")
+    freeze: list[str] = setting([], "weights that are not trained, by module or parameter name; * and ? are wildcards")
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
     sample_steps: int = setting(0, "optimiser steps between samples of music; 0: none", low=0)

@@ -128,7 +128,7 @@ def test_there_and_back_and_there_again(
     assert f"{middle}: exists already. Choose another name, or add --overwrite." in capsys.readouterr().err
     _feed(monkeypatch, first.encode())
     assert main(["decode", "-", "-o", str(middle), "--overwrite", *encoder]) == 0
-    assert ("Tokens do not say the tempo: it is 120." in capsys.readouterr().err) == ("--json" not in options)
+    assert ("Tokens do not store the tempo: it was set to 120." in capsys.readouterr().err) == ("--json" not in options)
     # The first encoding puts the music on the encoder's grid; from there on nothing changes.
     again = tmp_path / "again.mid"
     tokens = tmp_path / "tokens"
@@ -198,9 +198,9 @@ def test_parts_that_are_not_there(arguments: list[str], message: str, refused: C
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--bars", "0:3"], "'--bars': '0:3' is no range of bars."),
-        (["--tracks", "0, 1"], "'--tracks': '0, 1' is no list of tracks."),
-        (["--infill", "0-1"], "'--infill': '0-1' is no list of cells."),
+        (["--bars", "0:3"], "'--bars': '0:3' is not a range of bars."),
+        (["--tracks", "0, 1"], "'--tracks': '0, 1' is not a list of tracks."),
+        (["--infill", "0-1"], "'--infill': '0-1' is not a list of cells."),
         (["--checkpoint", "x", "--encoder-config", "y"], "--checkpoint and --encoder-config both name an encoder."),
         (["--checkpoint", "no/such.pt"], "no/such.pt"),
         (["--encoder-config", "yelow"], "yelow"),

@@ -105,22 +105,28 @@ def test_a_bug_keeps_its_traceback() -> None:
         ),
         (["plugins", "show", "maskin"], "no plugin named 'maskin'. Did you mean 'masking'?"),
         (["--plugins-dir", "no/such", "plugins", "list"], "--plugins-dir no/such: is not a folder"),
-        (["--plugins-dir", "docs", "plugins", "list"], "--plugins-dir docs: holds no plugin. Name the folder in which"),
-        (["--plugins-dir", "docs", "encoders"], "--plugins-dir docs: holds no plugin. Name the folder in which"),
+        (
+            ["--plugins-dir", "docs", "plugins", "list"],
+            "--plugins-dir docs: contains no plugin. Name a folder with",
+        ),
+        (["--plugins-dir", "docs", "encoders"], "--plugins-dir docs: contains no plugin. Name a folder with"),
         (
             ["corpus", "info", "x.parquet"],
-            "Got unexpected extra argument (x.parquet). Say what it is for: --data or --eval-data.",
+            "Got unexpected extra argument (x.parquet). Put it after the option it belongs to: --data or --eval-data.",
         ),
         (["corpus", "info", "--jason"], "No such option"),
         (
             ["generate", "--checkpoint", "x", "-o", "y", "--track", "1", "--bars", "1", "--track", "2"],
-            "is given 2 times. Name all tracks in one: --track 0,2.",
+            "is given 2 times. Give all tracks at once: --track 0,2.",
         ),
         (
             ["generate", "--checkpoint", "x", "-o", "y", "--track", "1", "--bars", "1", "--bars", "3"],
-            "is given 2 times. Ask for one stretch at a time.",
+            "is given 2 times. Give one range at a time.",
         ),
-        (["preprocess", "--parquet", "a", "--workers", "2", "x.parquet"], "Say what it is for: --parquet/--data."),
+        (
+            ["preprocess", "--parquet", "a", "--workers", "2", "x.parquet"],
+            "Put it after the option it belongs to: --parquet/--data.",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -155,7 +161,7 @@ def test_the_public_package_beside_ours(
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["version"]) == 0
     error = capsys.readouterr().err
-    assert error.startswith("Note: the public package midigpt 0.4.2 is installed beside midigpt-core")
+    assert error.startswith("Note: the public package midigpt 0.4.2 is installed together with midigpt-core")
     assert error.count("\n") == 1
     assert main(["plugins", "list", "--json"]) == 0
     assert capsys.readouterr().err == ""

@@ -215,7 +215,7 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
     monkeypatch.setattr(generation_progress, "generation_progress", interrupting)
     code, text, said = generate("--input", BACH, "--new-track", "33", "--seed", "1")
     assert code == 130
-    assert said.splitlines()[-1] == "Stopping after this token; again to stop now."
+    assert said.splitlines()[-1] == "Stopping after this token. Press Ctrl-C again to stop now."
     assert interrupted
     assert "Stopped: the files hold the bars that were complete." in text
     bars = {
@@ -274,26 +274,32 @@ sys.exit(main(sys.argv[1:]))
             "--attribute max_polyphony=4",
             ["--attribute: max_polyphony is asked for 2 times. Keep one of them."],
         ),
-        ("", ["nothing is asked for.", "without --input, --bars says how long the new piece is."]),
+        (
+            "",
+            [
+                "there is nothing to write.",
+                "without --input, --bars must give the length of the new piece, e.g. --bars 0-7.",
+            ],
+        ),
         (
             "--input BACH --track 0,x --bars 9-4 --new-track piano --attribute foo --set bar --continue 0 "
             "--seed 1 --set seed=2",
             [
-                "--track: '0,x' is no list of tracks.",
+                "--track: '0,x' is not a list of tracks.",
                 "--new-track: 'piano' is no track.",
                 "--attribute: 'foo' is no attribute.",
                 "--continue and --bars both say which bars to write.",
                 "--bars: 9-4 ends before it begins.",
                 "--continue 0: give the number of bars to add, 1 to 10000.",
                 "--set 'bar' is not of the form key=value.",
-                "--set seed and the flag of that name both give it.",
+                "--set seed and the flag of that name set the same field.",
             ],
         ),
         (
             "--input BACH --track 0,7 --bars 30-40 --attribute foo=3 --attribute 1:max_polyphony=3 --candidates 0 "
             "--set model_dim=5",
             [
-                "--attribute 1:max_polyphony=3: track 1 is not written. Written: 0, 7.",
+                "--attribute 1:max_polyphony=3: track 1 is not written, only 0, 7.",
                 "config.num_candidates is 0.",
                 "config.model_dim (window_bars) is 5: the model never saw such a window. Choose one of 4, 8.",
                 "track 0: bars 34-40: out of range. Bars are 0 to 33.",
@@ -322,7 +328,7 @@ sys.exit(main(sys.argv[1:]))
             [
                 "config.temperature is -1.0. Choose a value from 0 to 100.",
                 "config.top_k is -1.",
-                "--track: 'x' is no list of tracks.",
+                "--track: 'x' is not a list of tracks.",
                 "--set: config.topp: unknown option.",
                 "config.seed: expected an integer, got 'x'.",
             ],
@@ -335,7 +341,7 @@ sys.exit(main(sys.argv[1:]))
                 "tracks 0-1: attributes.max_polyphony is 99. Levels are 0 to 9.",
             ],
         ),
-        ("--input BACH --track 0", ["--track: which bars of it? Give --bars, e.g. --bars 8-11."]),
+        ("--input BACH --track 0", ["--track needs --bars, e.g. --bars 8-11."]),
         ("--track 0 --bars 0", ["--track and --continue need a piece."]),
         ("--new-track 33 --bars 0-10000", ["--bars: 0-10000 goes beyond bar 9999"]),
         ("--input EMPTY --new-track 3 --bars 0-3", ["the score is empty"]),
@@ -420,7 +426,7 @@ def test_an_input_alone_lists_its_tracks_and_what_to_ask(
     assert main(["generate", "--input", BACH]) == 2
     output = capsys.readouterr()
     assert output.err.splitlines()[-1] == (
-        "Error: nothing is asked for. Give --track with --bars, --new-track, or --continue."
+        "Error: there is nothing to write. Give --track with --bars, --new-track, or --continue."
     )
     title, header, first, second, *_ = output.out.splitlines()
     assert title == f"{BACH}: 2 tracks, bars 0 to 33."
@@ -461,7 +467,7 @@ def test_an_empty_piece_of_unknown_length_is_an_error_in_python_too() -> None:
         autoregressive=False,
         attributes=(),
     )
-    with pytest.raises(RequestValidationError, match="says how long the new piece is"):
+    with pytest.raises(RequestValidationError, match="length of the new piece"):
         score_of(read_flags(flags), None)
 
 

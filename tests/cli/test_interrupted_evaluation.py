@@ -118,7 +118,7 @@ def test_ctrl_c_ends_an_evaluation(evaluating: subprocess.Popen[str]) -> None:
 def test_the_second_ctrl_c_ends_an_evaluation_at_once(evaluating: subprocess.Popen[str]) -> None:
     assert evaluating.stderr is not None
     os.killpg(evaluating.pid, signal.SIGINT)
-    assert evaluating.stderr.readline() == "Stopping; again to stop now.\n"
+    assert evaluating.stderr.readline() == "Stopping. Press Ctrl-C again to stop now.\n"
     assert evaluating.poll() is None, "the first waits for what is under way"
     second = time.monotonic()
     os.killpg(evaluating.pid, signal.SIGINT)

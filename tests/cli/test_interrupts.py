@@ -90,7 +90,7 @@ def ends_with_the_second(process: BaseProcess, capfd: pytest.CaptureFixture[str]
     assert process.pid is not None
     ctrl_c(process)
     process.join(2)
-    assert capfd.readouterr().err.splitlines()[-1] == "Stopping; again to stop now."
+    assert capfd.readouterr().err.splitlines()[-1] == "Stopping. Press Ctrl-C again to stop now."
     assert process.is_alive(), "the first waits for what is under way"
     left = descendants(process.pid)
     second = time.monotonic()

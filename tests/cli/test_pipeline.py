@@ -150,7 +150,7 @@ def test_a_finished_run_says_so(folder: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.startswith("Trained 3 steps. ")
     assert main([*arguments, "--resume", "auto"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == (
-        "The run has had its 3 steps: nothing was trained (max_steps sets their number). "
+        "The run already has its 3 steps (max_steps): nothing was trained. "
         f"The bundle is {folder / 'finished' / 'model_final.pt'}."
     )
     assert main([*arguments, "--resume", "auto", "--max-steps", "4"]) == 0
@@ -163,7 +163,10 @@ def test_a_cache_without_corpora_is_named(
     monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "empty"))
     for command in ("info", "verify"):
         assert main(["corpus", command]) == 0
-        assert f"No corpus is in {tmp_path / 'empty'}. MIDIGPT_CACHE names another cache." in capsys.readouterr().err
+        assert (
+            f"{tmp_path / 'empty'} contains no corpus. Set MIDIGPT_CACHE to use another cache."
+            in capsys.readouterr().err
+        )
     (tmp_path / "file").touch()
     monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "file"))
     assert main(["corpus", "info"]) == 2
@@ -264,7 +267,7 @@ def test_corpus_commands(folder: Path, bundle: Path, capsys: pytest.CaptureFixtu
     found = json.loads(capsys.readouterr().out)
     assert sum(found["counts"].values()) == 10
     assert found["leakage"]["pieces"] == 0
-    # All else in the cache, not the evaluation data beside itself.
+    # The rest of the cache, without the evaluation data itself.
     assert main(["corpus", "info", "--eval-data", eval_data, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["leakage"]["pieces"] == 0
     assert main(["corpus", "info"]) == 0

@@ -138,7 +138,7 @@ def test_a_warm_up_longer_than_the_run_is_noticed(
     prepare(configure(max_steps=3, warmup_steps=3), shard)
     assert "warmup_steps" not in caplog.text
     prepare(configure(max_steps=3, warmup_steps=4, learning_rate=0.01), shard)
-    assert "warmup_steps is 4, and max_steps 3: the learning rate never gets to 0.01." in caplog.text
+    assert "warmup_steps is 4, but max_steps is 3: the learning rate never reaches 0.01." in caplog.text
 
 
 def test_compile_gives_way_on_the_cpu_with_a_notice(

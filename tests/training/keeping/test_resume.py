@@ -161,7 +161,7 @@ def content_of(folder: Path) -> dict[Path, bytes]:
 def test_a_bundle_is_no_state_of_a_run(configure: Configure, shard: Path) -> None:
     result = train(configure(max_steps=1), shard)
     with pytest.raises(
-        CheckpointError, match=r"model_final\.pt: a bundle, not the state of a run\..*step\*\.ckpt.*init_from"
+        CheckpointError, match=r"model_final\.pt: is a bundle, not a checkpoint\..*step\*\.ckpt.*init_from"
     ):
         train(configure("again", max_steps=2), shard, resume=result.bundle)
 

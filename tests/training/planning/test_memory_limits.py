@@ -1,4 +1,4 @@
-"""Settings that ask for more memory than there is are refused before any is asked for."""
+"""Settings that need more memory than there is are rejected before any is allocated."""
 
 from __future__ import annotations
 
@@ -86,5 +86,5 @@ def test_the_memory_of_a_control_group(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(host_memory, "_CGROUP_ROOT", root)
         assert host_memory.host_memory() == 1 << 20
     host_memory.require_rows_fit(max_seq_len=64, max_tracks=4, batch_size=2)
-    with pytest.raises(ConfigError, match=r"there are 1\.0 MiB of memory"):
+    with pytest.raises(ConfigError, match=r"only 1\.0 MiB of memory"):
         host_memory.require_rows_fit(max_seq_len=2048, max_tracks=12, batch_size=32)

@@ -89,7 +89,7 @@ def test_sets_that_contradict_one_another_or_the_flags_are_refused(
         prepare(configure(train_sets=[{"paths": "a", "name": "x"}, {"paths": "b", "name": "x"}]))
     with pytest.raises(ConfigError, match="set1 has no paths"):
         prepare(configure(train_sets=[{"paths": []}]))
-    with pytest.raises(ConfigError, match=r"train_sets \(keyword\) both say what to train on"):
+    with pytest.raises(ConfigError, match=r"train_sets \(keyword\) both name training data"):
         prepare(configure(train_sets=[{"paths": str(shard)}]), shard)
     with pytest.raises(ConfigError, match="nothing to train on"):
         prepare(configure())

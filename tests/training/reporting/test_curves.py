@@ -97,7 +97,7 @@ def test_the_users_own_style_changes_nothing() -> None:
 def test_the_curves_of_a_run(configure: Configure, shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train(configure(eval_steps=3), shard, shard).run_dir
     assert main(["curves", str(folder)]) == 0
-    assert capsys.readouterr().out == f"The curves are {folder / 'curves.png'}.\n"
+    assert capsys.readouterr().out == f"Wrote {folder / 'curves.png'}.\n"
     with Image.open(folder / "curves.png") as image:
         image.load()
         assert image.width > 1000
