@@ -1,4 +1,4 @@
-"""What a run would cost, without running it."""
+"""Estimates what a run would cost, without running it."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from midigpt_core.config import TrainConfig
     from midigpt_core.training.planning.prepare import Plan
 
-#: float32, of weights and gradients.
+#: Bytes of a float32, the type of weights and gradients.
 _BYTES_PER_PARAMETER = 4
 
 
 @frozen(kw_only=True)
 class Estimate:
-    """A dry run's findings; bytes are for one device, without the framework's own."""
+    """The result of a dry run. Bytes are for one device, without the framework's own memory."""
 
     parameters: int
     #: Parameters that are not frozen.
     trained: int
     pieces: int
-    #: Positions of an optimiser step over all devices, and how many of them hold tokens in the first rows.
+    #: Positions of an optimiser step over all devices, and how many are tokens, estimated from the first rows.
     positions_per_step: int
     tokens_per_step: int
     #: Model FLOPs of an optimiser step over all devices (:class:`midigpt_core.training.reporting.flops.ModelFlops`).
     flops_per_step: float
-    #: Share of the tokens in the first rows by training set; empty if the run has no sets.
+    #: Share of the tokens by training set, estimated from the first rows; empty if the run has no sets.
     token_shares: Mapping[str, float]
-    #: Rows in which each piece has stood once on average, and the optimiser steps that takes.
+    #: Rows after which each piece has been used once on average, and the optimiser steps that this takes.
     rows_per_pass: int
     steps_per_pass: float
     #: Weights, gradients and optimiser state.
@@ -60,7 +60,7 @@ class Estimate:
 
 @frozen(kw_only=True)
 class _Sizes:
-    """Of a model of fake tensors, which have shapes and no memory."""
+    """Sizes of a model of fake tensors, which have shapes but no memory."""
 
     parameters: int
     trained: int
@@ -90,25 +90,25 @@ def _sizes(plan: Plan) -> _Sizes:
 
 
 def require_memory(plan: Plan) -> None:
-    """Raise :class:`TrainingError` if the model cannot be trained in the memory that there is, before it is made.
+    """Raise :class:`TrainingError` if the model cannot be trained in the available memory, before it is created.
 
-    On a GPU only weights and optimiser count, which some strategies share out: what its attention keeps is not what it
-    keeps on a CPU, and a GPU says itself when it is full.
+    On a GPU only weights and optimiser state are counted, which some strategies shard. Activations are not: attention
+    keeps others on a GPU than on a CPU, and a GPU reports by itself when it is full.
     """
     config = plan.config
     try:
         sizes = _sizes(plan)
     except RuntimeError:
-        # Not every plugin's model can be made of fake tensors. If it cannot be made at all, making it says so.
+        # Not every plugin's model can be built from fake tensors. If it cannot be built at all, building it fails.
         return
-    # The weights are made in the host's memory, whatever trains them.
+    # The weights are created in host memory, whichever device trains them.
     _require("its weights", sizes.parameters * _BYTES_PER_PARAMETER, host_memory(), config)
     if torch.cuda.is_available():
         sharing = config.devices * config.num_nodes if config.strategy.startswith("fsdp") else 1
         memory = torch.cuda.get_device_properties(0).total_memory
         _require("its weights and optimiser state", sizes.state_bytes // sharing, memory, config)
     else:
-        # Kept at the precision of the CPU's arithmetic; a compiled model may keep less.
+        # Activations have the precision of the CPU's arithmetic; a compiled model may keep fewer.
         activations = 0 if config.compile else sizes.activation_bytes
         needed = sizes.state_bytes + activations
         _require("its weights, optimiser state and activations", needed, host_memory(), config)
@@ -117,17 +117,17 @@ def require_memory(plan: Plan) -> None:
 def _require(what: str, needed: int, memory: int, config: TrainConfig) -> None:
     if needed > memory:
         raise TrainingError(
-            f"the model does not fit: {what} take {spelled_size(needed)}, and there are {spelled_size(memory)} of "
-            f"memory. Lower n_positions ({config.n_positions}), n_embd ({config.n_embd}), n_layer ({config.n_layer}) "
-            f"or, for activations, batch_size ({config.batch_size}) and max_seq_len ({config.max_seq_len}); 'midigpt "
-            "train --dry-run' tells what a run takes."
+            f"the model does not fit: {what} need {spelled_size(needed)}, but only {spelled_size(memory)} of "
+            f"memory are available. Lower n_positions ({config.n_positions}), n_embd ({config.n_embd}), n_layer "
+            f"({config.n_layer}) or, for activations, batch_size ({config.batch_size}) and max_seq_len "
+            f"({config.max_seq_len}); 'midigpt train --dry-run' estimates what a run needs."
         )
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Sizes from a model of fake tensors and the stream's first block.
+    """Estimate the sizes from a model of fake tensors and the stream's first block.
 
-    Raises :class:`midigpt_core.errors.ConfigError` where training would refuse the plan on this machine.
+    Raises :class:`midigpt_core.errors.ConfigError` if training would reject the plan on this machine.
     """
     checkpoint = first_whole(plan.resume_from)
     if checkpoint is not None:
@@ -160,7 +160,7 @@ def estimate(plan: Plan) -> Estimate:
 
 
 def describe(plan: Plan) -> str:
-    """:func:`estimate` as lines for a terminal."""
+    """The result of :func:`estimate` as lines for a terminal."""
     found = estimate(plan)
     frozen = found.parameters - found.trained
     rows = {
@@ -179,7 +179,7 @@ def describe(plan: Plan) -> str:
 
 
 def _saved_bytes(model: nn.Module, batch_size: int, length: int) -> int:
-    """The bytes that autograd keeps between forward and backward of one micro-batch, weights left out."""
+    """The bytes that autograd keeps between forward and backward of one micro-batch, without the weights."""
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     saved: dict[int, int] = {}
     kept: list[Tensor] = []
@@ -187,7 +187,7 @@ def _saved_bytes(model: nn.Module, batch_size: int, length: int) -> int:
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights:
-            kept.append(tensor)  # so that no later storage takes its address
+            kept.append(tensor)  # so that no later storage can reuse its address
             saved[storage._cdata] = storage.nbytes()
         return tensor
 

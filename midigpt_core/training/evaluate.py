@@ -1,4 +1,4 @@
-"""The validation losses of a bundle: the figures that the run which made it reported."""
+"""The validation losses of a bundle: the same figures that its training run reported."""
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ def evaluate(
     device: str | None = None,
     workers: int | None = None,
 ) -> EvaluationReport:
-    """Mean losses of a bundle on the shards of ``data``: on those of its run's ``eval_path``, the run's own figures.
+    """Mean losses of a bundle on the shards of ``data``. On its run's ``eval_path`` they equal the run's own figures.
 
-    Windows are drawn as in the bundle's training (by the defaults for a bundle that does not say), always the same
-    ones, without augmentation or hidden bars. ``rows`` packed rows, in batches of ``batch_size``, in ``precision``
-    (``"fp16"``, ``"bf16"``, ``"fp32"``; fp16 without a GPU is fp32): None as in the bundle's training, or 64, 16,
-    ``"fp32"``. ``device`` None: the GPU if there is one. Raises :class:`midigpt_core.errors.MidigptError`.
+    Windows are drawn as in the bundle's training, or by the defaults if the bundle does not say how. They are always
+    the same, without augmentation or masked bars. Evaluates ``rows`` packed rows in batches of ``batch_size`` in
+    ``precision`` (``"fp16"``, ``"bf16"``, ``"fp32"``; fp16 without a GPU is fp32). None means as in the bundle's
+    training, else 64, 16 and ``"fp32"``. ``device`` None: the GPU if there is one. Raises
+    :class:`midigpt_core.errors.MidigptError`.
     """
     asked = {"rows": rows, "batch_size": batch_size, "precision": precision}
     given = integers_within({name: value for name, value in asked.items() if value is not None})
@@ -82,7 +83,7 @@ def evaluate(
 
 @frozen(kw_only=True)
 class _RunSettings:
-    """How the bundle's run evaluated, beside the data."""
+    """How the bundle's run evaluated, apart from the data."""
 
     rows: int = field(default=TrainConfig().eval_rows, validator=[ge(1), le(MOST_EVALUATION_ROWS)])
     batch_size: int = field(default=TrainConfig().batch_size, validator=[ge(1), le(LARGEST_COUNT)])
@@ -95,12 +96,12 @@ def _run_settings(bundle: BundleHeader, path: str) -> _RunSettings:
 
 
 def _settings(bundle: BundleHeader, encoder: Encoder, path: str) -> StreamSettings:
-    """How the bundle's run drew its data; the file is not trusted further than the strict structure goes."""
+    """How the bundle's run drew its data. The file is untrusted, so its values are checked."""
     stored = bundle.provenance.get("stream")
     longest = int(bundle.architecture_config.get("n_positions", TrainConfig().max_seq_len))
     if stored is not None:
         settings = structure_class(stored, StreamSettings, f"{path}: stream")
-        # The ranges of the configuration hold for what a file says too.
+        # Values from a file must be within the configuration's ranges too.
         TrainConfig.from_mapping(asdict(settings), f"{path}: stream")
     else:
         settings = stream_settings(TrainConfig(), encoder)

@@ -1,4 +1,4 @@
-"""A training run from its configuration to its bundle. Wiring only: every step is a module of its own."""
+"""A training run from its configuration to its bundle. This module only connects the parts; each has its own module."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ _log = terminal.logger("midigpt_core.training")
 
 @frozen(kw_only=True)
 class TrainResult:
-    """What a run left behind."""
+    """The result of a run."""
 
-    #: The last bundle, ``model_final.pt``, and the bundle of the saved step with the lowest evaluation loss, if any was
-    #: evaluated.
+    #: The last bundle, ``model_final.pt``, and the bundle of the saved step with the lowest evaluation loss; None if no
+    #: saved step was evaluated.
     bundle: Path
     best_bundle: Path | None
-    #: Optimiser steps taken in all.
+    #: Total number of optimiser steps.
     steps: int
-    #: Those of them that a checkpoint brought along.
+    #: How many of these had been taken before this call, in the run that it resumed.
     steps_before: int
     run_dir: Path
-    #: Of this process among those of the run, from 0; the first writes the files.
+    #: Rank of this process in the run, from 0; rank 0 writes the files.
     rank: int
 
 
@@ -96,16 +96,16 @@ def train(
 ) -> TrainResult:
     """Train on the shards of ``train_path``, evaluate on those of ``eval_path``.
 
-    A path is one path, a list, or a glob; without ``train_path`` the configuration's ``train_sets`` are mixed.
-    ``resume`` is ``"auto"`` or a ``step*.ckpt`` file; ``accept_new_data`` lets a run go on with another corpus than the
-    checkpoint's. Raises :class:`midigpt_core.errors.MidigptError` for everything that a user can put right, and
-    :class:`midigpt_core.errors.RunStopped` once SIGTERM, SIGINT, SIGUSR1 or SIGHUP was obeyed.
+    Each is a path, a list of paths, or a glob; without ``train_path`` the configuration's ``train_sets`` are mixed.
+    ``resume`` is ``"auto"`` or a ``step*.ckpt`` file; ``accept_new_data`` allows a corpus that differs from the
+    checkpoint's. Raises :class:`midigpt_core.errors.MidigptError` for every error that the user can fix, and
+    :class:`midigpt_core.errors.RunStopped` after the run stopped on SIGTERM, SIGINT, SIGUSR1 or SIGHUP.
     """
     return fit(prepare(config, train_path, eval_path, resume=resume, accept_new_data=accept_new_data))
 
 
 def fit(plan: Plan) -> TrainResult:
-    """Carry out a plan."""
+    """Train as planned."""
     checkpoint = first_whole(plan.resume_from)
     if checkpoint is not None:
         plan = with_its_optimizer(plan, saved_identity(checkpoint))
@@ -194,8 +194,8 @@ def fit(plan: Plan) -> TrainResult:
             rendezvous.awaited(trainer),
         ):
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-        # A run that had all its steps has its bundle, with the evaluation that this call did not make; one that was
-        # stopped after its last step has none, or that of a shorter run that it continues.
+        # A finished run already has its bundle, with an evaluation that this call did not make: keep it. A run that was
+        # stopped after its last step has no bundle, or the bundle of the shorter run that it continues.
         is_there = bool(trainer.strategy.broadcast(_is_of_step(bundle, trainer.global_step)))
         run_folder.require_there()
         if trainer.global_step > module.steps_before or not is_there:
@@ -211,7 +211,7 @@ def fit(plan: Plan) -> TrainResult:
 
 
 def _description(plan: Plan) -> Callback:
-    """Describes the run once the checkpoint has been accepted: what is refused must not stand in for what was."""
+    """Describes the run once the checkpoint is accepted. A rejected run must not overwrite the previous description."""
 
     def describe(trainer: Trainer, _module: object) -> None:
         if trainer.is_global_zero:
@@ -256,16 +256,16 @@ def _third_party_callbacks(plan: Plan) -> Sequence[Callback]:
 
 
 def _name_pieces(spec: StreamSpec, rows: Sequence[int]) -> list[str]:
-    """Where the documents of rows come from."""
+    """The pieces from which the documents of ``rows`` were drawn."""
     stream = spec.open()
     return [str(piece) for row in rows for piece in stream.pieces_of_row(row)]
 
 
 def _compiles() -> bool:
-    # On the CPU attention runs per document, at boundaries that differ from step to step: each would compile anew.
+    # On a CPU attention runs per document. Boundaries differ between steps, so every step would compile again.
     if torch.cuda.is_available():
         return True
-    _log.warning("compile is off: on the CPU, packed documents would be compiled anew at every step.")
+    _log.warning("compile is off: on the CPU, packed documents would be compiled again at every step.")
     return False
 
 
@@ -277,25 +277,25 @@ def _precision(config: TrainConfig) -> str:
 
 
 def _is_of_step(bundle: Path, step: int) -> bool:
-    """Whether the bundle is there, whole and of that step."""
+    """Whether the bundle exists, is intact and is of that step."""
     if not bundle.exists():
         return False
     try:
-        # Not every format of a third party need keep provenance.
+        # A third-party format may not store provenance.
         return bool(read_header(bundle).provenance.get("steps", step) == step)
     except CheckpointError:
         return False
 
 
 def _write_bundle(plan: Plan, module: TrainingModule, path: Path) -> None:
-    """All ranks take part; the first writes."""
+    """Write a bundle of the model. All ranks must call this; rank 0 writes."""
     bundle = _bundle(plan, module)
     if bundle is not None:
         save_bundle(bundle, path, plan.chosen.checkpoint_format.name)
 
 
 def _bundle(plan: Plan, module: TrainingModule) -> Bundle | None:
-    """The bundle of the model as it is, on the first rank; all ranks take part."""
+    """The bundle of the current model on rank 0, None on the others. All ranks must call this."""
     weights = gathered_weights(module.trainer, module.model)
     if not module.trainer.is_global_zero:
         return None

@@ -1,4 +1,4 @@
-"""What is settled before torch is needed: settings, components, corpora, what to start or continue from.
+"""What is decided before torch is needed: settings, components, corpora, what to start or continue from.
 
-Nothing in this room imports torch, so that a wrong flag is an error within a second.
+Nothing in this package imports torch, so a wrong flag is reported within a second.
 """

@@ -1,4 +1,4 @@
-"""Which component plays which part in a run."""
+"""Chooses the components of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CHOSEN_OTHERWISE = (Kind.ENCODER, Kind.OPTIMIZER)
 
 @frozen(kw_only=True)
 class Chosen:
-    """The components of a run, resolved but for the encoder not yet built."""
+    """The components of a run: resolved, not yet built."""
 
     source: ComponentRef
     encoder: ComponentRef
@@ -37,7 +37,7 @@ class Chosen:
     optimizer: ComponentRef
     logger: ComponentRef
     checkpoint_format: ComponentRef
-    #: File name ending of the bundles written.
+    #: Suffix of the bundles that are written.
     bundle_suffix: str
 
     @property
@@ -46,9 +46,9 @@ class Chosen:
 
 
 def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | None = None) -> Chosen:
-    """Resolve every component's name and check its options; ``encoder`` stands in for the configuration's.
+    """Resolve every component's name and check its options; ``encoder`` replaces the configuration's.
 
-    Raises :class:`midigpt_core.errors.MidigptError` for a name that cannot be resolved or options that do not fit.
+    Raises :class:`midigpt_core.errors.MidigptError` for a name that cannot be resolved or invalid options.
     """
     refs = {kind: registry.resolve(kind, config.choice(kind)) for kind in Kind if kind not in _CHOSEN_OTHERWISE}
     for ref in refs.values():
@@ -61,7 +61,7 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
     written = registry.find(Kind.CHECKPOINT_FORMAT, _qualified(refs[Kind.CHECKPOINT_FORMAT])).spec
     if not isinstance(written, CheckpointFormatSpec) or not written.can_save:
         raise ConfigError(
-            f"checkpoint_format: {written.name!r} can only be read. Choose one that is written, e.g. 'pt'."
+            f"checkpoint_format: {written.name!r} can only be read. Choose one that can be written, e.g. 'pt'."
         )
     return Chosen(
         source=refs[Kind.SOURCE],
@@ -109,7 +109,7 @@ def build_encoder(ref: ComponentRef) -> Encoder:
 
 
 def is_bundle(path: str, registry: Registry) -> bool:
-    """Whether ``path`` is spelled like a bundle of a format that is there."""
+    """Whether ``path`` looks like a bundle of an available format."""
     specs = [spec for spec in registry.specs(Kind.CHECKPOINT_FORMAT) if isinstance(spec, CheckpointFormatSpec)]
     suffixes = tuple(suffix for spec in specs for suffix in spec.suffixes)
     return bool(path) and (path.endswith(suffixes) or (any(spec.is_dir for spec in specs) and Path(path).is_dir()))

@@ -1,4 +1,4 @@
-"""From the paths of a run to pieces that can be trained on."""
+"""Turns the paths of a run into pieces that it can train on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from midigpt_core.data.settings import StreamSettings
     from midigpt_core.records import Int64Array
 
-    #: One path, several, or a glob, as the documented commands take them.
+    #: One path, several paths, or a glob.
     Paths: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     Progress: TypeAlias = Callable[[BuildProgress], None]
 
@@ -31,12 +31,12 @@ class Pieces:
     """The pieces of a corpus that fit an encoder and its limits."""
 
     shards: tuple[Path, ...]
-    #: How many pieces the shards hold, those that do not fit included.
+    #: How many pieces the shards hold, including those that do not fit.
     corpus_pieces: int
     #: Piece indices, ascending.
     valid: Int64Array
     fingerprint: str
-    #: Rows of the source by outcome, some of those left out, and pieces of the corpus by outcome of the selection.
+    #: Rows of the source by outcome, examples of rows left out, and pieces of the corpus by outcome of the selection.
     rows: Mapping[str, int]
     examples: Mapping[str, Sequence[str]]
     selection: Mapping[str, int]
@@ -53,7 +53,7 @@ class Pieces:
 
 
 def listed(paths: Paths) -> tuple[str, ...]:
-    """The paths as the source takes them; it expands globs and folders itself."""
+    """The paths as a tuple of strings; the source expands globs and folders."""
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     return tuple(os.fspath(path) for path in several)
 
@@ -67,10 +67,10 @@ def gather(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Pieces:
-    """Build the corpus of ``paths`` if it is not there yet, and select what fits.
+    """Build the corpus of ``paths`` if it does not exist yet, and select the pieces that fit.
 
-    ``progress`` is told of the build. Raises :class:`midigpt_core.errors.DataError` naming files and reasons if
-    nothing is left.
+    ``progress`` is called during the build. Raises :class:`midigpt_core.errors.DataError` with files and reasons if no
+    piece is left.
     """
     report = build(source, listed(paths), workers=workers, progress=progress)
     opened = open_corpus(report.shards)

@@ -1,6 +1,6 @@
-"""The memory that this process may use, and settings that ask for more of it than there is, before any is asked for.
+"""The memory that this process may use, and a check for settings that need more, before any is allocated.
 
-Linux grants memory that it does not have, and kills whoever uses it.
+Linux grants more memory than it has, and kills the process that uses it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 _PROC_CGROUP = Path("/proc/self/cgroup")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
-#: Bytes of a position in a row, at least: token, document, place, role.
+#: The fewest bytes that a position of a row takes: token, document, position id, role.
 _BYTES_PER_POSITION = 13
-#: Windows that a block draws at once, about, and the bytes of a track in one.
+#: About how many windows a block draws at once, and the bytes of a track in a window.
 _WINDOWS_AT_ONCE = 6 * ROWS_PER_BLOCK
 _BYTES_PER_TRACK = 4
 
 
 def host_memory() -> int:
-    """Bytes that this process may use at most: the machine's memory with its swap space, less where the process has a
-    limit or a control group."""
+    """The most bytes that this process may use: the machine's memory and swap, or the limit of the process or of its
+    control group if that is lower."""
     return min(_physical(), *_limits(), *_control_groups())
 
 
 def require_rows_fit(*, max_tracks: int, max_seq_len: int, batch_size: int, eval_rows: int = 0) -> None:
-    """Raise :class:`ConfigError` for rows and windows that are larger than the memory. Loads no torch.
+    """Raise :class:`ConfigError` if rows or windows are larger than the memory. Does not import torch.
 
-    ``eval_rows`` are kept on this machine for the whole run.
+    ``eval_rows`` rows are kept on this machine for the whole run.
     """
     memory = host_memory()
     windows = _WINDOWS_AT_ONCE * max_tracks * _BYTES_PER_TRACK
@@ -51,8 +51,8 @@ def require_rows_fit(*, max_tracks: int, max_seq_len: int, batch_size: int, eval
     ):
         if needed > memory:
             raise ConfigError(
-                f"{name}: with {value}, {what} take {spelled_size(needed)}, and there are {spelled_size(memory)} of "
-                "memory. Lower it."
+                f"{name}: with {value}, {what} need {spelled_size(needed)}, but only {spelled_size(memory)} of "
+                "memory are available. Lower it."
             )
 
 
@@ -80,7 +80,7 @@ def _control_groups() -> Iterator[int]:
     for folder, is_v2 in control_groups.folders("memory", _PROC_CGROUP, _CGROUP_ROOT):
         try:
             limit = (folder / ("memory.max" if is_v2 else "memory.limit_in_bytes")).read_text(encoding="ascii").strip()
-        except OSError:  # the root group has no limit, and a container sees only its own
+        except OSError:  # the root group has no limit file, and a container sees only its own group
             continue
         if limit.isdecimal():
             yield int(limit)

@@ -1,4 +1,4 @@
-"""What launchers say of a run's processes, before torch is there to ask: how many there are, and which this one is."""
+"""What launchers tell about a run's processes, read without torch: how many there are, and which one this is."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from midigpt_core.config import TrainConfig
 
-#: Who starts processes, by a variable that it sets -> the variable that says how many.
+#: A variable that a launcher sets -> the launcher's name and its variable with the number of processes.
 _LAUNCHERS = {"TORCHELASTIC_RUN_ID": ("torchrun", "WORLD_SIZE"), "SLURM_STEP_ID": ("srun", "SLURM_NTASKS")}
-#: Variables that hold a process's number, in the run or on its machine, in the order in which Lightning asks for them:
-#: in a shell that srun gave, SLURM_PROCID is that of the shell.
+#: Variables with a process's rank in the run or on its machine, in the order in which Lightning reads them: in a shell
+#: that srun started, SLURM_PROCID is the shell's.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-#: The process id of the first rank, for those that Lightning starts.
+#: Variable with the process id of the first rank, for the ranks that Lightning starts.
 _FIRST = "MIDIGPT_FIRST_RANK_PID"
 _NODES = ("NODE_RANK", "GROUP_RANK")
 
 
 def require_as_many_processes(config: TrainConfig) -> None:
-    """Raises :class:`ConfigError` if a launcher started several processes and the run is not laid out for so many.
+    """Raise :class:`ConfigError` if a launcher started several processes and the run is configured for another number.
 
-    Each would otherwise train alone, in the same folder.
+    Each process would otherwise train alone, in the same folder.
     """
     wanted = config.devices * config.num_nodes
     for mark, (launcher, count) in _LAUNCHERS.items():
@@ -41,9 +41,8 @@ def require_as_many_processes(config: TrainConfig) -> None:
 
 
 def require_no_left_over_rank(config: TrainConfig) -> None:
-    """Raises :class:`ConfigError` if this process is told that it is one of several, and not where the others are.
-
-    It would wait for them at a port that it chose itself.
+    """Raise :class:`ConfigError` if the environment says that this process is one of several but not where the others
+    are. It would wait for them at a port that it chose itself.
     """
     several = config.devices * config.num_nodes > 1
     if several and "LOCAL_RANK" in os.environ and not {"MASTER_PORT", "SLURM_PROCID"} & set(os.environ):
@@ -54,22 +53,22 @@ def require_no_left_over_rank(config: TrainConfig) -> None:
 
 
 def be_found_by_children() -> None:
-    """Tell the processes that Lightning starts as the other ranks of this machine who their parent is."""
+    """Store this process's id for the other ranks of this machine, which Lightning starts as its children."""
     os.environ[_FIRST] = str(os.getpid())
 
 
 def die_with_first() -> None:
-    """A rank that Lightning started ends with the first, also if that one is gone by now. To be called early."""
+    """End this process, if Lightning started it, when the first rank ends or has already ended. Call this early."""
     first = os.environ.get(_FIRST, "")
     if first.isdigit() and int(first) != os.getpid() and _first_number(("LOCAL_RANK",)) > 0:
         die_with_parent(int(first))
 
 
 def settle_slurm_tasks(config: TrainConfig) -> None:
-    """Raises :class:`ConfigError` where SLURM's layout is not that of the run; Lightning would, with a traceback.
+    """Raise :class:`ConfigError` if SLURM's layout differs from the run's. Lightning would fail with a traceback.
 
-    Lightning insists on ``--ntasks-per-node``. SLURM says how the tasks of ``--ntasks`` lie in another variable, which
-    is as good where all nodes have as many.
+    Lightning requires ``--ntasks-per-node``. With ``--ntasks``, SLURM gives the layout in another variable, which
+    serves as well if all nodes have the same number of tasks.
     """
     if "SLURM_NTASKS" not in os.environ or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return
@@ -86,7 +85,7 @@ def settle_slurm_tasks(config: TrainConfig) -> None:
 
 
 def _tasks_per_node(nodes: int) -> str:
-    """Of SLURM's ``2(x3)``, three nodes of two, or of so many tasks in all."""
+    """Tasks per node: from SLURM's ``2(x3)``, three nodes with two tasks each, or from the number of tasks."""
     lie = os.environ.get("SLURM_TASKS_PER_NODE", "")
     found = re.fullmatch(r"(\d+)(\(x\d+\))?", lie)
     if found:
@@ -95,7 +94,7 @@ def _tasks_per_node(nodes: int) -> str:
 
 
 def quiet_other_ranks(packages: Iterable[str]) -> None:
-    """Leave notices of ``packages`` to the first process of a run; errors are everyone's. Levels that are set stay."""
+    """Log warnings of ``packages`` only in the first process of a run, errors in all. A level that is set stays."""
     if is_first():
         return
     for package in packages:

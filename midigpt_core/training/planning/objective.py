@@ -1,8 +1,7 @@
-"""What the encoder allows of what the configuration asks for.
+"""Adapts the objective of the configuration to what the encoder supports.
 
-What a configuration asks for by default (``infill_probability``, ``mask_apply_probability``, ``num_bars_choices``)
-gives way to the encoder: with a remark at debug level, or with a warning if the setting was written down. What nobody
-gets without asking is an error.
+Settings that are on by default (``infill_probability``, ``mask_apply_probability``, ``num_bars_choices``) are adapted:
+with a message at debug level, or with a warning if the user set them. Settings that are off by default raise an error.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ _SWITCHES = {
 
 
 def stream_settings(config: TrainConfig, encoder: Encoder) -> StreamSettings:
-    """The settings of the token stream; raises :class:`ConfigError` for what only a configuration can ask for and the
-    encoder does not have."""
+    """The settings of the token stream. Raises :class:`ConfigError` for a setting that is off by default, was switched
+    on, and is not supported by the encoder."""
     changes: dict[str, Any] = {"num_bars_choices": _window_sizes(config, encoder)}
     for name, capability in _SWITCHES.items():
         if getattr(config, name) > 0 and capability not in encoder.provides:
@@ -48,10 +47,9 @@ def stream_settings(config: TrainConfig, encoder: Encoder) -> StreamSettings:
 
 
 def usable_mask(config: TrainConfig, chosen: Chosen, encoder: Encoder, registry: Registry) -> ComponentRef | None:
-    """The mask, or None if nothing is hidden.
+    """The mask, or None if nothing is masked.
 
-    Raises :class:`midigpt_core.errors.PluginError` for a mask that was set although the encoder does not provide what
-    the mask needs.
+    Raises :class:`midigpt_core.errors.PluginError` if the user set a mask that needs what the encoder does not provide.
     """
     if config.mask_apply_probability == 0:
         return None
@@ -85,7 +83,7 @@ def _window_sizes(config: TrainConfig, encoder: Encoder) -> tuple[int, ...]:
 
 
 def _give_way(config: TrainConfig, name: str, reason: str) -> None:
-    """Say that the probability ``name`` is 0. Raises :class:`ConfigError` if it is so by default."""
+    """Report that the probability ``name`` is 0 here. Raises :class:`ConfigError` if 0 is the default."""
     value = getattr(config, name)
     if not getattr(TrainConfig(), name):
         raise ConfigError(f"{name}: is {value:g}, but {reason}. Set it to 0 or choose another encoder.")

@@ -1,4 +1,4 @@
-"""Everything that can be settled, and can go wrong, before torch is needed: configuration, components, data."""
+"""Prepares a run: everything that can be decided, and can fail, before torch is needed."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ _log = terminal.logger("midigpt_core.training")
 class Plan:
     """A run that is ready to start."""
 
-    #: A copy of the caller's, filled in.
+    #: A copy of the caller's configuration, completed.
     config: TrainConfig
     chosen: Chosen
     encoder: Encoder
     train_pieces: Pieces
     #: The sets that ``train_pieces`` is made of; empty if the run has none.
     train_sets: tuple[GatheredSet, ...]
-    #: Names of the data sources that the weights come from, those of ``init_from`` included.
+    #: Names of the data sources that the weights are trained on, including those of ``init_from``.
     sources: tuple[str, ...]
     eval_pieces: Pieces | None
     training: StreamSpec
     evaluation: StreamSpec | None
-    #: Where the run continues: the first of these that is whole; none: at the beginning.
+    #: Checkpoints to continue from: the first intact one is used; empty: the run starts at step 0.
     resume_from: tuple[Path, ...]
-    #: Whether it may continue with another corpus.
+    #: Whether the run may continue with another corpus.
     accept_new_data: bool
 
     @property
@@ -86,9 +86,8 @@ def prepare(
 ) -> Plan:
     """Check the configuration, resolve the components, build and select the corpora.
 
-    Without ``train_path`` the configuration's ``train_sets`` say what to train on.
-    ``progress`` is told of the building. Raises :class:`midigpt_core.errors.MidigptError` for everything that a user
-    can put right.
+    Without ``train_path`` the run trains on the configuration's ``train_sets``. ``progress`` is called while corpora
+    are built. Raises :class:`midigpt_core.errors.MidigptError` for every error that the user can fix.
     """
     for what, given in (("train_path", train_path), ("eval_path", eval_path)):
         for path in () if given is None else listed(given):
@@ -115,7 +114,7 @@ def prepare(
     )
     if config.warmup_steps > config.max_steps:
         _log.warning(
-            "warmup_steps is %d, and max_steps %d: the learning rate never gets to %g.",
+            "warmup_steps is %d, but max_steps is %d: the learning rate never reaches %g.",
             config.warmup_steps, config.max_steps, config.learning_rate,
         )  # fmt: skip
     adopted = adopt(config, registry) if config.init_from else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STEP_FILE = re.compile(r"step(\d+)\.ckpt")
-#: Stands for a value that one of two trees lacks.
+#: Used in place of a value that one of two trees lacks.
 MISSING = "nothing"
 
 
@@ -28,17 +28,17 @@ def step_files(folder: Path) -> dict[int, Path]:
 
 
 def resume_candidates(resume: str | os.PathLike[str] | None, folder: Path) -> tuple[Path, ...]:
-    """The checkpoints that a run may continue from, in the order in which they are tried; none: the run starts anew.
+    """The checkpoints that a run may continue from, in the order in which they are tried; empty: a new run.
 
-    ``resume``: ``"auto"`` means those in ``folder``, the newest first; anything else is a path; None starts anew and
-    refuses a folder that already holds checkpoints, for they would be mixed up with the new run's. Whether a file is
-    whole is seen where it is read (:func:`midigpt_core.training.keeping.checkpoints.first_whole`).
+    ``resume``: ``"auto"`` means those in ``folder``, newest first; anything else is a path. None starts a new run and
+    rejects a folder that already contains checkpoints: old and new ones would be mixed. Whether a file is intact is
+    checked when it is read (:func:`midigpt_core.training.keeping.checkpoints.first_whole`).
     """
     found = step_files(folder)
     if resume is None:
         if found:
             raise CheckpointError(
-                f"{folder}: holds checkpoints of an earlier run, up to step {max(found)}."
+                f"{folder}: contains checkpoints of an earlier run, up to step {max(found)}."
                 " Continue it with resume='auto' (--resume auto), or choose another output_dir."
             )
         return ()
@@ -50,7 +50,7 @@ def resume_candidates(resume: str | os.PathLike[str] | None, folder: Path) -> tu
         raise CheckpointError(f"{path}: {what}. Give a step*.ckpt file, or 'auto'.")
     if path.suffix != ".ckpt" and _is_bundle(path):
         raise CheckpointError(
-            f"{path}: a bundle, not the state of a run. Give a step*.ckpt file; to start from a bundle's weights, use "
+            f"{path}: is a bundle, not a checkpoint. Give a step*.ckpt file; to start from a bundle's weights, use "
             "init_from."
         )
     return (path,)
@@ -58,7 +58,7 @@ def resume_candidates(resume: str | os.PathLike[str] | None, folder: Path) -> tu
 
 @contextmanager
 def last_checkpoint_named(folder: Path) -> Iterator[None]:
-    """Add to a :class:`WriteError` what the run can be continued from."""
+    """Add to a :class:`WriteError` the name of the last checkpoint."""
     try:
         yield
     except WriteError as error:
@@ -68,11 +68,11 @@ def last_checkpoint_named(folder: Path) -> Iterator[None]:
 
 
 def require_no_result(run_dir: Path) -> None:
-    """Raises :class:`CheckpointError` if a run that starts anew would replace the bundle of an earlier one."""
+    """Raise :class:`CheckpointError` if a new run would replace the bundle of an earlier one."""
     for path in sorted(run_dir.glob("model_final*")):
         raise CheckpointError(
-            f"{path}: is the bundle of an earlier run, with no checkpoint to go on from. Choose another output_dir, or "
-            "move it away."
+            f"{path}: is the bundle of an earlier run, without a checkpoint to continue from. Choose another "
+            "output_dir, or move the bundle."
         )
 
 
@@ -85,7 +85,7 @@ def _is_bundle(path: Path) -> bool:
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The key paths at which two trees of plain values differ, in the order of ours, with both values."""
+    """The key paths at which two trees of plain values differ, in the order of ``ours``, with both values."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in dict.fromkeys([*ours, *theirs]):
             inner = f"{path}.{key}" if path else str(key)
@@ -98,12 +98,12 @@ def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, A
 
 
 def recount_micro_batches(checkpoint: dict[str, Any], accumulation: int) -> None:
-    """Have Lightning's count of micro-batches in ``checkpoint`` fit ``accumulation``, which may be another than before:
-    where the count divides by it, steps end and evaluations are due."""
+    """Adapt Lightning's count of micro-batches in ``checkpoint`` to ``accumulation``, which may have changed. Steps end
+    and evaluations are due when the count is a multiple of it."""
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     for counts in (progress["total"], progress["current"]):
         shift = checkpoint["global_step"] * accumulation - counts["processed"]
-        # Completed may lag by one: Lightning saves in the middle of its bookkeeping, and knows.
+        # Completed may lag by one: Lightning saves before it has updated all counts, and expects this.
         for name in ("ready", "started", "processed", "completed"):
             counts[name] += shift
 

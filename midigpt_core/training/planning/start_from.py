@@ -1,4 +1,4 @@
-"""Fine-tuning: a run that starts from a bundle takes its encoder and its sizes."""
+"""Fine-tuning: a run that starts from a bundle takes over its encoder and model sizes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _log = terminal.logger("midigpt_core.training")
 
 
 def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
-    """Write the sizes of the bundle ``init_from`` into ``config``; returns the bundle's encoder.
+    """Copy the model sizes of the bundle ``init_from`` into ``config``; returns the bundle's encoder.
 
-    Raises :class:`midigpt_core.errors.ConfigError` where a size, or :class:`midigpt_core.errors.CheckpointError` where
-    a field of the encoder, was set to something else.
+    Raises :class:`midigpt_core.errors.ConfigError` if a size was set to another value, and
+    :class:`midigpt_core.errors.CheckpointError` if a field of the encoder was.
     """
     header = checkpoint.read_header(config.init_from)
     _adopt_sizes(config, header)
@@ -49,7 +49,7 @@ def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
 
 
 def inherited_sources(config: TrainConfig) -> list[str]:
-    """The data sources of the bundle ``init_from``, whose licences the new weights inherit; none for fresh weights."""
+    """The data sources of the bundle ``init_from``, whose licences apply to the new weights too; empty without one."""
     return data_sources(checkpoint.read_header(config.init_from).provenance) if config.init_from else []
 
 
@@ -59,7 +59,7 @@ def _adopt_sizes(config: TrainConfig, header: BundleHeader) -> None:
     if chosen.rpartition("/")[2] != header.architecture:
         if "architecture" in config.set_fields:
             raise ConfigError(
-                f"architecture: is {chosen!r}, but {config.init_from} holds a {header.architecture!r} model."
+                f"architecture: is {chosen!r}, but {config.init_from} contains a {header.architecture!r} model."
                 " Leave architecture out, or start from another bundle."
             )
         config.update({"architecture": header.architecture}, origin)
@@ -72,5 +72,5 @@ def _adopt_sizes(config: TrainConfig, header: BundleHeader) -> None:
             )
     config.update(sizes, origin)
     if config.max_seq_len > config.n_positions and "max_seq_len" not in config.set_fields:
-        _log.warning("max_seq_len is %d, as long as the model of init_from can take.", config.n_positions)
+        _log.warning("max_seq_len is %d, the longest that the model of init_from can take.", config.n_positions)
         config.update({"max_seq_len": config.n_positions}, origin)

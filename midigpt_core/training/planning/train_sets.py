@@ -1,4 +1,4 @@
-"""From the training paths of a run, or its sets by weight, to one sequence of pieces."""
+"""Joins the weighted training sets of a run into one sequence of pieces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False, kw_only=True)
 class GatheredSet:
-    """A training set whose pieces are known."""
+    """A training set with its pieces."""
 
     name: str
     weight: float
@@ -39,10 +39,10 @@ class GatheredSet:
 
 
 def require_one_spelling(config: TrainConfig, train_path: Paths | None) -> None:
-    """Raise :class:`ConfigError` unless exactly one of ``train_path`` and ``train_sets`` says what to train on."""
+    """Raise :class:`ConfigError` unless exactly one of ``train_path`` and ``train_sets`` is given."""
     if train_path and config.train_sets:
         raise ConfigError(
-            f"train_path (--train-data) and train_sets ({config.origins['train_sets']}) both say what to train on."
+            f"train_path (--train-data) and train_sets ({config.origins['train_sets']}) both name training data."
             " Keep one of them."
         )
     if not train_path and not config.train_sets:
@@ -62,7 +62,7 @@ def gather_sets(config: TrainConfig, collect: Callable[..., Pieces], registry: R
 
 
 def set_sources(config: TrainConfig, source: ComponentRef, registry: Registry) -> set[str]:
-    """Names of the sets' data sources; ``source`` is that of a run without sets, and of a set that names none."""
+    """Names of the sets' data sources; ``source`` is used for a set that names none, and for a run without sets."""
     chosen = [registry.resolve("source", one.source) if one.source else source for one in config.train_sets]
     return {one.name for one in chosen or [source]}
 
