@@ -180,7 +180,7 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
     bars = {track: _bars_to_write(asked, track >= had, length) for track in _written(asked, had)}
     levels = {attribute.name: attribute.level for attribute in encoder.attributes}
     problems = [
-        f"--attribute {track}:{name}={level}: track {track} is not written, only {', '.join(map(str, bars))}."
+        f"--attribute {track}:{name}={level}: track {track} is not written, only tracks {', '.join(map(str, bars))}."
         for track, name, level in asked.attributes
         if track is not None and track not in bars
     ]

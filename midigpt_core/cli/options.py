@@ -21,7 +21,9 @@ class _Name(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not value:
-            self.fail("is empty; is a shell variable unset? Leave the option out, or give it a value", param, ctx)
+            self.fail(
+                "is empty, as an unset variable of the shell is. Leave the option out, or give it a value", param, ctx
+            )
         return str(value)
 
 

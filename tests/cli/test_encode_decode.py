@@ -242,7 +242,7 @@ def test_an_encoder_without_infilling(tmp_path: Path, refused: Callable[..., str
         (b"", "there are no tokens."),
         (b" \n", "there are no tokens."),
         (b"[]", "there are no tokens."),
-        (b"MThd\0\0\0\6\xff\xfe", "is no text."),
+        (b"MThd\0\0\0\6\xff\xfe", "is not text."),
         (b'{"tokens": [1,', "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
         (b'{"ids": [1]}', "has no list 'tokens'."),

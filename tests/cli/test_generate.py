@@ -217,7 +217,7 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
     assert code == 130
     assert said.splitlines()[-1] == "Stopping after this token. Press Ctrl-C again to stop now."
     assert interrupted
-    assert "Stopped: the files hold the bars that were complete." in text
+    assert "Stopped: the files contain the bars that were finished." in text
     bars = {
         note[0]
         for note in Score.from_midi(tmp_path / "mutopia_bach_invention_08-1.mid").to_dict()["tracks"][2]["notes"]
@@ -272,7 +272,7 @@ sys.exit(main(sys.argv[1:]))
         (
             "--input BACH --track 1 --bars 2 --attribute max_polyphony=3 --attribute 1:max_polyphony=2 "
             "--attribute max_polyphony=4",
-            ["--attribute: max_polyphony is asked for 2 times. Keep one of them."],
+            ["--attribute: max_polyphony is given 2 times. Keep one of them."],
         ),
         (
             "",
@@ -286,8 +286,8 @@ sys.exit(main(sys.argv[1:]))
             "--seed 1 --set seed=2",
             [
                 "--track: '0,x' is not a list of tracks.",
-                "--new-track: 'piano' is no track.",
-                "--attribute: 'foo' is no attribute.",
+                "--new-track: 'piano' is not a track.",
+                "--attribute: 'foo' is not an attribute.",
                 "--continue and --bars both say which bars to write.",
                 "--bars: 9-4 ends before it begins.",
                 "--continue 0: give the number of bars to add, 1 to 10000.",
@@ -299,7 +299,7 @@ sys.exit(main(sys.argv[1:]))
             "--input BACH --track 0,7 --bars 30-40 --attribute foo=3 --attribute 1:max_polyphony=3 --candidates 0 "
             "--set model_dim=5",
             [
-                "--attribute 1:max_polyphony=3: track 1 is not written, only 0, 7.",
+                "--attribute 1:max_polyphony=3: track 1 is not written, only tracks 0, 7.",
                 "config.num_candidates is 0.",
                 "config.model_dim (window_bars) is 5: the model never saw such a window. Choose one of 4, 8.",
                 "track 0: bars 34-40: out of range. Bars are 0 to 33.",
@@ -343,7 +343,7 @@ sys.exit(main(sys.argv[1:]))
         ),
         ("--input BACH --track 0", ["--track needs --bars, e.g. --bars 8-11."]),
         ("--track 0 --bars 0", ["--track and --continue need a piece."]),
-        ("--new-track 33 --bars 0-10000", ["--bars: 0-10000 goes beyond bar 9999"]),
+        ("--new-track 33 --bars 0-10000", ["--bars: 0-10000 goes past bar 9999"]),
         ("--input EMPTY --new-track 3 --bars 0-3", ["the score is empty"]),
         ("--input no.mid --track 0 --bars 0", ["no.mid: cannot be read"]),
         ("--new-track 33 --bars 0-3 --set mask_mode=token", ['config.mask_mode is "token"']),

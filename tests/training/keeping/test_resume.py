@@ -79,7 +79,7 @@ def test_a_run_does_not_replace_the_bundle_of_one_without_checkpoints(
     config = configure(max_steps=2)
     bundle = train(config, shard).bundle
     before = bundle.read_bytes()
-    with pytest.raises(CheckpointError, match=r"model_final\.pt: bundle of an earlier run.* checkpoint"):
+    with pytest.raises(CheckpointError, match=r"model_final\.pt: is the bundle of an earlier run.* checkpoint"):
         train(config, shard, resume=resume)
     assert bundle.read_bytes() == before
 

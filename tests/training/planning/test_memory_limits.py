@@ -24,10 +24,10 @@ LARGE = 10**9
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_tracks": 2**31 - 1}, r"max_tracks: with 2147483647, the windows drawn at once take 3,072.0 GiB"),
-        ({"max_seq_len": LARGE, "n_positions": LARGE}, r"max_seq_len: with 1000000000, 64 rows take 774.9 GiB"),
+        ({"max_tracks": 2**31 - 1}, r"max_tracks: with 2147483647, the windows drawn at once need 3,072.0 GiB"),
+        ({"max_seq_len": LARGE, "n_positions": LARGE}, r"max_seq_len: with 1000000000, 64 rows need 774.9 GiB"),
         ({"eval_rows": 10**6, "max_seq_len": 2**20, "n_positions": 2**20}, r"eval_rows: with 1000000, the rows of"),
-        ({"batch_size": 2**31 - 1}, r"batch_size: with 2147483647, a batch of rows of \d+ tokens take"),
+        ({"batch_size": 2**31 - 1}, r"batch_size: with 2147483647, a batch of rows of \d+ tokens need"),
     ],
 )
 def test_rows_and_windows(configure: Configure, settings: dict[str, Any], message: str) -> None:
@@ -56,7 +56,7 @@ def test_activations_count_where_they_take_the_hosts_memory(
         if memory > found.state_bytes:
             require_memory(plan)
         else:
-            with pytest.raises(TrainingError, match=r"its weights, optimiser state and activations take .* MiB"):
+            with pytest.raises(TrainingError, match=r"its weights, optimiser state and activations need .* MiB"):
                 require_memory(plan)
 
 
