@@ -1,1 +1,1 @@
-"""What a run keeps: checkpoints, which of them stay, and what makes a checkpoint belong to a run."""
+"""Saving a run: checkpoints, their retention, and the check that a checkpoint belongs to a run."""

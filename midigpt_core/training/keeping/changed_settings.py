@@ -1,4 +1,4 @@
-"""What becomes of a setting that is changed between a checkpoint and the run that continues it: one table for all."""
+"""The effect of changing a setting between a checkpoint and the run that continues it: one table for all settings."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class Effect(Enum):
-    """What another value does."""
+    """What changing the value does."""
 
-    #: It is refused.
+    #: An error.
     REFUSED = "refused"
-    #: It is refused if it gives another model, encoder or vocabulary, which are compared as they are, not as they are
-    #: spelled. Otherwise it changes nothing.
+    #: An error if it gives another model, encoder or vocabulary. These are compared themselves, not their settings.
+    #: Otherwise it changes nothing.
     MODEL = "refused if it gives another model"
-    #: It takes effect: from the next step on the run is another one than it would have been.
+    #: It takes effect: from the next step on the run differs from the uninterrupted run.
     COURSE = "takes effect"
-    #: It takes effect: the next step has the learning rate that the new settings give to it.
+    #: It takes effect: the next step uses the learning rate of the new settings.
     RATE = "takes effect on the learning rate"
-    #: It takes effect: evaluations cannot be compared with those before.
+    #: It takes effect: evaluations cannot be compared with earlier ones.
     EVALUATION = "takes effect on evaluations"
     #: It takes effect, and losses and weights do not depend on it.
     AROUND = "takes effect, losses and weights stay the same"
@@ -71,7 +71,7 @@ ON_RESUME: Mapping[str, Effect] = {
     "eval_steps": Effect.AROUND,
     "logger": Effect.AROUND,
     "output_dir": Effect.AROUND,
-    # The corpus that it gives is compared, piece by piece.
+    # The corpora are compared instead, piece by piece.
     "source": Effect.AROUND,
     "encoder": Effect.MODEL,
     "mask": Effect.COURSE,
@@ -105,12 +105,12 @@ ON_RESUME: Mapping[str, Effect] = {
     "gradient_checkpointing": Effect.COURSE,
     "devices": Effect.COURSE,
     "num_nodes": Effect.COURSE,
-    # Except that a run which was not sharded cannot be: see Change.effect.
+    # Exception: a run that was not sharded cannot switch to fsdp, see Change.effect.
     "strategy": Effect.COURSE,
     "collective_timeout": Effect.AROUND,
-    # The weights are the checkpoint's: another bundle would give nothing but its name and its data sources.
+    # The weights come from the checkpoint: another bundle would only add its name and data sources.
     "init_from": Effect.REFUSED,
-    # The optimiser's state is that of the weights that were trained.
+    # The checkpoint has optimiser state only for the weights that were trained.
     "freeze": Effect.REFUSED,
     "keep_checkpoints": Effect.AROUND,
     "log_steps": Effect.AROUND,
@@ -123,7 +123,7 @@ ON_RESUME: Mapping[str, Effect] = {
 
 @frozen
 class Change:
-    """A setting that is not as it was, by its field or by the option of a component (``"mask.bar_fraction"``)."""
+    """A changed setting: a field, or an option of a component (``"mask.bar_fraction"``)."""
 
     path: str
     was: Any
@@ -132,10 +132,10 @@ class Change:
     @property
     def effect(self) -> Effect:
         if (self.path, self.value) == ("strategy", FSDP):
-            # Its optimiser takes the state of a parameter by its name, and other strategies number them.
+            # fsdp stores optimiser state by parameter name, the other strategies by number.
             return Effect.REFUSED
         if self.path.startswith("optimizer.") and self.path != "optimizer.name":
-            # The state is of use with other options.
+            # The optimiser's state can be used with other options.
             return Effect.COURSE
         return ON_RESUME[self.path.partition(".")[0].partition("[")[0]]
 
@@ -146,30 +146,30 @@ class Change:
 def effective_settings(
     config: TrainConfig, stream: StreamSettings, precision: str, optimizer: ComponentRef
 ) -> dict[str, Any]:
-    """Every field as plain values, as it takes effect, however it was spelled.
+    """Every field as a plain value, as it takes effect, however the user wrote it.
 
-    Components stand with all of their options in place of short spellings, ``stream`` as far as the encoder allows, and
-    ``precision`` as far as the machine has it.
+    Components have all their options, in place of short spellings. Fields of ``stream`` are limited to what the encoder
+    supports, ``precision`` to what the machine supports.
     """
     values = {**config.to_dict(), **attrs.asdict(stream), "precision": precision}
     for kind in Kind:
         values[kind.setting] = config.choice(kind)
         for spelling in choices.short_spellings(kind):
             del values[spelling]
-    # Its name has no second spelling, for another one is refused.
+    # One spelling of the name: a changed name is an error.
     name = optimizer.name if optimizer.plugin == BUNDLED_OPTIMIZERS else f"{optimizer.plugin}/{optimizer.name}"
     values["optimizer"] = {"name": name, **optimizer.options}
-    # What the sets hold is compared as the corpus.
+    # The pieces of the sets are compared as part of the corpus.
     names = set_names(config.train_sets)
     values["train_sets"] = {name: one.weight for name, one in zip(names, config.train_sets, strict=True)}
-    # Tuples as lists, in the order in which the fields are declared.
+    # Tuples become lists. The order is the order of declaration.
     return {name: json.loads(json.dumps(values[name])) for name in ON_RESUME if name in values}
 
 
 def changes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Change]:
-    """The settings that are not as they were, in the order of the configuration.
+    """The changed settings, in the order of the configuration.
 
-    Fields that ``theirs`` lacks, for it is of an earlier version, are left out.
+    Fields missing in ``theirs``, the settings of an earlier version, are left out.
     """
     for name, value in ours.items():
         was = theirs.get(name, value)
@@ -180,11 +180,10 @@ def changes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Chan
 
 
 def refuse(change: Change) -> None:
-    """Raises :class:`CheckpointError` for a setting that a run cannot change."""
+    """Raise :class:`CheckpointError` for a setting that a run cannot change."""
     if change.effect is Effect.REFUSED:
         was = "not set" if change.was in ("", [], MISSING) else repr(change.was)
         raise CheckpointError(
-            f"{change.path} is {change.value!r}, but was {was} in the run that is continued. Leave it as it was; to"
-            " train on from these weights otherwise, start a new run: another output_dir, with init_from a bundle of"
-            " this one."
+            f"{change.path} is {change.value!r}, but was {was} in the run that is continued. Restore it; or start a new"
+            " run from these weights, with another output_dir and init_from set to a bundle of this run."
         )

@@ -1,4 +1,4 @@
-"""A run's state in a file: written whole or not at all, read without running what it brings, and checked."""
+"""Checkpoint files: written completely or not at all, checked, and read without running code from the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = terminal.logger("midigpt_core.training")
 
-#: What every state of a run has, by the type of its value.
+#: The entries that every checkpoint has, with the types of their values.
 _STATE = {
     "midigpt": dict,
     "global_step": int,
@@ -34,7 +34,7 @@ _STATE = {
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, written whole or not at all and read without running what they bring."""
+    """Lightning's checkpoints, written completely or not at all and read without running code from the file."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
@@ -43,7 +43,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             try:
                 torch.save(checkpoint, stream)
             except RuntimeError as error:
-                # torch's zip writer fails again as it closes and hides why it failed first: a full disk, say.
+                # torch's zip writer fails again when it closes and hides the first error, e.g. a full disk.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
@@ -51,25 +51,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """The state of a run; raises :class:`CheckpointError` for a file that is damaged or holds something else."""
+        """Read the state of a run. Raises :class:`CheckpointError` if the file is damaged or not a checkpoint."""
         return _read(path, map_location)
 
 
 def require_whole(path: Path) -> None:
-    """Raises :class:`CheckpointError` unless resuming could read ``path`` back as it was written.
+    """Raise :class:`CheckpointError` unless ``path`` can be read back as it was written.
 
-    torch's reader checks no checksum, and Python's passes over directory entries that torch's refuses: both must read
-    the file. Tensors are mapped, so that no second copy of them is made in memory.
+    torch's reader checks no checksum, and Python's accepts directory entries that torch's rejects, so both read the
+    file. Tensors are memory-mapped to avoid a second copy in memory.
     """
     try:
         with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
-            # An attribute that calls an entry a folder has torch leave its tensor uninitialised; torch writes none.
-            # Nor does it compress: a small file could take minutes to be tested.
+            # torch writes no attributes and does not compress. An attribute that marks an entry as a folder would make
+            # it leave the tensor uninitialised, and a small compressed file could take minutes to test.
             damaged = (
                 any(entry.external_attr or entry.compress_type for entry in archive.infolist()) or archive.testzip()
             )
     except Exception as error:
-        # The errors of damaged archives are of a dozen types, and each means the same.
+        # Damaged archives raise a dozen types of errors, all with the same meaning.
         raise _unreadable(path, error) from error
     if damaged:
         raise _unreadable(path)
@@ -77,7 +77,7 @@ def require_whole(path: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether resuming could read ``path`` back as it was written."""
+    """Whether ``path`` can be read back as it was written."""
     try:
         require_whole(path)
     except CheckpointError:
@@ -86,20 +86,20 @@ def is_whole(path: Path) -> bool:
 
 
 def first_whole(candidates: Sequence[Path]) -> Path | None:
-    """The first of ``candidates`` that is whole, the others before it named in the log; None if there are none.
+    """The first intact file of ``candidates``, after a warning for each damaged one; None without candidates.
 
-    Raises :class:`CheckpointError` if none of them is whole.
+    Raises :class:`CheckpointError` if all are damaged.
     """
     if len(candidates) == 1:
         require_whole(candidates[0])
     for path in candidates:
         if is_whole(path):
             return path
-        _log.warning("%s is damaged: an older checkpoint is tried.", path)
+        _log.warning("%s is damaged: trying an older checkpoint.", path)
     if candidates:
         raise CheckpointError(
-            f"{candidates[0].parent}: every checkpoint is damaged. Remove the folder to start anew, or give a"
-            " step*.ckpt file of another one."
+            f"{candidates[0].parent}: every checkpoint is damaged. Remove the folder to start over, or give a"
+            " step*.ckpt file from another folder."
         )
     return None
 
@@ -117,26 +117,26 @@ def _read(path: str | os.PathLike[str], map_location: Any | None, *, mmap: bool 
     except Exception as error:
         if not mmap and is_memory(error):
             raise
-        # torch's unpickler stumbles over damaged bytes in as many ways as Python's reader.
+        # On damaged bytes torch's unpickler raises as many types of errors as Python's zip reader.
         raise _unreadable(path, error) from error
     missing = _missing(checkpoint)
     if missing:
         raise CheckpointError(
-            f"{path}: is not the state of a run of this program ({missing}). Give a step*.ckpt file, or 'auto'."
+            f"{path}: is not a checkpoint of midigpt-core ({missing}). Give a step*.ckpt file, or 'auto'."
         )
-    # Shared lists and numbers without end are compared and shown otherwise.
+    # Rejects shared lists and huge numbers, which are too slow to compare and to print.
     return {**checkpoint, "midigpt": plain_mapping(Path(path), "midigpt", checkpoint["midigpt"])}
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception | None = None) -> CheckpointError:
-    what = "is damaged or no checkpoint"
+    what = "is damaged or not a checkpoint"
     if isinstance(error, OSError) and error.strerror:
         what = f"cannot be read ({error.strerror})"
-    return CheckpointError(f"{path}: {what}. Resume from another step*.ckpt file, or start anew in another output_dir.")
+    return CheckpointError(f"{path}: {what}. Resume from another step*.ckpt file, or start over in another output_dir.")
 
 
 def _missing(checkpoint: object) -> str:
-    """What keeps ``checkpoint`` from being the state of a run; empty: nothing."""
+    """Why ``checkpoint`` is not the state of a run; empty if it is."""
     if not isinstance(checkpoint, dict):
         return f"it is a {type(checkpoint).__name__}"
     lacking = [name for name, kind in _STATE.items() if not isinstance(checkpoint.get(name), kind)]

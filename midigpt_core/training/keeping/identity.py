@@ -1,4 +1,4 @@
-"""What makes a run the run it is: what a checkpoint must share with the run that continues it."""
+"""The identity of a run: what a checkpoint must have in common with the run that continues it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ _OTHERWISE = "the run does not continue bit for bit"
 
 @frozen(kw_only=True)
 class Changes:
-    """What is not as it was in the run that is continued."""
+    """What changed since the run that is continued."""
 
     settings: Sequence[Change]
-    #: The effective settings of the checkpoint, as far as it has them.
+    #: The effective settings of the checkpoint, as far as they are stored in it.
     settings_before: Mapping[str, Any]
-    #: What else the next loss depends on, and what the losses of evaluations depend on: path, value, value before.
+    #: Changes of what else the next loss depends on, and of what evaluation losses depend on: path, new value, old
+    #: value.
     stream: Sequence[tuple[str, Any, Any]]
     evaluation: Sequence[tuple[str, Any, Any]]
     #: Whether the run is evaluated.
@@ -44,20 +45,20 @@ class Changes:
 
     @property
     def new_evaluation(self) -> bool:
-        """Whether losses of evaluations cannot be compared with those before."""
+        """Whether evaluation losses cannot be compared with earlier ones."""
         return bool(self.evaluation) and self.is_evaluated
 
     @property
     def rate(self) -> bool:
-        """Whether the learning rate is another one."""
+        """Whether the learning rate changed."""
         return any(change.effect is Effect.RATE for change in self.settings)
 
     def lines(self, step: int) -> Iterator[str]:
-        """What has to be said where the run goes on after ``step``."""
+        """The warnings to log when the run continues after ``step``."""
         ends = {
             Effect.MODEL: "the model is the same",
             Effect.COURSE: _OTHERWISE,
-            Effect.RATE: f"the learning rate is that of the new settings from step {step + 1} on",
+            Effect.RATE: f"the learning rate follows the new settings from step {step + 1} on",
             Effect.EVALUATION: _evaluations_differ(step),
             Effect.AROUND: "losses and weights do not depend on it",
         }
@@ -66,51 +67,51 @@ class Changes:
         for path, ours, theirs in self.stream:
             yield f"{path} was {theirs} and is {ours}: {_OTHERWISE}."
         if self.evaluation and not self.is_evaluated:
-            yield "evaluation data: there is none any more. The run is not evaluated."
+            yield "evaluation data: none is given any more. The run is not evaluated."
         other = next((difference for difference in self.evaluation if difference[0] != "evaluation.rows"), None)
         if other and self.is_evaluated:
             path, ours, theirs = other
             yield f"{path} was {theirs} and is {ours}: {_evaluations_differ(step)}."
         if "learning_rate" not in self.settings_before:
-            yield "the checkpoint is of an earlier version, which did not keep its settings: those of this run hold."
+            yield "the checkpoint is of an earlier version and has no settings: the settings of this run are used."
 
 
 def _evaluations_differ(step: int) -> str:
-    return f"evaluations up to step {step} cannot be compared with later ones, among which the best is sought"
+    return f"evaluations up to step {step} cannot be compared with later ones; the best is chosen among the later ones"
 
 
 @frozen(kw_only=True)
 class RunIdentity:
-    """Plain values, stored in every resumable checkpoint."""
+    """The identity of a run as plain values, stored in every resumable checkpoint."""
 
-    #: Architecture, encoder and vocabulary: what the weights belong to.
+    #: Architecture, encoder and vocabulary, which the weights depend on.
     model: Mapping[str, Any]
     #: The music that rows are drawn from.
     corpus: Mapping[str, Any]
     #: The configuration, as it takes effect
     #: (:func:`midigpt_core.training.keeping.changed_settings.effective_settings`).
     settings: Mapping[str, Any]
-    #: What is no setting and the next loss depends on, to the last bit.
+    #: Everything other than settings that the next loss depends on, to the last bit.
     stream: Mapping[str, Any]
-    #: What the losses of evaluations depend on; empty: there are none.
+    #: What evaluation losses depend on; empty: there are no evaluations.
     evaluation: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         return {name: dict(values) for name, values in asdict(self, recurse=False).items()}
 
     def check(self, saved: Mapping[str, Any], *, accept_new_data: bool) -> Changes:
-        """How the run differs from the one that is continued, whose identity ``saved`` is.
+        """Compare this run with the run that it continues, which has the identity ``saved``.
 
-        Raises :class:`midigpt_core.errors.CheckpointError`, naming the first field that differs, if the weights are of
-        another model, if a setting was changed that cannot be, or if the corpus is another one and ``accept_new_data``
-        is not set.
+        Raises :class:`midigpt_core.errors.CheckpointError`, naming the first field that differs, if the weights belong
+        to another model, if a setting was changed that must not be, or if the corpus differs and ``accept_new_data`` is
+        not set.
         """
         require_same(
             self.model,
             saved.get("model", {}),
             "the checkpoint is of another model",
-            "Give it the run it belongs to; another model is a new run, in another output_dir. init_from starts one"
-            " from the weights of a bundle.",
+            "Continue the run that it belongs to, or start a new run in another output_dir. With init_from a new run"
+            " starts from the weights of a bundle.",
         )
         before = _settings_of(saved)
         settings = tuple(changes(self.settings, before))
@@ -120,8 +121,8 @@ class RunIdentity:
         if corpus and not accept_new_data:
             path, ours, theirs = corpus[0]
             raise CheckpointError(
-                f"the corpus is not the one of the checkpoint: {path} was {theirs!r} and is {ours!r}. Give the data of"
-                " that run, or go on with the new data by --accept-new-data (accept_new_data=True)."
+                f"the corpus is not the checkpoint's: {path} was {theirs!r} and is {ours!r}. Give the data of that run,"
+                " or continue with the new data: --accept-new-data (accept_new_data=True)."
             )
         theirs = saved.get("stream", {})
         known = {name: value for name, value in self.stream.items() if name in theirs}
@@ -138,7 +139,7 @@ class RunIdentity:
 
 
 def _settings_of(saved: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The effective settings of a checkpoint; of an earlier version's, which kept a few of them elsewhere, those."""
+    """The effective settings of a checkpoint. Earlier versions stored only a few of them, elsewhere."""
     # An earlier version had no other optimiser.
     return {"optimizer": {"name": "adamw"}, **_kept_settings(saved)}
 
@@ -152,10 +153,10 @@ def _kept_settings(saved: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
-    """``plan`` with the optimiser of the run that it continues, whose identity ``saved`` is, unless it names one.
+    """``plan`` with the optimiser of the run that it continues, which has the identity ``saved``, unless it names one.
 
-    So a run keeps its optimiser when the default becomes another one. Raises
-    :class:`midigpt_core.errors.MidigptError` for an optimiser that no plugin provides any more.
+    A run thus keeps its optimiser if the default changes. Raises
+    :class:`midigpt_core.errors.MidigptError` if no plugin provides the optimiser any more.
     """
     kept = _settings_of(saved)["optimizer"]
     name = kept.get("name") if isinstance(kept, dict) else None
@@ -169,7 +170,7 @@ def with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
 
 
 def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:
-    """``precision``: the arithmetic that the run gets on this machine."""
+    """The identity of a planned run. ``precision``: the arithmetic that the run uses on this machine."""
     config = plan.config
     evaluation = plan.evaluation
     return RunIdentity(
@@ -182,7 +183,7 @@ def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:
             "vocabulary": _vocabulary(plan.encoder.vocabulary),
         },
         corpus={
-            # First what says most to a reader.
+            # The most informative field first: errors name the first difference.
             "pieces": plan.train_pieces.corpus_pieces,
             "shards": len(plan.train_pieces.shards),
             "fingerprint": plan.train_pieces.fingerprint,
@@ -204,7 +205,7 @@ def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:
 
 
 def _vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
-    """An encoder's configuration does not say all of it: another version of its plugin may number tokens otherwise."""
+    """A digest of the vocabulary: with the same configuration, another plugin version may number tokens differently."""
     tokens = np.stack([vocabulary.type_of.astype("<i4"), vocabulary.value_of.astype("<i4")])
     return {
         "size": vocabulary.size,

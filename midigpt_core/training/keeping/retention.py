@@ -1,4 +1,4 @@
-"""Which of a run's checkpoints stay: the newest, and the one with the lowest evaluation loss."""
+"""Retention of a run's checkpoints: the newest, and the one with the lowest evaluation loss."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class CheckpointFolder:
         return self.path / f"model-step{step}{self._suffix}"
 
     def clean(self) -> None:
-        """Remove what writers left behind that were killed."""
+        """Remove unfinished files of writers that were killed."""
         if self.path.is_dir():
             remove_leftovers(self.path)
 
     def set_aside_after(self, step: int) -> None:
-        """Move what was saved after ``step``, where the run goes on, out of the way: it is of a course that was given
-        up, and ``auto`` must not return to it."""
+        """Move checkpoints after ``step``, from which the run continues, to another folder. The run abandoned them, and
+        ``auto`` must not resume from them."""
         later = [found for found in step_files(self.path) if found > step]
         if not later:
             return
@@ -51,20 +51,20 @@ class CheckpointFolder:
             if path.exists():
                 path.replace(aside / path.name)
         steps = ", ".join(map(str, later))
-        _log.warning("the run goes on after step %d: what was saved later (step %s) is in %s.", step, steps, aside)
+        _log.warning("the run continues after step %d: later checkpoints (step %s) are now in %s.", step, steps, aside)
 
     def _free_folder(self) -> Path:
-        """``set-aside``, ``set-aside-2``, …: each course that was given up has its own."""
+        """A new folder ``set-aside``, ``set-aside-2``, …"""
         names = (f"{_SET_ASIDE}-{number}" for number in itertools.count(2))
         return next(path for name in itertools.chain([_SET_ASIDE], names) if not (path := self.path / name).exists())
 
     def best(self, losses: Mapping[int, float]) -> int | None:
-        """The step with the lowest of ``losses`` (evaluation loss by step) that is there; of equal ones the first."""
+        """The saved step with the lowest of ``losses`` (evaluation loss by step); the first one in a tie."""
         there = [step for step in step_files(self.path) if math.isfinite(losses.get(step, math.nan))]
         return min(there, key=lambda step: (losses[step], step), default=None)
 
     def retire(self, losses: Mapping[int, float], *, also: Collection[int] = ()) -> None:
-        """Remove all but the newest ``keep``, the best and those in ``also``, once the newest has been read back."""
+        """Read back the newest checkpoint, then remove all but the newest ``keep``, the best and the steps ``also``."""
         steps = step_files(self.path)
         best = self.best(losses)
         old = [step for step in list(steps)[: -self._keep] if step != best and step not in also]
@@ -72,9 +72,9 @@ class CheckpointFolder:
             return
         newest = steps[max(steps)]
         if not is_whole(newest):
-            _log.error("%s does not read back as it was written: nothing older is removed.", newest)
+            _log.error("%s cannot be read back as it was written: no older checkpoint is removed.", newest)
             return
         for step in old:
-            # In this order: what is left behind in between still has its checkpoint, and goes the next time.
+            # The checkpoint last: if the process ends in between, the next call finds the checkpoint and removes it.
             self.bundle(step).unlink(missing_ok=True)
             steps[step].unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a run's folder says about the run, beside weights and metrics."""
+"""The files that describe a run in its folder, and the lock on the folder."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ _PACKAGES = ("midigpt-core", "torch", "lightning", "transformers", "numpy", "pya
 
 @define
 class HeldFolder:
-    """The folder of a run, which is its alone and has to stay where it is while the run goes."""
+    """The folder of a run. No other run may use it, and it must stay in place during the run."""
 
     path: Path
     _require: Callable[[], None] | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Be the only run in it. The first rank is, for it writes for all."""
+        """Lock the folder against other runs. Only rank 0, which writes all files, does this."""
         with only_writer(self.path) as self._require:
             yield
 
     def require_there(self) -> None:
-        """Raises :class:`midigpt_core.files.WriteError` once the folder was removed or replaced."""
+        """Raise :class:`midigpt_core.files.WriteError` if the folder was removed or replaced."""
         if self._require is not None:
             self._require()
 
 
 def describe_run(plan: Plan) -> None:
-    """Write ``config.json`` and ``encoder.json`` (both can be used again as they are), ``settings.json`` (every value
-    with where it came from), ``provenance.json``, ``corpus.json`` and ``environment.json``."""
+    """Write ``config.json`` and ``encoder.json`` (both can be used for another run), ``settings.json`` (every value and
+    its origin), ``provenance.json``, ``corpus.json`` and ``environment.json``."""
     folder = plan.run_dir
-    # Only what was set: a default that is written down would count as set on purpose when the file is read again.
+    # Only settings that were set: a default in the file would count as set when the file is read again.
     _write(folder / "config.json", plan.config.set_values())
     origins = plan.config.origins
     values = plan.config.to_dict()
@@ -61,7 +61,7 @@ def describe_run(plan: Plan) -> None:
 
 
 def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None = None) -> dict[str, Any]:
-    """What the bundles of a run record: components, corpus, steps, and how the data was drawn."""
+    """The provenance that a run's bundles store: components, corpus, steps, and how the data was drawn."""
     record = provenance(
         plan.chosen.all,
         corpus=plan.train_pieces.fingerprint,
@@ -69,16 +69,16 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
         metrics=metrics,
         seed=plan.config.seed,
     )
-    # Plain lists, not tuples: a bundle stores what JSON can say.
+    # Lists, not tuples: a bundle stores JSON values.
     settings = json.loads(json.dumps(asdict(plan.training.settings)))
     config = plan.config
-    # Batch size and precision too: they decide the last digits of a loss.
+    # Batch size and precision too: they affect the last digits of a loss.
     evaluation = {"rows": config.eval_rows, "batch_size": config.batch_size, "precision": config.precision}
     return {**record, "sources": list(plan.sources), "stream": settings, "evaluation": evaluation}
 
 
 def environment() -> dict[str, Any]:
-    """The machine and the versions, as far as they bear on the result."""
+    """The hardware and versions that can affect the result."""
     cuda = torch.cuda.is_available()
     return {
         "python": sys.version.split()[0],

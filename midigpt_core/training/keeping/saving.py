@@ -1,4 +1,4 @@
-"""Saving while a run goes: ``step5000.ckpt`` to continue from and ``model-step5000.pt`` to play with."""
+"""Saves a run while it trains: ``step5000.ckpt`` to continue from and ``model-step5000.pt`` to generate with."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class Checkpoints(Callback):
     """Saves every ``save_steps`` optimiser steps, and when the ranks have agreed to stop.
 
-    At a step after which an evaluation is due, the evaluation comes first: a run that is continued repeats none and
-    misses none, and the checkpoint knows its loss. A stop ends an evaluation between two batches: then the checkpoint
-    is that of the step before it, and the run that is continued begins with the evaluation, also after the last step.
+    If an evaluation is due after a step, the step is saved after the evaluation. The checkpoint then contains the loss,
+    and a resumed run neither repeats nor misses an evaluation. A stop interrupts an evaluation between two batches: the
+    checkpoint then has the state before it, and a resumed run starts with the evaluation, even after the last step.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Checkpoints(Callback):
         signals: StopSignals,
         clock: StepClock,
     ) -> None:
-        """``eval_steps`` None: there are no evaluations. ``require_there`` raises where the run's folder is gone.
-        ``write_bundle`` is called by all ranks, ``evaluation_loss`` after an evaluation; ``new_evaluation``
-        says, where a run goes on, whether its evaluation losses cannot be compared with those before."""
+        """``eval_steps`` None: there are no evaluations. ``require_there`` raises if the run's folder is gone. All
+        ranks call ``write_bundle``. ``evaluation_loss`` is called after an evaluation. ``new_evaluation`` returns, at
+        the start of a resumed run, whether its evaluation losses cannot be compared with earlier ones."""
         self._folder = folder
         self._save_steps = save_steps
         self._eval_steps = eval_steps
@@ -55,13 +55,13 @@ class Checkpoints(Callback):
         self._new_evaluation = new_evaluation
         self._signals = signals
         self._clock = clock
-        #: The step up to which everything that is due has been done.
+        #: The last step whose saving, if due, is done.
         self._settled = 0
         #: Evaluation loss of each saved step that has one.
         self._losses: dict[int, float] = {}
-        #: The best steps by evaluations that later ones cannot be compared with: they stay.
+        #: The best steps by earlier evaluations that later ones cannot be compared with; never removed.
         self._kept: set[int] = set()
-        #: Whether the step was saved without the evaluation that follows it.
+        #: Whether the last step was saved without the evaluation after it.
         self._lacks_evaluation = False
         #: Lightning's counters between the step and its evaluation; None: no evaluation is due.
         self._before_evaluation: dict[str, Any] | None = None
@@ -73,7 +73,7 @@ class Checkpoints(Callback):
 
     @property
     def lacks_evaluation(self) -> bool:
-        """Whether the step that the run stands at was saved without the evaluation that follows it."""
+        """Whether the current step was saved without the evaluation after it."""
         return self._lacks_evaluation
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Checkpoints(Callback):
         if trainer.is_global_zero:
             self._folder.clean()
             self._folder.set_aside_after(step)
-            # A run that was killed between the two has a checkpoint alone.
+            # A run that was killed between the two writes has only the checkpoint.
             lacks_bundle = self._folder.checkpoint(step).exists() and not self._folder.bundle(step).exists()
         if trainer.strategy.broadcast(lacks_bundle):
             self._write_bundle(self._folder.bundle(step))
@@ -119,13 +119,13 @@ class Checkpoints(Callback):
             return
         counters = copy.deepcopy(trainer.fit_loop.state_dict())
         evaluation = trainer.fit_loop.epoch_loop.val_loop
-        # From its first batch on, whatever the checkpoint's counters say of the one before.
+        # Start at the first batch, whatever the checkpoint's counters are.
         evaluation.restarting = False
         trainer.validating = True
         evaluation.run()
         trainer.training = True
         trainer.fit_loop.load_state_dict(counters)
-        # Saved again, with its loss: the evaluation is not made once more.
+        # Save again, with the loss, so that the evaluation is not repeated.
         self._lacks_evaluation = False
         self._save(trainer, trainer.global_step)
 
@@ -133,7 +133,7 @@ class Checkpoints(Callback):
         self._signals.end()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Here, where a step was just taken, Lightning's progress counters are those of a clean restart."""
+        """Save here, right after a step: Lightning's progress counters are right for a clean restart."""
         step = trainer.global_step
         if step != self._settled and self._eval_steps is not None and step % self._eval_steps == 0:
             self._before_evaluation = copy.deepcopy(trainer.fit_loop.state_dict())
@@ -167,7 +167,7 @@ class Checkpoints(Callback):
             self._stop(trainer, step)
 
     def _stops(self, trainer: Trainer) -> bool:
-        # After the last step, and its evaluation if there is one, the run is about to end by itself.
+        # After the last step and its evaluation, if any, the run ends by itself.
         return self._signals.agreed is not None and trainer.global_step < trainer.max_steps
 
     def _save(self, trainer: Trainer, step: int) -> None:
@@ -177,15 +177,15 @@ class Checkpoints(Callback):
             self._write_bundle(self._folder.bundle(step))
             if trainer.is_global_zero:
                 self._folder.retire(self._losses, also=self._kept)
-            # No rank leaves, which may end the others, while the first is still writing.
+            # A rank that leaves may end the others: wait until rank 0 has written.
             trainer.strategy.barrier("checkpoints")
 
     def _stop(self, trainer: Trainer, step: int) -> NoReturn:
         signal = self._signals.agreed
         assert signal is not None
         raise RunStopped(
-            f"Stopped by {signal.name} after step {step} of {trainer.max_steps}. {self._folder.checkpoint(step)} is"
-            " written; --resume auto goes on from it.",
+            f"Stopped by {signal.name} after step {step} of {trainer.max_steps}. Wrote {self._folder.checkpoint(step)};"
+            " --resume auto continues from it.",
             signal,
             rank=trainer.global_rank,
         )

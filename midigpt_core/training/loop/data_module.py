@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class RunData(LightningDataModule):
-    """Rows of the training stream from where the run stands, and the first rows of the evaluation stream.
+    """Rows of the training stream from the current position on, and the first rows of the evaluation stream.
 
-    The whole state of the data side is the row that comes next: a row is a pure function of the seed and its index.
+    The only state is the index of the next row: a row is a pure function of the seed and its index.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RunData(LightningDataModule):
         clock: StepClock,
         repeated: StepBatches | None = None,
     ) -> None:
-        """``repeated``: gives batches of a step again that has to be repeated; None: no step will be."""
+        """``repeated`` returns the batches of a step that is repeated; None: no step is repeated."""
         super().__init__()
         self._training = training
         self._evaluation = evaluation
@@ -84,7 +84,7 @@ class RunData(LightningDataModule):
         return self._repeated.take(batch)
 
     def val_dataloader(self) -> Iterable[Batch]:
-        """Made once and kept: every evaluation sees the same rows, and costs no encoding."""
+        """The evaluation rows, encoded once and kept: every evaluation uses the same rows."""
         if self._evaluation is None:
             return []
         trainer = self._attached
@@ -95,7 +95,7 @@ class RunData(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        # A bare list would be several loaders to Lightning.
+        # Lightning would take a plain list for several loaders.
         return DataLoader(cast("Dataset[Batch]", list(kept)), batch_size=None)
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class RunData(LightningDataModule):
 
     @property
     def _attached(self) -> Trainer:
-        """The trainer, which is there whenever Lightning asks for something."""
+        """The trainer. It is set before Lightning calls any method that needs it."""
         return cast("Trainer", self.trainer)
 
     def close(self) -> None:
@@ -120,10 +120,10 @@ class RunData(LightningDataModule):
 
 
 def first_rows(spec: StreamSpec, rows: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-    """Rows 0 .. ``rows`` - 1 of a stream (those of ``rank``) in batches of up to ``batch_size``.
+    """The part of rows 0 .. ``rows`` - 1 of a stream that belongs to ``rank``, in batches of up to ``batch_size``.
 
-    Every rank has as many batches, for ranks wait for one another in each: where no row is left for it, it has one
-    whose labels are all ignored.
+    Every rank gets the same number of batches, because ranks wait for one another in each. A rank without a row left
+    gets a batch whose labels are all ignored.
     """
     count = math.ceil(rows / (batch_size * world_size))
     for batch in islice(batches(spec, batch_size=batch_size, first_row=0, rank=rank, world_size=world_size), count):
@@ -136,7 +136,7 @@ def first_rows(spec: StreamSpec, rows: int, batch_size: int, *, rank: int = 0, w
 
 
 class _Arriving:
-    """Batches as they come, with the time that their consumer waits for them told to a clock."""
+    """Iterates over batches and records in a clock the time spent waiting for them."""
 
     def __init__(self, start: Callable[[], Iterator[Batch]], clock: StepClock, repeated: StepBatches | None) -> None:
         self._start = start

@@ -1,4 +1,4 @@
-"""Weights that stay as they are while the others are trained: layer freezing, for fine-tuning."""
+"""Layer freezing for fine-tuning: selected weights are not trained."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Switch off the gradients of the parameters that a pattern names, by themselves or by a module around them.
+    """Switch off gradients of the parameters whose name, or the name of a module around them, matches a pattern.
 
     ``transformer.h.0`` freezes a block, ``transformer.h.[0-3]`` four of them, ``transformer.w?e`` both embeddings.
-    Raises :class:`ConfigError` for a pattern that names nothing, and if nothing is left to train.
+    Raises :class:`ConfigError` if a pattern matches nothing, or if no parameter is left to train.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:
@@ -25,11 +25,11 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         if not matching:
             known = sorted({prefix for name in parameters for prefix in _prefixes(name)})
             hint = nearest(pattern, known) or f" The model's outermost modules are {_outermost(known)}."
-            raise ConfigError(f"freeze: {pattern!r} names no weight of the model.{hint}")
+            raise ConfigError(f"freeze: {pattern!r} matches no weight of the model.{hint}")
         for name in matching:
             parameters[name].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ConfigError("freeze: leaves nothing to train. Freeze less.")
+        raise ConfigError("freeze: no weight is left to train. Freeze fewer weights.")
 
 
 def _prefixes(name: str) -> list[str]:

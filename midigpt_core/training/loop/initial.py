@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def initial_model(config: TrainConfig, architecture: ComponentRef, vocab_size: int) -> nn.Module:
-    """The weights of ``init_from``, or fresh ones drawn by a key of the seed; torch's generator stays as it was."""
+    """A model with the weights of ``init_from``, or new ones drawn from the seed. torch's generator is not changed."""
     model = _with_weights(config, architecture, vocab_size)
     prepare_for_training(model, config)
     return model
 
 
 def prepare_for_training(model: Any, config: TrainConfig) -> None:
-    """What of the training is a matter of the model: frozen weights, activations computed twice."""
+    """Apply the settings that change the model: frozen weights and gradient checkpointing."""
     freeze(model, config.freeze)
     if config.gradient_checkpointing:
         model.enable_gradient_checkpointing()

@@ -1,4 +1,4 @@
-"""Lightning's trainer, set up as the configuration says, with everything off that is done here otherwise."""
+"""Lightning's trainer, set up from the configuration, without the features that midigpt-core implements itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def eval_steps(plan: Plan) -> int | None:
 
 
 class _FitLoop(FitLoop):
-    """Starts too where all steps are taken and only the evaluation after the last one is to be made."""
+    """A fit loop that also starts if all steps are done but the evaluation after the last one is missing."""
 
     def __init__(self, loop: FitLoop, lacks_evaluation: Callable[[], bool]) -> None:
         super().__init__(loop.trainer, min_epochs=loop.min_epochs, max_epochs=loop.max_epochs)
@@ -44,7 +44,8 @@ class _FitLoop(FitLoop):
 def lightning_trainer(
     plan: Plan, precision: str, callbacks: list[Callback], logger: Logger | None, lacks_evaluation: Callable[[], bool]
 ) -> Trainer:
-    """``lacks_evaluation`` says, once a checkpoint is read, whether its last step was not evaluated yet."""
+    """Build the trainer. ``lacks_evaluation`` returns whether the last step of the checkpoint, once read, still has to
+    be evaluated."""
     config = plan.config
     evaluated_every = eval_steps(plan)
     if logger is not None:
@@ -81,5 +82,5 @@ def _built_trainer(**settings: Any) -> Trainer:
     try:
         return Trainer(**settings)
     except (MisconfigurationException, RuntimeError, ValueError) as error:
-        # Devices that are not there, say, or variables of a launcher that contradict one another.
+        # For example, missing devices, or contradicting variables of a launcher.
         raise ConfigError(f"devices, num_nodes, strategy: {str(error).strip().splitlines()[0]}") from error

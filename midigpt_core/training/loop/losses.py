@@ -1,4 +1,4 @@
-"""The loss of a batch, and its break-down by kind of document and type of token."""
+"""The loss of a batch, and its breakdown by kind of document and type of token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.records import Float64Array, Int64Array, Vocabulary
 
-#: What a predicted token belongs to: a document without infill, the prompt of one with infill, or the bars filled in.
+#: Kinds of predicted tokens: in a document without infill, in the prompt of an infill document, in the bars filled in.
 KINDS = ("ar", "infill_context", "infill_target")
 
 
@@ -46,7 +46,7 @@ def counted_labels(batch: Mapping[str, Tensor], loss_on: str) -> Tensor:
 
 
 def _role_of_predicted(role: Tensor) -> Tensor:
-    """Position t predicts token t + 1, so that token's role counts; what wraps around in the last has no label."""
+    """The role of the token t + 1 that position t predicts. The last position wraps around, but has no label."""
     return role.roll(-1, dims=1)
 
 
@@ -65,9 +65,9 @@ class EvaluationReport:
     """Mean validation losses per token, in nats, over a fixed set of rows."""
 
     loss: float
-    #: Tokens that were predicted.
+    #: Number of predicted tokens.
     tokens: int
-    #: By :data:`KINDS`; what did not occur is left out, here and below.
+    #: By :data:`KINDS`. Entries without tokens are left out, here and below.
     by_kind: Mapping[str, float]
     #: By :data:`midigpt_core.training.loop.token_groups.GROUPS`.
     by_group: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""The training loop's view of a model: loss, optimiser step, validation."""
+"""The Lightning module of a run: loss, optimiser step, validation."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class TakenStep:
     #: Before clipping.
     gradient_norm: float
     learning_rate: float
-    #: Tokens that the loss counts, positions that are padding, and all positions.
+    #: Numbers of tokens that count in the loss, of padding positions, and of all positions.
     predicted: int
     padding: int
     positions: int
-    #: Squared lengths of the documents, summed: what attention goes over.
+    #: Sum of the squared lengths of the documents: the pairs of positions that attention covers.
     pairs: int
     #: Tokens of each training set.
     tokens_by_set: tuple[int, ...]
@@ -59,7 +59,7 @@ class TakenStep:
 
 @frozen(eq=False, kw_only=True)
 class _MicroBatch:
-    """What a micro-batch adds to its optimiser step."""
+    """The contribution of a micro-batch to its optimiser step."""
 
     #: int64[B], rows of the token stream.
     rows: Tensor
@@ -94,8 +94,8 @@ def _non_finite_rows(micro_batches: Sequence[_MicroBatch]) -> list[int]:
 class TrainingModule(LightningModule):
     """Trains ``model``, a :class:`midigpt_core.contracts.Architecture`, on packed rows.
 
-    The loss of an optimiser step is the mean over the *tokens* of its micro-batches on all ranks: a row with little
-    in it weighs little, and four micro-batches of one row give the gradients of one batch of four.
+    The loss of an optimiser step is the mean over the *tokens* of its micro-batches on all ranks: a row with few tokens
+    has little weight, and four micro-batches of one row give the same gradients as one batch of four.
     """
 
     def __init__(
@@ -110,9 +110,8 @@ class TrainingModule(LightningModule):
         accept_new_data: bool = False,
         loss_on: str = "all",
     ) -> None:
-        """``name_pieces`` gives the pieces that rows of the token stream were made of, for messages. ``signals`` are
-        agreed upon by the ranks along with the step's loss. ``loss_on``: see
-        :func:`midigpt_core.training.loop.losses.counted_labels`."""
+        """``name_pieces`` returns the pieces in rows of the token stream, for messages. The ranks agree on ``signals``
+        together with the step's loss. ``loss_on``: see :func:`midigpt_core.training.loop.losses.counted_labels`."""
         super().__init__()
         self.model = model
         self.settings = settings
@@ -122,20 +121,20 @@ class TrainingModule(LightningModule):
         self._signals = signals
         self._accept_new_data = accept_new_data
         self._loss_on = loss_on
-        #: Of each micro-batch since the last step.
+        #: The micro-batches since the last step.
         self._pending: list[_MicroBatch] = []
         self._tally = LossTally(vocabulary)
         self.last_step: TakenStep | None = None
-        #: The rows of the step just tried, if its gradients overflowed fp16: the scaler skips it.
+        #: The rows of the last step if its gradients overflowed fp16 and the scaler skipped it, else empty.
         self.overflowed_rows: list[int] = []
-        #: How often the step at hand has overflowed.
+        #: How often the current step has overflowed.
         self.overflows = 0
         self.last_evaluation: EvaluationReport | None = None
-        #: Optimiser steps that the checkpoint brought along.
+        #: Optimiser steps before the checkpoint that the run resumed from.
         self.steps_before = 0
-        #: What was changed since the checkpoint; None: the run starts anew.
+        #: Changes since the checkpoint; None: a new run.
         self.changes: Changes | None = None
-        #: Of the optimiser's groups, as the settings give them.
+        #: Hyperparameters of the optimiser's groups from the settings.
         self._hyperparameters: list[dict[str, Any]] = []
 
     def configure_model(self) -> None:
@@ -161,7 +160,7 @@ class TrainingModule(LightningModule):
                 predicted=predicted,
                 padding=padding,
                 positions=labels.numel(),
-                # Odd numbers add up to squares; padding stands at place 0.
+                # The sum of 2 p + 1 for p < n is n squared; padding has place 0.
                 pairs=2 * places(batch["document_ids"]).sum() + labels.numel() - padding,
                 tokens_by_set=batch["tokens_by_set"].sum(dim=0),
             )
@@ -175,12 +174,12 @@ class TrainingModule(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Turn the gradients into those of the token mean, refuse what is not finite, clip: one pass over them."""
+        """Scale the gradients to the mean over tokens, reject non-finite ones, and clip, in one pass."""
         pending, self._pending = self._pending, []
         counts = torch.stack([micro_batch.counts() for micro_batch in pending]).sum(dim=0)
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         norm_of_parts = whole(torch.nn.utils.get_total_norm(gradients)).float()
-        # What the ranks agree on travels together: a reduction of its own would wait for the device once more.
+        # Everything that ranks share goes into one reduction: a second one would wait for the device again.
         flags = counts.new_tensor(self._signals.flags())
         total = self.trainer.strategy.reduce(torch.cat([counts, flags]), reduce_op="sum")
         loss, predicted, padding, positions, pairs, *rest, norm = torch.stack([*total, norm_of_parts]).tolist()
@@ -212,7 +211,7 @@ class TrainingModule(LightningModule):
         )
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """The rate moves with the steps that are taken."""
+        """Advance the learning rate only if the step was taken."""
         if not self.overflowed_rows:
             super().lr_scheduler_step(scheduler, metric)
 
@@ -222,11 +221,11 @@ class TrainingModule(LightningModule):
         return f"{'; '.join(self._name_pieces(rows[:_ROWS_NAMED]))}{more}"
 
     def _refuse_non_finite(self, loss: float, norm: float, pending: Sequence[_MicroBatch]) -> None:
-        """Stop before the weights are touched. The gradient scaler of fp16 skips overflowed gradients by itself."""
+        """Raise before the weights change. The gradient scaler of fp16 skips overflowed gradients by itself."""
         if math.isfinite(loss) and (math.isfinite(norm) or self.trainer.precision == "16-mixed"):
             return
         what = "gradient" if math.isfinite(loss) else "loss"
-        # Every rank is here, and each of them may be the one whose message is read.
+        # Every rank raises this error, and the user may read any of the messages.
         bad = gathered(_rows(pending) if what == "gradient" else _non_finite_rows(pending))
         raise TrainingError(
             f"step {self.trainer.global_step + 1}: the {what} is not finite in {len(bad)} rows ({self.name_rows(bad)})."
@@ -235,7 +234,7 @@ class TrainingModule(LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        # A fused optimiser unscales by itself, which leaves nothing to clip before it.
+        # A fused optimiser unscales by itself, too late for clipping.
         fused = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
         optimizer = build_optimizer(self.model, self.settings, fused=fused)
         self._hyperparameters = hyperparameters(optimizer)
@@ -262,12 +261,12 @@ class TrainingModule(LightningModule):
         try:
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
         except RuntimeError as error:
-            # The first line names the module, each of the others some tensors.
+            # The first line names the module, the others name tensors.
             first = [line.strip() for line in str(error).splitlines()[:2]][-1]
             raise _altered(f"its weights do not fit the model: {first[:200]}") from error
 
     def on_train_start(self) -> None:
-        """Where the run goes on: its settings take effect, and what was changed is said."""
+        """When a run resumes, apply its settings and log what changed."""
         if self.changes is None:
             return
         step, optimizer = self.trainer.global_step, self.trainer.optimizers[0]
@@ -292,5 +291,5 @@ class TrainingModule(LightningModule):
             sums = torch.from_numpy(self._tally.sums).to(self.device)
             self._tally.sums = self.trainer.strategy.reduce(sums, reduce_op="sum").cpu().numpy()
         self.last_evaluation = self._tally.report()
-        # For callbacks that watch a metric; the figures themselves travel by StepReporter. Ranks agree already.
+        # For callbacks that watch a metric; StepReporter reports the figures. The value is the same on all ranks.
         self.log("eval_loss", self.last_evaluation.loss, logger=False, sync_dist=True)

@@ -1,5 +1,5 @@
-"""Steps whose gradients overflow fp16. The gradient scaler skips them on purpose and lowers its scale; they are then
-taken again with the same rows, so that a skipped step advances nothing: no counter, no rate, no data, no evaluation.
+"""Repeats steps whose gradients overflow fp16. The gradient scaler skips such a step and lowers its scale. The step is
+then repeated with the same rows; the skipped one advances no counter, learning rate, data or evaluation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOWEST_SCALE = 1.0
 
 
 class OverflowedSteps(Callback):
-    """Has overflowed steps repeated. Must stand before every callback that counts steps."""
+    """Repeats overflowed steps. Must come before every callback that counts steps."""
 
     def __init__(self, module: TrainingModule, batches: StepBatches) -> None:
         self._module = module
@@ -69,7 +69,7 @@ def _loss_scale(trainer: Trainer) -> float:
 
 
 def _rewind(trainer: Trainer) -> None:
-    """Take the step that was skipped out of Lightning's counters, on which schedule, validation and resuming go by."""
+    """Remove the skipped step from Lightning's counters, which schedule, validation and resuming depend on."""
     loop = trainer.fit_loop.epoch_loop
     micro_batches = trainer.accumulate_grad_batches
     batches: Any
@@ -77,11 +77,11 @@ def _rewind(trainer: Trainer) -> None:
         batches.ready -= micro_batches
         batches.started -= micro_batches
         batches.processed -= micro_batches
-        # The last one is about to be counted as completed.
+        # Lightning is about to count the last one as completed.
         batches.completed -= micro_batches
     step = loop.automatic_optimization.optim_progress.optimizer.step
     for steps in (step.total, step.current, loop.scheduler_progress.total, loop.scheduler_progress.current):
         steps.ready -= 1
         steps.completed -= 1
-    # The counters stand where they stood when an evaluation may have been due, and was made.
+    # The counters are back at a value at which an evaluation may have been due; it was already made.
     loop._skip_next_val = True

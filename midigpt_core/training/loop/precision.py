@@ -1,4 +1,4 @@
-"""The arithmetic of a run: the configuration's, as far as the machine has it."""
+"""The arithmetic of a run: the configured precision, if the machine supports it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def usable_precision(precision: str, *, gpu: bool) -> str:
-    """fp16 needs a GPU; without one it is fp32."""
+    """The precision to use: fp32 in place of fp16 without a GPU, else ``precision``."""
     return "fp32" if precision == "fp16" and not gpu else precision
 
 
 def require_shardable(config: TrainConfig, precision: str) -> None:
-    """Raises :class:`ConfigError` where the strategy does not go with ``precision``, which is a usable one."""
+    """Raise :class:`ConfigError` if the strategy does not support ``precision``, a usable one."""
     if config.strategy == FSDP and precision == "fp16":
-        raise ConfigError("strategy: fsdp does not go with precision fp16. Set precision to bf16 or fp32.")
+        raise ConfigError("strategy: fsdp does not support precision fp16. Set precision to bf16 or fp32.")
 
 
 def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """What Lightning puts around a forward pass in this precision."""
+    """The context in which Lightning runs a forward pass in this precision."""
     dtype = _AUTOCAST.get(usable_precision(precision, gpu=device.type == "cuda"))
     return torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""The micro-batches of the step being taken, to be had again if the step has to be repeated."""
+"""Keeps the micro-batches of the current step, in case the step has to be repeated."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ if TYPE_CHECKING:
 
 
 class StepBatches:
-    """Stands between the stream and the model. Lightning fetches one batch ahead, so what is repeated must pass it by.
+    """A queue between the stream and the model. Lightning prefetches one batch, so repeated batches bypass the loader.
 
-    The loader asks :meth:`promise` before it takes a batch from the stream: while repeated ones wait, an empty batch
-    goes the loader's way instead. Whatever comes out of the loader is exchanged by :meth:`take` for the batch whose
-    turn it is.
+    The loader calls :meth:`promise` before it takes a batch from the stream. While repeated batches are waiting, it
+    gets an empty batch instead. :meth:`take` exchanges every batch from the loader for the next one in the queue.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[Batch] = deque()
-        #: Empty batches that are on their way.
+        #: Empty batches that are still in the loader.
         self._promised = 0
         self._taken: list[Batch] = []
 
     def promise(self) -> Batch | None:
-        """An empty batch if one is waiting for it, else None: the stream's turn."""
+        """An empty batch if a repeated one is waiting, else None: take one from the stream."""
         if len(self._waiting) <= self._promised:
             return None
         self._promised += 1
@@ -42,10 +41,10 @@ class StepBatches:
         return batch
 
     def settle(self) -> None:
-        """The step was taken: its batches are not needed again."""
+        """Drop the batches of the step, which was taken."""
         self._taken.clear()
 
     def repeat(self) -> None:
-        """Give the batches since the last :meth:`settle` once more."""
+        """Queue the batches since the last :meth:`settle` again."""
         self._waiting.extendleft(reversed(self._taken))
         self._taken.clear()

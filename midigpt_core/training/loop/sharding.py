@@ -1,8 +1,8 @@
-"""Strategy ``fsdp``: weights, gradients and optimiser state in shards, one per device.
+"""Strategy ``fsdp``: shards weights, gradients and optimiser state over the devices.
 
-It is PyTorch's second FSDP (``fully_shard``), which leaves parameters their names and shapes: weight decay and frozen
-weights are chosen by them, checkpoints and bundles are those of every other strategy, and it runs on CPUs too. The
-first one flattens parameters, which makes every matrix a vector that no longer decays.
+This is FSDP2 (``fully_shard``), which keeps the names and shapes of parameters. Weight decay and freezing depend on
+them, checkpoints and bundles are the same as with other strategies, and it runs on CPUs too. FSDP1 flattens
+parameters: every matrix becomes a vector, to which no weight decay is applied.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNUSED = "ddp_find_unused_parameters_true"
 
 
 def lightning_strategy(config: TrainConfig, precision: str) -> str | Strategy:
-    """The strategy of ``config`` as Lightning takes it; raises as :func:`require_shardable` does."""
+    """The Lightning strategy for ``config``. Raises the errors of :func:`require_shardable`."""
     require_shardable(config, precision)
     timeout = timedelta(seconds=config.collective_timeout)
     devices = config.devices * config.num_nodes
@@ -43,7 +43,7 @@ def lightning_strategy(config: TrainConfig, precision: str) -> str | Strategy:
 
 
 def shard(model: nn.Module, trainer: Trainer) -> None:
-    """Shard ``model`` over the ranks of ``trainer`` if its strategy asks for it: block by block, then the rest."""
+    """Shard ``model`` over the ranks of ``trainer`` if its strategy is fsdp: block by block, then the rest."""
     strategy = trainer.strategy
     if not isinstance(strategy, ModelParallelStrategy):
         return
@@ -55,12 +55,12 @@ def shard(model: nn.Module, trainer: Trainer) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """``tensor`` on every rank, if it is in shards; all ranks must ask."""
+    """The full ``tensor`` on every rank, gathered if it is sharded. All ranks must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered_weights(trainer: Trainer, model: Any) -> dict[str, Tensor]:
-    """The weights of ``model``, the trainer's module's ``model``, on the CPU of the first rank; all ranks must ask."""
+    """The weights of ``model``, the trainer's module's ``model``, on the CPU of rank 0. All ranks must call this."""
     if isinstance(trainer.strategy, ModelParallelStrategy):
         of_module = trainer.strategy.lightning_module_state_dict()
         return {name.removeprefix("model."): tensor for name, tensor in of_module.items()}

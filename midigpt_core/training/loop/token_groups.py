@@ -1,4 +1,4 @@
-"""Token types in the groups by which losses are reported."""
+"""The groups of token types by which losses are reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 GROUPS = ("pitch", "duration", "position", "velocity", "structure", "attribute")
 
-#: The names that encoders use for types that are no attribute; ``Pitch`` and the like are REMI's.
+#: The group of each type that is not an attribute, by the names that encoders use. ``Pitch`` and the like are REMI's.
 _GROUP_OF = {
     **dict.fromkeys(("NoteOnset", "NotePitch", "NoteOffset", "Pitch"), "pitch"),
     **dict.fromkeys(("NoteDuration", "Duration"), "duration"),
@@ -48,5 +48,5 @@ _GROUP_OF = {
 
 
 def group_of_types(vocabulary: Vocabulary) -> tuple[int, ...]:
-    """The index into :data:`GROUPS` of each type: what is no note and no structure says something about the music."""
+    """The index into :data:`GROUPS` of each type. Types without a known name are attributes."""
     return tuple(GROUPS.index(_GROUP_OF.get(name, "attribute")) for name in vocabulary.type_names)

@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""Measures how the time of a step is spent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StepClock:
         self._waited = 0.0
 
     def lap(self) -> tuple[float, float]:
-        """Seconds since the step began and seconds of them spent waiting for data; begins the next step."""
+        """Seconds since the step began, and how many of them were spent waiting for data. Begins the next step."""
         seconds, waited = self._now() - self._begun, self._waited
         self.restart()
         return seconds, waited
@@ -47,7 +47,7 @@ class StepClock:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """What happens inside is waiting for data."""
+        """Count the time inside as waiting for data."""
         begun = self._now()
         try:
             yield

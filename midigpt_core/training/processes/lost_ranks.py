@@ -1,4 +1,4 @@
-"""A rank that ended, or stands still: which one it was, and what became of it, in a line."""
+"""Reports a rank that ended or hangs: which one, and what happened to it, in one line."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import Trainer
 
-#: Seconds in which the ranks that are left say so.
+#: Seconds that the remaining ranks have to answer.
 _ROLL_CALL_S = 5.0
-#: Seconds that this process may take to notice by itself that one it started is gone: some backends never do.
+#: Seconds that the backend has to notice that a process started by this one is gone. Some backends never do.
 _NOTICED_S = 10.0
 _POLL_S = 0.2
 #: How torch's backends begin what they say of a peer.
@@ -34,8 +34,8 @@ _BACKENDS = ("gloo", "NCCL", "ProcessGroup", "c10d", "pair closure", "Connection
 def named_lost_ranks(
     trainer: Trainer, timeout_s: int, step: Callable[[], int], say: Callable[[str], None]
 ) -> Iterator[None]:
-    """Around ``trainer.fit``: turns what a backend says when a peer is gone, or did nothing for ``timeout_s`` seconds,
-    into :class:`RankLost`. ``step`` gives the steps taken."""
+    """Wraps ``trainer.fit``. If a rank is gone or does nothing for ``timeout_s`` seconds, turns the backend's error
+    into :class:`RankLost`. ``step`` returns the number of steps taken."""
     if trainer.world_size == 1:
         yield
         return
@@ -71,7 +71,7 @@ def _message(lost: dict[int, str], step: int, timeout_s: int) -> str:
 
 
 def _absent(rank: int, world_size: int) -> dict[int, str]:
-    """The ranks that do not answer a roll call at the store where all of them met."""
+    """The ranks that do not answer a roll call in the store that all ranks share."""
     store = distributed.distributed_c10d._get_default_store()
     deadline = time.monotonic() + _ROLL_CALL_S
     lost: dict[int, str] = {}
@@ -89,9 +89,9 @@ def _absent(rank: int, world_size: int) -> dict[int, str]:
 
 
 class _Children:
-    """The processes that this one started as the other ranks of its machine, watched while the run goes.
+    """Watches the processes that this one started as the other ranks of its machine.
 
-    Lightning's own watch ends this process by SIGKILL, without a word.
+    Lightning's own watch would end this process by SIGKILL, without a message.
     """
 
     def __init__(self, trainer: Trainer, say: Callable[[dict[int, str]], None]) -> None:
@@ -107,7 +107,7 @@ class _Children:
         self._over.set()
 
     def ended(self) -> dict[int, str]:
-        """How those that ended badly did, by rank."""
+        """How the processes that failed ended, by rank."""
         self._take_over()
         codes = {rank: process.poll() for rank, process in self._ranks.items()}
         return {rank: _how(code) for rank, code in codes.items() if code and not _is_stop(code)}
@@ -118,7 +118,7 @@ class _Children:
         if started and len(started) == launcher.num_processes - 1:  # type: ignore[union-attr]
             first = self._trainer.global_rank + 1
             self._ranks = {first + index: process for index, process in enumerate(started)}
-            # The list that Lightning's watch looks at.
+            # Lightning's watch checks this list.
             started.clear()
 
     def _watch(self) -> None:
@@ -140,5 +140,5 @@ def _how(code: int) -> str:
 
 
 def _is_stop(code: int) -> bool:
-    """It obeyed a signal, as this one is about to."""
+    """Whether the process stopped on a signal, as this one is about to."""
     return code > 128

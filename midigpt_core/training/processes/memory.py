@@ -1,4 +1,4 @@
-"""Memory that does not suffice, said in the terms of the configuration."""
+"""Explains out-of-memory errors in terms of the configuration."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
     from midigpt_core.config import TrainConfig
 
-#: How the CPU's allocator puts it, in a plain RuntimeError.
+#: Texts of the CPU allocator, which raises a plain RuntimeError.
 _CPU_REMARKS = ("DefaultCPUAllocator", "not enough memory")
 
 
 @contextlib.contextmanager
 def explained_memory(config: TrainConfig, step: Callable[[], int]) -> Iterator[None]:
-    """Turn running out of memory into a :class:`TrainingError` with what to lower; ``step`` gives the steps taken."""
+    """Turn out-of-memory errors into a :class:`TrainingError` that names settings to lower. ``step`` returns the number
+    of steps taken."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -34,7 +35,7 @@ def explained_memory(config: TrainConfig, step: Callable[[], int]) -> Iterator[N
 
 
 def is_memory(error: Exception) -> bool:
-    """Whether ``error`` says that memory does not suffice."""
+    """Whether ``error`` is an out-of-memory error."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(remark in str(error) for remark in _CPU_REMARKS)
@@ -43,7 +44,7 @@ def is_memory(error: Exception) -> bool:
 def _advice(config: TrainConfig) -> str:
     ways = []
     if config.batch_size > 1:
-        # Its largest divisor: the steps stay the same, row for row.
+        # The largest divisor: the steps keep the same rows.
         smaller = next(size for size in range(config.batch_size // 2, 0, -1) if config.batch_size % size == 0)
         more = config.accumulation * config.batch_size // smaller
         ways.append(f"set batch_size to {smaller} and accumulation to {more}, which gives the same steps")

@@ -1,4 +1,4 @@
-"""Lightning's own remarks, kept out of a run's output; its warnings are about things that are settled here."""
+"""Silences Lightning's own messages during a run; the warnings do not apply here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "lightning")
 _REMARKS = (
-    # The evaluation's batches are kept in memory: workers would have nothing to do.
+    # The evaluation batches are kept in memory; workers would have nothing to do.
     r".*does not have many workers.*",
     # Lightning's own use of PyTorch, once per batch.
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
@@ -21,7 +21,7 @@ _REMARKS = (
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Lightning says what is wrong inside, and nothing else; levels and filters are put back afterwards."""
+    """Inside, Lightning logs warnings and errors only. Levels and filters are restored afterwards."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What the processes of a run have to agree on beside gradients."""
+"""What the processes of a run share, apart from gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def gathered(items: list[int]) -> list[int]:
-    """The items of all ranks, in the order of the ranks; all ranks must ask."""
+    """The items of all ranks, in the order of the ranks. All ranks must call this."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return items
     of_ranks: list[Any] = [None] * distributed.get_world_size()
@@ -23,7 +23,7 @@ def gathered(items: list[int]) -> list[int]:
 
 
 def summed(trainer: Trainer, values: list[float]) -> list[float]:
-    """The sum over all ranks of each of ``values``; all ranks must ask."""
+    """The sum over all ranks of each of ``values``. All ranks must call this."""
     if trainer.world_size == 1:
         return values
     total = trainer.strategy.reduce(torch.tensor(values, device=trainer.strategy.root_device), reduce_op="sum")
@@ -31,10 +31,10 @@ def summed(trainer: Trainer, values: list[float]) -> list[float]:
 
 
 def require_same_start(trainer: Trainer) -> None:
-    """Raises :class:`TrainingError` unless all ranks, which look for checkpoints on their own, start from one step."""
+    """Raise :class:`TrainingError` unless all ranks, which search for checkpoints separately, start from one step."""
     steps = sorted(set(gathered([trainer.global_step])))
     if len(steps) > 1:
         raise TrainingError(
             f"ranks start from different steps ({', '.join(map(str, steps))}): they do not see the same checkpoints."
-            " Give all nodes one output_dir, on a file system that they share."
+            " Give all nodes the same output_dir, on a shared file system."
         )

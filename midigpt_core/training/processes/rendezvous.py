@@ -1,4 +1,4 @@
-"""Where the processes of a run find one another: said while it lasts, and in a line where it fails."""
+"""The rendezvous of a run's processes: reports a long wait, and a failure in one line."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
 
-#: Seconds without the others after which it is said.
+#: Seconds of waiting for the other ranks before the first message.
 PATIENCE_S = 10.0
 
 
 class Rendezvous(Callback):
-    """Says what the run waits for when the other ranks do not come, and why it cannot go on."""
+    """Reports what the run is waiting for when other ranks are missing, and why it cannot continue."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._have_met = threading.Event()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lightning's first call once the ranks have met."""
+        """Lightning calls this first after the ranks have met."""
         self._have_met.set()
 
     @contextlib.contextmanager
     def awaited(self, trainer: Trainer) -> Iterator[None]:
-        """Around ``trainer.fit``. Raises :class:`TrainingError` with the address if the ranks cannot meet."""
+        """Wraps ``trainer.fit``. Raises :class:`TrainingError` with the address if the ranks cannot meet."""
         if trainer.world_size == 1:
             yield
             return
         environment: Any = getattr(trainer.strategy, "cluster_environment", None)
         address, port = environment.main_address, environment.main_port
-        # torchrun's own process listens there already.
+        # torchrun's own process already listens there.
         if trainer.global_rank == 0 and "TORCHELASTIC_RUN_ID" not in os.environ:
             _require_free(port)
         place = f"{address}:{port}"
@@ -77,7 +77,7 @@ def _notice(trainer: Trainer, place: str) -> str:
 
 
 def _require_free(port: int) -> None:
-    """Raises :class:`TrainingError` if another process listens there. PyTorch says so too, with a page of its own."""
+    """Raise :class:`TrainingError` if another process uses the port. PyTorch's own error is a page long."""
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

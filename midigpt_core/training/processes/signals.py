@@ -1,7 +1,7 @@
-"""Signals that ask a run to stop: answered when they come, obeyed by all ranks where a step ends.
+"""Signals that stop a run: acknowledged at once; all ranks stop together at the end of the step.
 
-Lightning's own handlers are kept out: under them SIGTERM ends a run with exit code 0, and two ranks of which one is
-told hang in the handler's broadcast.
+Lightning's own handlers are not used. With them, SIGTERM ends a run with exit code 0, and if only one of two ranks gets
+the signal, both hang in the handler's broadcast.
 """
 
 from __future__ import annotations
@@ -20,32 +20,33 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import Trainer
 
-#: SIGTERM ends a batch job, SIGINT is Ctrl-C, SIGUSR1 is what schedulers send some time before the end, SIGHUP comes
-#: when the terminal closes.
+#: SIGTERM ends a batch job, SIGINT is Ctrl-C, schedulers send SIGUSR1 some time before the end, and SIGHUP means that
+#: the terminal was closed.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
 class _StoppedEarly(BaseException):
-    """Out of everything, before the first step: no handler of exceptions on the way may take it for its own."""
+    """Ends the run before the first step. Not an Exception, so that no handler on the way catches it."""
 
 
 class StopSignals:
-    """Inside the context the first of :data:`STOPPING` is noted and answered; the second ends the process at once.
+    """Inside the context, the first signal of :data:`STOPPING` is recorded and acknowledged; the second ends the
+    process at once.
 
-    Until :meth:`begin` there is no step to finish and nothing to save: the first ends the run, and where that takes
-    longer than a moment, as in waiting for another rank, the process.
+    Before :meth:`begin` there is no step to finish and nothing to save: the first signal ends the run, or the process
+    if that takes longer than a moment, for example while it waits for another rank.
     """
 
     def __init__(self, say: Callable[[str], None] | None = None, *, rank: int = 0) -> None:
-        """``say`` takes the answer, from another thread; None: this process is not the one that answers."""
+        """``say`` prints the acknowledgement, from another thread; None: this process prints nothing."""
         self._say = say
         self._rank = rank
         self._noted: signal.Signals | None = None
         self._is_stopping = False
         self._interrupts = Interrupts(STOPPING, self._note, self._end_early, ending=lambda: end_by)
-        #: What is said to the first signal; None before the first step.
+        #: The acknowledgement of the first signal; None before the first step.
         self._answer: str | None = None
-        #: The signal that the ranks have agreed to obey.
+        #: The signal on which the ranks have agreed to stop.
         self.agreed: signal.Signals | None = None
 
     def __enter__(self) -> Self:
@@ -65,23 +66,23 @@ class StopSignals:
             ) from None
 
     def begin(self) -> None:
-        """From now on there are steps: what comes is obeyed where one ends."""
-        self._answer = "Stopping after this step; again to stop now."
+        """Steps begin: from now on a signal stops the run at the end of a step."""
+        self._answer = "Stopping after this step. Send the signal again to stop now."
 
     def end(self) -> None:
-        """The last step is done: what comes now is too late."""
-        self._answer = "The run has had its steps and is ending; again to stop now."
+        """The last step is done: a signal now comes too late."""
+        self._answer = "All steps are done and the run is ending. Send the signal again to stop now."
 
     def flags(self) -> list[float]:
         """One number for each of :data:`STOPPING`: 1 for the signal that came to this process, else 0."""
         return [float(number is self._noted) for number in STOPPING]
 
     def agree(self, flags: Sequence[float]) -> None:
-        """Take the sum of the ranks' :meth:`flags`: what came to one of them is obeyed by all."""
+        """Set :attr:`agreed` from the sum of the ranks' :meth:`flags`: a signal to one rank stops all."""
         self.agreed = next((number for number, flag in zip(STOPPING, flags, strict=True) if flag > 0), None)
 
     def _note(self, number: signal.Signals) -> None:
-        """In a thread, at once."""
+        """Called at once, in a thread."""
         self._noted = self._noted or number
         if self._answer is not None:
             self._tell(self._answer)
@@ -94,7 +95,7 @@ class StopSignals:
             self._say(answer)
 
     def _end_early(self, number: int, _frame: Any) -> None:
-        """In the main thread, once it can: there, what a step's end obeys is what came before it."""
+        """Called in the main thread as soon as possible, so that a step's end sees every signal before it."""
         is_first, self._noted = not self._is_stopping, self._noted or signal.Signals(number)
         self._is_stopping = True
         if is_first and self._answer is None:
@@ -102,7 +103,7 @@ class StopSignals:
 
 
 class _NoHandlers:
-    """Stands in for Lightning's signal connector."""
+    """Replaces Lightning's signal connector and registers nothing."""
 
     received_sigterm = False
 
@@ -114,5 +115,5 @@ class _NoHandlers:
 
 
 def keep_lightnings_handlers_out(trainer: Trainer) -> None:
-    """Lightning would register its handlers at the start of ``fit``, over ours."""
+    """Stop Lightning from replacing our handlers with its own at the start of ``fit``."""
     trainer._signal_connector = _NoHandlers()  # type: ignore[assignment]

@@ -1,1 +1,1 @@
-"""What a run says of itself: steps, progress, metrics, loggers, curves and samples."""
+"""Reports on a run: steps, progress, metrics, loggers, curves and samples."""

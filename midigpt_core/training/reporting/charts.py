@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.records import Float64Array
 
-#: Told apart by people who see no red or no green too (Okabe and Ito, "Color universal design", 2008).
+#: Distinguishable with red-green colour blindness too (Okabe and Ito, "Color universal design", 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a606a", "#967846", "#141820")
 
 #: Inches of a chart, and dots per inch.
@@ -37,9 +37,9 @@ class Line:
     x: Float64Array
     y: Float64Array
     colour: str
-    #: A thin, pale line behind the others: raw values, beside their average.
+    #: A thin, pale line behind the others: raw values behind their average.
     pale: bool = False
-    #: A dot at each point: where there are few.
+    #: A dot at each point, for lines with few points.
     dots: bool = False
 
 
@@ -56,7 +56,7 @@ class Chart:
 
 
 def sheet(heading: str, charts: Sequence[Chart], *, x_label: str, columns: int = 2) -> Figure:
-    """A figure with the charts side by side, row after row, all over the same stretch of x."""
+    """A figure with the charts in rows of ``columns``, all with the same x range."""
     rows = math.ceil(len(charts) / columns)
     with _style():
         figure = Figure(figsize=(columns * _WIDTH, rows * _HEIGHT + _HEADING), dpi=_DPI, layout="constrained")
@@ -75,16 +75,16 @@ def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG, the same bytes each time."""
     picture = io.BytesIO()
     with _style():
-        # Without the version of matplotlib, which it would name otherwise.
+        # Omit matplotlib's version, which would differ between installations.
         figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
 
 
 @contextlib.contextmanager
 def _style() -> Iterator[None]:
-    """matplotlib's own: the user's settings are for the user's own figures. Text is text, dollars and all."""
+    """matplotlib's default style instead of the user's. A dollar sign in a text does not start a formula."""
     with mpl.rc_context({**mpl.rcParamsDefault, "text.parse_math": False}), warnings.catch_warnings():
-        # The font has no Chinese, say: a name is drawn as far as it goes.
+        # The font may lack characters of a name, e.g. Chinese ones.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
@@ -96,7 +96,7 @@ def _draw(axes: Axes, chart: Chart) -> None:
             line.x,
             line.y,
             color=line.colour,
-            label="_" if line.pale else line.label,  # matplotlib leaves labels that begin so out of the legend
+            label="_" if line.pale else line.label,  # matplotlib leaves labels with this prefix out of the legend
             linewidth=0.8 if line.pale else 1.6,
             alpha=0.4 if line.pale else 1.0,
             marker="o" if line.dots else None,
@@ -121,7 +121,7 @@ def _scale(axes: Axes, chart: Chart) -> None:
 
 
 def _locator(axes: Axes, chart: Chart) -> Locator:
-    """Where the axis is labelled: at round values, some of which must be in sight."""
+    """Places labels at round values, at least some of them in the visible range."""
     low, high = axes.get_ylim()
     if chart.logarithmic and high > 1000 * low:
         return LogLocator()

@@ -1,4 +1,4 @@
-"""The curves of a run as a picture, from its ``metrics.jsonl``: loss, evaluation, rate, gradients, speed, waste."""
+"""Draws the curves of a run from its ``metrics.jsonl``: loss, evaluation, learning rate, gradients, speed, padding."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     Records = Sequence[dict[str, Any]]
 
-#: A smoothed line averages over such a share of the run's steps.
+#: The share of the run's steps that a smoothed line averages over.
 _SMOOTHED = 1 / 40
-#: More dots on a line would run into one another.
+#: More dots on a line would overlap.
 _MOST_DOTS = 40
 _PART = "eval_loss/"
 #: Just above the largest float32.
@@ -40,22 +40,22 @@ def save_run_curves(path: str | os.PathLike[str], run: str | os.PathLike[str]) -
 
 
 def run_folder(run: str | os.PathLike[str]) -> Path:
-    """The folder of a run that is named by it or by the metrics in it."""
+    """The folder of a run, given the folder or its metrics file."""
     path = Path(run)
     return path.parent if path.name == metrics_file.NAME else path
 
 
 def run_curves(run: str | os.PathLike[str]) -> Figure:
-    """A picture of the run in the folder ``run``, which may still be going.
+    """A figure of the run in the folder ``run``, which may still be training.
 
-    Raises :class:`midigpt_core.errors.DataError` if nothing is there to be drawn.
+    Raises :class:`midigpt_core.errors.DataError` if there is nothing to draw.
     """
     path = run_folder(run) / metrics_file.NAME
     records = metrics_file.records(path)
     steps = [record for record in records if "loss" in record]
     evaluations = [record for record in records if "eval_loss" in record]
     if not steps:
-        raise DataError(f"{path}: has no optimiser step. Give the folder of a run that has taken some.")
+        raise DataError(f"{path}: contains no optimiser step. Give the folder of a run that has taken some.")
     charts = [*_losses(steps, evaluations), *_optimisation(steps), *_efficiency(steps)]
     return sheet(_heading(path.parent, steps, evaluations), charts, x_label="steps")
 
@@ -108,11 +108,11 @@ def _efficiency(steps: Records) -> Iterator[Chart]:
     seconds = _column(steps, "seconds")
     waited = np.divide(_column(steps, "data_wait"), seconds, out=np.zeros_like(seconds), where=seconds > 0)
     shares = [
-        ("positions that hold no token", "padding", _column(steps, "padding"), _GREEN),
+        ("positions without a token", "padding", _column(steps, "padding"), _GREEN),
         ("time spent waiting for data", "data wait", waited, _ORANGE),
     ]
     if any("mfu" in record for record in steps):
-        shares.append(("model FLOPs, of what the devices can do at most", "MFU", _column(steps, "mfu"), _BLUE))
+        shares.append(("model FLOPs, share of the devices' peak", "MFU", _column(steps, "mfu"), _BLUE))
     for title, label, values, colour in shares:
         lines = _smoothed(label, at, 100 * values, colour)
         yield Chart(title=title, lines=lines, from_zero=True, write=lambda value: f"{value:g} %")
@@ -124,7 +124,7 @@ def _line(label: str, records: Records, name: str, colour: str) -> Line:
 
 
 def _smoothed(label: str, at: Float64Array, values: Float64Array, colour: str) -> list[Line]:
-    """The values, pale, and their mean over the steps before and after."""
+    """Two lines: the values, pale, and their moving average."""
     reach = round(len(values) * _SMOOTHED / 2)
     if not reach:
         return [Line(label=label, x=at, y=values, colour=colour)]
@@ -143,7 +143,7 @@ def _smoothed(label: str, at: Float64Array, values: Float64Array, colour: str) -
 
 
 def _column(records: Records, name: str) -> Float64Array:
-    """float64[n]; NaN where a record has no such figure, or none that a run could have."""
+    """The figures ``name`` as float64[n]; NaN where a record lacks it or has an impossible value."""
     return np.array([_figure(record.get(name)) for record in records], dtype=np.float64)
 
 

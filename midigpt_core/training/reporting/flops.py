@@ -1,4 +1,4 @@
-"""The arithmetic of a training step, and which share that is of what its devices can do."""
+"""The floating-point operations of a training step, and the peak of its devices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _PEAKS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "H100 PCIe": 756e12, "H100 N
 
 @frozen(kw_only=True)
 class ModelFlops:
-    """Floating-point operations of a forward and a backward pass: 6 N a token, and 12 L H Q T for its attention to T
+    """Floating-point operations of a forward and a backward pass: 6 N per token, and 12 L H Q T for its attention to T
     tokens (Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, appendix B).
 
-    N leaves out tables of embeddings, which are looked up; T is the length of the token's own document, not of the row;
-    what is computed twice to save memory counts once.
+    N excludes embedding tables, which are looked up. T is the length of the token's own document, not of the row.
+    Recomputation for gradient checkpointing does not count.
     """
 
     #: 6 N.
@@ -36,12 +36,12 @@ class ModelFlops:
         return cls(per_token=6.0 * multiplied, per_pair=pair)
 
     def of(self, tokens: float, pairs: float) -> float:
-        """Of so many tokens in documents whose squared lengths add up to ``pairs``."""
+        """FLOPs for ``tokens`` tokens in documents whose squared lengths add up to ``pairs``."""
         return self.per_token * tokens + self.per_pair * pairs
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """What a device can do at most, in FLOP/s; None where that is not known: another device, or 32-bit inputs."""
+    """The peak of a device in FLOP/s; None if it is unknown, as for other devices and 32-bit inputs."""
     if device.type != "cuda" or precision == "fp32":
         return None
     name = torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""Figures for the Lightning loggers of a run."""
+"""Sends figures to the Lightning loggers of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LoggerSink:
-    """Tells loggers of every ``every``-th step and of every evaluation."""
+    """Logs every ``every``-th step and every evaluation."""
 
     def __init__(self, loggers: Sequence[Logger], every: int) -> None:
         self._loggers = loggers

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from midigpt_core.training.reporting.steps import StepRecord
 
 NAME = "metrics.jsonl"
-#: What a float still tells apart; no run has as many.
+#: The largest integer that floats represent exactly; no run has as many steps.
 _LAST_STEP = 2**53
-#: Bytes of a line; that of an evaluation with every part has some thousand.
+#: The most bytes of a line. An evaluation with every part takes a few thousand.
 _LONGEST_LINE = 1 << 20
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """The figures of each line; a line that is none, as a process that dies leaves one, is left out.
+    """The figures of each line. Broken lines, which a killed process may leave, are skipped.
 
     Raises :class:`midigpt_core.errors.DataError` for a file that cannot be read.
     """
@@ -35,7 +35,7 @@ def records(path: Path) -> list[dict[str, Any]]:
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     try:
         with open_regular(path) as stream:
-            # What is longer than a line may be comes in parts, and none of them is a record.
+            # A line over the limit comes in parts, and no part parses as a record.
             while part := stream.readline(_LONGEST_LINE):
                 line = part.decode("utf-8", "replace").rstrip("\n")
                 if record := _record(line):
@@ -56,10 +56,10 @@ def _record(line: str) -> dict[str, Any]:
 
 
 class MetricsFile:
-    """Appends to ``path``. A run that continues keeps the lines up to the step it continues from, and no other."""
+    """Appends to ``path``. A resumed run keeps the lines up to the step it resumes from and drops the others."""
 
     def __init__(self, path: Path, require_there: Callable[[], None] = lambda: None) -> None:
-        """``require_there`` is called before each write, and raises where it would be lost."""
+        """``require_there`` is called before each write and raises if the write would be lost."""
         self._path = path
         self._require_there = require_there
         self._stream: FileIO | None = None
@@ -69,7 +69,7 @@ class MetricsFile:
         kept = [line for record, line in lines if record["step"] <= first_step]
         write_text(self._path, "".join(f"{line}\n" for line in kept))
         with explained(self._path):
-            # Unbuffered: what a full disk refuses is not tried again at the end.
+            # Unbuffered, so that bytes that a full disk rejects are not written again at the end.
             self._stream = self._path.open("ab", buffering=0)
 
     def step(self, record: StepRecord) -> None:
@@ -104,6 +104,6 @@ class MetricsFile:
         self._require_there()
         rest = memoryview(json.dumps(finite).encode() + b"\n")
         with explained(self._path):
-            # A disk that fills takes a part, and then says so.
+            # A disk that fills up accepts a part; the next write raises.
             while rest:
                 rest = rest[self._stream.write(rest) :]

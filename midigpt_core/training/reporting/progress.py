@@ -1,4 +1,4 @@
-"""How a run looks in a terminal, and in a log file when its output is piped."""
+"""Shows the progress of a run in a terminal, or as lines in a log file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Average:
-    """Loss and speed since the last look."""
+    """Averages loss and speed since the last :meth:`take`."""
 
     def __init__(self) -> None:
         self._start()
@@ -33,14 +33,14 @@ class _Average:
         self._seconds += record.seconds
 
     def take(self) -> tuple[float, float]:
-        """Mean loss per predicted token and tokens per second; starts anew."""
+        """Mean loss per predicted token and tokens per second since the last call."""
         loss, speed = self._loss / max(self._predicted, 1), self._tokens / max(self._seconds, 1e-9)
         self._start()
         return loss, speed
 
 
 class ProgressBar:
-    """A bar with loss, tokens per second and the time that is left."""
+    """A progress bar with loss, tokens per second and the remaining time."""
 
     def __init__(self, console: Console, max_steps: int, every: int) -> None:
         self._max_steps = max_steps
@@ -58,7 +58,7 @@ class ProgressBar:
         self._task = self._progress.add_task("training", total=max_steps, figures="")
 
     def begin(self, first_step: int) -> None:
-        # Remaining time is estimated from the steps of this process alone.
+        # The remaining time is estimated from the steps of this process only.
         self._progress.reset(self._task, total=self._max_steps, completed=first_step, figures="")
         self._progress.start()
 
@@ -78,7 +78,7 @@ class ProgressBar:
 
 
 class ProgressLines:
-    """One line every ``every`` steps, for output that is no terminal."""
+    """One line every ``every`` steps, for output that is not a terminal."""
 
     def __init__(self, console: Console, max_steps: int, every: int) -> None:
         self._console = console

@@ -1,4 +1,4 @@
-"""Music while a run goes: every so many steps the model fills bars of a few fixed prompts, for the ear and the eye."""
+"""Writes samples during a run: every so many steps the model fills bars of a few fixed prompts."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ if TYPE_CHECKING:
 _log = terminal.logger("midigpt_core.training")
 
 _PROMPTS = 4
-#: Windows drawn to find so many: short pieces have none, and some are in signatures that cannot be written.
+#: Windows drawn to find that many prompts: short pieces have none, and some time signatures cannot be written.
 _DRAWS = 64
 
 
 @frozen(eq=False, kw_only=True)
 class Prompt:
-    """A window of a piece and what is to be written in it: the same in every run on the same pieces."""
+    """A window of a piece and the bars to write in it. Runs on the same pieces have the same prompts."""
 
     #: ``"prompt1"``, a file name.
     name: str
-    #: Where the window is from and what is written in it, for the picture.
+    #: The origin of the window and the bars written, for the picture.
     title: str
     score: Score
     request: GenerationRequest
 
 
 def draw_prompts(spec: StreamSpec, encoder: Encoder) -> list[Prompt]:
-    """Up to four prompts from windows of the pieces of ``spec``, as its settings draw them but not augmented.
+    """Up to four prompts from windows of the pieces of ``spec``, drawn by its settings without augmentation.
 
-    By turns a track has the middle half of its bars filled in and the last track is written from nothing, as far as the
-    settings train both. Raises :class:`midigpt_core.errors.CorpusError` if the corpus is damaged.
+    Prompts alternate between filling in the middle half of a track's bars and writing the last track from scratch, if
+    the settings train both. Raises :class:`midigpt_core.errors.CorpusError` if the corpus is damaged.
     """
     settings = spec.settings.evaluation()
     keys = derive(EVALUATION_SEED, Stage.PROMPT, np.arange(_DRAWS))
@@ -82,7 +82,7 @@ def draw_prompts(spec: StreamSpec, encoder: Encoder) -> list[Prompt]:
         request = _request(score, count, draw, keys[draw : draw + 1], autoregressive=autoregressive)
         if validation.problems(request, score, encoder, trained):
             continue
-        does = "written anew" if autoregressive else "filled in"
+        does = "written from scratch" if autoregressive else "filled in"
         prompts.append(
             Prompt(
                 name=f"prompt{len(prompts) + 1}",
@@ -108,17 +108,17 @@ def _request(score: Score, count: int, seed: int, key: UInt64Array, *, autoregre
         track = int(below(uniforms(derive(key, Stage.PROMPT), 1)[0], last + 1)[0])
         middle = range(count // 4, count // 4 + max(count // 2, 1))
         prompt = TrackPrompt(id=track, bars=middle)
-    # What a model writes at its first attempt is what there is to hear of it.
+    # One attempt: samples show what the model writes first.
     config = InferenceConfig(seed=seed, window_bars=count, max_attempts=1, novelty_check=False, silence_check=False)
     return GenerationRequest([prompt], config)
 
 
 class SampleWriter(Callback):
-    """Every ``every`` steps has the model, as a bundle of that step would have it, answer the prompts.
+    """Every ``every`` steps, generates music for the prompts with the model as a bundle of that step would contain it.
 
-    It writes ``<folder>/step<N>/prompt1.mid`` and ``prompt1.png``, and so on, and tells the logger if that has a method
-    ``log_sample``. The model that is trained takes no part beyond its weights being read, and no generator is used: the
-    run is the same, bit for bit, with samples and without. Whatever fails is a warning.
+    Writes ``<folder>/step<N>/prompt1.mid``, ``prompt1.png``, and so on, and calls the logger's ``log_sample`` if it has
+    this method. Only the weights of the trained model are read, and no random generator is used: the run is the same,
+    bit for bit, with and without samples. A failure is logged as a warning.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class SampleWriter(Callback):
         signals: StopSignals,
         clock: StepClock,
     ) -> None:
-        """``bundle`` is called by all ranks and gives the first the weights as they are; ``prompts`` by the first."""
+        """All ranks call ``bundle``, which returns the current weights on rank 0. Only rank 0 calls ``prompts``."""
         self._folder = folder
         self._every = every
         self._draw = prompts
@@ -144,7 +144,7 @@ class SampleWriter(Callback):
         self._seen = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A run that was stopped at a step whose samples were due makes them now."""
+        """Write the samples that were due at the step at which the run was stopped."""
         step = self._seen = trainer.global_step
         due = step > 0 and step % self._every == 0
         if due and trainer.strategy.broadcast(not self._of_step(step).exists()):
@@ -172,7 +172,7 @@ class SampleWriter(Callback):
         if self._prompts is None:
             self._prompts = self._draw()
         if not self._prompts:
-            _log.warning("no samples at step %d: no window of the pieces can be asked for.", step)
+            _log.warning("no samples at step %d: no window of the pieces can be used as a prompt.", step)
             return
         engine = InferenceEngine.from_bundle(bundle)
         contents: dict[str, bytes] = {}
@@ -196,7 +196,7 @@ class SampleWriter(Callback):
         with files.atomic_folder(target) as folder:
             for name, content in contents.items():
                 files.write_bytes(folder / name, content)
-            # A run that was taken up again before this step has been here already.
+            # A run that resumed from before this step may have written these samples already.
             shutil.rmtree(target, ignore_errors=True)
         if isinstance(self._logger, SampleLogger):
             for midi in sorted(target.glob("*.mid")):
@@ -209,7 +209,7 @@ class SampleWriter(Callback):
 
 @contextlib.contextmanager
 def _survived(what: str) -> Iterator[None]:
-    """Samples are a look at a run: nothing that goes wrong in them, in a plugin's code too, may end it."""
+    """Log errors as warnings: no failure of a sample, in a plugin's code either, may end the run."""
     try:
         yield
     except Exception as error:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""What is known of one optimiser step, and who wants to know."""
+"""Records of optimiser steps, and the sinks that receive them."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class StepRecord:
     learning_rate: float
     #: Before clipping.
     gradient_norm: float
-    #: Tokens in the rows, and how many of them the loss counts.
+    #: Tokens in the rows, and how many of them count in the loss.
     tokens: int
     predicted: int
-    #: Share of the positions that hold no token.
+    #: Share of the positions that contain no token.
     padding: float
     #: How often the step overflowed fp16, and was repeated, before it was taken.
     overflows: int = 0
-    #: Wall time without validation and saving, and how much of it went into waiting for data.
+    #: Wall time without validation and saving, and how much of it was spent waiting for data, in seconds.
     seconds: float
     data_wait: float
     #: Model FLOPs utilisation (:class:`midigpt_core.training.reporting.flops.ModelFlops`): share of the devices' peak;
-    #: None where their peak is unknown.
+    #: None if their peak is unknown.
     flops_utilisation: float | None = None
-    #: Tokens in the rows by the training set they are of; empty if the run has no sets.
+    #: Tokens in the rows by training set; empty if the run has no sets.
     tokens_by_set: Mapping[str, int] = field(factory=dict)
 
     @property
@@ -54,21 +54,21 @@ class StepRecord:
 
 
 class StepSink(Protocol):
-    """Someone who is told of the run as it goes. Only the first rank tells."""
+    """Receives the steps and evaluations of a run. Only rank 0 calls it."""
 
     def begin(self, first_step: int) -> None:
-        """The run starts, or continues, after ``first_step`` steps."""
+        """Called when the run starts or resumes after ``first_step`` steps."""
 
     def step(self, record: StepRecord) -> None: ...
 
     def evaluation(self, step: int, report: EvaluationReport) -> None: ...
 
     def end(self) -> None:
-        """The run ended, well or not. May be called without :meth:`begin`."""
+        """Called when the run ended, with or without an error, even if :meth:`begin` was not called."""
 
 
 class StepReporter(Callback):
-    """Tells sinks of every optimiser step and every evaluation."""
+    """Passes every optimiser step and every evaluation to the sinks."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class StepReporter(Callback):
         self._clock = clock
         self._flops = flops
         self._precision = precision
-        #: What all devices can do at most, in FLOP/s; None: not known.
+        #: The peak of all devices together, in FLOP/s; None: not known.
         self._peak: float | None = None
         self._seen = 0
 
@@ -117,7 +117,7 @@ class StepReporter(Callback):
             seconds=seconds,
             data_wait=waited,
             flops_utilisation=self._flops.of(tokens, taken.pairs) / seconds / self._peak if self._peak else None,
-            # Without sets, all tokens are of one that has no name.
+            # Without sets, all tokens belong to one set without a name.
             tokens_by_set=dict(zip(self._set_names, taken.tokens_by_set, strict=False)),
         )
         for sink in self._told(trainer):

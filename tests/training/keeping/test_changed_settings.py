@@ -282,7 +282,7 @@ def test_evaluations_of_other_rows_are_not_compared(
 ) -> None:
     settings = {"max_steps": 8, "keep_checkpoints": 1, "eval_rows": 8}
     folder = first.continued(tmp_path / "run", step=4, **settings)
-    said = "evaluations up to step 4 cannot be compared with later ones, among which the best is sought."
+    said = "evaluations up to step 4 cannot be compared with later ones; the best is chosen among the later ones."
     assert f"eval_rows was 4 and is 8: {said}" in caplog.text
     losses = {line["step"]: line["eval_loss"] for line in evaluations(folder)}
     before = min((2, 4), key=losses.__getitem__)
@@ -299,7 +299,7 @@ def test_other_evaluation_data_is_said(first: First, tmp_path: Path, caplog: pyt
     shutil.copytree(first.folder, tmp_path / "none")
     config = first.config(tmp_path / "none")
     train(config, first.shard, resume=tmp_path / "none" / "checkpoints" / "step2.ckpt")
-    assert "evaluation data: there is none any more. The run is not evaluated." in caplog.text
+    assert "evaluation data: none is given any more. The run is not evaluated." in caplog.text
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -358,8 +358,7 @@ def test_a_checkpoint_of_an_earlier_version_is_continued(
     train(config, first.shard, first.eval_shard, resume=checkpoint)
     assert "seed was 1 and is 3: the run does not continue bit for bit." in caplog.text
     assert (
-        "the checkpoint is of an earlier version, which did not keep its settings: those of this run hold."
-        in caplog.text
+        "the checkpoint is of an earlier version and has no settings: the settings of this run are used." in caplog.text
     )
 
 

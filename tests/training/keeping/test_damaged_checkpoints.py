@@ -102,7 +102,7 @@ def test_what_zipfile_gives_up_in_its_own_way_is_damage(
     saved.write_bytes(content)
     older = saved.with_name("step1.ckpt")
     assert first_whole((saved, older)) == older
-    with pytest.raises(CheckpointError, match=r"step2\.ckpt: is damaged or no checkpoint\. Resume from another"):
+    with pytest.raises(CheckpointError, match=r"step2\.ckpt: is damaged or not a checkpoint\. Resume from another"):
         train(configure(), shard, resume=saved)
 
 
@@ -172,7 +172,7 @@ def test_any_other_torch_file_is_refused_in_one_line(configure: Configure, shard
         path = tmp_path / "other.ckpt"
         path.write_bytes(content)
         with pytest.raises(
-            CheckpointError, match=r"other\.ckpt: is (damaged or no checkpoint|not the state)"
+            CheckpointError, match=r"other\.ckpt: is (damaged or not a checkpoint|not a checkpoint of)"
         ) as caught:
             train(configure(), shard, resume=path)
         assert "\n" not in str(caught.value), kind
@@ -193,7 +193,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     again = train(config, shard, resume="auto")
     assert (again.steps, again.steps_before) == (4, 2)
     assert curve(again.run_dir) == whole
-    assert f"{newest} is damaged: an older checkpoint is tried." in caplog.text
+    assert f"{newest} is damaged: trying an older checkpoint." in caplog.text
 
 
 def test_an_altered_state_is_refused_in_one_line(configure: Configure, shard: Path) -> None:

@@ -229,7 +229,7 @@ def test_going_back_sets_aside_what_came_later(
         "step4.ckpt",
         "step6.ckpt",
     ]
-    assert any("what was saved later (step 4, 6) is in" in record.message for record in caplog.records)
+    assert any("later checkpoints (step 4, 6) are now in" in record.message for record in caplog.records)
 
 
 def test_metrics_that_no_run_wrote_are_dropped_on_resume(configure: Configure, shard: Path) -> None:

@@ -235,7 +235,7 @@ def test_nothing_is_removed_before_the_newest_reads_back(tmp_path: Path, caplog:
     folder.checkpoint(2).write_bytes(content)
     folder.retire({})
     assert list(step_files(tmp_path)) == [1, 2]
-    assert "step2.ckpt does not read back as it was written" in caplog.text
+    assert "step2.ckpt cannot be read back as it was written" in caplog.text
 
 
 def test_the_missing_bundle_of_a_checkpoint_is_made_up_for(configure: Configure, shard: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_dry_run_refuses_what_training_refuses(
     plan = prepare(configure(strategy="fsdp", precision="fp16"), shard)
     estimate(plan)  # without a GPU fp16 is fp32
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    with pytest.raises(ConfigError, match="strategy: fsdp does not go with precision fp16"):
+    with pytest.raises(ConfigError, match="strategy: fsdp does not support precision fp16"):
         describe(plan)
 
 

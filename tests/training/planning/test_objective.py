@@ -83,9 +83,9 @@ def test_a_frozen_run_continues_bit_for_bit_and_only_as_such(configure: Configur
 @pytest.mark.parametrize(
     ("freeze", "message"),
     [
-        (["transformer.h.7"], r"freeze: 'transformer\.h\.7' names no weight of the model\. Did you mean"),
-        (["*"], r"freeze: leaves nothing to train\."),
-        (["zzz"], r"names no weight of the model\. The model's outermost modules are lm_head, transformer\."),
+        (["transformer.h.7"], r"freeze: 'transformer\.h\.7' matches no weight of the model\. Did you mean"),
+        (["*"], r"freeze: no weight is left to train\."),
+        (["zzz"], r"matches no weight of the model\. The model's outermost modules are lm_head, transformer\."),
     ],
 )
 def test_what_cannot_be_frozen_is_said(configure: Configure, shard: Path, freeze: list[str], message: str) -> None:

@@ -37,7 +37,7 @@ def test_auto_passes_over_a_damaged_checkpoint(folder: Path, caplog: pytest.LogC
     damaged[damaged.index(b"step10.ckpt")] ^= 1
     newest.write_bytes(damaged)
     assert checkpoint_for("auto", folder) == folder / "step9.ckpt"
-    assert [record.message for record in caplog.records] == [f"{newest} is damaged: an older checkpoint is tried."]
+    assert [record.message for record in caplog.records] == [f"{newest} is damaged: trying an older checkpoint."]
     (folder / "step9.ckpt").write_bytes(b"")
     with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
         checkpoint_for("auto", folder)

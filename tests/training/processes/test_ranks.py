@@ -160,7 +160,7 @@ def test_a_layout_that_cannot_be_is_an_error_in_a_line(
 ) -> None:
     with pytest.raises(ConfigError, match=r"strategy: no strategy named 'dpp'\. Did you mean 'ddp'"):
         prepare(configure(strategy="dpp"), shard)
-    with pytest.raises(ConfigError, match="strategy: fsdp does not go with precision fp16"):
+    with pytest.raises(ConfigError, match="strategy: fsdp does not support precision fp16"):
         lightning_strategy(configure(strategy="fsdp"), "fp16")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     monkeypatch.setenv("WORLD_SIZE", "4")

@@ -110,7 +110,7 @@ def test_the_first_signal_is_answered_and_the_second_obeyed_at_once(
     until(lambda: has_reached(run.folder, [3, 0]))
     assert process.pid is not None
     process.join(1)
-    assert capfd.readouterr().err == "Stopping after this step; again to stop now.\n"
+    assert capfd.readouterr().err == "Stopping after this step. Send the signal again to stop now.\n"
     assert process.is_alive(), "the first signal must wait for the step"
     second = time.monotonic()
     os.kill(process.pid, number)
@@ -141,7 +141,7 @@ def test_the_evaluation_after_the_last_step_is_stopped_and_made_up(
     run = Run(configure(**SETTINGS), shard, shard)
     assert run.exit_code(stop) == 128 + stop.signal
     saved = run.folder / "checkpoints" / "step9.ckpt"
-    assert f"after step 9 of 9. {saved} is written; --resume auto goes on from it." in capfd.readouterr().err
+    assert f"after step 9 of 9. Wrote {saved}; --resume auto continues from it." in capfd.readouterr().err
     assert not (run.folder / "model_final.pt").exists()
     steps = len(observed(run.folder))
     # Killed in the evaluation that is made up, it is made up once more.

@@ -139,7 +139,7 @@ def test_what_has_no_curves_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"metrics\.jsonl: cannot be read \(No such file or directory\)\. Give the"):
         run_curves(tmp_path)
     (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
-    with pytest.raises(DataError, match="has no optimiser step"):
+    with pytest.raises(DataError, match="contains no optimiser step"):
         run_curves(tmp_path)
 
 
