@@ -137,7 +137,7 @@ def test_selecting_plugins() -> None:
     def active(**settings: object) -> set[str]:
         return {entry.name for entry in discover(Selection(**settings)) if entry.is_active}  # type: ignore[arg-type]
 
-    bundled = {"gigamidi", "encoder", "masking", "gpt2", "loggers", "bundles", "legacy", "midifiles"}
+    bundled = {"gigamidi", "encoder", "masking", "gpt2", "optimizers", "loggers", "bundles", "legacy", "midifiles"}
     assert active(third_parties=False) == bundled
     assert active(third_parties=False, plugins=("acme",)) == bundled | {"acme"}
     assert "zed" not in active(disabled=("midigpt_plugin_zed",))
@@ -165,8 +165,9 @@ def test_the_source_of_a_plugin_that_was_asked_for() -> None:
 
 def test_order_bundled_first_then_third_parties_by_name() -> None:
     names = [entry.name for entry in discover(Selection())]
-    assert names[:8] == ["bundles", "encoder", "gigamidi", "gpt2", "legacy", "loggers", "masking", "midifiles"]
-    assert names[8:] == sorted(names[8:])
+    bundled = {"bundles", "encoder", "gigamidi", "gpt2", "legacy", "loggers", "masking", "midifiles", "optimizers"}
+    assert names[:9] == sorted(bundled)
+    assert names[9:] == sorted(names[9:])
 
 
 LIST_AND_REPORT = """
@@ -183,9 +184,9 @@ def test_listing_imports_no_plugin_and_nothing_heavy(environment: Environment, c
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == 0
     heavy = {"torch", "lightning", "transformers", "pyarrow", "numpy", "cattrs", "rich"}
-    bundled = {"midigpt_gigamidi", "midigpt_encoder", "midigpt_masking", "midigpt_gpt2", "midigpt_loggers"}
+    bundled = {"gigamidi", "encoder", "masking", "gpt2", "optimizers", "loggers"}
     assert heavy.isdisjoint(modules)
-    assert bundled.isdisjoint(modules)
+    assert {f"midigpt_{name}" for name in bundled}.isdisjoint(modules)
     assert [name for name in modules if name.split(".")[0] in THIRD_PARTY_PACKAGES] == []
 
 
