@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
 
-from midigpt_core.contracts import ArchitectureContext
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def content() -> dict[str, Any]:
     """A sound bundle of format 1, as the dict that ``torch.save`` takes."""
-    model = build(Gpt2Options(n_embd=8, n_layer=1, n_head=2), ArchitectureContext(vocab_size=97, max_seq_len=8))
+    model = tiny_gpt2(max_seq_len=8, n_embd=8, n_layer=1, n_head=2)
     return {
         "format_version": 1,
         "arch": "gpt2",

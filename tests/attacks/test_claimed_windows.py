@@ -12,15 +12,14 @@ import attrs
 import pytest
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
 
 from midigpt_core.checkpoint import save_bundle
-from midigpt_core.contracts import ArchitectureContext, Bundle
+from midigpt_core.contracts import Bundle
 from midigpt_core.errors import ConfigError, MidigptError
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.inference.trained import TrainedWindows, trained_windows
 from midigpt_core.score import Score
+from support.tiny_gpt2 import tiny_gpt2
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
 #: docs/limits.md.
@@ -39,8 +38,7 @@ def forget_peak() -> None:
 
 def saved(folder: Path, bars: int) -> Path:
     encoder = MidigptEncoder(attrs.evolve(EncoderConfig.from_preset("yellow"), num_bars_map=(4, bars)))
-    context = ArchitectureContext(vocab_size=encoder.vocab_size, max_seq_len=256)
-    model = build(Gpt2Options(n_embd=16, n_layer=1, n_head=1), context)
+    model = tiny_gpt2(encoder.vocab_size, 256, n_layer=1, n_head=1)
     bundle = Bundle(
         architecture="gpt2",
         architecture_config=model.architecture_config(),

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 import torch
 from midigpt_encoder.config import EncoderConfig
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
 from torch import Tensor, nn
 
 from midigpt_core.checkpoint import save_bundle
-from midigpt_core.contracts import ArchitectureContext, Bundle
+from midigpt_core.contracts import Bundle
+from support.tiny_gpt2 import tiny_gpt2
 
 PLUGINS = Path(__file__).parents[1] / "data" / "plugins"
 
@@ -78,7 +77,7 @@ print(json.dumps(told))
 @pytest.fixture
 def bundles(tmp_path: Path, tiny_registry: object) -> dict[str, tuple[Path, Path]]:
     """Of each format a bundle, and the file of it that is damaged."""
-    model = build(Gpt2Options(n_embd=8, n_layer=1, n_head=2), ArchitectureContext(vocab_size=97, max_seq_len=8))
+    model = tiny_gpt2(max_seq_len=8, n_embd=8, n_layer=1, n_head=2)
     bundle = Bundle(
         architecture="gpt2",
         architecture_config=model.architecture_config(),
@@ -103,8 +102,7 @@ def bundles(tmp_path: Path, tiny_registry: object) -> dict[str, tuple[Path, Path
 def write_legacy(folder: Path) -> Path:
     """A legacy directory: a TorchScript module with the tensors of a GPT-2."""
     config = EncoderConfig.from_preset("yellow").to_dict()
-    context = ArchitectureContext(vocab_size=647, max_seq_len=8)
-    module = with_tensors(build(Gpt2Options(n_embd=8, n_layer=1, n_head=2), context).state_dict())
+    module = with_tensors(tiny_gpt2(647, 8, n_embd=8, n_layer=1, n_head=2).state_dict())
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({**config, "n_head": 2}))
     torch.jit.script(module).save(str(folder / "model.pt"))

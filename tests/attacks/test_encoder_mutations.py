@@ -15,12 +15,11 @@ import torch
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.factory import EncoderOptions
 from midigpt_encoder.factory import build as build_encoder
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
 
 from midigpt_core.checkpoint import load_checkpoint, read_header, save_bundle
-from midigpt_core.contracts import ArchitectureContext, Bundle, EncoderContext
+from midigpt_core.contracts import Bundle, EncoderContext
 from midigpt_core.errors import CheckpointError, MidigptError
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,7 +80,7 @@ MUTATIONS = mutations()
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    model = build(Gpt2Options(n_embd=4, n_layer=1, n_head=1), ArchitectureContext(vocab_size=SIZE, max_seq_len=8))
+    model = tiny_gpt2(SIZE, 8, n_embd=4, n_layer=1, n_head=1)
     return Bundle(
         architecture="gpt2",
         architecture_config=model.architecture_config(),

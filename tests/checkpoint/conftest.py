@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
 
-from midigpt_core.contracts import ArchitectureContext, Bundle
+from midigpt_core.contracts import Bundle
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from midigpt_gpt2.model import Gpt2
@@ -17,11 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def model() -> Gpt2:
-    with torch.random.fork_rng():
-        torch.manual_seed(21)
-        return build(
-            Gpt2Options(n_embd=16, n_layer=2, n_head=4), ArchitectureContext(vocab_size=97, max_seq_len=32)
-        ).eval()
+    return tiny_gpt2(seed=21)
 
 
 @pytest.fixture

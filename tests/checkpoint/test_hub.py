@@ -21,6 +21,7 @@ from midigpt_core.checkpoint.hub import choose, fetch
 from midigpt_core.errors import CheckpointError
 from midigpt_core.inference import InferenceEngine
 from support.stub_hub import TOKEN, HubStub
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -334,12 +335,10 @@ def test_an_engine_saves_and_pushes_the_weights_it_has(
 def test_a_process_of_its_own_finds_the_hub_by_environment(hub: HubStub, tmp_path: Path) -> None:
     """HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE, as a user sets them."""
     from midigpt_encoder.config import EncoderConfig
-    from midigpt_gpt2.factory import build
-    from midigpt_gpt2.options import Gpt2Options
 
-    from midigpt_core.contracts import ArchitectureContext, Bundle
+    from midigpt_core.contracts import Bundle
 
-    made = build(Gpt2Options(n_embd=8, n_layer=1, n_head=1), ArchitectureContext(vocab_size=647, max_seq_len=8))
+    made = tiny_gpt2(647, 8, n_embd=8, n_layer=1, n_head=1)
     yellow = Bundle(
         architecture="gpt2",
         architecture_config=made.architecture_config(),

@@ -11,12 +11,11 @@ import pytest
 import torch
 from attrs import evolve
 from midigpt_encoder.config import EncoderConfig
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
 
 from midigpt_core.checkpoint import load_checkpoint, save_bundle
 from midigpt_core.cli.main import main
-from midigpt_core.contracts import ArchitectureContext, Bundle
+from midigpt_core.contracts import Bundle
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +31,7 @@ COMPONENT = {
 
 @pytest.fixture
 def bundle() -> Bundle:
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = build(Gpt2Options(n_embd=16, n_layer=2, n_head=4), ArchitectureContext(vocab_size=647, max_seq_len=32))
+    model = tiny_gpt2(647)
     return Bundle(
         architecture="gpt2",
         architecture_config=model.architecture_config(),

@@ -12,13 +12,12 @@ import pytest
 from midigpt_encoder.data_files import load_preset
 from midigpt_encoder.factory import EncoderOptions
 from midigpt_encoder.factory import build as build_encoder
-from midigpt_gpt2.factory import build as build_model
-from midigpt_gpt2.options import Gpt2Options
 
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.cli.main import main
-from midigpt_core.contracts import ArchitectureContext, Bundle, EncoderContext
+from midigpt_core.contracts import Bundle, EncoderContext
 from midigpt_core.score import Score
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,8 +141,7 @@ def test_bundles_carry_corrected_controls(
     suffix: str, corrected: Path, tmp_path: Path, printed: Callable[..., str]
 ) -> None:
     encoder = build_encoder(EncoderOptions(config=str(corrected)), EncoderContext())
-    context = ArchitectureContext(vocab_size=encoder.vocab_size, max_seq_len=32)
-    model = build_model(Gpt2Options(n_embd=8, n_layer=1, n_head=1), context)
+    model = tiny_gpt2(encoder.vocab_size)
     bundle = Bundle(
         architecture="gpt2",
         architecture_config=model.architecture_config(),

@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from midigpt_encoder.factory import EncoderOptions
 from midigpt_encoder.factory import build as build_encoder
-from midigpt_gpt2.factory import build as build_model
-from midigpt_gpt2.options import Gpt2Options
 from PIL import Image
 
 from midigpt_core.checkpoint import save_bundle
@@ -24,11 +21,12 @@ from midigpt_core.cli import generation_progress
 from midigpt_core.cli.asked import Flags, read_flags, score_of
 from midigpt_core.cli.generate import heard_lines
 from midigpt_core.cli.main import main
-from midigpt_core.contracts import ArchitectureContext, Bundle, EncoderContext
+from midigpt_core.contracts import Bundle, EncoderContext
 from midigpt_core.inference import RequestValidationError
 from midigpt_core.inference.outcome import Listening, TrackOutcome
 from midigpt_core.score import Score
 from midigpt_core.score.piano_roll import NEW, OLD
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,10 +45,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def _saved(folder: Path, provenance: dict[str, Any]) -> str:
     encoder = build_encoder(EncoderOptions(config="yellow"), EncoderContext())
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        context = ArchitectureContext(vocab_size=encoder.vocab_size, max_seq_len=1024)
-        model = build_model(Gpt2Options(n_embd=32, n_layer=1, n_head=2), context)
+    model = tiny_gpt2(encoder.vocab_size, 1024, n_embd=32, n_layer=1, n_head=2)
     content = Bundle(
         architecture="gpt2",
         architecture_config=model.architecture_config(),

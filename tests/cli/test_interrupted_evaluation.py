@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from midigpt_encoder.factory import EncoderOptions
 from midigpt_encoder.factory import build as build_encoder
-from midigpt_gpt2.factory import build as build_model
-from midigpt_gpt2.options import Gpt2Options
 
 from midigpt_core.checkpoint import save_bundle
-from midigpt_core.contracts import ArchitectureContext, Bundle, EncoderContext
+from midigpt_core.contracts import Bundle, EncoderContext
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,8 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [file.read_bytes() for file in sorted(MIDI.glob("*.mid"))[:4]]
     pq.write_table(pa.table({"music": pa.array(files, pa.binary())}), folder / "shard.parquet")
     encoder = build_encoder(EncoderOptions(config="yellow"), EncoderContext())
-    context = ArchitectureContext(vocab_size=encoder.vocab_size, max_seq_len=128)
-    model = build_model(Gpt2Options(n_embd=16, n_layer=1, n_head=1), context)
+    model = tiny_gpt2(encoder.vocab_size, 128, n_layer=1, n_head=1)
     bundle = Bundle(
         architecture="gpt2",
         architecture_config=model.architecture_config(),

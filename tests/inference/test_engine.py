@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 import torch
 from midigpt_encoder.config import EncoderConfig
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
 
 from midigpt_core.checkpoint import load_checkpoint, save_bundle
 from midigpt_core.cli.main import main
-from midigpt_core.contracts import ArchitectureContext, Bundle
+from midigpt_core.contracts import Bundle
 from midigpt_core.errors import CheckpointError, EncodingError
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.inference.forward_reader import ForwardReader
 from midigpt_core.testing import samples
 from support.inference import engine as small_engine
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def trained() -> Gpt2:
-    with torch.random.fork_rng():
-        torch.manual_seed(41)
-        return build(
-            Gpt2Options(n_embd=32, n_layer=2, n_head=4), ArchitectureContext(vocab_size=647, max_seq_len=64)
-        ).eval()
+    return tiny_gpt2(647, 64, n_embd=32, seed=41)
 
 
 @pytest.fixture(params=[".pt", ".safetensors"])
