@@ -1,13 +1,13 @@
-# run · test · goldens · parity · bench · lint · slow · fuzz · peer: each sets up what it needs.
+# run · test · goldens · parity · bench · lint · slow · fuzz · baseline: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
-PEER ?= .venv-peer
+BASELINE ?= .venv-baseline
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run control test goldens parity bench map plugin-pages lint slow soak clean setup peer
+.PHONY: run control test goldens parity bench map plugin-pages lint slow soak clean setup baseline baseline
 
 setup: $(READY)
 
@@ -77,25 +77,25 @@ slow: $(READY)
 # The name that `make slow` had before.
 soak: slow
 
-# The figures of bench/results, beside the public package if `make peer` was run before, and the plot of their growth.
+# The figures of bench/results, beside the public package if `make baseline` was run before, and the plot of their growth.
 bench: $(READY)
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.growth
 
 # The same music through both programs; each reads the other's bundles; one bundle around all formats and back.
-parity: $(READY) $(PEER)/.ready
-	$(BIN)/python tests/parity/encoding.py --peer $(PEER)/bin/python
-	$(BIN)/python -m tests.parity.cross_loading $(PEER)/bin/python
+parity: $(READY) $(BASELINE)/.ready
+	$(BIN)/python tests/parity/encoding.py --baseline $(BASELINE)/bin/python
+	$(BIN)/python -m tests.parity.cross_loading $(BASELINE)/bin/python
 	$(BIN)/python -m tests.parity.circle
 
 # The public package midigpt, in an environment of its own: what `make bench` and `make parity` measure against.
-peer: $(PEER)/.ready
-$(PEER)/.ready: constraints.txt
-	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
-	$(PEER)/bin/pip install --quiet --upgrade pip
-	$(PEER)/bin/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(PEER)/bin/pip install --quiet --constraint constraints.txt "midigpt[train]==0.4.2" transformers
+baseline baseline: $(BASELINE)/.ready
+$(BASELINE)/.ready: constraints.txt
+	test -x $(BASELINE)/bin/python || $(PYTHON) -m venv $(BASELINE)
+	$(BASELINE)/bin/pip install --quiet --upgrade pip
+	$(BASELINE)/bin/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BASELINE)/bin/pip install --quiet --constraint constraints.txt "midigpt[train]==0.4.2" transformers
 	touch $@
 
 clean:
-	rm -rf build runs $(VENV) $(PEER)
+	rm -rf build runs $(VENV) $(BASELINE)

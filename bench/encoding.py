@@ -10,7 +10,7 @@ from midigpt_encoder.encoder import MidigptEncoder
 from bench import corpus
 from bench.built import PRESET, ready
 from bench.measure import one_thread, take_turns, wall
-from bench.rows import PEER, Row, ratio_at_least
+from bench.rows import BASELINE, Row, ratio_at_least
 from bench.twins import Twins
 from midigpt_core.data.mixing import PieceDrawer
 from midigpt_core.data.settings import StreamSettings
@@ -33,7 +33,7 @@ _MAX_TOKENS = 1 << 20
 def encoding(data: Ready, threads: int, call: int = _CALL) -> Callable[[], float]:
     """A function that encodes the same windows each time, ``call`` at a time, and returns how many tokens they are."""
     assert isinstance(data.encoder, MidigptEncoder)
-    # Plain windows, as the peer's select_window draws them: no infill, nothing hidden, no augmentation.
+    # Plain windows, as the baseline's select_window draws them: no infill, nothing masked, no augmentation.
     drawer = WindowDrawer(data.opened.corpus, data.encoder, None, StreamSettings().evaluation())
     drawer_of_pieces = PieceDrawer(data.pieces)
     batches = []
@@ -59,10 +59,10 @@ def rows(session: Session) -> Iterator[Row]:
     data = ready([shard], session.folder)
     on_one, whole, on_two = encoding(data, 1), encoding(data, 1, _WINDOWS), encoding(data, 2, _WINDOWS)
     with (
-        session.peer("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "whole") as peer,
-        session.peer("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "bare") as bare,
+        session.baseline("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "whole") as baseline,
+        session.baseline("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "bare") as bare,
     ):
-        one = take_turns({"ours": one_thread(on_one), "peer": peer, "bare": bare}, session.repeats)
+        one = take_turns({"ours": one_thread(on_one), "baseline": baseline, "bare": bare}, session.repeats)
     whole()
     with Twins(whole) as twins:
         threads = take_turns({"two": wall(on_two), "one": wall(whole), "twins": twins}, session.repeats)
@@ -71,19 +71,19 @@ def rows(session: Session) -> Iterator[Row]:
         "windows to tokens with resampling and attributes",
         "tokens/s",
         one["ours"],
-        one.get("peer"),
-        against=PEER,
+        one.get("baseline"),
+        against=BASELINE,
         required=ratio_at_least(60),
-        how=f"{windows}; the peer's Tokenizer.encode on windows of every {_PEER_STEP}th piece",
+        how=f"{windows}; the baseline's Tokenizer.encode on windows of every {_PEER_STEP}th piece",
     )
     yield Row.of(
-        "windows to tokens, beside the peer's C++ alone",
+        "windows to tokens, beside the baseline's C++ alone",
         "tokens/s",
         one["ours"],
         one.get("bare"),
-        against=f"{PEER}, bare Encoder.encode",
+        against=f"{BASELINE}, bare Encoder.encode",
         required=ratio_at_least(2),
-        how="ours as above; the peer's C++ call alone, its windows resampled and converted before, without attributes",
+        how="ours as above; the baseline's C++ call alone, windows resampled and converted before, without attributes",
     )
     yield Row.of(
         "windows to tokens, two threads",

@@ -1,4 +1,4 @@
-"""Music from a model, beside the peer: both load one bundle with random weights and write the same bars."""
+"""Music from a model, beside the baseline: both load one bundle with random weights and write the same bars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from attrs import frozen
 
 from bench.measure import one_thread, take_turns
-from bench.rows import PEER, Row, at_most, ratio_at_least
+from bench.rows import BASELINE, Row, at_most, ratio_at_least
 from midigpt_core.checkpoint import build_model, save_bundle
 from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.contracts import BundleHeader, EncoderContext
@@ -60,20 +60,20 @@ def rows(session: Session) -> Iterator[Row]:
 
 def _rows(session: Session, midi: Path) -> Iterator[Row]:
     tiny, default = (_bundle(session.folder, name) for name in ("tiny", "default"))
-    with session.peer("generation.py", tiny, midi, 1, _LIMIT) as peer:
-        measured = take_turns({"ours": _writes(tiny), "peer": peer}, session.repeats)
+    with session.baseline("generation.py", tiny, midi, 1, _LIMIT) as baseline:
+        measured = take_turns({"ours": _writes(tiny), "baseline": baseline}, session.repeats)
     yield _row("tiny (128/4/4)", measured, 3)
-    with session.peer("generation.py", default, midi, 1, _LIMIT) as peer:
+    with session.baseline("generation.py", default, midi, 1, _LIMIT) as baseline:
         contenders = {name: _writes(default, precision=name) for name in _PRECISIONS}
-        measured = take_turns({**contenders, "peer": peer}, session.repeats)
+        measured = take_turns({**contenders, "baseline": baseline}, session.repeats)
     for precision, required in (("float32", 1.3), ("bfloat16", None), ("int8", 2)):
-        one = {"ours": measured[precision], **({"peer": measured["peer"]} if "peer" in measured else {})}
+        one = {"ours": measured[precision], **({"baseline": measured["baseline"]} if "baseline" in measured else {})}
         yield _row(f"default (512/6/8), {precision} weights", one, required)
-    with session.peer("generation.py", default, midi, 16, _LIMIT) as peer:
-        many = take_turns({"ours": _writes(default, candidates=16), "peer": peer}, min(session.repeats, 3))
-    yield _row("default, 16 candidates, the peer 16 too", many, 6)
-    alone = {"ours": many["ours"], **({"peer": measured["peer"]} if "peer" in measured else {})}
-    yield _row("default, 16 candidates, the peer one", alone, None)
+    with session.baseline("generation.py", default, midi, 16, _LIMIT) as baseline:
+        many = take_turns({"ours": _writes(default, candidates=16), "baseline": baseline}, min(session.repeats, 3))
+    yield _row("default, 16 candidates, the baseline 16 too", many, 6)
+    alone = {"ours": many["ours"], **({"baseline": measured["baseline"]} if "baseline" in measured else {})}
+    yield _row("default, 16 candidates, the baseline one", alone, None)
     yield from _overhead(tiny, session.repeats)
     yield _many_candidates(tiny, session.repeats)
     if _TRAINED.exists():
@@ -85,8 +85,8 @@ def _row(name: str, measured: dict[str, Any], required: float | None) -> Row:
         name,
         "tokens/s",
         measured["ours"],
-        measured.get("peer"),
-        against=PEER,
+        measured.get("baseline"),
+        against=BASELINE,
         required=None if required is None else ratio_at_least(required),
         how=_HOW,
     )
@@ -147,9 +147,9 @@ class _TimedSequences:
     sequences: Any
     spans: list[tuple[float, float]]
 
-    def read(self, *arguments: Any) -> None:
+    def step(self, *arguments: Any) -> None:
         started = time.process_time()
-        self.sequences.read(*arguments)
+        self.sequences.step(*arguments)
         self.spans.append((started, time.process_time()))
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="measure nothing, draw the last figures")
     options = parser.parse_args()
     if not options.draw:
-        session = Session(repeats=options.repeats, folder=options.folder, peer_python=None)
+        session = Session(repeats=options.repeats, folder=options.folder, baseline_python=None)
         machine, figures = describe(), measure(session, SIZES)
         measured = {"measured": f"{today()}, {summary(machine)}", "rows": SIZES, "figures": figures}
         RESULTS.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")

@@ -64,7 +64,7 @@ def _timed(work: Work, clock: Callable[[], float]) -> Callable[[], Turn]:
 
 
 def take_turns(contenders: Mapping[str, Callable[[], Turn] | None], repeats: int) -> dict[str, Measured]:
-    """Run the contenders ``repeats`` times in turn; those that are None (no peer here) are left out.
+    """Run the contenders ``repeats`` times in turn; those that are None (no baseline here) are left out.
 
     A round before the first warms caches and is not counted.
     """

@@ -11,7 +11,7 @@ from scipy import stats
 
 from bench import corpus
 from bench.built import PRESET, ready
-from bench.rows import PEER, Row, at_least, at_most
+from bench.rows import BASELINE, Row, at_least, at_most
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 
 if TYPE_CHECKING:
@@ -41,16 +41,16 @@ def rows(session: Session) -> Iterator[Row]:
         packed.append(block.documents.length)
     lengths, unpacked = np.concatenate(packed), _unpacked(data)
     drawn = sum(statuses.values())
-    with session.peer("padding.py", shard, session.preset(PRESET), _PEER_STEP, _PEER_BATCHES) as peer:
-        theirs = None if peer is None else 100 * peer().work
+    with session.baseline("padding.py", shard, session.preset(PRESET), _PEER_STEP, _PEER_BATCHES) as baseline:
+        theirs = None if baseline is None else 100 * baseline().work
     yield Row(
         name="padding",
         unit="%",
         ours=100 * padding / (_BLOCKS * ROWS_PER_BLOCK * _ROW),
         theirs=theirs,
-        against=f"{PEER}, batches of 16",
+        against=f"{BASELINE}, batches of 16",
         required=at_most(1),
-        how=f"{_BLOCKS} blocks of {ROWS_PER_BLOCK} rows of {_ROW}, yellow; the peer's MidiGPTCollator on "
+        how=f"{_BLOCKS} blocks of {ROWS_PER_BLOCK} rows of {_ROW}, yellow; the baseline's MidiGPTCollator on "
         f"{_PEER_BATCHES} batches",
     )
     # A block ends before the first document that does not fit; that one is passed over, and no other.

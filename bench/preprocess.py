@@ -13,7 +13,7 @@ from bench import corpus
 from bench.built import PRESET, ready
 from bench.measure import Measured, Turn, take_turns
 from bench.memory import peak_bytes
-from bench.rows import PEER, Row, ratio_at_least, ratio_at_most
+from bench.rows import BASELINE, Row, ratio_at_least, ratio_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ROWS = 20_000
 _SHARDS = 2
 _HOSTILE = 0.01
-#: The peer takes minutes over each thousand rows.
+#: The baseline takes minutes over each thousand rows.
 _PEER_ROWS = 500
 _REPEATS = 3
 #: Rows of the two shards whose peaks of memory are compared.
@@ -36,11 +36,11 @@ def rows(session: Session) -> Iterator[Row]:
     hostile = corpus.shards("hostile", _ROWS, _SHARDS, hostile=_HOSTILE, folder=session.folder)
     few = corpus.shards("few", _PEER_ROWS, _SHARDS, folder=session.folder)
     repeats = min(session.repeats, _REPEATS)
-    with session.peer("preprocess.py", session.preset(PRESET), _PEER_ROWS, *few) as peer:
+    with session.baseline("preprocess.py", session.preset(PRESET), _PEER_ROWS, *few) as baseline:
         sides = {
             "ours": preprocess(session, clean, _ROWS),
             "hostile": preprocess(session, hostile, _ROWS),
-            "peer": peer,
+            "baseline": baseline,
         }
         measured = take_turns(sides, repeats)
     how = f"midigpt preprocess, {_ROWS:,} rows of the bench corpus in {_SHARDS} shards, an empty cache"
@@ -48,10 +48,10 @@ def rows(session: Session) -> Iterator[Row]:
         "preprocess, two cores",
         "rows/s",
         measured["ours"],
-        measured.get("peer"),
-        against=PEER,
+        measured.get("baseline"),
+        against=BASELINE,
         required=ratio_at_least(150),
-        how=f"{how}; the peer's with its default of one worker on {_PEER_ROWS} such rows; each side less its "
+        how=f"{how}; the baseline's with its default of one worker on {_PEER_ROWS} such rows; each side less its "
         "own run with a full cache; seconds on the clock",
     )
     yield Row.of(

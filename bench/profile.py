@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.groups) - set(WORK):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(WORK)}")
-    session = Session(repeats=1, folder=options.folder, peer_python=None)
+    session = Session(repeats=1, folder=options.folder, baseline_python=None)
     for name in options.groups or WORK:
         work = WORK[name](session)
         work()

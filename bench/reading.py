@@ -1,4 +1,4 @@
-"""Bytes to columns with bars, over the bench corpus; beside the peer, symusic, and the least that could be done."""
+"""Bytes to columns with bars, over the bench corpus; beside the baseline, symusic, and the least that could be done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import symusic
 from bench import corpus
 from bench.bare import event_loop
 from bench.measure import one_thread, take_turns, wall
-from bench.rows import PEER, Row, ratio_at_least
+from bench.rows import BASELINE, Row, ratio_at_least
 from bench.twins import Twins
 from midigpt_core.score.reading import read_batch
 
@@ -24,7 +24,7 @@ _CALL = 32
 #: Files of a call on two threads and on one beside it: in calls of 256, a batch of the source, starting threads and
 #: bringing columns together takes a tenth of the time (docs/performance.md).
 _CALL_OF_TWO = 1024
-#: The peer reads every n-th file, which takes it some seconds.
+#: The baseline reads every n-th file, which takes it some seconds.
 _PEER_STEP = 24
 
 
@@ -52,13 +52,13 @@ def rows(session: Session) -> Iterator[Row]:
         loop()
         return len(data)
 
-    with session.peer("reading.py", corpus.pieces_path(session.folder), _PEER_STEP) as peer:
+    with session.baseline("reading.py", corpus.pieces_path(session.folder), _PEER_STEP) as baseline:
         one = take_turns(
             {
                 "ours": one_thread(lambda: read(data, offsets, 1)),
                 "symusic": one_thread(theirs),
                 "bare": one_thread(bare),
-                "peer": peer,
+                "baseline": baseline,
             },
             session.repeats,
         )
@@ -73,15 +73,15 @@ def rows(session: Session) -> Iterator[Row]:
             session.repeats,
         )
     to_files, to_megabytes = len(files) / len(data), 1e-6
-    peer_rate = one["peer"].scaled(to_files) if "peer" in one else None
+    baseline_rate = one["baseline"].scaled(to_files) if "baseline" in one else None
     yield Row.of(
         "bytes to columns with bars",
         "files/s",
         one["ours"].scaled(to_files),
-        peer_rate,
-        against=PEER,
+        baseline_rate,
+        against=BASELINE,
         required=ratio_at_least(200),
-        how=f"{len(files)} files of the bench corpus; the peer every {_PEER_STEP}th of them with Score.from_bytes. "
+        how=f"{len(files)} files of the bench corpus; the baseline every {_PEER_STEP}th of them with Score.from_bytes. "
         f"Counted in bytes and stated in files of the mean size, {len(data) / len(files) / 1e3:.1f} kB",
     )
     yield Row.of(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bench.measure import Measured
 
 #: What figures stand against unless a row says otherwise.
-PEER = "midigpt 0.4.2"
+BASELINE = "midigpt 0.4.2"
 
 
 @frozen

@@ -30,19 +30,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all unless given")
     parser.add_argument("--repeats", type=int, default=7, help="counted turns of each side (7)")
-    parser.add_argument("--peer", type=Path, default=Path(".venv-peer"), help="environment of the public package")
+    parser.add_argument(
+        "--baseline", type=Path, default=Path(".venv-baseline"), help="the public package's environment"
+    )
     parser.add_argument("--folder", type=Path, default=corpus.FOLDER, help="where the bench's data is kept")
     parser.add_argument("--dry-run", action="store_true", help="print the table, write nothing")
     options = parser.parse_args()
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    peer_python = options.peer / "bin" / "python"
-    if not peer_python.exists():
-        print(f"no {peer_python}: the peer is left out (make peer).", file=sys.stderr)
+    baseline_python = options.baseline / "bin" / "python"
+    if not baseline_python.exists():
+        print(f"no {baseline_python}: the baseline is left out (make baseline).", file=sys.stderr)
     session = Session(
         repeats=options.repeats,
         folder=options.folder,
-        peer_python=peer_python if peer_python.exists() else None,
+        baseline_python=baseline_python if baseline_python.exists() else None,
     )
     measured = dict(_measure(options.groups or GROUPS, session))
     if options.dry_run:

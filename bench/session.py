@@ -1,4 +1,4 @@
-"""What a group of rows needs to measure: how often, with which data, and the peer if it is here."""
+"""What a group of rows needs to measure: how often, with which data, and the baseline if it is here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import midigpt_encoder
 from attrs import frozen
 
-from bench.peer_process import PeerProcess
+from bench.baseline_process import BaselineProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,20 +25,20 @@ class Session:
     repeats: int
     #: Where data that the bench makes is kept, outside git.
     folder: Path
-    #: The interpreter of the peer's environment (``make peer``), or None: rows then say nothing of the peer.
-    peer_python: Path | None
+    #: The interpreter of the baseline's environment (``make baseline``); None: rows have no figure of the baseline.
+    baseline_python: Path | None
 
     def preset(self, name: str) -> Path:
-        """The JSON of one of the bundled encoder configurations, which the peer reads too."""
+        """The JSON of one of the bundled encoder configurations, which the baseline reads too."""
         return PRESETS / f"{name}.json"
 
     @contextlib.contextmanager
-    def peer(self, script: str, *arguments: object) -> Iterator[PeerProcess | None]:
-        """A contender that runs ``bench/peer/<script>``, or None without a peer."""
-        if self.peer_python is None:
+    def baseline(self, script: str, *arguments: object) -> Iterator[BaselineProcess | None]:
+        """A contender that runs ``bench/baseline/<script>``, or None without a baseline."""
+        if self.baseline_python is None:
             yield None
             return
-        cache = self.folder / "peer-cache"
+        cache = self.folder / "baseline-cache"
         cache.mkdir(parents=True, exist_ok=True)
-        with PeerProcess(self.peer_python, script, *arguments, cache=cache) as process:
+        with BaselineProcess(self.baseline_python, script, *arguments, cache=cache) as process:
             yield process

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench import corpus
 from bench.built import PRESET, ready
 from bench.measure import Measured, take_turns, wall
-from bench.rows import PEER, Row, at_most, ratio_at_most
+from bench.rows import BASELINE, Row, at_most, ratio_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,25 +32,25 @@ def rows(session: Session) -> Iterator[Row]:
     few, many = _shard(session, _FEW), _shard(session, _MANY)
 
     pieces = corpus.pieces_path(session.folder)
-    with session.peer("start.py", pieces, session.preset(PRESET), _PEER_STEP) as peer:
+    with session.baseline("start.py", pieces, session.preset(PRESET), _PEER_STEP) as baseline:
         measured = take_turns(
             {
                 "few": wall(lambda: start([few], session.folder)),
                 "many": wall(lambda: start([many], session.folder)),
-                "peer": peer,
+                "baseline": baseline,
             },
             session.repeats,
         )
     milliseconds = {name: Measured([1e3 / rate for rate in one.samples]) for name, one in measured.items()}
-    what = "finding the corpus by the source's fingerprint, opening it, its valid set, encoder, token stream"
+    what = "finding the corpus by the source's fingerprint, opening it, its eligible pieces, encoder, token stream"
     yield Row.of(
         f"start from cache, {_FEW:,} pieces",
         "ms",
         milliseconds["few"],
-        milliseconds.get("peer"),
-        against=f"{PEER}, 500 pieces",
+        milliseconds.get("baseline"),
+        against=f"{BASELINE}, 500 pieces",
         required=at_most(50),
-        how=f"{what}; the peer's MidiGPTDataset over every {_PEER_STEP}th piece from its index",
+        how=f"{what}; the baseline's MidiGPTDataset over every {_PEER_STEP}th piece from its index",
     )
     yield Row.of(
         f"start from cache, {_MANY:,} pieces",

@@ -11,7 +11,7 @@ from bench import corpus
 from bench.built import notes_per_piece, ready, tracks_per_piece
 from bench.measure import Turn, one_thread, take_turns, wall
 from bench.memory import held_bytes
-from bench.rows import PEER, Row, ratio_at_least, ratio_at_most
+from bench.rows import BASELINE, Row, ratio_at_least, ratio_at_most
 from bench.twins import Twins
 from midigpt_core.data.datasets import batches
 
@@ -42,26 +42,26 @@ _SHORT, _LONG = 4_000, 40_000
 def rows(session: Session) -> Iterator[Row]:
     shard = corpus.pieces_path(session.folder)
     data = ready([shard], session.folder, PRESET)
-    yield from _against_peer(session, data, shard)
+    yield from _against_baseline(session, data, shard)
     yield _by_length(session)
     yield from _on_two_cores(session, data)
     yield _worker_memory(session)
 
 
-def _against_peer(session: Session, data: Ready, shard: Path) -> Iterator[Row]:
+def _against_baseline(session: Session, data: Ready, shard: Path) -> Iterator[Row]:
     many_tracks = data.pieces[tracks_per_piece(data.opened)[data.pieces] >= _MANY_TRACKS]
     encoder = session.preset(PRESET)
     with (
-        session.peer("stream.py", shard, encoder, _PEER_STEP, 1, _PEER_SAMPLES) as peer,
-        session.peer("stream.py", shard, encoder, 1, _MANY_TRACKS, _PEER_SAMPLES // 4) as peer_many,
+        session.baseline("stream.py", shard, encoder, _PEER_STEP, 1, _PEER_SAMPLES) as baseline,
+        session.baseline("stream.py", shard, encoder, 1, _MANY_TRACKS, _PEER_SAMPLES // 4) as baseline_many,
     ):
         measured = take_turns(
             {
                 "ours": one_thread(samples(data.stream_spec())),
                 "tokens": one_thread(_tokens(data.stream_spec())),
-                "peer": peer,
+                "baseline": baseline,
                 "many": one_thread(samples(data.stream_spec(pieces=many_tracks))),
-                "peer many": peer_many,
+                "baseline many": baseline_many,
             },
             session.repeats,
         )
@@ -69,10 +69,10 @@ def _against_peer(session: Session, data: Ready, shard: Path) -> Iterator[Row]:
         "sample stream",
         "samples/s",
         measured["ours"],
-        measured.get("peer"),
-        against=PEER,
+        measured.get("baseline"),
+        against=BASELINE,
         required=ratio_at_least(400),
-        how=f"{PRESET}, defaults of training, documents of {_BLOCKS} blocks at 2048; the peer's MidiGPTDataset, "
+        how=f"{PRESET}, defaults of training, documents of {_BLOCKS} blocks at 2048; the baseline's MidiGPTDataset, "
         f"samples of every {_PEER_STEP}th piece",
     )
     yield Row.of("sample stream, tokens", "tokens/s", measured["tokens"], how="the tokens of those samples")
@@ -80,8 +80,8 @@ def _against_peer(session: Session, data: Ready, shard: Path) -> Iterator[Row]:
         f"sample stream, pieces of {_MANY_TRACKS} tracks or more",
         "samples/s",
         measured["many"],
-        measured.get("peer many"),
-        against=PEER,
+        measured.get("baseline many"),
+        against=BASELINE,
         required=ratio_at_least(400),
         how=f"as above, over the {len(many_tracks)} such pieces of the bench corpus",
     )

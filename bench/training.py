@@ -1,4 +1,4 @@
-"""Training: the whole pipeline beside a bare loop and beside the peer's trainer, in real tokens per second."""
+"""Training: the whole pipeline beside a bare loop and beside the baseline's trainer, in real tokens per second."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pyarrow as pa
 from attrs import frozen
 
 from bench import corpus
+from bench.baseline_process import TurnProcess
 from bench.measure import take_turns
-from bench.peer_process import TurnProcess
-from bench.rows import PEER, Row, at_most, ratio_at_least
+from bench.rows import BASELINE, Row, at_most, ratio_at_least
 from midigpt_core.cores import available_cores
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class _Shape:
     layers: int
     heads: int
     length: int
-    #: Rows a batch and optimiser steps a turn: beside the bare loop, of ours beside the peer, of the peer.
+    #: Rows a batch and optimiser steps a turn: beside the bare loop, of ours beside the baseline, of the baseline.
     bare: tuple[int, int]
     ours: tuple[int, int]
-    peer: tuple[int, int]
+    baseline: tuple[int, int]
     #: More turns than this would take minutes.
     most_turns: int
-    #: Least ratio to the peer.
-    peer_ratio: float
+    #: Least ratio to the baseline.
+    ratio: float
 
     @property
     def name(self) -> str:
@@ -55,14 +55,30 @@ class _Shape:
         return {**_SHARED, **sizes, "batch_size": batch_size}
 
 
-#: The peer has its default batch: 16 samples, each in a row of its own. A packed row holds several: 4 rows of 2048 have
-#: about as many tokens as 16 samples.
+#: The baseline has its default batch: 16 samples, each in a row of its own. A packed row holds several samples: 4 rows
+#: of 2048 have about as many tokens as 16 samples.
 _SHAPES = (
     _Shape(
-        width=128, layers=2, heads=4, length=512, bare=(16, 6), ours=(16, 6), peer=(16, 6), most_turns=6, peer_ratio=4.0
+        width=128,
+        layers=2,
+        heads=4,
+        length=512,
+        bare=(16, 6),
+        ours=(16, 6),
+        baseline=(16, 6),
+        most_turns=6,
+        ratio=4.0,
     ),
     _Shape(
-        width=512, layers=6, heads=8, length=2048, bare=(2, 1), ours=(4, 1), peer=(16, 1), most_turns=3, peer_ratio=1.9
+        width=512,
+        layers=6,
+        heads=8,
+        length=2048,
+        bare=(2, 1),
+        ours=(4, 1),
+        baseline=(16, 1),
+        most_turns=3,
+        ratio=1.9,
     ),
 )
 
@@ -71,7 +87,7 @@ def rows(session: Session) -> Iterator[Row]:
     parquet = _parquet(session.folder)
     for shape in _SHAPES:
         yield from _beside_a_bare_loop(session, parquet, shape)
-        yield _beside_the_peer(session, parquet, shape)
+        yield _beside_the_baseline(session, parquet, shape)
 
 
 def _beside_a_bare_loop(session: Session, parquet: Path, shape: _Shape) -> Iterator[Row]:
@@ -102,28 +118,28 @@ def _beside_a_bare_loop(session: Session, parquet: Path, shape: _Shape) -> Itera
     )
 
 
-def _beside_the_peer(session: Session, parquet: Path, shape: _Shape) -> Row:
+def _beside_the_baseline(session: Session, parquet: Path, shape: _Shape) -> Row:
     threads = available_cores()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
-        batch_size, steps = shape.peer
+        batch_size, steps = shape.baseline
         config = json.dumps(shape.config(batch_size))
         sides = {
             "ours": running.enter_context(
                 _side(session, "pipeline", parquet, shape, turn=shape.ours, folder=Path(folder), threads=threads)
             ),
-            "peer": running.enter_context(
-                session.peer("training.py", parquet, _ENCODER, config, f"{folder}/peer", steps, threads)
+            "baseline": running.enter_context(
+                session.baseline("training.py", parquet, _ENCODER, config, f"{folder}/baseline", steps, threads)
             ),
         }
         measured = take_turns(sides, min(session.repeats, shape.most_turns))
     return Row.of(
-        f"midigpt train, {shape.name}, beside the peer's trainer",
+        f"midigpt train, {shape.name}, beside the baseline's trainer",
         "tokens/s",
         measured["ours"],
-        measured.get("peer"),
-        against=PEER,
-        required=ratio_at_least(shape.peer_ratio),
-        how=f"{_how(*shape.ours)}, the peer {batch_size} samples a batch and {steps} steps; the same pieces on both "
+        measured.get("baseline"),
+        against=BASELINE,
+        required=ratio_at_least(shape.ratio),
+        how=f"{_how(*shape.ours)}, the baseline {batch_size} samples a batch, {steps} steps; the same pieces on both "
         f"sides, {threads} threads, seconds on the clock, no data worker; padding counts for neither",
     )
 
@@ -144,7 +160,7 @@ def _side(
 
 
 def _parquet(folder: Path) -> Path:
-    """The bench corpus with numbers of notes, without which the peer takes no row."""
+    """The bench corpus with numbers of notes, without which the baseline takes no row."""
     path = folder / f"training-{corpus.VERSION}.parquet"
     if not path.exists():
         table = corpus.pieces(folder)

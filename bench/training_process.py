@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from bench.peer.stepping import Gate
+from bench.baseline.stepping import Gate
 from midigpt_core.config import TrainConfig
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.data.datasets import batches

@@ -260,16 +260,16 @@ def _class(shown: type, hook: str) -> list[str]:
 def _fields(shown: type, node: ast.ClassDef) -> str:
     """A class's fields as they stand in its source, with the comments that say what they mean."""
     lines = inspect.getsource(shown).splitlines()
-    hidden = set(range(node.lineno if ast.get_docstring(node) is None else node.body[0].end_lineno or 0))
+    masked = set(range(node.lineno if ast.get_docstring(node) is None else node.body[0].end_lineno or 0))
     for child in node.body:
         if isinstance(child, ast.FunctionDef):
             first = min([child.lineno, *(decorator.lineno for decorator in child.decorator_list)])
-            hidden |= set(range(first - 1, child.end_lineno or first))
+            masked |= set(range(first - 1, child.end_lineno or first))
         elif isinstance(child, ast.AnnAssign | ast.Assign):
             name = ast.unparse(child.target if isinstance(child, ast.AnnAssign) else child.targets[0])
             if not any("#:" in line for line in lines[child.lineno - 2 : child.lineno]):
                 raise ValueError(f"{shown.__module__}.{shown.__name__}.{name} has no comment. Say there what it means.")
-    text = textwrap.dedent("\n".join(line for number, line in enumerate(lines) if number not in hidden))
+    text = textwrap.dedent("\n".join(line for number, line in enumerate(lines) if number not in masked))
     text = re.sub(r":mod:`([\w.]+)`", r"\1", text.strip("\n").replace("#:", "#").replace("``", "`"))
     return re.sub(r"\n{3,}", "\n\n", _ROLE.sub(lambda match: match[1].rpartition(".")[2], text))
 

@@ -76,7 +76,7 @@ class EncoderSpec(ComponentSpec):
 
 @frozen(kw_only=True)
 class MaskSpec(ComponentSpec):
-    """Which bars are hidden; builds a :class:`midigpt_core.contracts.MaskStrategy`."""
+    """Which bars are masked; builds a :class:`midigpt_core.contracts.MaskStrategy`."""
 
     kind: ClassVar[Kind] = Kind.MASK
 

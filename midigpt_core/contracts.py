@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         BoolArray,
         Corpus,
         Float32Array,
+        GrammarRequest,
         Int16Array,
         Int32Array,
         Int64Array,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         UInt64Array,
         Vocabulary,
         WindowBatch,
-        WritingRequest,
     )
     from midigpt_core.score import Score
 
@@ -116,7 +116,7 @@ class Grammar(Protocol):
     of which there is only one; where there is a choice, :meth:`mask` says between what and :meth:`advance` takes it.
     """
 
-    def start(self, batch: TokenBatch, request: WritingRequest) -> None:
+    def start(self, batch: TokenBatch, request: GrammarRequest) -> None:
         """Begin with N documents. Raises :class:`midigpt_core.errors.EncodingError` if a document has no room for the
         bars that are asked for, or is itself longer than allowed."""
 
@@ -124,7 +124,7 @@ class Grammar(Protocol):
         """What the model has to read since the last call: the choices made, and all that is forced after them.
 
         Tokens int32[total], their positions int32[total] within their documents (as :meth:`Encoder.positions` gives
-        them), and offsets int64[N+1]. Tokens in hidden spans are left out, as nothing may attend to them; positions
+        them), and offsets int64[N+1]. Tokens in masked spans are left out, as nothing may attend to them; positions
         count them.
         """
 
@@ -267,12 +267,12 @@ class MaskContext:
 
 @runtime_checkable
 class MaskStrategy(Protocol):
-    """Which bars are hidden. Whether a window is masked at all (``mask_apply_probability``) stays with the core."""
+    """Which bars are masked. Whether a window is masked at all (``mask_apply_probability``) stays with the core."""
 
-    def hide(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
-        """``hidden`` bool[N, T, B] from ``valid`` and ``infill`` bool[N, T, B] and one key per window uint64[N].
+    def mask(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
+        """``masked`` bool[N, T, B] from ``valid`` and ``infill`` bool[N, T, B] and one key per window uint64[N].
 
-        Always ``hidden & ~valid`` and ``hidden & infill`` are empty, and equal keys give equal results whatever else
+        Always ``masked & ~valid`` and ``masked & infill`` are empty, and equal keys give equal results whatever else
         stands in the batch: draw from :mod:`midigpt_core.keys` with the window's key, never from a global generator.
         """
 
@@ -333,14 +333,14 @@ class Architecture(Protocol):
 class Sequences(Protocol):
     """N token sequences that a model reads piece by piece."""
 
-    def read(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
-        """Read the next tokens of every sequence, as :meth:`Grammar.take` gives them.
+    def step(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
+        """Read the next tokens of every sequence, as :meth:`Grammar.take` gives them; the first step is the prefill.
 
-        ``logits`` float32[N, V] receives, for each sequence that read something, what its model says of the next token.
+        ``logits`` float32[N, V] receives, for each sequence that read something, the logits of its next token.
         """
 
-    def copies(self, sources: Int64Array) -> Sequences:
-        """New sequences int64[M], each as ``sources`` says which of these is now."""
+    def fork(self, sources: Int64Array) -> Sequences:
+        """M new sequences: the i-th continues from the present state of sequence ``sources[i]``, int64[M]."""
 
 
 @runtime_checkable

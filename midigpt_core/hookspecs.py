@@ -14,7 +14,7 @@ A whole plugin::
 
     @hookimpl
     def midigpt_masks():
-        return [MaskSpec(name="swing", summary="hides every other bar", target="midigpt_plugin_acme.swing:build",
+        return [MaskSpec(name="swing", summary="masks every other bar", target="midigpt_plugin_acme.swing:build",
                          options="midigpt_plugin_acme.swing:SwingOptions")]
 """
 
@@ -118,7 +118,7 @@ def midigpt_masks() -> Iterable[MaskSpec]:  # type: ignore[empty-body]
 
         @hookimpl
         def midigpt_masks():
-            return [MaskSpec(name="swing", summary="hides every other bar", target="acme.swing:build",
+            return [MaskSpec(name="swing", summary="masks every other bar", target="acme.swing:build",
                              requires={"mask_bar"})]
 
     The factory takes ``(options, MaskContext)`` and returns a :class:`midigpt_core.contracts.MaskStrategy`.

@@ -159,11 +159,11 @@ class Corpus:
         return shards, pieces - self.piece_offsets[shards]
 
 
-class HiddenAs(IntEnum):
-    """How an encoder writes a hidden bar (docs/encoder-specification.md, C.4)."""
+class MaskedAs(IntEnum):
+    """How an encoder writes a masked bar (docs/encoder-specification.md, C.4)."""
 
     MASK_TOKEN = 0  #: MASK_BAR where the vocabulary has it, else the notes
-    SPAN = 1  #: an empty shell, reported as a hidden span
+    SPAN = 1  #: an empty shell, reported as a masked span
     REMOVED = 2  #: header and end only
 
 
@@ -184,8 +184,8 @@ class WindowBatch:
     tracks: Int32Array
     #: bool[N, T, B], cells to fill in.
     infill: BoolArray
-    #: bool[N, T, B], hidden cells.
-    hidden: BoolArray
+    #: bool[N, T, B], masked cells.
+    masked: BoolArray
     #: int32[N], window size for the NumBars token; 0: the number of bars.
     window_bars: Int32Array
     #: int32[N], semitones added to melodic pitches, clamped to 0..127.
@@ -203,8 +203,8 @@ class WindowBatch:
     partial_track: Int32Array
     #: int32[N], how many bars of ``partial_track`` are written; -1 where there is none.
     partial_bars: Int32Array
-    #: uint8[N], :class:`HiddenAs`.
-    hidden_as: UInt8Array
+    #: uint8[N], :class:`MaskedAs`.
+    masked_as: UInt8Array
     #: bool[N, K], attribute controls that are written; None: all.
     attributes_kept: BoolArray | None = None
     #: int16[N, T, 1+B, K], attribute values that stand in for computed ones (index 0: the track's own, 1+b: bar b),
@@ -248,8 +248,8 @@ class TokenBatch:
     role: UInt8Array
     #: uint8[N], :class:`TokenStatus`.
     status: UInt8Array
-    #: int64[S, 3]: document, first token, end token (within the document) of each hidden span.
-    hidden_spans: Int64Array
+    #: int64[S, 3]: document, first token, end token (within the document) of each masked span.
+    masked_spans: Int64Array
     #: int32[total], the position of each token in its document as the model is told it, at most its place; None: its
     #: place, from 0 in every document.
     positions: Int32Array | None = None
@@ -259,7 +259,7 @@ class TokenBatch:
 
 
 @frozen(eq=False, kw_only=True)
-class WritingRequest:
+class GrammarRequest:
     """What a grammar lets a model write into N documents, whose bars to be written are there and empty."""
 
     #: bool[N, T, B], the bars to write, by track and bar of the document.

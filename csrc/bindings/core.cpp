@@ -20,7 +20,7 @@ namespace py = pybind11;
 using midigpt::bindings::Array;
 using midigpt::bindings::Buffer;
 
-void bind_choose(py::module_& module);
+void bind_token_sampler(py::module_& module);
 void bind_sample(py::module_& module);
 
 namespace {
@@ -192,6 +192,6 @@ PYBIND11_MODULE(_native, module) {
   module.def("splice_midi", &splice_midi, py::arg("content"), py::arg("edit"),
              "A MIDI file with notes replaced: (bytes, notes beyond a bar cut short, notes after one that is never\n"
              "closed, whether it became format 1, added tracks on a port of their own). Raises ValueError.");
-  bind_choose(module);
+  bind_token_sampler(module);
   bind_sample(module);
 }

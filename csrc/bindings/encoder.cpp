@@ -219,7 +219,7 @@ encode::Windows windows_from(Fields& f, const Codebook& book) {
   w.infill = f.flags("infill", {n, t, -1}, &w.max_bars);
   const std::int64_t b = w.max_bars;
   const auto k = static_cast<std::int64_t>(book.controls().size());
-  w.hidden = f.flags("hidden", {n, t, b});
+  w.masked = f.flags("masked", {n, t, b});
   w.start_bar = f.array<std::int32_t>("start_bar", {n});
   w.num_bars = f.array<std::int32_t>("num_bars", {n});
   w.window_bars = f.array<std::int32_t>("window_bars", {n});
@@ -230,14 +230,14 @@ encode::Windows windows_from(Fields& f, const Codebook& book) {
   w.use_microtiming = f.array<std::int8_t>("use_microtiming", {n});
   w.partial_track = f.array<std::int32_t>("partial_track", {n});
   w.partial_bars = f.array<std::int32_t>("partial_bars", {n});
-  w.hidden_as = f.array<std::uint8_t>("hidden_as", {n});
+  w.masked_as = f.array<std::uint8_t>("masked_as", {n});
   w.attributes_kept = f.optional_flags("attributes_kept", {n, k});
   w.attribute_values = f.optional_array<std::int16_t>("attribute_values", {n, t, 1 + b, k});
   w.compute_attributes = f.get("compute_attributes").cast<bool>();
   return w;
 }
 
-// Position, token, offset, role, status and hidden span arrays of consecutive Documents (records.TokenBatch). Positions
+// Position, token, offset, role, status and masked span arrays of consecutive Documents (records.TokenBatch). Positions
 // are None where they count the tokens.
 py::tuple token_arrays(const Codebook& book, const std::vector<encode::Documents>& parts) {
   std::size_t tokens = 0;
@@ -246,7 +246,7 @@ py::tuple token_arrays(const Codebook& book, const std::vector<encode::Documents
   for (const encode::Documents& part : parts) {
     tokens += part.tokens.size();
     documents += part.status.size();
-    spans += part.hidden_spans.size();
+    spans += part.masked_spans.size();
   }
   py::array_t<std::int32_t> token_array(static_cast<py::ssize_t>(tokens));
   py::array_t<std::int64_t> offset_array(static_cast<py::ssize_t>(documents + 1));
@@ -282,10 +282,10 @@ py::tuple token_arrays(const Codebook& book, const std::vector<encode::Documents
       *status++ = static_cast<std::uint8_t>(part.status[i]);
     }
     base += begin;
-    for (const encode::HiddenSpan& hidden : part.hidden_spans) {
-      *span++ = hidden.document;
-      *span++ = hidden.begin;
-      *span++ = hidden.end;
+    for (const encode::MaskedSpan& masked : part.masked_spans) {
+      *span++ = masked.document;
+      *span++ = masked.begin;
+      *span++ = masked.end;
     }
   }
   return py::make_tuple(token_array, offset_array, role_array, status_array, span_array, positions);
@@ -394,7 +394,7 @@ PYBIND11_MODULE(_encoder, m) {
       .def(py::init<const py::sequence&, const py::array&>(), py::arg("shards"), py::arg("piece_offsets"));
   m.def("encode_batch", &encode_batch, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
         py::arg("max_tokens"), py::arg("threads"),
-        "Tokens int32, offsets int64, role uint8, status uint8, hidden spans int64[S, 3] and positions int32, or None, "
+        "Tokens int32, offsets int64, role uint8, status uint8, masked spans int64[S, 3] and positions int32, or None, "
         "of "
         "a WindowBatch.");
   m.def("positions", &positions_of, py::arg("codebook"), py::arg("tokens"), "The positions int32[L] of a document.");

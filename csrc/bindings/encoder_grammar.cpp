@@ -28,14 +28,14 @@ py::array_t<T> to_array(const std::vector<T>& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
-// The hidden spans of each document, from int64[S, 3] rows (document, begin, end).
+// The masked spans of each document, from int64[S, 3] rows (document, begin, end).
 std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> spans_by_document(const std::int64_t* rows,
                                                                                   std::int64_t count,
                                                                                   std::int64_t documents) {
   std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> out(static_cast<std::size_t>(documents));
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t document = rows[3 * i];
-    if (document < 0 || document >= documents) throw py::value_error("hidden_spans name a document that is not there");
+    if (document < 0 || document >= documents) throw py::value_error("masked_spans name a document that is not there");
     out[static_cast<std::size_t>(document)].emplace_back(rows[3 * i + 1], rows[3 * i + 2]);
   }
   return out;
@@ -55,8 +55,8 @@ class BatchGrammar {
     const std::uint8_t* status = documents.array<std::uint8_t>("status", {-1}, &n);
     const std::int64_t* offsets = documents.array<std::int64_t>("offsets", {n + 1});
     const std::int32_t* tokens = documents.array<std::int32_t>("tokens", {-1}, &total);
-    const std::int64_t* span_rows = documents.array<std::int64_t>("hidden_spans", {-1, 3}, &spans);
-    const auto hidden = spans_by_document(span_rows, spans, n);
+    const std::int64_t* span_rows = documents.array<std::int64_t>("masked_spans", {-1, 3}, &spans);
+    const auto masked = spans_by_document(span_rows, spans, n);
     Fields asked(request, Fields::Keep::Copies);
     grammar::Request row;
     row.max_tracks = asked_tracks(request);
@@ -75,7 +75,7 @@ class BatchGrammar {
         throw py::value_error("offsets do not fit the tokens");
       }
       row.script = {tokens + offsets[i], static_cast<std::size_t>(offsets[i + 1] - offsets[i])};
-      row.hidden = hidden[index];
+      row.masked = masked[index];
       row.cells = cells + i * row.max_tracks * row.max_bars;
       row.choose_attributes = choose[i] != 0;
       row.max_tokens = max_tokens[i];
@@ -163,7 +163,7 @@ class BatchGrammar {
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       const Sequence& sequence = sequences_[i];
       for (std::size_t at = taken_[i]; at < sequence.tokens().size(); ++at) {
-        if (sequence.is_hidden(at)) continue;
+        if (sequence.is_masked(at)) continue;
         tokens.push_back(sequence.tokens()[at]);
         positions.push_back(sequence.position(at));
       }

@@ -107,7 +107,7 @@ class Sequences {
             std::size_t capacity, std::size_t threads)
       : native_(model, kernels, count, capacity, threads) {}
 
-  void read(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions, const Array<std::int64_t>& offsets,
+  void step(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions, const Array<std::int64_t>& offsets,
             Array<float>& logits);
   void begin_as(const Sequences& other, const Array<std::int64_t>& from);
 
@@ -158,7 +158,7 @@ void Sequences::check_lengths(const std::vector<std::int64_t>& offsets, std::siz
   }
 }
 
-void Sequences::read(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
+void Sequences::step(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
                      const Array<std::int64_t>& offsets, Array<float>& logits) {
   const bindings::OneUser::Call call(user_);
   check_process();
@@ -190,7 +190,7 @@ void Sequences::read(const Array<std::int32_t>& tokens, const Array<std::int32_t
   }
   float* out = logits.mutable_data();
   const py::gil_scoped_release released;
-  native_.read(ids, places, ends, out);
+  native_.step(ids, places, ends, out);
 }
 
 void Sequences::begin_as(const Sequences& other, const Array<std::int64_t>& from) {
@@ -228,7 +228,7 @@ PYBIND11_MODULE(_gpt2, m) {
   py::class_<Sequences>(m, "Sequences")
       .def(py::init(&make_sequences), py::arg("model"), py::kw_only(), py::arg("count"), py::arg("capacity"),
            py::arg("threads"), py::arg("instruction_set"))
-      .def("read", &Sequences::read, py::arg("tokens"), py::arg("positions"), py::arg("offsets"),
+      .def("step", &Sequences::step, py::arg("tokens"), py::arg("positions"), py::arg("offsets"),
            py::arg("logits").noconvert())
       .def("begin_as", &Sequences::begin_as, py::arg("other"), py::arg("sources"));
 }

@@ -24,7 +24,7 @@ class WindowEncoder {
         out_(out),
         loader_(book, corpus, windows),
         computer_(book),
-        writer_(book, out.tokens, out.hidden_spans),
+        writer_(book, out.tokens, out.masked_spans),
         positions_(book) {}
 
   // False if the columns of the window's piece contradict themselves.
@@ -64,7 +64,7 @@ RequestError damaged(std::int64_t window) {
 
 bool WindowEncoder::encode(std::int64_t window, std::int64_t document, std::int64_t limit) {
   const std::size_t first_token = out_.tokens.size();
-  const std::size_t first_span = out_.hidden_spans.size();
+  const std::size_t first_span = out_.masked_spans.size();
   collect_slots(windows_, window, slots_);
   if (!write(window, document, limit)) return false;
   if (written_.status == Status::Ok && limit > 0 && written_.length > limit) {
@@ -98,7 +98,7 @@ bool WindowEncoder::write(std::int64_t window, std::int64_t document, std::int64
 
 void WindowEncoder::discard(std::size_t first_token, std::size_t first_span) {
   out_.tokens.truncate(first_token);
-  out_.hidden_spans.resize(first_span);
+  out_.masked_spans.resize(first_span);
 }
 
 // Writes the positions of the document whose tokens begin at `first_token`.
@@ -115,7 +115,7 @@ DocumentRequest WindowEncoder::request(std::int64_t window) const {
   const auto controls = static_cast<std::int64_t>(book_.controls().size());
   DocumentRequest out;
   out.infill = w.infill + window * cells;
-  out.hidden = w.hidden + window * cells;
+  out.masked = w.masked + window * cells;
   out.max_bars = w.max_bars;
   if (w.attributes_kept != nullptr) out.attributes_kept = w.attributes_kept + window * controls;
   if (w.attribute_values != nullptr) {
@@ -127,7 +127,7 @@ DocumentRequest WindowEncoder::request(std::int64_t window) const {
   out.use_microtiming = w.use_microtiming[window] != 0;
   out.partial_track = w.partial_track[window];
   out.partial_bars = w.partial_bars[window];
-  out.hidden_as = static_cast<HiddenAs>(w.hidden_as[window]);
+  out.masked_as = static_cast<MaskedAs>(w.masked_as[window]);
   return out;
 }
 

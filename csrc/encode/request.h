@@ -19,7 +19,7 @@ struct Corpus {
   [[nodiscard]] std::int64_t num_pieces() const { return piece_offsets[shards.size()]; }
 };
 
-enum class HiddenAs : std::uint8_t { MaskToken, Span, Removed };
+enum class MaskedAs : std::uint8_t { MaskToken, Span, Removed };
 
 // N windows with room for T tracks, B bars and K attribute controls; shapes and meaning as in records.WindowBatch.
 struct Windows {
@@ -31,7 +31,7 @@ struct Windows {
   const std::int32_t* num_bars = nullptr;
   const std::int32_t* tracks = nullptr;
   const std::uint8_t* infill = nullptr;
-  const std::uint8_t* hidden = nullptr;
+  const std::uint8_t* masked = nullptr;
   const std::int32_t* window_bars = nullptr;
   const std::int32_t* transpose = nullptr;
   const double* velocity_scale = nullptr;
@@ -40,7 +40,7 @@ struct Windows {
   const std::int8_t* use_microtiming = nullptr;
   const std::int32_t* partial_track = nullptr;
   const std::int32_t* partial_bars = nullptr;
-  const std::uint8_t* hidden_as = nullptr;
+  const std::uint8_t* masked_as = nullptr;
   const std::uint8_t* attributes_kept = nullptr;   // nullptr: all
   const std::int16_t* attribute_values = nullptr;  // nullptr: none given
   bool compute_attributes = true;
@@ -49,7 +49,7 @@ struct Windows {
 // The numbers of records.TokenStatus.
 enum class Status : std::uint8_t { Ok, Cut, TracksDropped, TooLong, UnsupportedSignature, UnsupportedValue };
 
-struct HiddenSpan {
+struct MaskedSpan {
   std::int64_t document = 0;
   std::int64_t begin = 0;  // tokens within the document
   std::int64_t end = 0;
@@ -84,7 +84,7 @@ struct alignas(128) Documents {
   std::vector<std::int64_t> ends;
   std::vector<std::int64_t> first_target;
   std::vector<Status> status;
-  std::vector<HiddenSpan> hidden_spans;
+  std::vector<MaskedSpan> masked_spans;
 };
 
 // Why a request cannot be carried out at all: a bug of the caller or damaged columns, never the music's fault.

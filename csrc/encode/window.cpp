@@ -91,7 +91,7 @@ RequestError check_windows(const Corpus& corpus, const Windows& w) {
         return {describe(n, "track " + std::to_string(track) + " is not one of " + std::to_string(piece.num_tracks()))};
       }
     }
-    if (w.hidden_as[n] > static_cast<std::uint8_t>(HiddenAs::Removed)) return {describe(n, "unknown hidden_as")};
+    if (w.masked_as[n] > static_cast<std::uint8_t>(MaskedAs::Removed)) return {describe(n, "unknown masked_as")};
   }
   return {};
 }

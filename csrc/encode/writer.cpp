@@ -117,12 +117,12 @@ DocumentWriter::Progress DocumentWriter::write_bar(std::size_t index, std::size_
 
 // The first rule that applies decides (docs/encoder-specification.md, C.4).
 DocumentWriter::BodyKind DocumentWriter::body_kind(const Track& track, std::size_t bar) const {
-  const bool hidden = request_->is_hidden(track.slot, bar);
-  if (hidden && request_->hidden_as == HiddenAs::Removed) return BodyKind::Removed;
+  const bool masked = request_->is_masked(track.slot, bar);
+  if (masked && request_->masked_as == MaskedAs::Removed) return BodyKind::Removed;
   const bool infilled = request_->infilled(track.slot, bar);
   if (infilled && book_.has(TokenType::FillInPlaceholder)) return BodyKind::Placeholder;
-  if (hidden && request_->hidden_as == HiddenAs::Span) return BodyKind::Span;
-  if (hidden && book_.has(TokenType::MaskBar)) return BodyKind::MaskToken;
+  if (masked && request_->masked_as == MaskedAs::Span) return BodyKind::Span;
+  if (masked && book_.has(TokenType::MaskBar)) return BodyKind::MaskToken;
   return infilled ? BodyKind::Nothing : BodyKind::Notes;
 }
 

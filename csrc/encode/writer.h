@@ -16,7 +16,7 @@ namespace midigpt::encode {
 // What one window asks for beyond its notes.
 struct DocumentRequest {
   const std::uint8_t* infill = nullptr;            // [T, B]
-  const std::uint8_t* hidden = nullptr;            // [T, B]
+  const std::uint8_t* masked = nullptr;            // [T, B]
   std::int64_t max_bars = 0;                       // B
   const std::uint8_t* attributes_kept = nullptr;   // [K] or nullptr
   const std::int16_t* attribute_values = nullptr;  // [T, 1 + B, K] or nullptr
@@ -26,13 +26,13 @@ struct DocumentRequest {
   bool use_microtiming = true;
   std::int64_t partial_track = -1;
   std::int64_t partial_bars = -1;
-  HiddenAs hidden_as = HiddenAs::MaskToken;
+  MaskedAs masked_as = MaskedAs::MaskToken;
 
   [[nodiscard]] bool infilled(std::int64_t slot, std::size_t bar) const {
     return infill[slot * max_bars + static_cast<std::int64_t>(bar)] != 0;
   }
-  [[nodiscard]] bool is_hidden(std::int64_t slot, std::size_t bar) const {
-    return hidden[slot * max_bars + static_cast<std::int64_t>(bar)] != 0;
+  [[nodiscard]] bool is_masked(std::int64_t slot, std::size_t bar) const {
+    return masked[slot * max_bars + static_cast<std::int64_t>(bar)] != 0;
   }
 };
 
@@ -48,7 +48,7 @@ struct WrittenDocument {
 
 class DocumentWriter {
  public:
-  DocumentWriter(const vocab::Codebook& book, TokenBuffer& tokens, std::vector<HiddenSpan>& spans)
+  DocumentWriter(const vocab::Codebook& book, TokenBuffer& tokens, std::vector<MaskedSpan>& spans)
       : book_(book), tokens_(tokens), spans_(spans) {}
 
   // Appends one document. A document without infill cells ends at the last bar or track end within `limit` tokens
@@ -79,7 +79,7 @@ class DocumentWriter {
 
   const vocab::Codebook& book_;
   TokenBuffer& tokens_;
-  std::vector<HiddenSpan>& spans_;
+  std::vector<MaskedSpan>& spans_;
 
   const LoadedWindow* window_ = nullptr;
   const AttributeValues* values_ = nullptr;

@@ -47,7 +47,7 @@ HeadCache Sequences::head_of(const std::shared_ptr<Cache>& cache, std::size_t la
   return {keys, keys + size};
 }
 
-void Sequences::read(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
+void Sequences::step(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
                      std::span<const std::int64_t> offsets, float* logits) {
   const std::size_t total = tokens.size();
   std::size_t sequence = 0;

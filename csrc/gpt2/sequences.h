@@ -22,7 +22,7 @@ class Sequences {
 
   // Reads tokens[offsets[n] .. offsets[n + 1]) at `positions` into sequence n, all of them valid ids and positions
   // within capacity. logits [count, vocab]: row n scores what comes after sequence n; where nothing was read it stays.
-  void read(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
+  void step(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
             std::span<const std::int64_t> offsets, float* logits);
 
   // Sequence n, which has read nothing, begins as other's sequence from[n] is now. They share what was read.

@@ -24,11 +24,11 @@ std::string Sequence::start(const Request& request) {
   if (std::string problem = read_script(*book_, request, script); !problem.empty()) return problem;
   const Codebook& book = *book_;
   script_.assign(request.script.begin(), request.script.begin() + static_cast<std::ptrdiff_t>(script.end));
-  script_hidden_.assign(script_.size(), 0);
-  for (const auto& [begin, end] : request.hidden) {
-    if (begin < 0 || end < begin) return "a hidden span ends before it begins";
+  script_masked_.assign(script_.size(), 0);
+  for (const auto& [begin, end] : request.masked) {
+    if (begin < 0 || end < begin) return "a masked span ends before it begins";
     const auto last = std::min(end, static_cast<std::int64_t>(script_.size()));
-    for (std::int64_t i = begin; i < last; ++i) script_hidden_[static_cast<std::size_t>(i)] = 1;
+    for (std::int64_t i = begin; i < last; ++i) script_masked_[static_cast<std::size_t>(i)] = 1;
   }
   choices_ = std::move(script.choices);
   max_tokens_ = request.max_tokens;
@@ -40,7 +40,7 @@ std::string Sequence::start(const Request& request) {
   tokens_.clear();
   count_.restart();
   positions_.clear();
-  hidden_.clear();
+  masked_.clear();
   cursor_ = 0;
   next_ = 0;
   begun_ = false;
@@ -89,7 +89,7 @@ void Sequence::follow() {
   for (;;) {
     allowed_.clear();
     if (finished()) return;
-    for (; cursor_ < choice().at; ++cursor_) push(script_[cursor_], script_hidden_[cursor_] != 0);
+    for (; cursor_ < choice().at; ++cursor_) push(script_[cursor_], script_masked_[cursor_] != 0);
     if (choice().body && !begun_) begin_body();
     find_allowed();
     if (allowed_.size() != 1 || allowed_.front().count != 1) return;
@@ -97,10 +97,10 @@ void Sequence::follow() {
   }
 }
 
-void Sequence::push(std::int32_t token, bool hidden) {
+void Sequence::push(std::int32_t token, bool masked) {
   tokens_.push_back(token);
   positions_.push_back(count_.next(token));
-  hidden_.push_back(hidden ? 1 : 0);
+  masked_.push_back(masked ? 1 : 0);
 }
 
 void Sequence::begin_body() {

@@ -37,8 +37,8 @@ class Sequence {
   [[nodiscard]] const std::vector<std::int32_t>& tokens() const { return tokens_; }
   // The position of token `index` of the document.
   [[nodiscard]] std::int32_t position(std::size_t index) const { return positions_[index]; }
-  // Whether token `index` of the document stands in a hidden span.
-  [[nodiscard]] bool is_hidden(std::size_t index) const { return hidden_[index] != 0; }
+  // Whether token `index` of the document stands in a masked span.
+  [[nodiscard]] bool is_masked(std::size_t index) const { return masked_[index] != 0; }
   // How many of the bars that were asked for are complete.
   [[nodiscard]] std::int32_t bars_written() const { return bars_written_; }
 
@@ -49,7 +49,7 @@ class Sequence {
   void follow();
   void write(std::int32_t token);
   void end_choice();
-  void push(std::int32_t token, bool hidden);
+  void push(std::int32_t token, bool masked);
   void begin_body();
   void find_allowed();
   void allow(vocab::TokenType type, std::int32_t first_value, std::int32_t end_value);
@@ -70,7 +70,7 @@ class Sequence {
 
   const vocab::Codebook* book_;
   std::vector<std::int32_t> script_;
-  std::vector<std::uint8_t> script_hidden_;
+  std::vector<std::uint8_t> script_masked_;
   std::vector<Choice> choices_;
   std::int64_t max_tokens_ = 0;
   std::int32_t max_notes_ = 0;
@@ -81,7 +81,7 @@ class Sequence {
   std::vector<std::int32_t> tokens_;
   vocab::DocumentPositions count_;
   std::vector<std::int32_t> positions_;
-  std::vector<std::uint8_t> hidden_;
+  std::vector<std::uint8_t> masked_;
   std::vector<Range> allowed_;
   std::size_t cursor_ = 0;  // into script_
   std::size_t next_ = 0;    // into choices_

@@ -17,7 +17,7 @@ namespace midigpt::grammar {
 struct Request {
   std::span<const std::int32_t> script;
   // Tokens of the script that nothing attends to, as [begin, end), ascending.
-  std::span<const std::pair<std::int64_t, std::int64_t>> hidden;
+  std::span<const std::pair<std::int64_t, std::int64_t>> masked;
   const std::uint8_t* cells = nullptr;  // [T, B], the bars to write, by their place in the script
   std::int64_t max_tracks = 0;
   std::int64_t max_bars = 0;

@@ -37,7 +37,7 @@ class CorpusInfo:
     #: A few rows for each reason but ``"kept"``, each with its file.
     examples: dict[str, list[str]]
     totals: Totals
-    #: Bytes on disk, valid sets included.
+    #: Bytes on disk, eligible piecess included.
     disk_bytes: int
 
     @property

@@ -1,4 +1,4 @@
-"""Which pieces an encoder can be trained on, by one vectorised pass over the index: the *valid set*."""
+"""Which pieces an encoder can be trained on, by one vectorised pass over the index: the *eligible pieces*."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SelectionLimits:
 
 
 @frozen(eq=False)
-class ValidSet:
+class EligiblePieces:
     """The pieces of a corpus that can be trained on."""
 
     #: int64, ascending.
@@ -75,8 +75,8 @@ class ValidSet:
     counts: Mapping[str, int]
 
 
-def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> ValidSet:
-    """The valid set, remembered beside each shard for this encoder configuration and these limits.
+def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> EligiblePieces:
+    """The eligible pieces, remembered beside each shard for this encoder configuration and these limits.
 
     Raises :class:`midigpt_core.errors.CorpusError` if a shard is damaged.
     """
@@ -95,7 +95,7 @@ def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> Val
         for verdict in Verdict:
             if count := int(np.count_nonzero(verdicts == verdict.value)):
                 counts[verdict.name.lower()] += count
-    return ValidSet(pieces[0] if len(pieces) == 1 else np.concatenate(pieces), by_verdict(counts))
+    return EligiblePieces(pieces[0] if len(pieces) == 1 else np.concatenate(pieces), by_verdict(counts))
 
 
 def by_verdict(counts: Mapping[str, int]) -> dict[str, int]:
@@ -105,7 +105,7 @@ def by_verdict(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def require_nonempty(
-    valid: ValidSet, opened: OpenCorpus, limits: SelectionLimits, *, has_min_bars: bool = True
+    valid: EligiblePieces, opened: OpenCorpus, limits: SelectionLimits, *, has_min_bars: bool = True
 ) -> None:
     """Raises :class:`DataError` with the counts if there is nothing to train on.
 

@@ -1,4 +1,4 @@
-"""Which bars of a window are to be filled in, and which are hidden."""
+"""Which bars of a window are to be filled in, and which are masked."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def draw_infill(valid: BoolArray, num_bars: Int32Array, keys: UInt64Array, setti
     return infill
 
 
-class Hider:
+class Masker:
     """Applies a mask strategy to a share of the windows and holds it to its contract."""
 
     def __init__(self, strategy: MaskStrategy, component: ComponentRef, probability: float) -> None:
@@ -62,37 +62,37 @@ class Hider:
         self._component = component
         self._probability = probability
 
-    def hide(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array, where: Callable[[int], str]) -> BoolArray:
-        """Hidden cells: bool[N, T, B]. ``where`` names the piece of a window.
+    def mask(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array, where: Callable[[int], str]) -> BoolArray:
+        """Masked cells: bool[N, T, B]. ``where`` names the piece of a window.
 
         Raises :class:`ComponentError` if the strategy raises, or returns something else than it promised.
         """
-        hidden = np.zeros(valid.shape, dtype=np.bool_)
+        masked = np.zeros(valid.shape, dtype=np.bool_)
         gate = uniforms(derive(keys, Stage.MASK_GATE), 1)[:, 0]
         asked = np.flatnonzero(gate < self._probability)
         if len(asked) == 0:
-            return hidden
+            return masked
         own, filled, mask_keys = valid[asked], infill[asked], derive(keys[asked], Stage.MASK)
 
         def call(windows: slice) -> BoolArray:
-            return self._strategy.hide(own[windows], filled[windows], mask_keys[windows])
+            return self._strategy.mask(own[windows], filled[windows], mask_keys[windows])
 
         def where_asked(index: int) -> str:
             return where(int(asked[index]))
 
         answer = call_on_windows(self._component, call, len(asked), where_asked)
         self._check(answer, own, filled, where_asked)
-        hidden[asked] = answer
-        return hidden
+        masked[asked] = answer
+        return masked
 
     def _check(self, answer: BoolArray, valid: BoolArray, infill: BoolArray, where: Callable[[int], str]) -> None:
         if not isinstance(answer, np.ndarray) or answer.dtype != np.bool_ or answer.shape != valid.shape:
             got = f"{answer.dtype}{list(answer.shape)}" if isinstance(answer, np.ndarray) else type(answer).__name__
-            self._refuse(f"hide returned {got}, not bool{list(valid.shape)}", where(0))
+            self._refuse(f"mask returned {got}, not bool{list(valid.shape)}", where(0))
         for wrong, name in ((answer & ~valid, "outside the window"), (answer & infill, "that are to be filled in")):
             if wrong.any():
                 window, track, bar = np.argwhere(wrong)[0].tolist()
-                self._refuse(f"hide hid cells {name}, first track {track}, bar {bar}", where(window))
+                self._refuse(f"mask masked cells {name}, first track {track}, bar {bar}", where(window))
 
     def _refuse(self, message: str, where: str) -> None:
         raise ComponentError(str(self._component), where, ValueError(message))

@@ -28,7 +28,7 @@ _NOTHING = TokenBatch(
     offsets=np.zeros(1, dtype=np.int64),
     role=np.zeros(0, dtype=np.uint8),
     status=np.zeros(0, dtype=np.uint8),
-    hidden_spans=np.zeros((0, 3), dtype=np.int64),
+    masked_spans=np.zeros((0, 3), dtype=np.int64),
     positions=np.zeros(0, dtype=np.int32),
 )
 

@@ -76,7 +76,7 @@ class StreamSettings:
         return cls(**{name: getattr(config, name) for name in attrs.fields_dict(cls)})
 
     def evaluation(self, *, infill: bool = False) -> StreamSettings:
-        """The same windows for every run, as they stand in the corpus: no augmentation, nothing hidden, every switch
+        """The same windows for every run, as they stand in the corpus: no augmentation, nothing masked, every switch
         on, and no infill unless asked for."""
         return attrs.evolve(
             self,

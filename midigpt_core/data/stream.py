@@ -15,7 +15,7 @@ from midigpt_core.contracts import EncoderContext, MaskContext
 from midigpt_core.corpus.origins import PieceOrigin, origin
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.blocks import ROWS_PER_BLOCK, BlockMaker
-from midigpt_core.data.cells import Hider
+from midigpt_core.data.cells import Masker
 from midigpt_core.data.encoding import CheckedEncoder
 from midigpt_core.data.mixing import PieceDrawer, PieceSet
 from midigpt_core.data.windows import WindowDrawer
@@ -58,7 +58,7 @@ class StreamSpec:
     #: int64, ascending: the pieces that windows are drawn from.
     pieces: Int64Array
     encoder: ComponentRef
-    #: None: nothing is hidden.
+    #: None: nothing is masked.
     mask: ComponentRef | None
     settings: StreamSettings
     #: Several training sets, in the order of their pieces; empty: one.
@@ -105,15 +105,15 @@ class TokenStream:
         if spec.pieces[0] < 0 or spec.pieces[-1] >= corpus.num_pieces:
             raise DataError("the valid pieces are of another corpus. Run `midigpt preprocess` again.")
         settings = spec.settings
-        hider = None
+        masker = None
         if mask is not None and spec.mask is not None:
-            hider = Hider(mask, spec.mask, settings.mask_apply_probability)
+            masker = Masker(mask, spec.mask, settings.mask_apply_probability)
         self.corpus = corpus
         self.encoder = encoder
         self._check_unlost = check_unlost
         self._maker = BlockMaker(
             PieceDrawer(spec.pieces, spec.sets),
-            WindowDrawer(corpus, encoder, hider, settings),
+            WindowDrawer(corpus, encoder, masker, settings),
             CheckedEncoder(encoder, spec.encoder, corpus, settings.max_seq_len),
             settings,
             verify,

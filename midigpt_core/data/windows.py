@@ -22,7 +22,7 @@ from midigpt_core.score.windows import plain_windows
 
 if TYPE_CHECKING:
     from midigpt_core.contracts import Encoder
-    from midigpt_core.data.cells import Hider
+    from midigpt_core.data.cells import Masker
     from midigpt_core.data.settings import StreamSettings
     from midigpt_core.records import (
         BoolArray,
@@ -50,10 +50,10 @@ class DrawnWindows:
 class WindowDrawer:
     """Draws windows of the pieces of a corpus."""
 
-    def __init__(self, corpus: Corpus, encoder: Encoder, hider: Hider | None, settings: StreamSettings) -> None:
-        _check_capabilities(encoder, hider, settings)
+    def __init__(self, corpus: Corpus, encoder: Encoder, masker: Masker | None, settings: StreamSettings) -> None:
+        _check_capabilities(encoder, masker, settings)
         self._corpus = corpus
-        self._hider = hider
+        self._masker = masker
         self._settings = settings
         self._num_attributes = len(encoder.vocabulary.attributes)
         self._genres = GenreDrawer(corpus, encoder) if "genre" in encoder.provides else None
@@ -75,15 +75,15 @@ class WindowDrawer:
         keys, pieces = keys[drawn], pieces[drawn]
         valid = window_cells((tracks >= 0).sum(axis=1), num_bars)
         infill = draw_infill(valid, num_bars, keys, self._settings)
-        hidden = np.zeros_like(infill)
-        if self._hider is not None:
-            hidden = self._hider.hide(valid, infill, keys, lambda window: str(origin(self._corpus, pieces[window])))
+        masked = np.zeros_like(infill)
+        if self._masker is not None:
+            masked = self._masker.mask(valid, infill, keys, lambda window: str(origin(self._corpus, pieces[window])))
         transpose, velocity_scale = self._augment(keys)
         genre, use_velocity, use_microtiming = self._switch(keys, pieces)
         plain = plain_windows(piece=pieces, start_bar=start_bar, num_bars=num_bars, tracks=tracks, infill=infill)
         windows = attrs.evolve(
             plain,
-            hidden=hidden,
+            masked=masked,
             transpose=transpose,
             velocity_scale=velocity_scale,
             genre=genre,
@@ -156,13 +156,13 @@ def _off_or_default(off: BoolArray) -> Int8Array:
     return np.where(off, 0, -1).astype(np.int8)
 
 
-def _check_capabilities(encoder: Encoder, hider: Hider | None, settings: StreamSettings) -> None:
+def _check_capabilities(encoder: Encoder, masker: Masker | None, settings: StreamSettings) -> None:
     needs = {
         "infill_probability": "infill",
         "velocity_off_probability": "use_velocity",
         "microtiming_off_probability": "use_microtiming",
     }
-    if hider is not None:
+    if masker is not None:
         needs["mask_apply_probability"] = "mask_bar"
     elif settings.mask_apply_probability > 0:
         raise ConfigError("mask_apply_probability is above 0 but no mask is chosen. Choose one with `mask`, or set 0.")

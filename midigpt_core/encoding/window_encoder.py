@@ -32,7 +32,7 @@ class WindowEncoder(Encoder):
         """Token ids of one window, and the index of the first that is a target (0: everything is).
 
         ``score`` has the window's bars and its tracks in the order in which they are written, transposition and
-        velocity scale applied; ``window`` at ``index`` says what is to be filled in and hidden. Raises
+        velocity scale applied; ``window`` at ``index`` says what is to be filled in and masked. Raises
         :class:`midigpt_core.errors.EncodingError` for a value that the vocabulary has no token for.
         """
 
@@ -53,7 +53,7 @@ class WindowEncoder(Encoder):
             offsets=offsets,
             role=np.concatenate(roles),
             status=status,
-            hidden_spans=np.zeros((0, 3), np.int64),
+            masked_spans=np.zeros((0, 3), np.int64),
         )
 
     def _encode_one(

@@ -54,14 +54,14 @@ class WindowContext:
     note_key: Int64Array
 
     @classmethod
-    def of(cls, score: Score, step: Step, hidden: BoolArray, before: BoolArray) -> WindowContext:
+    def of(cls, score: Score, step: Step, masked: BoolArray, before: BoolArray) -> WindowContext:
         """Measure ``score`` in the window of ``step``.
 
-        ``hidden``, ``before``: bool[T, bars of the window], cells that the model will not see, and cells that earlier
+        ``masked``, ``before``: bool[T, bars of the window], cells that the model will not see, and cells that earlier
         steps will have written by then: they count as sounding, whatever is in them now.
         """
         window = np.arange(step.start_bar, step.end_bar)
-        visible = ~hidden
+        visible = ~masked
         tracks, bars = np.array(step.cells).T
         visible[tracks, bars - step.start_bar] = False
         table = editing.note_table(score)

@@ -236,6 +236,6 @@ class InferenceEngine:
         rows = []
         for place in range(len(tokens)):
             one = slice(place, place + 1)
-            sequences.read(tokens[one], positions[one], np.array([0, 1]), row)
+            sequences.step(tokens[one], positions[one], np.array([0, 1]), row)
             rows.append(torch.from_numpy(row[0].copy()))
         return torch.stack(rows)

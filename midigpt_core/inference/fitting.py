@@ -88,7 +88,7 @@ class Fitter:
 
     def fit_running(self, scores: Sequence[Score], job: Job) -> tuple[Job, tuple[int, ...]]:
         """The job as it fits now, and the tracks that had to go since it was planned."""
-        written = np.zeros((len(job.hidden), job.step.num_bars), np.uint8)
+        written = np.zeros((len(job.masked), job.step.num_bars), np.uint8)
         fitted, dropped, _ = self._fit(scores, job, written)
         return fitted, dropped
 
@@ -139,8 +139,8 @@ class Fitter:
             return []
         if self._config.context == "listed":
             return listed
-        hidden = job.hidden[:, job.step.start_bar : job.step.end_bar] | (when == _AFTER)
-        context = WindowContext.of(scores[job.score], job.step, hidden, when == _BEFORE)
+        masked = job.masked[:, job.step.start_bar : job.step.end_bar] | (when == _AFTER)
+        context = WindowContext.of(scores[job.score], job.step, masked, when == _BEFORE)
         others = [track for track in may_go if track not in listed]
         return [*listed, *reversed(rank_context(context, others, [track for track in job.tracks if track in kept]))]
 
@@ -150,7 +150,7 @@ class Fitter:
     def _to_write(self, job: Job, length: int) -> int:
         """Tokens that the step will write, guessed from those of the bars it sees."""
         bars = slice(job.step.start_bar, job.step.end_bar)
-        seen = int(np.count_nonzero(~job.hidden[list(job.tracks), bars])) - len(job.step.cells)
+        seen = int(np.count_nonzero(~job.masked[list(job.tracks), bars])) - len(job.step.cells)
         per_bar = max(length / max(seen, 1), _LEAST_PER_BAR) if seen > 0 else _LEAST_PER_BAR
         return math.ceil(len(job.step.cells) * per_bar * self._config.budget_margin)
 

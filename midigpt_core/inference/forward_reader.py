@@ -38,7 +38,7 @@ class ForwardSequences:
         self._caches: list[Any] = [None] * len(read)
         self._in_use = Lock()
 
-    def read(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
+    def step(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
         if not self._in_use.acquire(blocking=False):
             raise RuntimeError("Sequences: another thread is using it. Make one for each thread.")
         try:
@@ -56,7 +56,7 @@ class ForwardSequences:
             self._read[index] = np.concatenate([self._read[index], added])
             logits[index] = self._last_logits(index, added)
 
-    def copies(self, sources: Int64Array) -> ForwardSequences:
+    def fork(self, sources: Int64Array) -> ForwardSequences:
         return ForwardSequences(self._model, [self._read[source] for source in sources.tolist()])
 
     def _last_logits(self, index: int, added: Any) -> Float32Array:

@@ -10,7 +10,7 @@ import numpy as np
 from attrs import frozen
 
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import HiddenAs, TokenStatus
+from midigpt_core.records import MaskedAs, TokenStatus
 from midigpt_core.score import editing
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.score import Track
@@ -36,7 +36,7 @@ class Job:
     #: In the order in which they are written.
     tracks: tuple[int, ...]
     #: bool[tracks of the score, bars], cells that the model must not see.
-    hidden: BoolArray
+    masked: BoolArray
 
 
 @frozen(eq=False, kw_only=True)
@@ -54,7 +54,7 @@ class Prompter:
     def __init__(self, encoder: Encoder, request: GenerationRequest) -> None:
         self._encoder = encoder
         self._prompts: dict[int, TrackPrompt] = {prompt.id: prompt for prompt in request.tracks}
-        self._hidden_as = hidden_as(request.config.mask_mode, encoder)
+        self._masked_as = masked_as(request.config.mask_mode, encoder)
         controls = request.controls
         self._genre = encoder.genre_id(controls["genre"]) if "genre" in controls else -1
         self._velocity = int(controls.get("velocity", -1))
@@ -91,12 +91,12 @@ class Prompter:
         count = len(jobs)
         shape = (count, max(len(job.tracks) for job in jobs), max(job.step.num_bars for job in jobs))
         tracks = np.full(shape[:2], -1, np.int32)
-        cells, hidden = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+        cells, masked = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         infill = np.zeros(shape, np.bool_)
         for row, job in enumerate(jobs):
             tracks[row, : len(job.tracks)] = job.tracks
             bars = slice(job.step.start_bar, job.step.end_bar)
-            hidden[row, : len(job.tracks), : job.step.num_bars] = job.hidden[list(job.tracks), bars]
+            masked[row, : len(job.tracks), : job.step.num_bars] = job.masked[list(job.tracks), bars]
             for track, bar in job.step.cells:
                 if track in job.tracks:
                     cells[row, job.tracks.index(track), bar - job.step.start_bar] = True
@@ -111,12 +111,12 @@ class Prompter:
         )
         asked = attrs.evolve(
             windows,
-            hidden=hidden & ~cells,
+            masked=masked & ~cells,
             window_bars=windows.num_bars,
             genre=np.full(count, self._genre, np.int32),
             use_velocity=np.full(count, self._velocity, np.int8),
             use_microtiming=np.full(count, self._microtiming, np.int8),
-            hidden_as=np.full(count, self._hidden_as, np.uint8),
+            masked_as=np.full(count, self._masked_as, np.uint8),
         )
         return asked, cells
 
@@ -160,11 +160,11 @@ class Prompter:
                     values[1 + bar - step.start_bar, names.index(known)] = level
 
 
-def hidden_as(mask_mode: str, encoder: Encoder) -> HiddenAs:
-    """How a mask mode writes a hidden bar."""
+def masked_as(mask_mode: str, encoder: Encoder) -> MaskedAs:
+    """How a mask mode writes a masked bar."""
     if mask_mode == "auto":
         mask_mode = "token" if "mask_bar" in encoder.provides else "attention"
-    return {"token": HiddenAs.MASK_TOKEN, "attention": HiddenAs.SPAN, "remove": HiddenAs.REMOVED}[mask_mode]
+    return {"token": MaskedAs.MASK_TOKEN, "attention": MaskedAs.SPAN, "remove": MaskedAs.REMOVED}[mask_mode]
 
 
 def _of_use(scores: Sequence[Score], jobs: Sequence[Job]) -> tuple[list[Score], list[Job]]:

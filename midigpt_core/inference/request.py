@@ -77,7 +77,7 @@ class InferenceConfig:
     #: Plan and validate only: :meth:`midigpt_core.inference.SamplingSession.run` returns the score as it is.
     plan_only: bool = False
 
-    #: How bars are hidden that are neither context nor to be written.
+    #: How bars are masked that are neither context nor to be written.
     mask_mode: MaskMode = "auto"
     #: Which context tracks a step leaves out that does not fit the model, or has more tracks than it ever saw.
     context: ContextPolicy = "auto"

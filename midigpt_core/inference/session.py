@@ -16,9 +16,9 @@ from midigpt_core.inference import planner, validation
 from midigpt_core.inference.fitting import Fitter, Planned
 from midigpt_core.inference.prompts import Job, Prompter
 from midigpt_core.inference.request import InferenceConfig
-from midigpt_core.inference.writing import chooser_of, write
+from midigpt_core.inference.writing import sampler_of, write
 from midigpt_core.keys import Stage
-from midigpt_core.records import WritingRequest
+from midigpt_core.records import GrammarRequest
 from midigpt_core.score import editing
 
 if TYPE_CHECKING:
@@ -248,14 +248,14 @@ class SamplingSession:
             self._engine.reader(),
             self._engine.encoder,
             prompts.batch,
-            WritingRequest(
+            GrammarRequest(
                 cells=prompts.cells,
                 choose_attributes=np.array([job.step.autoregressive for job in fitted]),
                 max_tokens=np.full(count, self._engine.max_tokens, np.int32),
                 max_notes=np.full(count, config.density_hard_limit, np.int32),
                 max_polyphony=np.full(count, config.polyphony_hard_limit, np.int32),
             ),
-            chooser=chooser_of(config),
+            sampler=sampler_of(config),
             temperatures=np.full(count, temperature_of(config, attempt)),
             keys=np.concatenate([self._key(number, candidate, attempt) for candidate, number in jobs]),
             go_on=run.go_on,
@@ -311,7 +311,7 @@ class SamplingSession:
             seen = [track for track in range(len(self._start.tracks)) if track not in self._ignored]
             # The track that goes on comes last: what the model writes follows what it knows.
             tracks = sorted(seen, key=lambda track: (step.autoregressive and track in step.tracks, track))
-        return Job(step=step, score=score, tracks=tuple(tracks), hidden=self._never_seen | pending)
+        return Job(step=step, score=score, tracks=tuple(tracks), masked=self._never_seen | pending)
 
     def _key(self, step: int, candidate: int, attempt: int) -> UInt64Array:
         key = keys.derive(self.seed, Stage.SAMPLE, step)
@@ -395,8 +395,8 @@ def _with_signatures(
 
 def _never_seen(score: Score, request: GenerationRequest, num_bars: int) -> BoolArray:
     """Cells that no step sees: those of ``mask_bars``, and bars that the piece does not have."""
-    hidden = np.zeros((len(score.tracks), editing.num_bars(score)), np.bool_)
-    hidden[:, num_bars:] = True
+    masked = np.zeros((len(score.tracks), editing.num_bars(score)), np.bool_)
+    masked[:, num_bars:] = True
     for prompt in request.tracks:
-        hidden[prompt.id, list(prompt.mask_bars)] = True
-    return hidden
+        masked[prompt.id, list(prompt.mask_bars)] = True
+    return masked

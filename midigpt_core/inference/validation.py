@@ -257,7 +257,7 @@ def _of_prompt(prompt: TrackPrompt, tracks: Sequence[Track], num_bars: int, enco
     _of_places(prompt, num_bars, "bar", found)
     both = {*prompt.bars} & {*prompt.mask_bars}
     if both:
-        after = " are to be written and hidden at once. Leave them out of bars or of mask_bars."
+        after = " are to be written and masked at once. Leave them out of bars or of mask_bars."
         found.add("bars ", prompt.id, bars=both, after=after)
     if prompt.ignore and prompt.bars:
         found.add("ignored, although bars of it are to be written. Leave out ignore, or bars.", prompt.id)

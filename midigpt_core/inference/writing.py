@@ -1,7 +1,7 @@
 """A batch of documents, written token by token: a grammar says what may come, the model how likely, a key which.
 
 What is forced is read in one run with the choice before it, prompts that are equal are read once, and a choice is one
-native call each of grammar and chooser. Row n draws its k-th choice with number k of its key, so what is written
+native call each of grammar and sampler. Row n draws its k-th choice with number k of its key, so what is written
 depends on its prompt, its key and the model alone.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import frozen
 
-from midigpt_core._native import Chooser
+from midigpt_core._native import TokenSampler
 from midigpt_core.errors import CheckpointError, EncodingError
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from midigpt_core.records import (
         Float32Array,
         Float64Array,
+        GrammarRequest,
         Int32Array,
         Int64Array,
         TokenBatch,
         UInt64Array,
-        WritingRequest,
     )
 
 
@@ -45,17 +45,17 @@ class Written:
     read: int
 
 
-def chooser_of(config: InferenceConfig) -> Chooser:
-    return Chooser(top_k=config.top_k, top_p=config.top_p, mask_k=config.mask_k, mask_p=config.mask_p)
+def sampler_of(config: InferenceConfig) -> TokenSampler:
+    return TokenSampler(top_k=config.top_k, top_p=config.top_p, mask_k=config.mask_k, mask_p=config.mask_p)
 
 
 def write(
     reader: SequenceReader,
     encoder: Encoder,
     prompts: TokenBatch,
-    request: WritingRequest,
+    request: GrammarRequest,
     *,
-    chooser: Chooser,
+    sampler: TokenSampler,
     temperatures: Float64Array,
     keys: UInt64Array,
     go_on: Callable[[int], bool],
@@ -78,7 +78,7 @@ def write(
     choices, chosen = 0, 0
     while not grammar.finished().all():
         grammar.mask(allowed)
-        _choose(chooser, scores, flags, temperatures, keys, choices, tokens)
+        _choose(sampler, scores, flags, temperatures, keys, choices, tokens)
         grammar.advance(tokens)
         choices += 1
         following = grammar.take()
@@ -86,17 +86,17 @@ def write(
         chosen += active
         if not go_on(active) or grammar.finished().all():
             break
-        sequences.read(*following, logits)
+        sequences.step(*following, logits)
         read += len(following[0])
     documents = [grammar.document(index) for index in range(count)]
     written = sum(map(len, documents)) - begun
     return Written(documents=documents, bars_written=grammar.bars_written(), chosen=chosen, written=written, read=read)
 
 
-def _choose(chooser: Chooser, scores: Float32Array, *arguments: Any) -> None:
-    """``chooser.choose``. Raises CheckpointError where the model, its weights too large, says nothing."""
+def _choose(sampler: TokenSampler, scores: Float32Array, *arguments: Any) -> None:
+    """``sampler.choose``. Raises CheckpointError where the model, its weights too large, says nothing."""
     try:
-        chooser.choose(scores, *arguments)
+        sampler.choose(scores, *arguments)
     except ValueError as error:
         if np.isfinite(scores).all():
             raise
@@ -121,7 +121,7 @@ def _read_prompts(
     sequences = reader.open(len(picked), capacity)
     logits = np.zeros((len(picked), size), np.float32)
     joined = [np.concatenate([array[run] for run in picked]) for array in (tokens, positions)]
-    sequences.read(joined[0], joined[1], starts, logits)
+    sequences.step(joined[0], joined[1], starts, logits)
     if len(picked) == count:
         return sequences, logits, int(starts[-1])
-    return sequences.copies(sources), np.ascontiguousarray(logits[sources]), int(starts[-1])
+    return sequences.fork(sources), np.ascontiguousarray(logits[sources]), int(starts[-1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midigpt_core.records import HiddenAs, WindowBatch
+from midigpt_core.records import MaskedAs, WindowBatch
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def plain_windows(
     *, piece: ArrayLike, start_bar: ArrayLike, num_bars: ArrayLike, tracks: ArrayLike, infill: BoolArray
 ) -> WindowBatch:
-    """N windows with nothing hidden and nothing changed: ``attrs.evolve`` the columns that are to differ.
+    """N windows with nothing masked and nothing changed: ``attrs.evolve`` the columns that are to differ.
 
     ``piece``, ``start_bar`` and ``num_bars`` have N values, ``tracks`` is [N, T] (-1 beyond a window's last track) and
     ``infill`` bool[N, T, B], as in :class:`~midigpt_core.records.WindowBatch`.
@@ -30,7 +30,7 @@ def plain_windows(
         num_bars=np.asarray(num_bars, np.int32),
         tracks=np.asarray(tracks, np.int32),
         infill=infill,
-        hidden=np.zeros_like(infill),
+        masked=np.zeros_like(infill),
         window_bars=np.zeros(count, np.int32),
         transpose=np.zeros(count, np.int32),
         velocity_scale=np.full(count, np.nan),
@@ -39,5 +39,5 @@ def plain_windows(
         use_microtiming=np.full(count, -1, np.int8),
         partial_track=np.full(count, -1, np.int32),
         partial_bars=np.full(count, -1, np.int32),
-        hidden_as=np.full(count, HiddenAs.MASK_TOKEN, np.uint8),
+        masked_as=np.full(count, MaskedAs.MASK_TOKEN, np.uint8),
     )

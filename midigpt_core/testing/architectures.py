@@ -98,10 +98,10 @@ def check_reading_piece_by_piece_is_reading_at_once(subject: Subject) -> None:
     for first, end in steps:
         positions = np.tile(np.arange(first, end, dtype=np.int32), _BATCH)
         offsets = np.arange(_BATCH + 1, dtype=np.int64) * (end - first)
-        sequences.read(ids[:, first:end].reshape(-1), positions, offsets, logits)
+        sequences.step(ids[:, first:end].reshape(-1), positions, offsets, logits)
         assert np.allclose(logits, expected[:, end - 1], atol=1e-4), f"other logits than forward's after {end} tokens"
         if first == 0:
-            sequences = sequences.copies(np.arange(_BATCH))
+            sequences = sequences.fork(np.arange(_BATCH))
 
 
 def check_positions_are_taken_as_they_are_given(subject: Subject) -> None:
@@ -133,7 +133,7 @@ def _read_at(model: Any, tokens: Tensor, positions: Int32Array) -> Float32Array:
     ids = tokens.numpy().astype(np.int32)
     for first, end in [(0, LENGTH // 2), *((at, at + 1) for at in range(LENGTH // 2, LENGTH))]:
         offsets = np.arange(_BATCH + 1, dtype=np.int64) * (end - first)
-        sequences.read(ids[:, first:end].reshape(-1), np.tile(positions[first:end], _BATCH), offsets, logits)
+        sequences.step(ids[:, first:end].reshape(-1), np.tile(positions[first:end], _BATCH), offsets, logits)
     return logits
 
 

@@ -13,7 +13,7 @@ from midigpt_core.checkpoint import build_encoder
 from midigpt_core.contracts import BundleHeader, Encoder, EncoderContext
 from midigpt_core.errors import EncodingError
 from midigpt_core.plugins.building import build
-from midigpt_core.records import PLACEHOLDER, SEQUENCE, TokenRole, TokenStatus, WritingRequest
+from midigpt_core.records import PLACEHOLDER, SEQUENCE, GrammarRequest, TokenRole, TokenStatus
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.editing import replace_cells
 from midigpt_core.testing import samples
@@ -197,7 +197,7 @@ def _encode(
     return encoder.encode_batch(corpus, windows, np.full(len(pieces), max_tokens, np.int32))
 
 
-def _to_write(encoder: Encoder, *, infill: bool) -> tuple[TokenBatch, WritingRequest]:
+def _to_write(encoder: Encoder, *, infill: bool) -> tuple[TokenBatch, GrammarRequest]:
     """Two documents with the second track's first bar to fill in, or the last track to write; and the request."""
     windows = samples.windows((0, 1), _num_bars(encoder), infill=infill)
     cells = windows.infill.copy()
@@ -205,7 +205,7 @@ def _to_write(encoder: Encoder, *, infill: bool) -> tuple[TokenBatch, WritingReq
         cells[:, 2] = True
     blank = [replace_cells(score, _of_piece(score, row)) for score, row in zip(samples.scores(), cells, strict=True)]
     documents = encoder.encode_batch(in_memory_corpus(blank), windows, np.zeros(2, np.int32))
-    request = WritingRequest(
+    request = GrammarRequest(
         cells=cells,
         choose_attributes=np.zeros(2, np.bool_),
         max_tokens=np.full(2, _MOST_TOKENS, np.int32),

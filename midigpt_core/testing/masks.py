@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 _BATCHES = 30
 
 
-def check_hides_only_valid_bars_outside_the_infill(subject: Subject) -> None:
+def check_masks_only_valid_bars_outside_the_infill(subject: Subject) -> None:
     for valid, infill, keys in _batches():
-        hidden = _build(subject).hide(valid, infill, keys)
-        assert hidden.dtype == np.bool_, f"hide returned {hidden.dtype}, not bool"
-        assert hidden.shape == valid.shape, f"hide returned shape {hidden.shape} for {valid.shape}"
-        assert not (hidden & ~valid).any(), "a bar that is not valid was hidden"
-        assert not (hidden & infill).any(), "a bar to fill in was hidden"
+        masked = _build(subject).mask(valid, infill, keys)
+        assert masked.dtype == np.bool_, f"mask returned {masked.dtype}, not bool"
+        assert masked.shape == valid.shape, f"mask returned shape {masked.shape} for {valid.shape}"
+        assert not (masked & ~valid).any(), "a bar that is not valid was masked"
+        assert not (masked & infill).any(), "a bar to fill in was masked"
 
 
 def check_equal_keys_hide_equal_bars(subject: Subject) -> None:
     """Whatever else stands in the batch: order, other windows, other calls."""
     mask = _build(subject)
     for valid, infill, keys in _batches():
-        hidden = mask.hide(valid, infill, keys)
-        assert np.array_equal(hidden, mask.hide(valid, infill, keys)), "a second call hid other bars"
-        backwards = mask.hide(valid[::-1], infill[::-1], keys[::-1])
-        assert np.array_equal(hidden, backwards[::-1]), "the order of the batch matters"
-        alone = [mask.hide(valid[i : i + 1], infill[i : i + 1], keys[i : i + 1]) for i in range(len(keys))]
-        assert np.array_equal(hidden, np.concatenate(alone)), "the other windows of the batch matter"
+        masked = mask.mask(valid, infill, keys)
+        assert np.array_equal(masked, mask.mask(valid, infill, keys)), "a second call masked other bars"
+        backwards = mask.mask(valid[::-1], infill[::-1], keys[::-1])
+        assert np.array_equal(masked, backwards[::-1]), "the order of the batch matters"
+        alone = [mask.mask(valid[i : i + 1], infill[i : i + 1], keys[i : i + 1]) for i in range(len(keys))]
+        assert np.array_equal(masked, np.concatenate(alone)), "the other windows of the batch matter"
 
 
 def check_leaves_its_arguments_alone(subject: Subject) -> None:
     for valid, infill, keys in _batches():
         before = valid.copy(), infill.copy(), keys.copy()
-        _build(subject).hide(valid, infill, keys)
-        assert all(map(np.array_equal, before, (valid, infill, keys))), "hide changed its arguments"
+        _build(subject).mask(valid, infill, keys)
+        assert all(map(np.array_equal, before, (valid, infill, keys))), "mask changed its arguments"
 
 
 def check_takes_an_empty_batch(subject: Subject) -> None:
     nothing = np.zeros((0, 2, 4), bool)
-    assert _build(subject).hide(nothing, nothing, np.zeros(0, np.uint64)).shape == nothing.shape
+    assert _build(subject).mask(nothing, nothing, np.zeros(0, np.uint64)).shape == nothing.shape
 
 
 def _build(subject: Subject) -> MaskStrategy:

@@ -34,10 +34,10 @@ class _Model(nn.Module):
         self.blocks[1].requires_grad_(False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        hidden = self.embedding(tokens)
+        masked = self.embedding(tokens)
         for block in self.blocks:
-            hidden = hidden + torch.tanh(block(hidden))
-        logits: Tensor = self.head(self.norm(hidden))
+            masked = masked + torch.tanh(block(masked))
+        logits: Tensor = self.head(self.norm(masked))
         return logits
 
 

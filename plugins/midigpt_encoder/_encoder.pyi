@@ -4,13 +4,13 @@ from typing import Any, final
 from midigpt_core.records import (
     BoolArray,
     CorpusShard,
+    GrammarRequest,
     Int16Array,
     Int32Array,
     Int64Array,
     TokenBatch,
     UInt8Array,
     WindowBatch,
-    WritingRequest,
 )
 
 def token_types() -> list[tuple[int, str, str, str]]:
@@ -47,7 +47,7 @@ class Corpus:
 def encode_batch(
     codebook: Codebook, corpus: Corpus, windows: WindowBatch, max_tokens: Int32Array, threads: int
 ) -> tuple[Int32Array, Int64Array, UInt8Array, UInt8Array, Int64Array, Int32Array | None]:
-    """Tokens, offsets, role, status, hidden spans and positions of a :class:`midigpt_core.records.TokenBatch`."""
+    """Tokens, offsets, role, status, masked spans and positions of a :class:`midigpt_core.records.TokenBatch`."""
 
 def positions(codebook: Codebook, tokens: Int32Array) -> Int32Array:
     """Positions of one document. Raises ValueError for a token outside the vocabulary."""
@@ -63,7 +63,7 @@ class Grammar:
     thread is using it."""
 
     def __init__(self, codebook: Codebook) -> None: ...
-    def start(self, batch: TokenBatch, request: WritingRequest) -> None: ...
+    def start(self, batch: TokenBatch, request: GrammarRequest) -> None: ...
     def take(self) -> tuple[Int32Array, Int32Array, Int64Array]: ...
     def mask(self, out: BoolArray) -> None: ...
     def advance(self, tokens: Int32Array) -> None: ...

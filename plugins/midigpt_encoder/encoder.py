@@ -16,7 +16,7 @@ from midigpt_encoder import _encoder
 from midigpt_encoder.config import EncoderConfig, genre_key
 
 if TYPE_CHECKING:
-    from midigpt_core.records import BoolArray, Corpus, Int16Array, Int32Array, WindowBatch, WritingRequest
+    from midigpt_core.records import BoolArray, Corpus, GrammarRequest, Int16Array, Int32Array, WindowBatch
 
 #: Microseconds per quarter note of decoded scores: tempo has no token.
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class MidigptGrammar(_encoder.Grammar):
     """See :class:`~midigpt_core.contracts.Grammar`."""
 
-    def start(self, batch: TokenBatch, request: WritingRequest) -> None:
+    def start(self, batch: TokenBatch, request: GrammarRequest) -> None:
         try:
             super().start(batch, request)
         except ValueError as error:
@@ -129,7 +129,7 @@ class MidigptEncoder(Encoder):
             self.config.codebook, self._native(corpus), windows, max_tokens, self.threads
         )
         return TokenBatch(
-            tokens=tokens, offsets=offsets, role=role, status=status, hidden_spans=spans, positions=positions
+            tokens=tokens, offsets=offsets, role=role, status=status, masked_spans=spans, positions=positions
         )
 
     def compute_attributes(self, corpus: Corpus, windows: WindowBatch) -> Int16Array:

@@ -60,9 +60,9 @@ class Gpt2Sequences:
             model, count=count, capacity=capacity, threads=torch.get_num_threads(), instruction_set=instruction_set
         )
         #: Straight to native code: it is called once per token.
-        self.read = self._native.read
+        self.step = self._native.step
 
-    def copies(self, sources: Int64Array) -> Gpt2Sequences:
+    def fork(self, sources: Int64Array) -> Gpt2Sequences:
         made = Gpt2Sequences(self._model, self._instruction_set, len(sources), self._capacity)
         made._native.begin_as(self._native, np.ascontiguousarray(sources, np.int64))
         return made

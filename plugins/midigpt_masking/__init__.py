@@ -1,1 +1,1 @@
-"""Bundled plugin ``masking``: which bars of a training window are hidden (docs/encoder-specification.md, G.4)."""
+"""Bundled plugin ``masking``: which bars of a training window are masked (docs/encoder-specification.md, G.4)."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class MixedOptions:
-    #: Largest share of the bars outside the infill that ``random`` hides.
+    #: Largest share of the bars outside the infill that ``random`` masks.
     bar_fraction: float = field(default=0.25, validator=[validators.gt(0.0), validators.le(1.0)])
-    #: Most bars that ``structured`` hides after the point in time.
+    #: Most bars that ``structured`` masks after the point in time.
     max_lookahead: int = field(default=4, validator=validators.ge(1))
 
 
@@ -31,13 +31,13 @@ class MixedBars:
     random: RandomBars
     structured: StructuredBars
 
-    def hide(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
-        """See :meth:`midigpt_core.contracts.MaskStrategy.hide`."""
-        hidden = np.zeros(valid.shape, dtype=np.bool_)
+    def mask(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
+        """See :meth:`midigpt_core.contracts.MaskStrategy.mask`."""
+        masked = np.zeros(valid.shape, dtype=np.bool_)
         by_random = uniforms(derive(keys, Stage.MIX), 1)[:, 0] < 0.5
         for strategy, chosen in ((self.random, by_random), (self.structured, ~by_random)):
-            hidden[chosen] = strategy.hide(valid[chosen], infill[chosen], keys[chosen])
-        return hidden
+            masked[chosen] = strategy.mask(valid[chosen], infill[chosen], keys[chosen])
+        return masked
 
 
 def build(options: MixedOptions, _context: MaskContext) -> MixedBars:

@@ -13,7 +13,7 @@ def midigpt_masks() -> list[MaskSpec]:
     return [
         MaskSpec(
             name="random",
-            summary="hides single bars anywhere in the window",
+            summary="masks single bars anywhere in the window",
             target="midigpt_masking.random_bars:build",
             options="midigpt_masking.random_bars:RandomOptions",
             requires=frozenset({"mask_bar"}),

@@ -18,7 +18,7 @@ _NEVER = np.uint64(2**64 - 1)
 
 @frozen(kw_only=True)
 class RandomOptions:
-    #: Largest share of the bars outside the infill that is hidden.
+    #: Largest share of the bars outside the infill that is masked.
     bar_fraction: float = field(default=0.25, validator=[validators.gt(0.0), validators.le(1.0)])
 
 
@@ -28,8 +28,8 @@ class RandomBars:
 
     bar_fraction: float
 
-    def hide(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
-        """See :meth:`midigpt_core.contracts.MaskStrategy.hide`. Eligible are the valid bars outside the infill."""
+    def mask(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
+        """See :meth:`midigpt_core.contracts.MaskStrategy.mask`. Eligible are the valid bars outside the infill."""
         eligible = valid & ~infill
         windows, tracks, bars = np.nonzero(eligible)
         # A word per bar, keyed by its place and not by its position in the array: padding the batch changes nothing.
@@ -44,9 +44,9 @@ class RandomBars:
 
         # The bars with the `count` smallest words are a uniform choice without replacement.
         order = np.argsort(words, axis=1, kind="stable")
-        hidden = np.zeros(words.shape, dtype=np.bool_)
-        np.put_along_axis(hidden, order, np.arange(words.shape[1]) < count[:, None], axis=1)
-        return hidden.reshape(eligible.shape)
+        masked = np.zeros(words.shape, dtype=np.bool_)
+        np.put_along_axis(masked, order, np.arange(words.shape[1]) < count[:, None], axis=1)
+        return masked.reshape(eligible.shape)
 
 
 def build(options: RandomOptions, _context: MaskContext) -> RandomBars:

@@ -19,7 +19,7 @@ LEAVE_OUT = 0.25
 
 @frozen(kw_only=True)
 class StructuredOptions:
-    #: Most bars that are hidden after the point in time.
+    #: Most bars that are masked after the point in time.
     max_lookahead: int = field(default=4, validator=validators.ge(1))
 
 
@@ -32,8 +32,8 @@ class StructuredBars:
 
     max_lookahead: int
 
-    def hide(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
-        """See :meth:`midigpt_core.contracts.MaskStrategy.hide`."""
+    def mask(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
+        """See :meth:`midigpt_core.contracts.MaskStrategy.mask`."""
         _, num_tracks, num_bars = valid.shape
         bar = np.arange(num_bars)
         window_bars = np.where(valid.any(axis=1), bar + 1, 0).max(axis=1, initial=0)

@@ -105,7 +105,7 @@ hammer(held["cell_note_end"], 2**31 - 1, call)
 """,
     "grammar": """
 import attrs
-from midigpt_core.records import TokenBatch, WritingRequest
+from midigpt_core.records import TokenBatch, GrammarRequest
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.testing import samples
 from midigpt_core.testing.samples import windows
@@ -125,10 +125,10 @@ batch = TokenBatch(
     offsets=np.arange(count + 1, dtype=np.int64) * len(one.tokens),
     role=np.tile(one.role, count),
     status=np.zeros(count, np.uint8),
-    hidden_spans=np.zeros((0, 3), np.int64),
+    masked_spans=np.zeros((0, 3), np.int64),
 )
 none = np.zeros(count, np.int32)
-request = WritingRequest(
+request = GrammarRequest(
     cells=np.repeat(cells, count, axis=0), choose_attributes=np.zeros(count, bool),
     max_tokens=none, max_notes=none, max_polyphony=none,
 )
@@ -147,7 +147,7 @@ model = build(Gpt2Options(n_embd=32, n_layer=2, n_head=2), ArchitectureContext(v
 reader = model.reader()
 tokens, positions = np.zeros(256, np.int32), np.tile(np.arange(64, dtype=np.int32), 4)
 offsets, logits = np.arange(5, dtype=np.int64) * 64, np.zeros((4, 50), np.float32)
-call = lambda: reader.open(4, 64).read(tokens, positions, offsets, logits)
+call = lambda: reader.open(4, 64).step(tokens, positions, offsets, logits)
 call()
 hammer(tokens, 2**31 - 1, call)
 hammer(positions, -(2**31), call)

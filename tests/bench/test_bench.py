@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench import compare, corpus, profile, results, rows
+from bench.baseline_process import BaselineError, BaselineProcess
 from bench.measure import Measured, one_thread, take_turns, wall
-from bench.peer_process import PeerError, PeerProcess
 from bench.results import Group
 from bench.rows import Row
 from midigpt_core.score.reading import read_batch
@@ -134,15 +134,15 @@ def test_the_spread_is_that_of_real_files() -> None:
     assert np.quantile(tracks, [0.5, 0.9, 0.99]).round().tolist() == pytest.approx([2, 4, 40], rel=0.03)
 
 
-def test_a_peer_script_that_ends_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_script_that_ends_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.py").write_text("raise SystemExit(3)")
     (tmp_path / "good.py").write_text("for _ in iter(input, ''): print('{\"seconds\": 0.5, \"work\": 2}', flush=True)")
-    monkeypatch.setattr("bench.peer_process.SCRIPTS", tmp_path)
+    monkeypatch.setattr("bench.baseline_process.SCRIPTS", tmp_path)
     python = Path(sys.executable)
-    with PeerProcess(python, "good.py", cache=tmp_path) as peer:
-        assert peer().work == 2
+    with BaselineProcess(python, "good.py", cache=tmp_path) as baseline:
+        assert baseline().work == 2
     with (
-        PeerProcess(python, "broken.py", cache=tmp_path) as peer,
-        pytest.raises(PeerError, match=r"bench/peer/broken\.py ended with code 3"),
+        BaselineProcess(python, "broken.py", cache=tmp_path) as baseline,
+        pytest.raises(BaselineError, match=r"bench/baseline/broken\.py ended with code 3"),
     ):
-        peer()
+        baseline()

@@ -1,4 +1,4 @@
-"""Each group of rows runs as `make bench` runs it, over a corpus of a few pieces and without the peer."""
+"""Each group of rows runs as `make bench` runs it, over a corpus of a few pieces and without the baseline."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MACHINE = {"cores": 2, "cpu": "a CPU", "system": "Linux x86_64", "python": "3.11
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    return Session(repeats=1, folder=tmp_path_factory.mktemp("bench"), peer_python=None)
+    return Session(repeats=1, folder=tmp_path_factory.mktemp("bench"), baseline_python=None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The valid set against its written rule, the golden windows, and its cache."""
+"""The eligible pieces against its written rule, the golden windows, and its cache."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import chisquare, kstest
 
 from midigpt_core.contracts import MaskContext
-from midigpt_core.data.cells import Hider, draw_infill, window_cells
+from midigpt_core.data.cells import Masker, draw_infill, window_cells
 from midigpt_core.data.mixing import PieceDrawer
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.windows import WindowDrawer
@@ -29,8 +29,8 @@ def draw_keys(count: int, seed: int = 17) -> np.ndarray:
 
 def drawer_of(corpus, settings: StreamSettings) -> WindowDrawer:
     reference = mask_ref()
-    hider = Hider(build(reference, MaskContext()), reference, settings.mask_apply_probability)
-    return WindowDrawer(corpus, EchoEncoder(EchoOptions()), hider, settings)
+    masker = Masker(build(reference, MaskContext()), reference, settings.mask_apply_probability)
+    return WindowDrawer(corpus, EchoEncoder(EchoOptions()), masker, settings)
 
 
 def full_piece(tracks: int = 3, bars: int = 8):
@@ -56,7 +56,7 @@ def test_a_window_does_not_depend_on_what_is_drawn_with_it():
     tracks, bars = alone.windows.infill.shape[1:]
     for name in attrs.fields_dict(WindowBatch):
         whole, part = getattr(together.windows, name), getattr(alone.windows, name)
-        if name in ("infill", "hidden"):
+        if name in ("infill", "masked"):
             assert not whole[rows][:, tracks:].any()
             whole = whole[:, :tracks, :bars]
         if name == "tracks":
@@ -72,12 +72,12 @@ def test_cells_stay_within_the_window_and_apart():
     keys = draw_keys(2000)
     windows = drawer.draw(keys, PieceDrawer(np.arange(corpus.num_pieces)).draw(keys)).windows
     valid = window_cells((windows.tracks >= 0).sum(axis=1), windows.num_bars)
-    assert valid.shape == windows.infill.shape == windows.hidden.shape
+    assert valid.shape == windows.infill.shape == windows.masked.shape
     assert (valid.sum(axis=(1, 2)) == (windows.tracks >= 0).sum(axis=1) * windows.num_bars).all()
     assert not (windows.infill & ~valid).any()
-    assert not (windows.hidden & ~valid).any()
-    assert not (windows.hidden & windows.infill).any()
-    assert windows.hidden.any()
+    assert not (windows.masked & ~valid).any()
+    assert not (windows.masked & windows.infill).any()
+    assert windows.masked.any()
 
 
 @pytest.mark.parametrize(("fraction", "shape"), [(0.5, (1, 4)), (1.0, (2, 3))])
@@ -138,7 +138,7 @@ def test_gates_open_as_often_as_asked():
         assert chisquare([opened.sum(), (~opened).sum()], [DRAWS * share, DRAWS * (1 - share)]).pvalue > 0.01
     assert set(windows.use_velocity.tolist()) == set(windows.use_microtiming.tolist()) == {-1, 0}
     # With 12 free cells or more, random hides some always, structured unless it leaves out every track.
-    assert 0.5 < windows.hidden.any(axis=(1, 2)).mean() <= 0.6
+    assert 0.5 < windows.masked.any(axis=(1, 2)).mean() <= 0.6
 
 
 def test_augmentation_is_uniform():
@@ -171,7 +171,7 @@ def test_evaluation_takes_pieces_as_they_are():
     settings = StreamSettings(velocity_off_probability=0.5, seed=44).evaluation()
     windows = windows_of(settings, 500)
     assert not windows.infill.any()
-    assert not windows.hidden.any()
+    assert not windows.masked.any()
     assert not windows.transpose.any()
     assert np.isnan(windows.velocity_scale).all()
     assert (windows.use_velocity == -1).all()

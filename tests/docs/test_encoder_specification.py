@@ -10,7 +10,7 @@ from midigpt_encoder.factory import EncoderOptions, build
 
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.encoding.encode_one import part_of, window_of
-from midigpt_core.records import HiddenAs, TokenBatch, TokenStatus
+from midigpt_core.records import MaskedAs, TokenBatch, TokenStatus
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
 
@@ -26,12 +26,12 @@ def encoder(sizes: dict[str, int], **fields: Any) -> Any:
     return build(EncoderOptions(config={"token_domains": domains, **fields}), EncoderContext())
 
 
-def encode(built: Any, *notes: list[int], infill: Any = (), hidden: Any = (), **fields: Any) -> TokenBatch:
-    """Two bars of 4/4 with ``notes``; the numbers of bars to fill in and of hidden ones."""
+def encode(built: Any, *notes: list[int], infill: Any = (), masked: Any = (), **fields: Any) -> TokenBatch:
+    """Two bars of 4/4 with ``notes``; the numbers of bars to fill in and of masked ones."""
     track = {"program": 0, "drum": False, "notes": list(notes)}
     score = Score.from_dict({"resolution": 480, "tempo": 1, "bars": [[4, 4, 4.0]] * 2, "tracks": [track]})
     windows = window_of(part_of(score, infill=[(0, bar) for bar in infill]))
-    windows.hidden[0, 0, list(hidden)] = True
+    windows.masked[0, 0, list(masked)] = True
     corpus = in_memory_corpus([score])
     result: TokenBatch = built.encode_batch(corpus, attrs.evolve(windows, **fields), np.zeros(1, np.int32))
     return result
@@ -59,10 +59,10 @@ def test_a_bar_to_fill_in_without_a_placeholder_is_empty() -> None:  # C.4 rule 
     assert written[-4:] == ["FillInStart(0)", "NoteOnset(60)", "NoteDuration(7)", "FillInEnd(0)"]
 
 
-def test_a_hidden_span_holds_bar_and_bar_end() -> None:  # C.4 rule 3
+def test_a_masked_span_holds_bar_and_bar_end() -> None:  # C.4 rule 3
     built = encoder(SIZES)
-    batch = encode(built, NOTE, hidden=[1], hidden_as=np.array([HiddenAs.SPAN], np.uint8))
-    ((document, begin, end),) = batch.hidden_spans.tolist()
+    batch = encode(built, NOTE, masked=[1], masked_as=np.array([MaskedAs.SPAN], np.uint8))
+    ((document, begin, end),) = batch.masked_spans.tolist()
     assert document == 0
     assert names(built, batch)[begin:end] == ["Bar(0)", "TimeSig(0)", "BarEnd(0)"]
 

@@ -83,7 +83,7 @@ def test_every_name_in_a_role_exists() -> None:
         ("'''See :meth:`Encoder.decode`.'''\nfrom midigpt_core.contracts import Encoder", []),
         ("'''See :meth:`Encoder.undo`.'''\nfrom midigpt_core.contracts import Encoder", ["Encoder.undo"]),
         ("'''See :meth:`Encoder.decode`.'''", ["Encoder.decode"]),
-        ("'''See :attr:`~midigpt_core.records.WindowBatch.hidden`.'''", []),
+        ("'''See :attr:`~midigpt_core.records.WindowBatch.masked`.'''", []),
     ],
 )
 def test_what_does_not_exist_is_found(text: str, names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Every row of tokens.jsonl.gz: tokens, hidden spans, attributes, decoded scores; and the presets' vocabularies."""
+"""Every row of tokens.jsonl.gz: tokens, masked spans, attributes, decoded scores; and the presets' vocabularies."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_tokens_and_spans(name: str, compute: bool, golden: NoteGolden) -> None:
     batch = encode(preset(name), corpus(), windows_of(requests(rows), compute_attributes=compute))
     wrong = [
         f"{name_of(row)}: {TokenStatus(int(status)).name}"
-        for row, tokens, hidden, status in zip(rows, documents(batch), spans(batch), batch.status, strict=True)
-        if tokens != row["tokens"] or hidden != row["spans"] or status != TokenStatus.OK
+        for row, tokens, masked, status in zip(rows, documents(batch), spans(batch), batch.status, strict=True)
+        if tokens != row["tokens"] or masked != row["spans"] or status != TokenStatus.OK
     ]
     for mode, count in Counter(row["mode"] for row in rows).items():
         golden("tokens", f"tokens and spans, {mode}", name, count, [what for what in wrong if f" {mode} " in what])

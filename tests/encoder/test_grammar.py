@@ -16,7 +16,7 @@ from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 
 from midigpt_core.errors import ConfigError, EncodingError
-from midigpt_core.records import HiddenAs, WritingRequest
+from midigpt_core.records import GrammarRequest, MaskedAs
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.testing.samples import windows
@@ -43,7 +43,7 @@ class Case:
 
     encoder: MidigptEncoder
     prompts: TokenBatch
-    request: WritingRequest
+    request: GrammarRequest
 
 
 def score(rng: np.random.Generator, encoder: MidigptEncoder) -> Score:
@@ -72,19 +72,19 @@ def case(encoder: MidigptEncoder, rng: np.random.Generator, count: int, *, infil
         for track, blank in zip(content["tracks"], row, strict=True):
             track["notes"] = [note for note in track["notes"] if not blank[note[0]]]
         scores.append(Score.from_dict(content))
-    hidden = (rng.random(cells.shape) < 0.1) & ~cells
+    masked = (rng.random(cells.shape) < 0.1) & ~cells
     asked = attrs.evolve(
         windows(range(count), BARS, TRACKS),
         infill=cells if infill else np.zeros_like(cells),
-        hidden=hidden,
-        hidden_as=np.full(count, HiddenAs.SPAN, np.uint8),
+        masked=masked,
+        masked_as=np.full(count, MaskedAs.SPAN, np.uint8),
         use_velocity=rng.integers(-1, 2, count).astype(np.int8),
         use_microtiming=rng.integers(-1, 2, count).astype(np.int8),
         attribute_values=_levels(encoder, rng, count),
         compute_attributes=False,
     )
     prompts = encoder.encode_batch(in_memory_corpus(scores), asked, np.zeros(count, np.int32))
-    request = WritingRequest(
+    request = GrammarRequest(
         cells=cells,
         choose_attributes=np.full(count, not infill),
         max_tokens=np.full(count, limits.get("max_tokens", 0), np.int32),
@@ -128,10 +128,10 @@ def write(case: Case, rng: np.random.Generator) -> list[list[int]]:
     assert np.array_equal(grammar.bars_written(), case.request.cells.sum(axis=(1, 2)))
     documents = [grammar.document(row).tolist() for row in range(count)]
     spans = [set() for _ in range(count)]
-    for document, first, end in case.prompts.hidden_spans.tolist():
+    for document, first, end in case.prompts.masked_spans.tolist():
         spans[document].update(range(first, end))
     for row, document in enumerate(documents):
-        # What is taken is the document without its hidden tokens, at their places.
+        # What is taken is the document without its masked tokens, at their places.
         assert all(document[position] == token for position, token in taken[row])
         if not case.request.choose_attributes[row]:
             assert [position for position, _ in taken[row]] == [i for i in range(len(document)) if i not in spans[row]]

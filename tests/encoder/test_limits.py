@@ -49,10 +49,10 @@ def test_long_documents_are_cut_at_the_last_bar_or_track_that_fits() -> None:
             assert (status, tokens) == (TokenStatus.TOO_LONG, [])
 
 
-def test_hidden_spans_beyond_the_cut_are_gone() -> None:
+def test_masked_spans_beyond_the_cut_are_gone() -> None:
     request = {"bars": 4, "mask": [(0, 1), (0, 3)], "span_masks": True}
     whole = encode(YELLOW, CORPUS, windows_of([request]))
-    limit = int(whole.hidden_spans[1, 2]) - 1
+    limit = int(whole.masked_spans[1, 2]) - 1
     cut = encode(YELLOW, CORPUS, windows_of([request, request]), [limit, 0])
     assert status_of(cut) == [TokenStatus.CUT, TokenStatus.OK]
     assert spans(cut) == [spans(whole)[0][:1], spans(whole)[0]]

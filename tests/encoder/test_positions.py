@@ -13,7 +13,7 @@ from midigpt_encoder.factory import EncoderOptions, build
 
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.errors import ConfigError, EncodingError
-from midigpt_core.records import PLACEHOLDER, SEQUENCE, HiddenAs, WritingRequest
+from midigpt_core.records import PLACEHOLDER, SEQUENCE, GrammarRequest, MaskedAs
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.editing import replace_cells
@@ -45,7 +45,7 @@ def expected_positions(encoder: MidigptEncoder, document: Sequence[int]) -> list
 
 
 def random_windows(rng: np.random.Generator, count: int) -> tuple[list[Score], WindowBatch]:
-    """Pieces of random notes, each a window with several bars to fill in and some that are hidden."""
+    """Pieces of random notes, each a window with several bars to fill in and some that are masked."""
     scores = []
     for _ in range(count):
         tracks = [
@@ -67,8 +67,8 @@ def random_windows(rng: np.random.Generator, count: int) -> tuple[list[Score], W
     batch = attrs.evolve(
         windows(range(count), BARS, TRACKS),
         infill=cells,
-        hidden=(rng.random(cells.shape) < 0.15) & ~cells,
-        hidden_as=rng.choice([HiddenAs.MASK_TOKEN, HiddenAs.SPAN, HiddenAs.REMOVED], count).astype(np.uint8),
+        masked=(rng.random(cells.shape) < 0.15) & ~cells,
+        masked_as=rng.choice([MaskedAs.MASK_TOKEN, MaskedAs.SPAN, MaskedAs.REMOVED], count).astype(np.uint8),
     )
     return scores, batch
 
@@ -87,7 +87,7 @@ def generated_positions(encoder: MidigptEncoder, scores: list[Score], asked: Win
     grammar = encoder.grammar()
     grammar.start(
         encoder.encode_batch(in_memory_corpus(blank), as_it_was, nothing),
-        WritingRequest(
+        GrammarRequest(
             cells=asked.infill,
             choose_attributes=np.zeros(count, bool),
             max_tokens=nothing,
@@ -126,9 +126,9 @@ def test_training_and_generation_number_a_document_alike(name: str) -> None:
         same = in_sequence.encode_batch(in_memory_corpus(scores), asked, np.zeros(6, np.int32))
         assert np.array_equal(batch.tokens, same.tokens), "the setting changes no token"
         assert same.positions is None
-        hidden: list[set[int]] = [set() for _ in range(6)]
-        for document, first, end in batch.hidden_spans.tolist():
-            hidden[document].update(range(first, end))
+        masked: list[set[int]] = [set() for _ in range(6)]
+        for document, first, end in batch.masked_spans.tolist():
+            masked[document].update(range(first, end))
         taken = generated_positions(encoder, scores, asked, batch)
         for row, (document, given) in enumerate(
             zip(documents(batch, batch.tokens), documents(batch, batch.positions), strict=True)
@@ -139,7 +139,7 @@ def test_training_and_generation_number_a_document_alike(name: str) -> None:
             alone = encoder.positions(document)
             assert alone is not None
             assert alone.tolist() == expected
-            seen = [place for place in range(len(document)) if place not in hidden[row]][: len(taken[row])]
+            seen = [place for place in range(len(document)) if place not in masked[row]][: len(taken[row])]
             assert taken[row] == [(int(document[place]), expected[place]) for place in seen]
             blocks += int(asked.infill[row].sum())
     assert blocks > 24 * 3, "several blocks a document"

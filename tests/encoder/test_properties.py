@@ -143,7 +143,7 @@ def test_documents_keep_their_limit_and_their_beginning(
     if status == TokenStatus.CUT:
         assert whole[: len(limited)] == limited
     encoder.decode(batch.tokens)
-    assert all(end <= len(limited) for _, _, end in batch.hidden_spans.tolist())
+    assert all(end <= len(limited) for _, _, end in batch.masked_spans.tolist())
 
 
 @given(st.lists(st.integers(-5, 1000), max_size=80), st.sampled_from(PRESETS))

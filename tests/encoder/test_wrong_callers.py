@@ -39,7 +39,7 @@ def changed(name: str, value: Any, index: Any = 0) -> WindowBatch:
         (changed("start_bar", 2**31 - 1), "leave the piece"),
         (changed("tracks", 3), "track 3 is not one of 3"),
         (changed("tracks", -2), "track -2 is not one of 3"),
-        (changed("hidden_as", 3), "unknown hidden_as"),
+        (changed("masked_as", 3), "unknown masked_as"),
     ],
 )
 def test_windows_that_leave_the_corpus(windows: WindowBatch, message: str) -> None:
@@ -57,7 +57,7 @@ def test_windows_that_leave_the_corpus(windows: WindowBatch, message: str) -> No
         ("piece", np.zeros((2, 1), np.int64), ValueError),
         ("tracks", np.zeros((3, 2), np.int32), ValueError),
         ("infill", np.zeros((2, 2, 4), np.uint8), TypeError),
-        ("hidden", np.zeros((2, 2, 3), bool), ValueError),
+        ("masked", np.zeros((2, 2, 3), bool), ValueError),
         ("velocity_scale", np.ones(2, np.float32), TypeError),
         ("velocity_scale", None, TypeError),
         ("genre", np.zeros(1, np.int32), ValueError),

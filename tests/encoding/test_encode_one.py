@@ -23,7 +23,7 @@ def test_a_part_in_the_order_of_its_tracks() -> None:
     assert encode_part(ENCODER, piece(), part).tolist() == [START, 38, 61, 62, START]
     window = window_of(part)
     assert window.infill[0].tolist() == [[False, False], [False, True]]
-    assert not window.hidden.any()
+    assert not window.masked.any()
 
 
 def test_tracks_with_bars_of_their_own_share_the_fewest() -> None:

@@ -123,7 +123,7 @@ void take_window(Bytes& bytes, const OwnedCorpus& corpus, OwnedWindows& out) {
     for (std::int64_t bar = 0; bar < out.max_bars; ++bar) {
       bits = bar % 2 == 0 ? bytes.take<std::uint8_t>() : static_cast<std::uint8_t>(bits >> 4);
       out.infill.push_back(bits & 1);
-      out.hidden.push_back(bits >> 1 & 1);
+      out.masked.push_back(bits >> 1 & 1);
     }
   }
   out.window_bars.push_back(bytes.take<std::int8_t>());
@@ -135,7 +135,7 @@ void take_window(Bytes& bytes, const OwnedCorpus& corpus, OwnedWindows& out) {
   out.use_microtiming.push_back(bytes.take<std::int8_t>());
   out.partial_track.push_back(bytes.take<std::int8_t>());
   out.partial_bars.push_back(bytes.take<std::int8_t>());
-  out.hidden_as.push_back(static_cast<std::uint8_t>(bytes.below(3)));
+  out.masked_as.push_back(static_cast<std::uint8_t>(bytes.below(3)));
   out.max_tokens.push_back(bytes.take<std::int16_t>());
 }
 

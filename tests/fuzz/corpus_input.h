@@ -35,9 +35,9 @@ void damage(OwnedCorpus& corpus, Bytes& bytes);
 
 // Windows over the corpus and `controls` attribute controls. Layout: flags u8 (attributes_kept given, attribute_values
 // given, compute_attributes), windows u8, max_tracks u8, max_bars u8; per window piece, start_bar, num_bars, u8 each,
-// taken into the piece; then tracks u8 each, one byte of infill and hidden bits (low and high half) per track and two
+// taken into the piece; then tracks u8 each, one byte of infill and masked bits (low and high half) per track and two
 // bars; window_bars i8, transpose i16, velocity_scale u8 (0: none, else in 64ths), genre i8, use_velocity i8,
-// use_microtiming i8, partial_track i8, partial_bars i8, hidden_as u8, max_tokens i16.
+// use_microtiming i8, partial_track i8, partial_bars i8, masked_as u8, max_tokens i16.
 OwnedWindows windows_from(Bytes& bytes, const OwnedCorpus& corpus, std::size_t controls);
 
 // As for a corpus.

@@ -41,7 +41,7 @@ void check_documents(const vocab::Codebook& book, const std::vector<Documents>& 
     for (std::size_t i = 0; i < part.tokens.size(); ++i) {
       FUZZ_CHECK(part.tokens.data()[i] >= 0 && part.tokens.data()[i] < book.vocab_size());
     }
-    for (const encode::HiddenSpan& span : part.hidden_spans) {
+    for (const encode::MaskedSpan& span : part.masked_spans) {
       const std::size_t index = static_cast<std::size_t>(span.document) - first;
       FUZZ_CHECK(index < count);
       const std::int64_t length = part.ends[index] - (index == 0 ? 0 : part.ends[index - 1]);

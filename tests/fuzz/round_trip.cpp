@@ -105,8 +105,8 @@ void keep(OwnedWindows& windows) {
   windows.compute_attributes = false;
   windows.keeps_some = windows.gives_values = false;
   std::fill(windows.partial_track.begin(), windows.partial_track.end(), -1);
-  constexpr auto span = static_cast<std::uint8_t>(encode::HiddenAs::Span);
-  for (std::uint8_t& hidden_as : windows.hidden_as) hidden_as = std::min(hidden_as, span);
+  constexpr auto span = static_cast<std::uint8_t>(encode::MaskedAs::Span);
+  for (std::uint8_t& masked_as : windows.masked_as) masked_as = std::min(masked_as, span);
   std::fill(windows.max_tokens.begin(), windows.max_tokens.end(), 0);
 }
 
@@ -129,7 +129,7 @@ encode::Windows single(const encode::Windows& all, std::int64_t index) {
   one.num_bars += index;
   one.tracks += index * all.max_tracks;
   one.infill += index * all.max_tracks * all.max_bars;
-  one.hidden += index * all.max_tracks * all.max_bars;
+  one.masked += index * all.max_tracks * all.max_bars;
   one.window_bars += index;
   one.transpose += index;
   one.velocity_scale += index;
@@ -138,7 +138,7 @@ encode::Windows single(const encode::Windows& all, std::int64_t index) {
   one.use_microtiming += index;
   one.partial_track += index;
   one.partial_bars += index;
-  one.hidden_as += index;
+  one.masked_as += index;
   return one;
 }
 

@@ -1,7 +1,7 @@
 """Writes the seeds of the fuzzing targets from tests/data and the presets: FOLDER/<target>/<name> for seeds.py FOLDER.
 
 Needs nothing but Python. The layouts of the inputs stand in settings_input.h, corpus_input.h, decode.cpp and
-writing.cpp.
+generation.cpp.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def encodings() -> Seeds:
         yield Path(row["file"]).stem, b"".join(parts)
 
 
-def writings() -> Seeds:
+def generations() -> Seeds:
     """The documents of :func:`encodings`: with the bars to be filled in asked for, and with all, in their place."""
     for index, (name, content) in enumerate(encodings()):
         limits = i32([(0, 500)[index % 2], (0, 6)[index // 2 % 2], (0, 2)[index // 4 % 2]])
@@ -252,7 +252,7 @@ SEEDS = {
     "encode_batch": encodings,
     "decode": decodings,
     "round_trip": encodings,
-    "writing": writings,
+    "generation": generations,
 }
 
 

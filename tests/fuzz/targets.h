@@ -16,7 +16,7 @@ void encoder_config(Input input);  // any settings to a codebook, or a message
 void encode_batch(Input input);    // damaged columns and windows to tokens
 void decode(Input input);          // any tokens to a score, and on to a MIDI file
 void round_trip(Input input);      // encoding what was decoded gives the same tokens
-void writing(Input input);         // any request to the grammar is written within its limits
+void generation(Input input);      // any request to the grammar is written within its limits
 void splice(Input input);          // notes of a MIDI file replaced, and nothing else
 
 struct Target {
@@ -31,7 +31,7 @@ inline constexpr std::array kTargets{
     Target{"encode_batch", encode_batch},
     Target{"decode", decode},
     Target{"round_trip", round_trip},
-    Target{"writing", writing},
+    Target{"generation", generation},
     Target{"splice", splice},
 };
 

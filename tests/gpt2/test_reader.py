@@ -58,7 +58,7 @@ def read(
     for size in chunks:
         tokens = np.concatenate([sequence[start : start + size] for sequence in sequences])
         positions = np.tile(places[start : start + size], len(sequences))
-        opened.read(tokens, positions, np.arange(len(sequences) + 1) * size, logits)
+        opened.step(tokens, positions, np.arange(len(sequences) + 1) * size, logits)
         out.append(logits.copy())
         start += size
     return np.stack(out)
@@ -135,34 +135,34 @@ def test_copies_go_on_as_their_sources_would() -> None:
     expected = read(reader, list(TOKENS[:2]), [50, 1])[-1]
     opened = reader.open(2, POSITIONS)
     logits = np.zeros((2, VOCAB), np.float32)
-    opened.read(TOKENS[:2, :50].ravel(), np.tile(np.arange(50, dtype=np.int32), 2), np.array([0, 50, 100]), logits)
+    opened.step(TOKENS[:2, :50].ravel(), np.tile(np.arange(50, dtype=np.int32), 2), np.array([0, 50, 100]), logits)
     # A copy of a copy, whose prefix is shared, and sources that go on meanwhile.
-    twice = opened.copies(np.array([0, 1])).copies(np.array([0, 1]))
-    opened.read(TOKENS[2:4, 0].copy(), np.full(2, 50, np.int32), np.arange(3), logits.copy())
-    copies = twice.copies(np.array([1, 0, 1]))
+    twice = opened.fork(np.array([0, 1])).fork(np.array([0, 1]))
+    opened.step(TOKENS[2:4, 0].copy(), np.full(2, 50, np.int32), np.arange(3), logits.copy())
+    copies = twice.fork(np.array([1, 0, 1]))
     logits = np.zeros((3, VOCAB), np.float32)
-    copies.read(TOKENS[[1, 0, 1], 50].copy(), np.full(3, 50, np.int32), np.arange(4), logits)
+    copies.step(TOKENS[[1, 0, 1], 50].copy(), np.full(3, 50, np.int32), np.arange(4), logits)
     assert np.array_equal(logits, expected[[1, 0, 1]])
-    further = copies.copies(np.array([2]))
+    further = copies.fork(np.array([2]))
     one = np.zeros((1, VOCAB), np.float32)
     for step in range(51, 80):
-        further.read(TOKENS[1, step : step + 1].copy(), np.full(1, step, np.int32), np.arange(2), one)
+        further.step(TOKENS[1, step : step + 1].copy(), np.full(1, step, np.int32), np.arange(2), one)
     assert np.array_equal(one[0], read(reader, [TOKENS[1]], [80])[-1, 0])
 
 
 def test_sequences_that_read_nothing_keep_their_logits() -> None:
     opened = model().reader().open(2, POSITIONS)
     logits = np.zeros((2, VOCAB), np.float32)
-    opened.read(TOKENS[0, :3].copy(), np.arange(3, dtype=np.int32), np.array([0, 3, 3]), logits)
+    opened.step(TOKENS[0, :3].copy(), np.arange(3, dtype=np.int32), np.array([0, 3, 3]), logits)
     first = logits.copy()
     assert not logits[1].any()
-    opened.read(TOKENS[1, :2].copy(), np.arange(2, dtype=np.int32), np.array([0, 0, 2]), logits)
+    opened.step(TOKENS[1, :2].copy(), np.arange(2, dtype=np.int32), np.array([0, 0, 2]), logits)
     assert np.array_equal(logits[0], first[0])
     assert logits[1].any()
 
 
 def test_positions_may_leave_tokens_out() -> None:
-    """What is hidden is not read: its place counts, nothing attends to it."""
+    """What is masked is not read: its place counts, nothing attends to it."""
     made = model()
     kept = np.r_[0:20, 30:50].astype(np.int32)
     tokens = TOKENS[0, kept]
@@ -170,7 +170,7 @@ def test_positions_may_leave_tokens_out() -> None:
         expected = made(torch.from_numpy(tokens)[None].long(), position_ids=torch.from_numpy(kept)[None].long())[0, -1]
     opened = made.reader().open(1, POSITIONS)
     logits = np.zeros((1, VOCAB), np.float32)
-    opened.read(tokens, kept, np.array([0, 40]), logits)
+    opened.step(tokens, kept, np.array([0, 40]), logits)
     assert np.allclose(logits[0], expected.numpy(), atol=2e-5 * float(expected.abs().max()))
 
 
@@ -181,10 +181,10 @@ def test_without_a_reader_the_forward_pass_gives_the_same() -> None:
     assert np.abs(ours - theirs).max() < 2e-5 * np.abs(theirs).max()
     copies = ForwardReader(made).open(1, POSITIONS)
     logits = np.zeros((1, VOCAB), np.float32)
-    copies.read(TOKENS[0, :40].copy(), np.arange(40, dtype=np.int32), np.array([0, 40]), logits)
-    again = copies.copies(np.array([0, 0]))
+    copies.step(TOKENS[0, :40].copy(), np.arange(40, dtype=np.int32), np.array([0, 40]), logits)
+    again = copies.fork(np.array([0, 0]))
     logits = np.zeros((2, VOCAB), np.float32)
-    again.read(np.repeat(TOKENS[0, 40], 2), np.full(2, 40, np.int32), np.arange(3), logits)
+    again.step(np.repeat(TOKENS[0, 40], 2), np.full(2, 40, np.int32), np.arange(3), logits)
     assert np.abs(logits - theirs[1, 0]).max() < 2e-5 * np.abs(theirs).max()
 
 
@@ -211,7 +211,7 @@ def test_wrong_callers_are_told(tokens: list[int], positions: list[int], offsets
     opened = model().reader().open(1, POSITIONS)
     logits = np.zeros((1, VOCAB), np.float32)
     with pytest.raises(ValueError, match=message):
-        opened.read(np.array(tokens, np.int32), np.array(positions, np.int32), np.array(offsets), logits)
+        opened.step(np.array(tokens, np.int32), np.array(positions, np.int32), np.array(offsets), logits)
 
 
 def test_precisions_have_names() -> None:
@@ -240,10 +240,10 @@ def test_what_no_memory_could_hold_is_refused() -> None:
 def test_a_capacity_beyond_the_positions_takes_no_memory() -> None:
     opened = model().reader().open(1, 2**28)
     logits = np.zeros((1, VOCAB), np.float32)
-    opened.read(TOKENS[0], np.arange(80, dtype=np.int32), np.array([0, 80]), logits)
+    opened.step(TOKENS[0], np.arange(80, dtype=np.int32), np.array([0, 80]), logits)
     assert np.array_equal(logits[0], read(model().reader(), [TOKENS[0]], [80])[-1, 0])
     with pytest.raises(ValueError, match="sequence 0 is longer than its cache"):
-        opened.read(TOKENS[0, :17].copy(), np.arange(17, dtype=np.int32), np.array([0, 17]), logits)
+        opened.step(TOKENS[0, :17].copy(), np.arange(17, dtype=np.int32), np.array([0, 17]), logits)
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -257,7 +257,7 @@ def test_two_threads_cannot_use_the_same_sequences(native: bool) -> None:
         logits = np.zeros((4, VOCAB), np.float32)
         barrier.wait()
         try:
-            opened.read(tokens, positions, np.arange(5) * 80, logits)
+            opened.step(tokens, positions, np.arange(5) * 80, logits)
         except RuntimeError as error:
             refused.append(str(error))
         except ValueError:  # it came later: the sequences are full
@@ -308,23 +308,23 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
             "Sequences: they were opened in another process, whose threads a fork leaves behind. "
             "Open them in the process that reads.",
         ),
-        (1, "read"),
+        (1, "step"),
     ],
     indirect=["threads"],
 )
 def test_sequences_whose_threads_a_fork_left_behind_are_refused(threads: int, said: str) -> None:
     opened = [model(width=256).reader().open(1, POSITIONS)]
     logits = np.zeros((1, VOCAB), np.float32)
-    opened[0].read(TOKENS[0, :60].copy(), np.arange(60, dtype=np.int32), np.array([0, 60]), logits)
+    opened[0].step(TOKENS[0, :60].copy(), np.arange(60, dtype=np.int32), np.array([0, 60]), logits)
     one = (TOKENS[0, 60:61].copy(), np.array([60], np.int32), np.array([0, 1]))
 
     def read_on() -> str:
         again = np.zeros((1, VOCAB), np.float32)
-        copy = opened[0].copies(np.array([0]))
-        copy.read(*one, again)
+        copy = opened[0].fork(np.array([0]))
+        copy.step(*one, again)
         copied = again.tobytes()
         try:
-            opened[0].read(*one, again)
+            opened[0].step(*one, again)
             outcome = "read"
         except RuntimeError as error:
             outcome = str(error)
@@ -333,7 +333,7 @@ def test_sequences_whose_threads_a_fork_left_behind_are_refused(threads: int, sa
 
     outcome, _, copied = in_a_child(read_on).partition("\n")
     assert outcome == said
-    opened[0].read(*one, logits)
+    opened[0].step(*one, logits)
     assert copied == logits.tobytes().hex()
 
 
@@ -353,7 +353,7 @@ def test_fewer_threads_than_asked_for_read_the_same() -> None:
         opened = reader.open(1, POSITIONS)
         made = threads() - others
         logits = np.zeros((1, VOCAB), np.float32)
-        opened.read(TOKENS[0, :60].copy(), np.arange(60, dtype=np.int32), np.array([0, 60]), logits)
+        opened.step(TOKENS[0, :60].copy(), np.arange(60, dtype=np.int32), np.array([0, 60]), logits)
         return f"{made} {logits.tobytes().hex()}"
 
     all_made, said = in_a_child(lambda: read(0)).split()

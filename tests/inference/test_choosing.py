@@ -1,4 +1,4 @@
-"""The chooser: filters as documented, numbers as midigpt_core.keys draws them."""
+"""The sampler: filters as documented, numbers as midigpt_core.keys draws them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import chisquare
 
 from midigpt_core import keys
-from midigpt_core._native import Chooser
+from midigpt_core._native import TokenSampler
 
 PROBABILITIES = np.array([0.4, 0.05, 0.3, 0.15, 0.1])
 LOGITS = np.log(PROBABILITIES).astype(np.float32)
@@ -20,7 +20,7 @@ def draw(count: int = 4000, allowed: list[int] | None = None, temperature: float
     flags = np.zeros((count, 5), bool)
     flags[:, allowed if allowed is not None else list(range(5))] = True
     out = np.zeros(count, np.int32)
-    Chooser(**filters).choose(
+    TokenSampler(**filters).choose(
         np.tile(LOGITS, count),
         flags.reshape(-1),
         np.full(count, temperature),
@@ -64,7 +64,7 @@ def test_what_is_not_allowed_never_comes() -> None:
     assert sum(counts) == counts[1] + counts[3]
     assert draw(allowed=[4], mask_k=2)[4] == 4000
     out = np.zeros(1, np.int32)
-    Chooser().choose(LOGITS, np.zeros(5, bool), np.ones(1), np.ones(1, np.uint64), 0, out)
+    TokenSampler().choose(LOGITS, np.zeros(5, bool), np.ones(1), np.ones(1, np.uint64), 0, out)
     assert out[0] == -1
 
 
@@ -72,7 +72,7 @@ def test_numbers_are_those_of_the_key() -> None:
     key = keys.derive(9, keys.Stage.SAMPLE, np.arange(3))
     for counter in range(4):
         out = np.zeros(3, np.int32)
-        Chooser().choose(np.zeros(3000, np.float32), np.ones(3000, bool), np.ones(3), key, counter, out)
+        TokenSampler().choose(np.zeros(3000, np.float32), np.ones(3000, bool), np.ones(3), key, counter, out)
         assert out.tolist() == keys.below(keys.uniforms(key, counter + 1)[:, counter], 1000).tolist()
 
 
@@ -80,27 +80,27 @@ def test_wrong_callers_and_broken_models_are_told() -> None:
     arguments = [LOGITS, np.ones(5, bool), np.ones(1), np.ones(1, np.uint64), 0, np.zeros(1, np.int32)]
     broken = [np.full(5, np.nan, np.float32), *arguments[1:]]
     with pytest.raises(ValueError, match="row 0 has a logit that is not finite"):
-        Chooser().choose(*broken)
+        TokenSampler().choose(*broken)
     with pytest.raises(ValueError, match="n rows of one length"):
-        Chooser().choose(arguments[0], np.ones(4, bool), *arguments[2:])
+        TokenSampler().choose(arguments[0], np.ones(4, bool), *arguments[2:])
     with pytest.raises(TypeError, match="logits must be one contiguous run"):
-        Chooser().choose(LOGITS.astype(np.float64), *arguments[1:])
+        TokenSampler().choose(LOGITS.astype(np.float64), *arguments[1:])
     with pytest.raises(ValueError, match="temperatures must be numbers"):
-        Chooser().choose(LOGITS, arguments[1], np.full(1, np.nan), *arguments[3:])
+        TokenSampler().choose(LOGITS, arguments[1], np.full(1, np.nan), *arguments[3:])
     for wrong in ({"top_k": -1}, {"mask_k": -1}, {"top_p": np.nan}, {"mask_p": np.nan}):
         with pytest.raises(ValueError, match="must be"):
-            Chooser(**wrong)
+            TokenSampler(**wrong)
 
 
-def test_two_threads_cannot_use_one_chooser() -> None:
+def test_two_threads_cannot_use_one_sampler() -> None:
     rows, size = 400, 2000
     arguments = [np.zeros(rows * size, np.float32), np.ones(rows * size, bool), np.ones(rows)]
-    chooser, refused = Chooser(top_p=0.5), []
+    sampler, refused = TokenSampler(top_p=0.5), []
 
     def use(barrier: threading.Barrier) -> None:
         barrier.wait()
         try:
-            chooser.choose(*arguments, np.ones(rows, np.uint64), 0, np.zeros(rows, np.int32))
+            sampler.choose(*arguments, np.ones(rows, np.uint64), 0, np.zeros(rows, np.int32))
         except RuntimeError as error:
             refused.append(str(error))
 
@@ -113,4 +113,4 @@ def test_two_threads_cannot_use_one_chooser() -> None:
             thread.join()
         if refused:
             break
-    assert set(refused) == {"Chooser: another thread is using it. Make one for each thread."}
+    assert set(refused) == {"TokenSampler: another thread is using it. Make one for each thread."}

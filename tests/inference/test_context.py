@@ -36,7 +36,7 @@ def measured(
     """The window of ``step`` in a song of eight bars whose first track is ``first``."""
     tracks = [{"drum": False, **content} for content in (first, *others)]
     score = Score.from_dict({"resolution": QUARTER, "tempo": 500_000, "bars": [[4, 4, 4.0]] * 8, "tracks": tracks})
-    masks = {"hidden": [], "before": [], **cells}
+    masks = {"masked": [], "before": [], **cells}
     for name, places in masks.items():
         masks[name] = np.zeros((len(tracks), 8), np.bool_)
         for place in places:
@@ -72,15 +72,15 @@ def test_a_note_that_is_held_sounds_in_all_of_its_bars() -> None:
     assert context.bars.tolist() == [2, 3, 1, 0]
 
 
-def test_hidden_bars_are_silent_and_bars_that_will_be_written_sound() -> None:
+def test_masked_bars_are_silent_and_bars_that_will_be_written_sound() -> None:
     busy, empty = track(VIOLIN, range(8)), track(TRUMPET, [])
     assert measured(busy, empty).nearness.tolist() == [2, 3, 0]
-    cells: dict[str, Any] = {"hidden": [(1, slice(None))], "before": [(2, 3)]}
+    cells: dict[str, Any] = {"masked": [(1, slice(None))], "before": [(2, 3)]}
     assert measured(busy, empty, **cells).nearness.tolist() == [2, 0, 3]
     assert ranked(busy, empty, **cells) == [2, 1]
-    # What an earlier step will replace says nothing about pitches; what is both written and hidden is not seen.
+    # What an earlier step will replace says nothing about pitches; what is both written and masked is not seen.
     assert set(measured(busy, before=[(1, slice(None))]).note_track.tolist()) == {0}
-    assert measured(busy, before=[(1, slice(None))], hidden=[(1, slice(None))]).nearness.tolist() == [2, 0]
+    assert measured(busy, before=[(1, slice(None))], masked=[(1, slice(None))]).nearness.tolist() == [2, 0]
 
 
 def test_a_doubling_gives_way_even_to_an_equal_instrument() -> None:

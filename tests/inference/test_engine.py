@@ -88,7 +88,7 @@ def test_arithmetic_is_in_float32_whatever_type_a_bundle_keeps(path: Path, kept_
     expected = exact.logits(tokens)[-1].double().log_softmax(-1).numpy()
     for reader in (engine.reader(), ForwardReader(engine.model)):
         logits = np.zeros((1, 647), np.float32)
-        reader.open(1, 64).read(tokens.int().numpy(), np.arange(64, dtype=np.int32), np.array([0, 64]), logits)
+        reader.open(1, 64).step(tokens.int().numpy(), np.arange(64, dtype=np.int32), np.array([0, 64]), logits)
         assert np.abs(torch.from_numpy(logits[0]).double().log_softmax(-1).numpy() - expected).max() < 1e-4
     # What the engine saves has the bundle's types, bit for bit.
     saved = engine.to_bundle().state_dict

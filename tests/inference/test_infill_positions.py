@@ -16,8 +16,8 @@ from midigpt_core.inference import GenerationRequest, InferenceConfig, Inference
 from midigpt_core.inference.forward_reader import ForwardReader
 from midigpt_core.inference.planner import plan
 from midigpt_core.inference.prompts import Job, Prompter
-from midigpt_core.inference.writing import chooser_of, write
-from midigpt_core.records import WritingRequest
+from midigpt_core.inference.writing import sampler_of, write
+from midigpt_core.records import GrammarRequest
 from midigpt_core.testing import samples
 from support.inference import engine as small_engine
 
@@ -61,37 +61,37 @@ class Watched:
         self.positions += positions.tolist()
         self.answers[len(self.tokens)] = logits[0].copy()
 
-    def copies(self, sources: Int64Array) -> Sequences:
+    def fork(self, sources: Int64Array) -> Sequences:
         raise NotImplementedError
 
 
 def fill_in(made: InferenceEngine, reader: Watched) -> Int32Array:
-    """A document with five bars filled in, always by the likeliest token, and one hidden."""
+    """A document with five bars filled in, always by the likeliest token, and one masked."""
     request = GenerationRequest([TrackPrompt(id=track, bars=bars) for track, bars in CELLS.items()])
     (step,) = plan(request, samples.BARS, made.trained)
-    hidden = np.zeros((3, samples.BARS), np.bool_)
-    hidden[0, 6] = True
-    job = Job(step=step, score=0, tracks=(0, 1, 2), hidden=hidden)
+    masked = np.zeros((3, samples.BARS), np.bool_)
+    masked[0, 6] = True
+    job = Job(step=step, score=0, tracks=(0, 1, 2), masked=masked)
     prompts = Prompter(made.encoder, request).prompts([samples.scores()[0]], [job])
-    assert len(prompts.batch.hidden_spans) == 1
+    assert len(prompts.batch.masked_spans) == 1
     written = write(
         reader,
         made.encoder,
         prompts.batch,
-        WritingRequest(
+        GrammarRequest(
             cells=prompts.cells,
             choose_attributes=np.zeros(1, np.bool_),
             max_tokens=np.full(1, made.max_tokens, np.int32),
             max_notes=np.full(1, 6, np.int32),
             max_polyphony=np.zeros(1, np.int32),
         ),
-        chooser=chooser_of(InferenceConfig()),
+        sampler=sampler_of(InferenceConfig()),
         temperatures=np.ones(1),
         keys=np.full(1, 5, np.uint64),
         go_on=lambda _: True,
     )
     assert written.bars_written.tolist() == [5]
-    first, end = prompts.batch.hidden_spans[0, 1:]
+    first, end = prompts.batch.masked_spans[0, 1:]
     reader.tokens[first:first] = written.documents[0][first:end].tolist()
     reader.positions[first:first] = range(first, end)
     reader.answers = {read + int(end - first): answer for read, answer in reader.answers.items()}

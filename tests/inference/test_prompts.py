@@ -36,7 +36,7 @@ def test_scores_that_no_job_is_about_are_not_touched() -> None:
 
     def job(score: int) -> Job:
         tracks = len((first, second)[score % 2].tracks)
-        return Job(step=step, score=score, tracks=tuple(range(tracks)), hidden=np.zeros((tracks, 8), np.bool_))
+        return Job(step=step, score=score, tracks=tuple(range(tracks)), masked=np.zeros((tracks, 8), np.bool_))
 
     expected = prompter.prompts([first, second], [job(1), job(0)])
     many = OnlySome([first, second] * 200, {100, 301})

@@ -64,7 +64,7 @@ def test_integers_of_numpy_are_integers() -> None:
         ({"id": 3}, "track 3: there is no such track"),
         ({"id": 0, "bars": [0, 9, 8]}, "track 0: bars 8-9: out of range. Bars are 0 to 7"),
         ({"id": 0, "mask_bars": [-1]}, "mask_bars -1: out of range"),
-        ({"id": 0, "bars": [1], "mask_bars": [1]}, "bars 1 are to be written and hidden at once"),
+        ({"id": 0, "bars": [1], "mask_bars": [1]}, "bars 1 are to be written and masked at once"),
         ({"id": 0, "bars": [1], "ignore": True}, "track 0: ignored, although bars of it are to be written"),
         ({"id": 0, "bars": [1], "attributes": {"max_polyfony": 1}}, "Did you mean 'max_polyphony'"),
         ({"id": 0, "bars": [1], "attributes": {"note_density": 1}}, "does not apply to a melodic track"),

@@ -114,8 +114,8 @@ def test_a_fresh_seed_is_reported_and_repeats() -> None:
 
 @pytest.mark.parametrize("mode", ["token", "attention", "remove", "auto"])
 @pytest.mark.parametrize("preset", ["prism", "yellow"])
-def test_what_is_hidden_does_not_matter(preset: str, mode: str) -> None:
-    """The notes of hidden bars change nothing, in whatever way they are hidden, with or without a token for it."""
+def test_what_is_masked_does_not_matter(preset: str, mode: str) -> None:
+    """The notes of masked bars change nothing, in whatever way they are masked, with or without a token for it."""
     if mode == "token" and "mask_bar" not in engine(preset).encoder.provides:
         with pytest.raises(RequestValidationError, match="no MASK_BAR token"):
             session(TrackPrompt(id=1, bars=[3]), on=engine(preset), mask_mode=mode)

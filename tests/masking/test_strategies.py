@@ -51,29 +51,29 @@ def windows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_same_key_same_mask_whatever_else_stands_in_the_batch(name, batch, more_tracks, more_bars, shuffler):
     valid, infill, keys = batch
     strategy = STRATEGIES[name]
-    hidden = strategy.hide(valid, infill, keys)
+    masked = strategy.mask(valid, infill, keys)
 
-    assert hidden.shape == valid.shape
-    assert hidden.dtype == np.bool_
-    assert not (hidden & ~valid).any()
-    assert not (hidden & infill).any()
+    assert masked.shape == valid.shape
+    assert masked.dtype == np.bool_
+    assert not (masked & ~valid).any()
+    assert not (masked & infill).any()
 
     wider = [(0, 0), (0, more_tracks), (0, more_bars)]
-    padded = strategy.hide(np.pad(valid, wider), np.pad(infill, wider), keys)
-    np.testing.assert_array_equal(padded, np.pad(hidden, wider))
+    padded = strategy.mask(np.pad(valid, wider), np.pad(infill, wider), keys)
+    np.testing.assert_array_equal(padded, np.pad(masked, wider))
 
     order = list(range(len(keys)))
     shuffler.shuffle(order)
     order = np.array(order, dtype=np.int64)[: len(order) // 2 + 1]
-    np.testing.assert_array_equal(strategy.hide(valid[order], infill[order], keys[order]), hidden[order])
+    np.testing.assert_array_equal(strategy.mask(valid[order], infill[order], keys[order]), masked[order])
 
 
 def test_random_hides_a_uniform_number_of_bars():
     valid = np.ones((DRAWS, 3, 8), dtype=np.bool_)
     infill = np.zeros_like(valid)
-    infill[:, 0, :3] = True  # 21 eligible bars: 1 .. 5 are hidden
-    hidden = STRATEGIES["random"].hide(valid, infill, window_keys(DRAWS))
-    counts = np.bincount(hidden.sum(axis=(1, 2)), minlength=7)
+    infill[:, 0, :3] = True  # 21 eligible bars: 1 .. 5 are masked
+    masked = STRATEGIES["random"].mask(valid, infill, window_keys(DRAWS))
+    counts = np.bincount(masked.sum(axis=(1, 2)), minlength=7)
     assert counts[0] == counts[6] == 0
     assert chisquare(counts[1:6]).pvalue > 0.01
 
@@ -83,9 +83,9 @@ def test_random_hides_every_set_of_bars_equally_often():
     infill = np.zeros_like(valid)
     infill[:, 1, 1] = infill[:, 0, 3] = True  # 6 eligible bars, half of them at most: sets of 1, 2 or 3
     options = random_bars.RandomOptions(bar_fraction=0.5)
-    hidden = random_bars.build(options, MaskContext()).hide(valid, infill, window_keys(DRAWS))
+    masked = random_bars.build(options, MaskContext()).mask(valid, infill, window_keys(DRAWS))
     eligible = np.flatnonzero(~infill[0])
-    sets = Counter(tuple(np.flatnonzero(window)) for window in hidden.reshape(DRAWS, -1))
+    sets = Counter(tuple(np.flatnonzero(window)) for window in masked.reshape(DRAWS, -1))
     for size in (1, 2, 3):
         of_size = [sets.pop(chosen, 0) for chosen in combinations(eligible.tolist(), size)]
         assert chisquare(of_size).pvalue > 0.01
@@ -97,13 +97,13 @@ def test_random_limits(eligible, most):
     valid = np.ones((500, 3, 8), dtype=np.bool_)
     infill = np.ones_like(valid)
     infill.reshape(500, -1)[:, :eligible] = False
-    counts = STRATEGIES["random"].hide(valid, infill, window_keys(500)).sum(axis=(1, 2))
+    counts = STRATEGIES["random"].mask(valid, infill, window_keys(500)).sum(axis=(1, 2))
     assert counts.min() == min(1, eligible)
     assert counts.max() == most
 
 
 def structured_probabilities(bars: int, lookahead: int) -> dict[tuple[int, int], float]:
-    """Probability of each hidden run (first, last) of a track that takes part: docs/encoder-specification.md, G.4."""
+    """Probability of each masked run (first, last) of a track that takes part: docs/encoder-specification.md, G.4."""
     runs: Counter[tuple[int, int]] = Counter()
     for t in range(bars - 1):
         for k in range(1, lookahead + 1):
@@ -116,8 +116,8 @@ def structured_probabilities(bars: int, lookahead: int) -> dict[tuple[int, int],
 def test_structured_hides_what_follows_a_uniform_point(bars, lookahead):
     valid = np.ones((DRAWS, 1, bars), dtype=np.bool_)
     strategy = structured.build(structured.StructuredOptions(max_lookahead=lookahead), MaskContext())
-    hidden = strategy.hide(valid, np.zeros_like(valid), window_keys(DRAWS))[:, 0]
-    taking_part = hidden[hidden.any(axis=1)]
+    masked = strategy.mask(valid, np.zeros_like(valid), window_keys(DRAWS))[:, 0]
+    taking_part = masked[masked.any(axis=1)]
     left_out = DRAWS - len(taking_part)
     assert chisquare([left_out, DRAWS - left_out], [DRAWS * 0.25, DRAWS * 0.75]).pvalue > 0.01
 
@@ -133,10 +133,10 @@ def test_structured_hides_what_follows_a_uniform_point(bars, lookahead):
 
 def test_structured_leaves_tracks_out_independently_and_hides_the_same_bars_in_the_others():
     valid = np.ones((DRAWS, 3, 8), dtype=np.bool_)
-    hidden = STRATEGIES["structured"].hide(valid, np.zeros_like(valid), window_keys(DRAWS))
-    taking_part = hidden.any(axis=2)
-    union = hidden.any(axis=1)
-    assert (hidden == (union[:, None, :] & taking_part[:, :, None])).all()
+    masked = STRATEGIES["structured"].mask(valid, np.zeros_like(valid), window_keys(DRAWS))
+    taking_part = masked.any(axis=2)
+    union = masked.any(axis=1)
+    assert (masked == (union[:, None, :] & taking_part[:, :, None])).all()
     patterns = np.bincount(taking_part @ np.array([1, 2, 4]), minlength=8)
     expected = [DRAWS * 0.75 ** bin(p).count("1") * 0.25 ** (3 - bin(p).count("1")) for p in range(8)]
     assert chisquare(patterns, expected).pvalue > 0.01
@@ -145,16 +145,16 @@ def test_structured_leaves_tracks_out_independently_and_hides_the_same_bars_in_t
 def test_structured_hides_nothing_in_a_window_of_one_bar():
     valid = np.zeros((100, 2, 6), dtype=np.bool_)
     valid[:, :, 0] = True
-    assert not STRATEGIES["structured"].hide(valid, np.zeros_like(valid), window_keys(100)).any()
+    assert not STRATEGIES["structured"].mask(valid, np.zeros_like(valid), window_keys(100)).any()
 
 
 def test_mixed_is_either_strategy_evenly():
     valid = np.ones((DRAWS, 3, 8), dtype=np.bool_)
     infill = np.zeros_like(valid)
     keys = window_keys(DRAWS)
-    hidden = {name: strategy.hide(valid, infill, keys) for name, strategy in STRATEGIES.items()}
-    as_random = (hidden["mixed"] == hidden["random"]).all(axis=(1, 2))
-    as_structured = (hidden["mixed"] == hidden["structured"]).all(axis=(1, 2))
+    masked = {name: strategy.mask(valid, infill, keys) for name, strategy in STRATEGIES.items()}
+    as_random = (masked["mixed"] == masked["random"]).all(axis=(1, 2))
+    as_structured = (masked["mixed"] == masked["structured"]).all(axis=(1, 2))
     assert (as_random | as_structured).all()
     only_random, only_structured = (as_random & ~as_structured).sum(), (as_structured & ~as_random).sum()
     assert chisquare([only_random, only_structured]).pvalue > 0.01

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 from tests.support.stub_hub import HubStub
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
-PEER_SIDE = Path(__file__).with_name("peer_side.py")
+BASELINE_SIDE = Path(__file__).with_name("baseline_side.py")
 #: File, first of four bars, tracks: drums, two melodies, both together.
 CLIPS = (
     ("groove_funk_92.mid", 8, (0,)),
@@ -64,7 +64,7 @@ for name in sys.argv[1:]:
 
 @frozen
 class Case:
-    """A bundle that the peer is asked to read, clips that both encode, and where the peer writes the bundle again."""
+    """A bundle for the baseline to read, clips that both encode, and where the baseline writes the bundle again."""
 
     what: str
     path: Path
@@ -138,7 +138,7 @@ def cases(folder: Path) -> Iterator[Case]:
     yield Case("the same, converted by us", path, music, place / "theirs-put-right.safetensors")
 
 
-def ask_peer(python: str, asked: Sequence[Case], folder: Path) -> list[dict[str, Any]]:
+def ask_baseline(python: str, asked: Sequence[Case], folder: Path) -> list[dict[str, Any]]:
     answers = folder / "answers.json"
     bundles = [
         {"bundle": str(case.path), "clips": [str(clip) for clip in case.clips], "resaved": str(case.resaved)}
@@ -146,7 +146,7 @@ def ask_peer(python: str, asked: Sequence[Case], folder: Path) -> list[dict[str,
     ]
     job = folder / "job.json"
     job.write_text(json.dumps({"bundles": bundles, "answers": str(answers)}), encoding="utf-8")
-    subprocess.run([python, str(PEER_SIDE), str(job)], check=True)
+    subprocess.run([python, str(BASELINE_SIDE), str(job)], check=True)
     found: list[dict[str, Any]] = json.loads(answers.read_text(encoding="utf-8"))
     return found
 
@@ -198,14 +198,14 @@ def hub_rows(python: str, content: bytes, cache: Path) -> Iterator[tuple[bool, t
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("peer", help="The interpreter that has the public package: .venv-peer/bin/python.")
-    peer = parser.parse_args().peer
+    parser.add_argument("baseline", help="The interpreter that has the public package: .venv-baseline/bin/python.")
+    baseline = parser.parse_args().baseline
     logging.basicConfig(format="notice: %(message)s")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         asked = list(cases(folder))
-        found = list(rows(asked, ask_peer(peer, asked, folder)))
-        looked_up = list(hub_rows(peer, (folder / "yellow" / "ours.safetensors").read_bytes(), folder / "hub"))
+        found = list(rows(asked, ask_baseline(baseline, asked, folder)))
+        looked_up = list(hub_rows(baseline, (folder / "yellow" / "ours.safetensors").read_bytes(), folder / "hub"))
     header = ("bundle", "logits apart", "tokens equal", "encoder", "agrees")
     print(table(header, [line for _, line in found]))
     print()

@@ -29,7 +29,7 @@ from midigpt_core.score import Score
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PEER_SIDE = Path(__file__).with_name("peer_encoding.py")
+BASELINE_SIDE = Path(__file__).with_name("baseline_encoding.py")
 SIGNATURES = ("4/4", "3/4", "6/8", "7/8", "2/2")
 #: Tension is a slot whose value is not that of the package (docs/encoder-specification.md, E.2, 12).
 LEFT_OUT = {"tension", "tension_drum"}
@@ -114,11 +114,11 @@ def cases(folder: Path, configurations: int, pieces: int) -> list[Case]:
     return [*listed, Case("signed deltas", plain | {"emit_delta_tokens": "signed"}, (), refused=True)]
 
 
-def ask_peer(python: Path, listed: Sequence[Case], folder: Path) -> list[dict[str, Any]]:
+def ask_baseline(python: Path, listed: Sequence[Case], folder: Path) -> list[dict[str, Any]]:
     job, answers = folder / "job.json", folder / "answers.json"
     wanted = [{"config": case.config, "files": [str(path) for path in case.files]} for case in listed]
     job.write_text(json.dumps({"cases": wanted, "answers": str(answers)}), encoding="utf-8")
-    subprocess.run([python, PEER_SIDE, job], check=True)
+    subprocess.run([python, BASELINE_SIDE, job], check=True)
     content: list[dict[str, Any]] = json.loads(answers.read_text(encoding="utf-8"))
     return content
 
@@ -137,7 +137,7 @@ def differences(case: Case, answer: dict[str, Any]) -> list[str]:
             ours = None
         if theirs != (None if ours is None else ours.tolist()):
             found.append(f"{path}: other tokens")
-        elif ours is not None and music(encoder.decode(ours)) != music_of_peer(decoded):
+        elif ours is not None and music(encoder.decode(ours)) != music_of_baseline(decoded):
             found.append(f"{path}: decoded to other music")
     return found
 
@@ -156,7 +156,7 @@ def music(score: Score) -> list[Any]:
     return [score.resolution, tracks]
 
 
-def music_of_peer(score: dict[str, Any]) -> list[Any]:
+def music_of_baseline(score: dict[str, Any]) -> list[Any]:
     fields = ("onset_ticks", "duration_ticks", "pitch", "velocity", "delta")
     tracks = [
         (
@@ -178,7 +178,7 @@ def music_of_peer(score: dict[str, Any]) -> list[Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", type=Path, default=Path(".venv-peer/bin/python"))
+    parser.add_argument("--baseline", type=Path, default=Path(".venv-baseline/bin/python"))
     parser.add_argument("--configurations", type=int, default=200)
     parser.add_argument("--pieces", type=int, default=20, help="of each preset and configuration")
     options = parser.parse_args()
@@ -186,7 +186,7 @@ def main() -> int:
         listed = cases(Path(folder), options.configurations, options.pieces)
         wrong = []
         summary: dict[str, list[int]] = {}
-        for case, answer in zip(listed, ask_peer(options.peer, listed, Path(folder)), strict=True):
+        for case, answer in zip(listed, ask_baseline(options.baseline, listed, Path(folder)), strict=True):
             found = differences(case, answer)
             wrong += found
             counts = summary.setdefault("refused by the package" if case.refused else case.what, [0, 0])

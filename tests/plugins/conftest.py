@@ -37,14 +37,14 @@ SWING = """
 
     @attrs.frozen
     class Options:
-        #: Every how many bars one is hidden.
+        #: Every how many bars one is masked.
         period: int = attrs.field(default=2, validator=attrs.validators.ge(1))
 
     @attrs.frozen
     class Swing:
         period: int
 
-        def hide(self, valid, infill, keys):
+        def mask(self, valid, infill, keys):
             bars = np.arange(valid.shape[2]) % self.period == 0
             return bars & valid & ~infill
 
@@ -60,7 +60,7 @@ BOMB = """
         pass
 
     class Bomb:
-        def hide(self, valid, infill, keys):
+        def mask(self, valid, infill, keys):
             raise RuntimeError("boom in hide")
 
     def build(options, context):

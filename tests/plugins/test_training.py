@@ -37,7 +37,7 @@ def midigpt_masks():
     return [MaskSpec(name="nothing", summary="hides nothing", target="localnothing:build")]
 
 class Nothing:
-    def hide(self, valid, infill, keys):
+    def mask(self, valid, infill, keys):
         return valid & False
 
 def build(options, context):

@@ -13,7 +13,7 @@ import numpy as np
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 
-from midigpt_core.records import HiddenAs, TokenStatus, WindowBatch
+from midigpt_core.records import MaskedAs, TokenStatus, WindowBatch
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
 
@@ -85,8 +85,8 @@ def windows_of(requests: Sequence[Mapping[str, Any]], **batch: Any) -> WindowBat
         return np.array([row[name] for row in rows], dtype)
 
     scales = [np.nan if row["velocity_scale"] is None else row["velocity_scale"] for row in rows]
-    hidden_as = [
-        HiddenAs.REMOVED if row["remove_masked"] else HiddenAs.SPAN if row["span_masks"] else HiddenAs.MASK_TOKEN
+    masked_as = [
+        MaskedAs.REMOVED if row["remove_masked"] else MaskedAs.SPAN if row["span_masks"] else MaskedAs.MASK_TOKEN
         for row in rows
     ]
     return WindowBatch(
@@ -95,7 +95,7 @@ def windows_of(requests: Sequence[Mapping[str, Any]], **batch: Any) -> WindowBat
         num_bars=column("bars", np.int32),
         tracks=track_table,
         infill=cells["fill"],
-        hidden=cells["mask"],
+        masked=cells["mask"],
         window_bars=column("window_bars", np.int32),
         transpose=column("transpose", np.int32),
         velocity_scale=np.array(scales, np.float64),
@@ -104,7 +104,7 @@ def windows_of(requests: Sequence[Mapping[str, Any]], **batch: Any) -> WindowBat
         use_microtiming=column("use_microtiming", np.int8),
         partial_track=column("partial_track", np.int32),
         partial_bars=column("partial_bars", np.int32),
-        hidden_as=np.array(hidden_as, np.uint8),
+        masked_as=np.array(masked_as, np.uint8),
         **batch,
     )
 
@@ -121,9 +121,9 @@ def documents(batch: TokenBatch) -> list[list[int]]:
 
 
 def spans(batch: TokenBatch) -> list[list[list[int]]]:
-    """Hidden spans per document."""
+    """Masked spans per document."""
     out: list[list[list[int]]] = [[] for _ in range(len(batch))]
-    for document, begin, end in batch.hidden_spans.tolist():
+    for document, begin, end in batch.masked_spans.tolist():
         out[document].append([begin, end])
     return out
 
@@ -155,7 +155,7 @@ def status_of(batch: TokenBatch) -> list[TokenStatus]:
 
 
 def same(a: TokenBatch, b: TokenBatch) -> bool:
-    names = ("tokens", "offsets", "role", "status", "hidden_spans")
+    names = ("tokens", "offsets", "role", "status", "masked_spans")
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
 
 

@@ -171,7 +171,7 @@ class EchoEncoder(Encoder):
             offsets=offsets,
             role=(tokens % 2).astype(np.uint8),
             status=status,
-            hidden_spans=np.zeros((0, 3), dtype=np.int64),
+            masked_spans=np.zeros((0, 3), dtype=np.int64),
         )
 
     def decode(self, tokens: np.ndarray) -> Any:
@@ -189,7 +189,7 @@ def fingerprint(windows: WindowBatch) -> np.ndarray:
         + windows.num_bars.astype(np.int64) * 53
         + ((windows.tracks + 1) * places * 13).sum(axis=1)
         + (windows.infill * weight).sum(axis=(1, 2)) * 3
-        + (windows.hidden * weight).sum(axis=(1, 2)) * 5
+        + (windows.masked * weight).sum(axis=(1, 2)) * 5
         + windows.transpose.astype(np.int64) * 211
         + np.nan_to_num(windows.velocity_scale * 10_007).astype(np.int64)
         + windows.genre.astype(np.int64) * 1301

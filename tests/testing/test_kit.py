@@ -36,9 +36,9 @@ class Options:
 class Mask:
     calls = 0
 
-    def hide(self, valid, infill, keys):
+    def mask(self, valid, infill, keys):
         Mask.calls += 1
-        return {hidden}
+        return {masked}
 
 def build(options, context):
     return Mask()
@@ -97,7 +97,7 @@ SOURCE_PLUGIN = PLUGIN.format(spec="SourceSpec", hook="midigpt_sources")
 
 
 @pytest.mark.parametrize(
-    ("hidden", "broken"),
+    ("masked", "broken"),
     [
         ("valid & False", set()),
         ("~infill", {"hides-only-valid-bars-outside-the-infill"}),
@@ -109,8 +109,8 @@ SOURCE_PLUGIN = PLUGIN.format(spec="SourceSpec", hook="midigpt_sources")
         ("valid & (keys[0] < 0)", {"takes-an-empty-batch"}),
     ],
 )
-def test_masks(failing: Callable[..., set[str]], hidden: str, broken: set[str]) -> None:
-    assert failing(MASK_PLUGIN, MASK.format(hidden=hidden), "mask-") == {f"mask-local-{check}" for check in broken}
+def test_masks(failing: Callable[..., set[str]], masked: str, broken: set[str]) -> None:
+    assert failing(MASK_PLUGIN, MASK.format(masked=masked), "mask-") == {f"mask-local-{check}" for check in broken}
 
 
 @pytest.mark.parametrize(
@@ -206,18 +206,18 @@ def test_positions_of_an_encoder(failing: Callable[..., set[str]], method: str, 
 
 
 def test_a_plugin_module_that_imports_numpy(failing: Callable[..., set[str]]) -> None:
-    failed = failing("import numpy\n" + MASK_PLUGIN, MASK.format(hidden="valid & False"))
+    failed = failing("import numpy\n" + MASK_PLUGIN, MASK.format(masked="valid & False"))
     assert failed == {"kitlocal-imports-nothing-heavy"}
 
 
 def test_options_that_need_values(failing: Callable[..., set[str]]) -> None:
-    failed = failing(MASK_PLUGIN, MASK.format(hidden="valid & False").replace("depth: int = 1", "depth: int"))
+    failed = failing(MASK_PLUGIN, MASK.format(masked="valid & False").replace("depth: int = 1", "depth: int"))
     assert "mask-local-options-need-no-values" in failed
     assert "kitlocal-references-survive-spawn" in failed
 
 
 def test_a_target_that_is_not_there(failing: Callable[..., set[str]]) -> None:
-    failed = failing(MASK_PLUGIN.replace("kitpart:build", "kitpart:bild"), MASK.format(hidden="valid & False"))
+    failed = failing(MASK_PLUGIN.replace("kitpart:build", "kitpart:bild"), MASK.format(masked="valid & False"))
     assert "mask-local-target-resolves" in failed
 
 

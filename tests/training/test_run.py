@@ -151,7 +151,7 @@ def test_compile_gives_way_on_the_cpu_with_a_notice(
 
 
 @pytest.mark.parametrize("mask_mode", [0, 1, 2])
-def test_ghost_trains_with_hidden_bars_in_every_mode(configure: Configure, shard: Path, mask_mode: int) -> None:
+def test_ghost_trains_with_masked_bars_in_every_mode(configure: Configure, shard: Path, mask_mode: int) -> None:
     config = configure(
         encoder_config_path="ghost", mask_apply_probability=1.0, mask_mode=mask_mode, infill_probability=0.5
     )

@@ -26,7 +26,7 @@ _ROLL_CALL_S = 5.0
 #: Seconds that the backend has to notice that a process started by this one is gone. Some backends never do.
 _NOTICED_S = 10.0
 _POLL_S = 0.2
-#: How torch's backends begin what they say of a peer.
+#: How torch's backends begin what they say of another rank.
 _BACKENDS = ("gloo", "NCCL", "ProcessGroup", "c10d", "pair closure", "Connection closed by peer", "Timed out waiting")
 
 

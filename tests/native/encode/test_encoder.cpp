@@ -59,20 +59,20 @@ TEST_CASE("a bar to fill in leaves a placeholder and comes last, as a target") {
         "FillInStart(0) TimeAbsolutePos(12) VelocityLevel(13) NoteOnset(62) NoteDuration(5) FillInEnd(0)");
 }
 
-TEST_CASE("a hidden bar is a mask token, a span, or only its frame") {
+TEST_CASE("a masked bar is a mask token, a span, or only its frame") {
   const auto book = codebook(rich_settings());
   const OnePiece piece = two_bars();
   OwnedWindows windows = whole(piece);
-  windows.hidden[0] = 1;
+  windows.masked[0] = 1;
   CHECK(spelled(*book, encode_piece(*book, piece, windows).tokens()).find("TimeSig(0) MaskBar(0) BarEnd(0)") !=
         std::string::npos);
-  windows.hidden_as = {static_cast<std::uint8_t>(midigpt::encode::HiddenAs::Span)};
+  windows.masked_as = {static_cast<std::uint8_t>(midigpt::encode::MaskedAs::Span)};
   const Answer span = encode_piece(*book, piece, windows);
-  REQUIRE(span.parts[0].hidden_spans.size() == 1);
-  const auto& hidden = span.parts[0].hidden_spans[0];
-  CHECK(book->type_of(span.tokens()[static_cast<std::size_t>(hidden.begin)]) == TokenType::Bar);
-  CHECK(book->type_of(span.tokens()[static_cast<std::size_t>(hidden.end) - 1]) == TokenType::BarEnd);
-  windows.hidden_as = {static_cast<std::uint8_t>(midigpt::encode::HiddenAs::Removed)};
+  REQUIRE(span.parts[0].masked_spans.size() == 1);
+  const auto& masked = span.parts[0].masked_spans[0];
+  CHECK(book->type_of(span.tokens()[static_cast<std::size_t>(masked.begin)]) == TokenType::Bar);
+  CHECK(book->type_of(span.tokens()[static_cast<std::size_t>(masked.end) - 1]) == TokenType::BarEnd);
+  windows.masked_as = {static_cast<std::uint8_t>(midigpt::encode::MaskedAs::Removed)};
   CHECK(spelled(*book, encode_piece(*book, piece, windows).tokens()).find("Bar(0) TimeSig(0) BarEnd(0) Bar(0)") !=
         std::string::npos);
 }
@@ -163,7 +163,7 @@ TEST_CASE("wrong requests and damaged columns are said, never followed") {
   CHECK(message([](OwnedWindows& w) { w.piece = {1}; }) == "window 0: piece 1 is not one of 1");
   CHECK(message([](OwnedWindows& w) { w.tracks[0] = 2; }) == "window 0: track 2 is not one of 2");
   CHECK(message([](OwnedWindows& w) { w.start_bar = {1}; }).find("leave the piece") != std::string::npos);
-  CHECK(message([](OwnedWindows& w) { w.hidden_as = {3}; }) == "window 0: unknown hidden_as");
+  CHECK(message([](OwnedWindows& w) { w.masked_as = {3}; }) == "window 0: unknown masked_as");
   const auto damaged = [&](auto change) {
     OnePiece bad = piece;
     change(bad);
@@ -190,9 +190,9 @@ TEST_CASE("any number of threads writes the same documents, also where fewer can
     for (std::size_t i = 1; i < kCount; ++i) values.insert(values.end(), once.begin(), once.end());
   };
   repeat(many.piece), repeat(many.start_bar), repeat(many.num_bars), repeat(many.tracks), repeat(many.infill);
-  repeat(many.hidden), repeat(many.window_bars), repeat(many.transpose), repeat(many.velocity_scale);
+  repeat(many.masked), repeat(many.window_bars), repeat(many.transpose), repeat(many.velocity_scale);
   repeat(many.genre), repeat(many.use_velocity), repeat(many.use_microtiming), repeat(many.partial_track);
-  repeat(many.partial_bars), repeat(many.hidden_as), repeat(many.max_tokens);
+  repeat(many.partial_bars), repeat(many.masked_as), repeat(many.max_tokens);
   const std::vector<std::int32_t> expected = encode_piece(*book, piece, one).tokens();
   for (const auto& [threads, made] : {std::pair{1, 0}, {3, 2}, {9, 8}, {3, 0}, {9, 1}}) {
     const FewThreads few(made);

@@ -64,7 +64,7 @@ std::vector<float> read(Sequences& sequences, const std::vector<Tokens>& rows) {
     offsets.push_back(static_cast<std::int64_t>(tokens.size()));
   }
   std::vector<float> logits(rows.size() * kShape.vocab, -1.0F);
-  sequences.read(tokens, positions, offsets, logits.data());
+  sequences.step(tokens, positions, offsets, logits.data());
   return logits;
 }
 

@@ -72,14 +72,14 @@ long peak_memory() {
 
 TEST_CASE("the script is followed to the bar that is asked for, and no further than its end") {
   Writing writing;
-  const std::vector<std::pair<std::int64_t, std::int64_t>> hidden{{2, 4}};
+  const std::vector<std::pair<std::int64_t, std::int64_t>> masked{{2, 4}};
   Request request;
-  request.hidden = hidden;
+  request.masked = masked;
   REQUIRE(writing.start(kTwoBars, {0, 1}, request).empty());
   const std::string before = writing.text();
   CHECK(writing.sequence().tokens().size() == 7);
-  CHECK(writing.sequence().is_hidden(3));
-  CHECK_FALSE(writing.sequence().is_hidden(4));
+  CHECK(writing.sequence().is_masked(3));
+  CHECK_FALSE(writing.sequence().is_masked(4));
   CHECK_FALSE(writing.sequence().finished());
   CHECK(writing.allows(TokenType::BarEnd, 0));
   CHECK_FALSE(writing.add(TokenType::TrackEnd, 0));
@@ -220,10 +220,10 @@ TEST_CASE("what cannot be written is refused") {
   CHECK(writing.start(full, {0, 1}) == "bar 1 of track 0 is to be written and not empty");
   CHECK(writing.start({{TokenType::Track, 1 << 20}}, {1}) == "token 0 is outside the vocabulary");
   Request request;
-  const std::vector<std::pair<std::int64_t, std::int64_t>> hidden{{4, 2}};
-  request.hidden = hidden;
-  CHECK(writing.start(kTwoBars, {0, 1}, request) == "a hidden span ends before it begins");
-  request.hidden = {};
+  const std::vector<std::pair<std::int64_t, std::int64_t>> masked{{4, 2}};
+  request.masked = masked;
+  CHECK(writing.start(kTwoBars, {0, 1}, request) == "a masked span ends before it begins");
+  request.masked = {};
   request.max_polyphony = -1;
   CHECK(writing.start(kTwoBars, {0, 1}, request) == "max_polyphony is -1, it must be at least 0 (no limit)");
   request.max_polyphony = 0;

@@ -43,7 +43,7 @@ inline OwnedWindows whole(const OnePiece& piece) {
   out.num_bars = {static_cast<std::int32_t>(out.max_bars)};
   for (std::int32_t track = 0; track < out.max_tracks; ++track) out.tracks.push_back(track);
   out.infill.assign(static_cast<std::size_t>(out.max_tracks * out.max_bars), 0);
-  out.hidden = out.infill;
+  out.masked = out.infill;
   out.window_bars = {0};
   out.transpose = {0};
   out.velocity_scale = {std::nan("")};
@@ -52,7 +52,7 @@ inline OwnedWindows whole(const OnePiece& piece) {
   out.use_microtiming = {1};
   out.partial_track = {-1};
   out.partial_bars = {-1};
-  out.hidden_as = {static_cast<std::uint8_t>(encode::HiddenAs::MaskToken)};
+  out.masked_as = {static_cast<std::uint8_t>(encode::MaskedAs::MaskToken)};
   out.max_tokens = {0};
   return out;
 }

@@ -12,7 +12,7 @@ encode::Windows OwnedWindows::view() const {
   w.num_bars = num_bars.data();
   w.tracks = tracks.data();
   w.infill = infill.data();
-  w.hidden = hidden.data();
+  w.masked = masked.data();
   w.window_bars = window_bars.data();
   w.transpose = transpose.data();
   w.velocity_scale = velocity_scale.data();
@@ -21,7 +21,7 @@ encode::Windows OwnedWindows::view() const {
   w.use_microtiming = use_microtiming.data();
   w.partial_track = partial_track.data();
   w.partial_bars = partial_bars.data();
-  w.hidden_as = hidden_as.data();
+  w.masked_as = masked_as.data();
   w.attributes_kept = keeps_some ? attributes_kept.data() : nullptr;
   w.attribute_values = gives_values ? attribute_values.data() : nullptr;
   w.compute_attributes = compute_attributes;

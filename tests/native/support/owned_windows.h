@@ -19,7 +19,7 @@ struct OwnedWindows {
   std::vector<std::int32_t> num_bars;
   std::vector<std::int32_t> tracks;
   std::vector<std::uint8_t> infill;
-  std::vector<std::uint8_t> hidden;
+  std::vector<std::uint8_t> masked;
   std::vector<std::int32_t> window_bars;
   std::vector<std::int32_t> transpose;
   std::vector<double> velocity_scale;
@@ -28,7 +28,7 @@ struct OwnedWindows {
   std::vector<std::int8_t> use_microtiming;
   std::vector<std::int32_t> partial_track;
   std::vector<std::int32_t> partial_bars;
-  std::vector<std::uint8_t> hidden_as;
+  std::vector<std::uint8_t> masked_as;
   std::vector<std::uint8_t> attributes_kept;   // of use where keeps_some
   std::vector<std::int16_t> attribute_values;  // of use where gives_values
   std::vector<std::int32_t> max_tokens;
@@ -39,8 +39,8 @@ struct OwnedWindows {
   // Pointers into this, which must stay where it is.
   [[nodiscard]] encode::Windows view() const;
   [[nodiscard]] auto arrays() {
-    return std::tie(piece, start_bar, num_bars, tracks, infill, hidden, window_bars, transpose, velocity_scale, genre,
-                    use_velocity, use_microtiming, partial_track, partial_bars, hidden_as, attributes_kept,
+    return std::tie(piece, start_bar, num_bars, tracks, infill, masked, window_bars, transpose, velocity_scale, genre,
+                    use_velocity, use_microtiming, partial_track, partial_bars, masked_as, attributes_kept,
                     attribute_values, max_tokens);
   }
   void shrink_to_fit();

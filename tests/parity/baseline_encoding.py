@@ -1,6 +1,6 @@
 """What the public package midigpt 0.4.2 makes of configurations and MIDI files; run by its own interpreter.
 
-``peer_encoding.py JOB``: JOB is a JSON file with ``cases``; its ``answers`` names the file that the answers go to.
+``baseline_encoding.py JOB``: JOB is a JSON file with ``cases``; its ``answers`` names the file that the answers go to.
 """
 
 from __future__ import annotations

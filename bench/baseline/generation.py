@@ -1,4 +1,4 @@
-"""The peer writes one track after two others: python generation.py BUNDLE MIDI CANDIDATES LIMIT"""
+"""The baseline writes one track after two others: python generation.py BUNDLE MIDI CANDIDATES LIMIT"""
 
 from __future__ import annotations
 

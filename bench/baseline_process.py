@@ -1,6 +1,6 @@
 """The public package midigpt 0.4.2, run as a black box by its own interpreter.
 
-A script of ``bench/peer`` prepares its work once, then does it each time a line arrives; so that its imports do not
+A script of ``bench/baseline`` prepares its work once, then does it each time a line arrives; so that its imports do not
 count, and it can take turns with ours.
 """
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-SCRIPTS = Path(__file__).with_name("peer")
+SCRIPTS = Path(__file__).with_name("baseline")
 
 
-class PeerError(Exception):
-    """A peer script that ended; its own message stands above."""
+class BaselineError(Exception):
+    """A baseline script that ended; its own message stands above."""
 
 
 class TurnProcess:
@@ -50,7 +50,7 @@ class TurnProcess:
         self._process.wait()
 
     def __call__(self) -> Turn:
-        """Raises :class:`PeerError` if the script ended."""
+        """Raises :class:`BaselineError` if the script ended."""
         stdin, stdout = self._pipe(self._process.stdin), self._pipe(self._process.stdout)
         try:
             stdin.write("go\n")
@@ -59,7 +59,7 @@ class TurnProcess:
             pass  # the missing answer says so below
         answer = stdout.readline()
         if not answer:
-            raise PeerError(f"{self._name} ended with code {self._process.wait()}.")
+            raise BaselineError(f"{self._name} ended with code {self._process.wait()}.")
         return Turn(**json.loads(answer))
 
     def _pipe(self, pipe: IO[str] | None) -> IO[str]:
@@ -67,8 +67,8 @@ class TurnProcess:
         return pipe
 
 
-class PeerProcess(TurnProcess):
-    """A peer script with its arguments."""
+class BaselineProcess(TurnProcess):
+    """A baseline script with its arguments."""
 
     def __init__(self, python: Path, script: str, *arguments: object, cache: Path) -> None:
-        super().__init__(f"bench/peer/{script}", [python, SCRIPTS / script, *map(str, arguments)], cache=cache)
+        super().__init__(f"bench/baseline/{script}", [python, SCRIPTS / script, *map(str, arguments)], cache=cache)

@@ -1,4 +1,4 @@
-"""The peer trains: python training.py PARQUET ENCODER_JSON CONFIG_JSON RUN_DIR STEPS_A_TURN THREADS"""
+"""The baseline trains: python training.py PARQUET ENCODER_JSON CONFIG_JSON RUN_DIR STEPS_A_TURN THREADS"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The killers' table of docs/limits.md, beside the peer: python -m bench.killers rewrites it.
+"""The malicious' table of docs/limits.md, beside the baseline: python -m bench.malicious rewrites it.
 
 Every file is read by ``Score.from_bytes`` of either package in a process of its own that has 4 GB of memory and 20 s of
 processor time, in which the C allocator counts (tests/score/count_allocations.c). A process that dies or does not end
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[1]
 _TESTS = _ROOT / "tests" / "score"
 _PAGE = _ROOT / "docs" / "limits.md"
-_PEER = _ROOT / ".venv-peer" / "bin" / "python"
-_BEGIN, _END = "<!-- begin: python -m bench.killers -->\n", "<!-- end -->\n"
+_BASELINE = _ROOT / ".venv-baseline" / "bin" / "python"
+_BEGIN, _END = "<!-- begin: python -m bench.malicious -->\n", "<!-- end -->\n"
 _MOST_BYTES = 4 << 30
 _MOST_SECONDS = 20
 _POLL_SECONDS = 0.1
@@ -59,14 +59,14 @@ class Contender:
 
 
 def main() -> None:
-    """Raises SystemExit without a peer."""
-    if not _PEER.exists():
-        raise SystemExit("the peer is not here. Run `make peer`.")
+    """Raises SystemExit without a baseline."""
+    if not _BASELINE.exists():
+        raise SystemExit("the baseline is not here. Run `make baseline`.")
     library = _ROOT / "runs" / "bench" / "count_allocations.so"
     library.parent.mkdir(parents=True, exist_ok=True)
     source = _TESTS / "count_allocations.c"
     subprocess.run([os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
-    contenders = [Contender(Path(sys.executable), "midigpt_core.score", 1), Contender(_PEER, "midigpt", 7)]
+    contenders = [Contender(Path(sys.executable), "midigpt_core.score", 1), Contender(_BASELINE, "midigpt", 7)]
     rows = []
     for name, contents, refusal in _killers():
         cells = [_worst([_run(who, content, library, cut=name == _CUT) for content in contents]) for who in contenders]
@@ -82,16 +82,16 @@ def main() -> None:
 
 def _killers() -> Iterator[tuple[str, list[bytes], str]]:
     """Name, files, and the reason under which ours refuses them."""
-    killers = import_module("tests.support.malicious_midi")
+    malicious = import_module("tests.support.malicious_midi")
     midi = import_module("tests.support.midi_bytes").MidiBytes()
-    for name, (make, refusal) in killers.KILLERS.items():
+    for name, (make, refusal) in malicious.KILLERS.items():
         yield name, [make(midi)], refusal
     files = [path.read_bytes() for path in sorted((_TESTS.parent / "data" / "midi").glob("*.mid"))]
     yield _CUT, files, "none"
 
 
 def _run(who: Contender, content: bytes, library: Path, *, cut: bool) -> dict[str, Any]:
-    script = _ROOT / "bench" / "peer" / "killer.py"
+    script = _ROOT / "bench" / "baseline" / "killer.py"
     with tempfile.TemporaryFile() as stdin:
         stdin.write(content)
         stdin.seek(0)

@@ -9,7 +9,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/one_user.h"
-#include "sample/choose.h"
+#include "sample/token_sampler.h"
 
 namespace py = pybind11;
 using midigpt::bindings::Array;
@@ -17,23 +17,23 @@ using midigpt::bindings::OneUser;
 
 namespace {
 
-struct Chooser {
-  explicit Chooser(const midigpt::sample::Filters& filters) : native(filters) {}
+struct TokenSampler {
+  explicit TokenSampler(const midigpt::sample::Filters& filters) : native(filters) {}
 
-  midigpt::sample::Chooser native;
-  OneUser user{"Chooser"};
+  midigpt::sample::TokenSampler native;
+  OneUser user{"TokenSampler"};
 };
 
-std::unique_ptr<Chooser> make_chooser(std::int64_t top_k, double top_p, std::int64_t mask_k, double mask_p) {
+std::unique_ptr<TokenSampler> make_sampler(std::int64_t top_k, double top_p, std::int64_t mask_k, double mask_p) {
   if (top_k < 0 || mask_k < 0) throw py::value_error("top_k and mask_k must be at least 0");
   if (std::isnan(top_p) || std::isnan(mask_p)) throw py::value_error("top_p and mask_p must be numbers");
-  return std::make_unique<Chooser>(midigpt::sample::Filters{top_k, top_p, mask_k, mask_p});
+  return std::make_unique<TokenSampler>(midigpt::sample::Filters{top_k, top_p, mask_k, mask_p});
 }
 
 // Chooses a token for each of n rows; see the docstring below.
-void choose(Chooser& chooser, const py::buffer& logits, const py::buffer& allowed, const py::buffer& temperatures,
+void choose(TokenSampler& sampler, const py::buffer& logits, const py::buffer& allowed, const py::buffer& temperatures,
             const py::buffer& keys, std::uint64_t counter, const py::buffer& out) {
-  const OneUser::Call call(chooser.user);
+  const OneUser::Call call(sampler.user);
   constexpr bool kWritable = true;
   Array<std::int32_t> tokens(out, "out", kWritable);
   const Array<float> all_scores(logits, "logits");
@@ -58,7 +58,7 @@ void choose(Chooser& chooser, const py::buffer& logits, const py::buffer& allowe
   {
     const py::gil_scoped_release released;
     for (std::size_t row = 0; row < rows; ++row) {
-      const std::int32_t token = chooser.native.choose(scores.data() + row * size,
+      const std::int32_t token = sampler.native.choose(scores.data() + row * size,
                                                        reinterpret_cast<const std::uint8_t*>(flags.data()) + row * size,
                                                        size, temperature[row], key[row], counter);
       if (token == -2) bad = row;
@@ -70,9 +70,9 @@ void choose(Chooser& chooser, const py::buffer& logits, const py::buffer& allowe
 
 }  // namespace
 
-void bind_choose(py::module_& module) {
-  py::class_<Chooser>(module, "Chooser", "Draws tokens by their logits under fixed filters.")
-      .def(py::init(&make_chooser), py::kw_only(), py::arg("top_k") = 0, py::arg("top_p") = 1.0, py::arg("mask_k") = 0,
+void bind_token_sampler(py::module_& module) {
+  py::class_<TokenSampler>(module, "TokenSampler", "Draws tokens by their logits under fixed filters.")
+      .def(py::init(&make_sampler), py::kw_only(), py::arg("top_k") = 0, py::arg("top_p") = 1.0, py::arg("mask_k") = 0,
            py::arg("mask_p") = 0.0)
       .def("choose", &choose, py::arg("logits"), py::arg("allowed"), py::arg("temperatures"), py::arg("keys"),
            py::arg("counter"), py::arg("out"),

@@ -15,9 +15,9 @@ struct Filters {
   double mask_p = 0;        // then the most probable until their share reaches p, but one
 };
 
-class Chooser {
+class TokenSampler {
  public:
-  explicit Chooser(const Filters& filters) : filters_(filters) {}
+  explicit TokenSampler(const Filters& filters) : filters_(filters) {}
 
   // A token among those with allowed[i] != 0, drawn by the key's number `counter`; temperature 0: the most probable.
   // -1 if none is allowed, -2 if a logit is not finite.

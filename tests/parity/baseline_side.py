@@ -1,6 +1,6 @@
 """What the public package midigpt 0.4.2 makes of bundles and clips; run by its own interpreter, as a black box.
 
-``peer_side.py JOB``: JOB is a JSON file; its ``answers`` names the file that the answers go to.
+``baseline_side.py JOB``: JOB is a JSON file; its ``answers`` names the file that the answers go to.
 """
 
 from __future__ import annotations

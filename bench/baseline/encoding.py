@@ -1,4 +1,4 @@
-"""The peer encodes windows of every STEP-th piece: python encoding.py PIECES ENCODER_JSON STEP whole|bare
+"""The baseline encodes windows of every STEP-th piece: python encoding.py PIECES ENCODER_JSON STEP whole|bare
 
 ``whole``: a window of the package's own score objects to tokens. ``bare``: only the C++ encoder's call, on windows that
 were resampled and converted before.

@@ -31,12 +31,12 @@ constexpr int kMostChoices = 2000;
 // One document and what is asked for in it, in vectors of exactly their length. Layout, after settings, corpus and
 // windows (whose first window is the document, its infill cells the bars to write, without notes in them): flags u8
 // (infill bars are written in their place; all bars are asked for; choose_attributes; limits are raw, else small),
-// max_tokens, max_notes, max_polyphony i32 each; hidden spans, a count u8 and begin and end i16 each; damage to the
+// max_tokens, max_notes, max_polyphony i32 each; masked spans, a count u8 and begin and end i16 each; damage to the
 // document, a count u8 and position u16 and token i32 each; damage to the cells, a count u8 and position u16 each; then
 // the choices, a u16 each.
 struct Writing {
   std::vector<std::int32_t> script;
-  std::vector<std::pair<std::int64_t, std::int64_t>> hidden;
+  std::vector<std::pair<std::int64_t, std::int64_t>> masked;
   std::vector<std::uint8_t> cells;
   Request request;
   bool is_damaged = false;
@@ -108,7 +108,7 @@ Writing writing_from(const Codebook& book, Bytes& bytes) {
   out.request.max_polyphony = limit_from(bytes, raw);
   for (std::size_t left = bytes.below(8); left > 0; --left) {
     const auto begin = bytes.take<std::int16_t>();
-    out.hidden.emplace_back(begin, bytes.take<std::int16_t>());
+    out.masked.emplace_back(begin, bytes.take<std::int16_t>());
   }
   for (std::size_t left = bytes.below(32); left > 0; --left) {
     const auto position = bytes.take<std::uint16_t>();
@@ -123,7 +123,7 @@ Writing writing_from(const Codebook& book, Bytes& bytes) {
   out.script.shrink_to_fit();
   out.cells.shrink_to_fit();
   out.request.script = out.script;
-  out.request.hidden = out.hidden;
+  out.request.masked = out.masked;
   out.request.cells = out.cells.data();
   return out;
 }
@@ -170,7 +170,7 @@ void check_document(const Codebook& book, const Writing& writing, const Sequence
   FUZZ_CHECK(most == 0 || static_cast<std::int64_t>(tokens.size()) <= most);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     FUZZ_CHECK(tokens[i] >= 0 && tokens[i] < book.vocab_size());
-    static_cast<void>(sequence.is_hidden(i));
+    static_cast<void>(sequence.is_masked(i));
   }
   FUZZ_CHECK(sequence.bars_written() == std::count(writing.cells.begin(), writing.cells.end(), 1));
   const midigpt::decode::DecodeResult decoded = midigpt::decode::decode(book, tokens, true);
@@ -181,7 +181,7 @@ void check_document(const Codebook& book, const Writing& writing, const Sequence
 
 }  // namespace
 
-void writing(Input input) {
+void generation(Input input) {
   Bytes bytes(input);
   std::string refused;
   const auto book = Codebook::build(settings_from(bytes), refused);

@@ -1,4 +1,4 @@
-"""The share of padding in the peer's batches of 16: python padding.py PIECES ENCODER_JSON STEP BATCHES"""
+"""The share of padding in the baseline's batches of 16: python padding.py PIECES ENCODER_JSON STEP BATCHES"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peer reads every STEP-th file of a parquet file: python reading.py PIECES STEP"""
+"""The baseline reads every STEP-th file of a parquet file: python reading.py PIECES STEP"""
 
 from __future__ import annotations
 

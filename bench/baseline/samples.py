@@ -1,4 +1,4 @@
-"""The peer's training data set over some of the bench corpus."""
+"""The baseline's training data set over some of the bench corpus."""
 
 from __future__ import annotations
 

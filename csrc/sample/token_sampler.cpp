@@ -1,4 +1,4 @@
-#include "sample/choose.h"
+#include "sample/token_sampler.h"
 
 #include <algorithm>
 #include <cmath>
@@ -25,8 +25,8 @@ double total(Iterator first, Iterator last) {
 
 }  // namespace
 
-std::int32_t Chooser::choose(const float* logits, const std::uint8_t* allowed, std::size_t size, double temperature,
-                             std::uint64_t key, std::uint64_t counter) {
+std::int32_t TokenSampler::choose(const float* logits, const std::uint8_t* allowed, std::size_t size,
+                                  double temperature, std::uint64_t key, std::uint64_t counter) {
   candidates_.clear();
   double largest = -std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < size; ++i) {
@@ -53,7 +53,7 @@ std::int32_t Chooser::choose(const float* logits, const std::uint8_t* allowed, s
   return candidates_.back().token;
 }
 
-void Chooser::filter() {
+void TokenSampler::filter() {
   if (filters_.top_k <= 0 && filters_.top_p >= 1 && filters_.mask_k <= 0 && filters_.mask_p <= 0) return;
   std::stable_sort(candidates_.begin(), candidates_.end(),
                    [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });

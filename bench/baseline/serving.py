@@ -1,4 +1,4 @@
-"""What every peer script ends in: do the work each time a line arrives, and answer with seconds and amount.
+"""What every baseline script ends in: do the work each time a line arrives, and answer with seconds and amount.
 
 Import it before anything is made: from then on what the package prints goes to stderr, and stdout is for answers.
 """

@@ -1,4 +1,4 @@
-"""The peer's samples: python stream.py PIECES ENCODER_JSON STEP MIN_TRACKS SAMPLES"""
+"""The baseline's samples: python stream.py PIECES ENCODER_JSON STEP MIN_TRACKS SAMPLES"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peer opens its data set from its index: python start.py PIECES ENCODER_JSON STEP"""
+"""The baseline opens its data set from its index: python start.py PIECES ENCODER_JSON STEP"""
 
 from __future__ import annotations
 
