@@ -28,7 +28,7 @@ def check_masks_only_valid_bars_outside_the_infill(subject: Subject) -> None:
         assert not (masked & infill).any(), "a bar to fill in was masked"
 
 
-def check_equal_keys_hide_equal_bars(subject: Subject) -> None:
+def check_equal_keys_mask_equal_bars(subject: Subject) -> None:
     """Whatever else stands in the batch: order, other windows, other calls."""
     mask = _build(subject)
     for valid, infill, keys in _batches():

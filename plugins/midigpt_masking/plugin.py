@@ -20,7 +20,7 @@ def midigpt_masks() -> list[MaskSpec]:
         ),
         MaskSpec(
             name="structured",
-            summary="hides the bars that follow a point in time, in most tracks",
+            summary="masks the bars that follow a point in time, in most tracks",
             target="midigpt_masking.structured:build",
             options="midigpt_masking.structured:StructuredOptions",
             requires=frozenset({"mask_bar"}),

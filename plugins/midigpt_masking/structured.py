@@ -27,7 +27,7 @@ class StructuredOptions:
 class StructuredBars:
     """Hides bars t+1 .. min(t+k, n-1), t uniform in 0 .. n-2 and k in 1 .. max_lookahead, of the tracks not left out.
 
-    A window of n < 2 bars hides nothing.
+    A window of n < 2 bars masks nothing.
     """
 
     max_lookahead: int

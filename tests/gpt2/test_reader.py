@@ -308,7 +308,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
             "Sequences: they were opened in another process, whose threads a fork leaves behind. "
             "Open them in the process that reads.",
         ),
-        (1, "step"),
+        (1, "read"),
     ],
     indirect=["threads"],
 )
