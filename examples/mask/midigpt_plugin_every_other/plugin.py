@@ -11,7 +11,7 @@ def midigpt_masks():
     return [
         MaskSpec(
             name="every-other",
-            summary="masks every period-th bar",
+            summary="hides every period-th bar",
             target="midigpt_plugin_every_other.mask:build",
             options="midigpt_plugin_every_other.mask:Options",
             requires={"mask_bar"},
