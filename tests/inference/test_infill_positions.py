@@ -54,9 +54,9 @@ class Watched:
         self.sequences = self.reader.open(count, capacity)
         return self
 
-    def read(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
+    def step(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None:
         assert self.sequences is not None
-        self.sequences.read(tokens, positions, offsets, logits)
+        self.sequences.step(tokens, positions, offsets, logits)
         self.tokens += tokens.tolist()
         self.positions += positions.tolist()
         self.answers[len(self.tokens)] = logits[0].copy()
