@@ -8,7 +8,7 @@ In a test file of the plugin's own::
     def test_acme(check):
         check()
 
-``kit`` collects the checks, ``general`` holds those for every plugin, one module per kind those for its components.
+``kit`` collects the checks. ``general`` has the checks for every plugin, and each kind of component has its own module.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def check_gradient_checkpointing_changes_no_gradient(subject: Subject) -> None:
 
 
 def check_reading_piece_by_piece_is_reading_at_once(subject: Subject) -> None:
-    """What generation does: through the architecture's own reader if it has one, else through its forward pass."""
+    """Reading as in generation: with the architecture's own reader if it has one, else with its forward pass."""
     model, tokens = _model_and_tokens(subject)
     model = model.eval()
     with torch.no_grad():
@@ -99,13 +99,13 @@ def check_reading_piece_by_piece_is_reading_at_once(subject: Subject) -> None:
         positions = np.tile(np.arange(first, end, dtype=np.int32), _BATCH)
         offsets = np.arange(_BATCH + 1, dtype=np.int64) * (end - first)
         sequences.step(ids[:, first:end].reshape(-1), positions, offsets, logits)
-        assert np.allclose(logits, expected[:, end - 1], atol=1e-4), f"other logits than forward's after {end} tokens"
+        assert np.allclose(logits, expected[:, end - 1], atol=1e-4), f"logits differ from forward's after {end} tokens"
         if first == 0:
             sequences = sequences.fork(np.arange(_BATCH))
 
 
 def check_positions_are_taken_as_they_are_given(subject: Subject) -> None:
-    """Where the architecture provides ``placeholder_positions``: they may go back and occur twice."""
+    """If the architecture provides ``placeholder_positions``, positions may decrease and repeat."""
     if "placeholder_positions" not in subject.spec.provides:
         return
     model, tokens = _model_and_tokens(subject)
@@ -121,7 +121,7 @@ def check_positions_are_taken_as_they_are_given(subject: Subject) -> None:
     assert torch.allclose(packed, expected, atol=1e-4), "a packed document differs from the document alone"
     assert torch.equal(expected[:, : block.start], in_sequence[:, : block.start]), "a token sees later positions"
     read = _read_at(model, tokens, positions.numpy().astype(np.int32))
-    assert np.allclose(read, expected[:, -1].numpy(), atol=1e-4), "reading piece by piece gives other logits"
+    assert np.allclose(read, expected[:, -1].numpy(), atol=1e-4), "reading piece by piece gives different logits"
 
 
 def _read_at(model: Any, tokens: Tensor, positions: Int32Array) -> Float32Array:
@@ -138,12 +138,14 @@ def _read_at(model: Any, tokens: Tensor, positions: Int32Array) -> Float32Array:
 
 
 def check_its_configuration_builds_the_same_model(subject: Subject) -> None:
-    """A bundle stores ``architecture_config()`` and the weights; the model is built from them again."""
+    """A bundle stores ``architecture_config()`` and the weights; the model is rebuilt from them."""
     model, tokens = _model_and_tokens(subject)
     with process_registry(subject.registry):
         again = build_model(_bundle(subject, model))
     with torch.no_grad():
-        assert torch.equal(model.eval()(tokens), again(tokens)), "the model built from the bundle gives other logits"
+        assert torch.equal(model.eval()(tokens), again(tokens)), (
+            "the model built from the bundle gives different logits"
+        )
 
 
 def _model_and_tokens(subject: Subject) -> tuple[Any, Tensor]:

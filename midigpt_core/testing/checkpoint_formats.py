@@ -54,7 +54,7 @@ def check_the_header_alone_is_the_same(subject: Subject) -> None:
 
 
 def check_its_header_reader_agrees_and_needs_no_torch(subject: Subject) -> None:
-    """Where the record names a header reader of its own (``headers``)."""
+    """If the record names a separate header reader (``headers``), it reads the same header without torch."""
     target = getattr(subject.spec, "headers", None)
     if target is None:
         return
@@ -72,7 +72,7 @@ def check_its_header_reader_agrees_and_needs_no_torch(subject: Subject) -> None:
 
 
 def check_a_damaged_file_is_refused(subject: Subject) -> None:
-    """Truncated anywhere, or not of the format at all: a CheckpointError that names the file."""
+    """A truncated file, or one of another format, raises a CheckpointError that names the file."""
     if not _can_save(subject) or getattr(subject.spec, "is_dir", False):
         return
     with tempfile.TemporaryDirectory() as folder:

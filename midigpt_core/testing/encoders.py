@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from midigpt_core.score import Score
     from midigpt_core.testing.general import Subject
 
-#: Documents that grammars write end before that.
+#: The most tokens of a document that a grammar writes.
 _MOST_TOKENS = 4096
 
 
@@ -48,7 +48,7 @@ def check_tokens_are_within_the_vocabulary(subject: Subject) -> None:
         assert batch.offsets[-1] == len(batch.tokens) == len(batch.role)
         assert (np.diff(batch.offsets) > 0).all(), "a document is empty"
         assert batch.tokens.min() >= 0
-        assert batch.tokens.max() < encoder.vocab_size, "a token id lies beyond the vocabulary"
+        assert batch.tokens.max() < encoder.vocab_size, "a token id is outside the vocabulary"
 
 
 def check_roles_say_what_is_asked_for(subject: Subject) -> None:
@@ -64,12 +64,12 @@ def check_roles_say_what_is_asked_for(subject: Subject) -> None:
 
 
 def check_positions_of_filled_bars_are_one_thing(subject: Subject) -> None:
-    """In batches, for a document on its own and in its grammar; none is above the token's place."""
+    """Positions are the same in batches, for a single document and in the grammar; none exceeds the token's place."""
     encoder = _build(subject)
     if "placeholder_positions" in encoder.provides:
         with_option = attrs.evolve(subject.ref, options={**subject.ref.options, "infill_positions": PLACEHOLDER})
         encoder = build(with_option, EncoderContext())
-        assert encoder.infill_positions == PLACEHOLDER, "the option infill_positions decides nothing"
+        assert encoder.infill_positions == PLACEHOLDER, "the option infill_positions has no effect"
     if encoder.infill_positions == PLACEHOLDER:
         assert encoder.to_config().get("infill_positions") == PLACEHOLDER, "to_config() does not keep infill_positions"
     for infill in _modes(encoder):
@@ -80,7 +80,7 @@ def check_positions_of_filled_bars_are_one_thing(subject: Subject) -> None:
         assert batch.positions is not None, "no positions, though infill_positions is not 'sequence'"
         given = np.split(batch.positions, batch.offsets[1:-1])
         for tokens, positions in zip(_documents(batch), given, strict=True):
-            assert np.array_equal(positions, _positions(encoder, tokens)), "a document on its own has other positions"
+            assert np.array_equal(positions, _positions(encoder, tokens)), "a single document has different positions"
             assert ((positions >= 0) & (positions <= np.arange(len(tokens)))).all(), "a position above its place"
         grammar = encoder.grammar()
         if grammar is not None:
@@ -88,7 +88,7 @@ def check_positions_of_filled_bars_are_one_thing(subject: Subject) -> None:
             _, positions, offsets = grammar.take()
             for index, taken in enumerate(np.split(positions, offsets[1:-1])):
                 expected = _positions(encoder, grammar.document(index))
-                assert np.array_equal(taken, expected), "a document that is written has other positions"
+                assert np.array_equal(taken, expected), "a document that is written has different positions"
 
 
 def check_a_batch_is_its_windows_one_by_one(subject: Subject) -> None:
@@ -108,7 +108,7 @@ def check_no_document_is_longer_than_allowed(subject: Subject) -> None:
 
 
 def check_decoding_and_encoding_again_settles(subject: Subject) -> None:
-    """What one round loses (resolution, tempo) stays lost, and nothing else goes."""
+    """A first round trip may lose resolution and tempo; a second one loses nothing more."""
     encoder = _build(subject)
     for first in _documents(_encode(encoder, samples.corpus())):
         second = _again(encoder, first)
@@ -126,7 +126,7 @@ def check_decoding_refuses_a_foreign_token(subject: Subject) -> None:
 
 
 def check_its_grammar_writes_the_bars_that_are_asked_for(subject: Subject) -> None:
-    """Whatever is chosen among what is allowed ends with every bar written, and decodes."""
+    """Any choice of allowed tokens ends with every bar written, and the document decodes."""
     encoder = _build(subject)
     grammar = encoder.grammar()
     if grammar is None:
@@ -145,20 +145,22 @@ def check_its_grammar_writes_the_bars_that_are_asked_for(subject: Subject) -> No
             if finished.all():
                 break
             grammar.mask(allowed)
-            assert np.array_equal(allowed.any(axis=1), ~finished), "a sequence may choose until it is finished"
+            assert np.array_equal(allowed.any(axis=1), ~finished), (
+                "some token is allowed exactly until a sequence is finished"
+            )
             noise = keys.uniforms(keys.derive(choices, keys.Stage.SAMPLE, np.arange(2)), encoder.vocab_size)
             grammar.advance(np.where(allowed, noise, -1).argmax(axis=1).astype(np.int32))
             choices += 1
-            assert choices <= _MOST_TOKENS, "the grammar closes no bar"
+            assert choices <= _MOST_TOKENS, "the grammar never finishes the bars"
         assert np.array_equal(grammar.bars_written(), request.cells.sum(axis=(1, 2)))
         for index in range(2):
             document = grammar.document(index)
-            assert len(document) == lengths[index] <= _MOST_TOKENS, "a document is not what was taken of it"
+            assert len(document) == lengths[index] <= _MOST_TOKENS, "document() differs from the tokens taken"
             encoder.decode(document)
 
 
 def check_its_configuration_builds_the_same_encoder(subject: Subject) -> None:
-    """Every bundle stores ``to_config()``; the encoder is built from it again."""
+    """Every bundle stores ``to_config()``; the encoder is rebuilt from it."""
     encoder = _build(subject)
     header = BundleHeader(
         architecture="none",
@@ -228,7 +230,7 @@ def _documents(batch: TokenBatch) -> list[Int32Array]:
 
 def _positions(encoder: Encoder, tokens: Int32Array) -> Int32Array:
     positions = encoder.positions(tokens)
-    assert positions is not None, "no positions of a document on its own, though infill_positions is not 'sequence'"
+    assert positions is not None, "no positions of a single document, though infill_positions is not 'sequence'"
     return positions
 
 
@@ -243,4 +245,4 @@ def _assert_same_tokens(one: Encoder, other: Encoder) -> None:
     assert one.vocab_size == other.vocab_size
     for infill in _modes(one):
         ours, theirs = (_encode(encoder, samples.corpus(), infill=infill).tokens for encoder in (one, other))
-        assert np.array_equal(ours, theirs), "the same configuration writes other tokens"
+        assert np.array_equal(ours, theirs), "the same configuration gives different tokens"

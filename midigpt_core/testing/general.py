@@ -1,4 +1,4 @@
-"""Checks for every plugin and for every component, whatever its kind."""
+"""Checks for every plugin and for every component of any kind."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from midigpt_core.plugins.discovery import PluginEntry
     from midigpt_core.plugins.registry import Registry
 
-#: What a plugin module must not import: it is read whenever a component of its kind is looked up.
+#: Packages that a plugin module must not import, because every lookup of a component of its kind imports it.
 HEAVY = ("torch", "lightning", "transformers", "pyarrow", "numpy")
-#: Kinds that data workers build; the others stay in the main process.
+#: Kinds of components that data workers build; the others stay in the main process.
 IN_WORKERS = (Kind.ENCODER, Kind.MASK)
 
 _IMPORT = """
@@ -69,7 +69,7 @@ class Subject:
 
 @contextlib.contextmanager
 def process_registry(registry: Registry) -> Iterator[None]:
-    """``registry`` as the one of this process, for what looks names up there."""
+    """Make ``registry`` the registry of this process, for code that looks names up there."""
     before = current_registry()
     use_registry(registry)
     try:
@@ -84,7 +84,7 @@ def plugin_imports_nothing_heavy(entry: PluginEntry) -> None:
 
 
 def imported_by(module: str, names: Sequence[str], import_paths: Sequence[str]) -> list[str]:
-    """Which of ``names`` a fresh process has loaded once it has imported ``module``."""
+    """Which of ``names`` a new process has loaded after it imported ``module``."""
     done = _python(_IMPORT, module, json.dumps(list(import_paths)), json.dumps(list(names)))
     loaded: list[str] = json.loads(done.stdout.splitlines()[-1])
     return loaded
@@ -102,7 +102,7 @@ def plugin_is_named_after_its_distribution(entry: PluginEntry) -> None:
 
 
 def references_survive_spawn(refs: Sequence[ComponentRef]) -> None:
-    """References travel by pickle; a data worker resolves those of its kinds without looking for plugins."""
+    """References can be pickled, and a data worker resolves them without a search for plugins."""
     assert pickle.loads(pickle.dumps(list(refs))) == list(refs)
     needed = [ref for ref in refs if ref.kind in IN_WORKERS]
     if needed:

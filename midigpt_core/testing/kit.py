@@ -1,4 +1,4 @@
-"""Collects the checks of a plugin: one per promise, each with an id of its own."""
+"""Collects the checks of a plugin: one per promise, each with its own id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @frozen
 class Check:
-    """One promise of a plugin; calling it raises AssertionError, or what the plugin raises, if it is broken."""
+    """One promise of a plugin. If it is broken, calling the check raises AssertionError or the plugin's own error."""
 
     id: str
     run: Callable[[], None]
@@ -44,8 +44,8 @@ def checks_of(
 ) -> list[Check]:
     """The checks of a plugin, by plugin or distribution name.
 
-    ``paths``: for a data source, by component name, paths that it can read; a folder of ``.mid`` files unless given.
-    ``options``: by component name, options to check with instead of the defaults.
+    ``paths``: by component name of a data source, paths that it can read; by default a folder of ``.mid`` files.
+    ``options``: by component name, options to use instead of the defaults.
     Raises :class:`midigpt_core.errors.PluginError` if the plugin cannot be loaded.
     """
     selection = Selection(plugins=(plugin,), third_parties=False, plugin_dirs=tuple(plugin_dirs))
@@ -60,7 +60,7 @@ def checks_of(
     for item, ref in zip(provided, refs, strict=True):
         subject = general.Subject(item.spec, ref, registry, tuple(paths.get(item.spec.name, ())))
         prefix = f"{item.spec.kind}-{item.spec.name}"
-        # Imported when needed, for a mask's checks have no use for torch.
+        # Imported when needed: the checks of a mask do not need torch.
         of_kind = import_module(f"midigpt_core.testing.{item.spec.kind.setting}s")
         for name, check in [*_checks(general, "component_"), *_checks(of_kind, "check_")]:
             checks.append(Check(f"{prefix}-{_words(name)}", partial(check, subject)))
@@ -68,13 +68,13 @@ def checks_of(
 
 
 def parametrize_with_checks(plugin: str, **settings: Any) -> pytest.MarkDecorator:
-    """Parametrise a test that takes ``check`` with every check of a plugin; arguments as :func:`checks_of`."""
+    """Parametrise a test with the argument ``check`` by every check of a plugin. Arguments as for :func:`checks_of`."""
     checks = checks_of(plugin, **settings)
     return pytest.mark.parametrize("check", [pytest.param(check, id=check.id) for check in checks])
 
 
 def _checks(module: ModuleType, prefix: str) -> list[tuple[str, Callable[[Any], None]]]:
-    """The functions of a module whose names begin with ``prefix``, in the order in which they are written."""
+    """The functions of a module whose names begin with ``prefix``, in the order of the source."""
     functions = inspect.getmembers(module, inspect.isfunction)
     chosen = [(name, function) for name, function in functions if name.startswith(prefix)]
     chosen.sort(key=lambda item: item[1].__code__.co_firstlineno)

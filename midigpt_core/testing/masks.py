@@ -29,7 +29,7 @@ def check_masks_only_valid_bars_outside_the_infill(subject: Subject) -> None:
 
 
 def check_equal_keys_mask_equal_bars(subject: Subject) -> None:
-    """Whatever else stands in the batch: order, other windows, other calls."""
+    """The result does not depend on the order of the batch, on other windows, or on earlier calls."""
     mask = _build(subject)
     for valid, infill, keys in _batches():
         masked = mask.mask(valid, infill, keys)
@@ -58,7 +58,7 @@ def _build(subject: Subject) -> MaskStrategy:
 
 
 def _batches() -> Iterator[tuple[BoolArray, BoolArray, UInt64Array]]:
-    """Valid and infill cells bool[N, T, B] with keys, N, T and B from 1 on; windows are shorter than the batch's B."""
+    """Valid and infill cells bool[N, T, B] with keys; N, T and B are at least 1, and windows have at most B bars."""
     for number in range(_BATCHES):
         key = derive(number, Stage.MASK)
         count, tracks, bars = (1 + below(uniforms(key, 3)[0], np.array([6, 5, 10]))).tolist()

@@ -52,7 +52,7 @@ def check_every_trained_weight_is_stepped_and_no_frozen_one(subject: Subject) ->
 
 
 def check_a_rate_of_zero_changes_nothing(subject: Subject) -> None:
-    """Warm-up begins at zero; and every group follows the schedule."""
+    """Warm-up begins at a rate of zero, and every group follows the schedule."""
     model, optimizer = _model_and_optimizer(subject)
     before = _weights(model)
     for group in optimizer.param_groups:
@@ -92,7 +92,7 @@ def check_it_draws_from_no_global_generator(subject: Subject) -> None:
 
 
 def _require_plain(value: object) -> None:
-    """A checkpoint is read without running what it brings: it holds tensors and plain values."""
+    """Checkpoints contain only tensors and plain values, so that reading one runs no code from it."""
     if isinstance(value, dict):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list | tuple):
@@ -100,7 +100,7 @@ def _require_plain(value: object) -> None:
             _require_plain(inner)
     else:
         plain = value is None or isinstance(value, torch.Tensor | str | int | float)
-        assert plain, f"the state holds a {type(value).__name__}, which no checkpoint can"
+        assert plain, f"the state contains a {type(value).__name__}, which a checkpoint cannot store"
 
 
 def _model_and_optimizer(subject: Subject) -> tuple[_Model, Optimizer]:
@@ -121,7 +121,7 @@ def _model_and_optimizer(subject: Subject) -> tuple[_Model, Optimizer]:
 
 
 def _train(model: _Model, optimizer: Optimizer, steps: int) -> list[float]:
-    """The losses of as many steps on the same tokens: each is followed by its successor."""
+    """The losses of ``steps`` steps on the same tokens, each followed by its successor."""
     tokens = torch.arange(VOCAB)
     losses = []
     for _ in range(steps):

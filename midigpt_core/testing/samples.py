@@ -1,4 +1,4 @@
-"""Small pieces of music to check components with."""
+"""Small pieces of music for the checks."""
 
 from __future__ import annotations
 

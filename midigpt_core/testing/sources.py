@@ -1,4 +1,4 @@
-"""Checks for data sources, on paths of the author's or a folder of ``.mid`` files."""
+"""Checks for data sources, on the author's paths or on a folder of ``.mid`` files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_shards_are_stable(subject: Subject) -> None:
-    """Two builds see the same shards with the same fingerprints in the same order."""
+    """Two builds get the same shards with the same fingerprints in the same order."""
     with _paths(subject) as paths:
         first, second = (_shards(subject, paths) for _ in range(2))
         assert first, f"no shards in {', '.join(paths)}; name readable paths with parametrize_with_checks(paths=…)"

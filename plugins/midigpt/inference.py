@@ -1,4 +1,4 @@
-"""``InferenceEngine`` and what it is asked with; ``load_checkpoint``."""
+"""``InferenceEngine``, the classes of its requests, and ``load_checkpoint``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The MIDI-GPT encoder: windows of multitrack music to tokens and back, in C++. Component ``midigpt``."""
+"""The MIDI-GPT encoder, component ``midigpt``: converts windows of multitrack music to tokens and back, in C++."""

@@ -1,8 +1,8 @@
 """Encoder configurations: the JSON of presets, files and bundles.
 
-What is accepted and refused follows the format of the public encoder 0.4: unknown keys are left out with a notice
-(older files carry some), whole numbers may be written as reals, null is never a value. The ranges that memory safety
-depends on are checked in one place, where the native tables are built (``csrc/vocab/codebook.cpp``).
+The rules follow the format of the public encoder 0.4: unknown keys, which some older files have, are left out with a
+warning; integers may be written as reals; null is never a value. The ranges that memory safety depends on are checked
+in one place, where the native tables are built (``csrc/vocab/codebook.cpp``).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 _log = terminal.logger(__name__)
 
 _TIME_SIGNATURE = re.compile(r"\s{0,9}(\d{1,18})\s{0,9}/\s{0,9}(\d{1,18})\s{0,9}")
-#: Of a file; those of the presets have some thousand.
+#: The most bytes of a file. Presets have a few thousand.
 _MOST_BYTES = 1 << 20
-#: Of a window: no file that is read has more (docs/limits.md).
+#: The most bars of a window: no file may have more (docs/limits.md).
 _MOST_BARS = 20_000
 
 #: Every spelling of a token type -> its canonical name.
@@ -80,13 +80,13 @@ class EncoderConfig:
     resolution: int = 480
     #: Ticks per quarter note of decoded scores.
     decode_resolution: int = 480
-    #: ``"signed"``: onsets go to the nearest position, so that deltas have a sign and none is too large for its token.
+    #: ``"signed"``: onsets are rounded to the nearest position; deltas have a sign, and each fits its token.
     emit_delta_tokens: bool | Literal["signed"] = False
     supports_infill: bool = False
-    #: How the tokens of filled blocks are numbered (docs/infilling.md); None: ``sequence``, or as a run decides.
+    #: Positions of the tokens of fill blocks (docs/infilling.md); None: ``sequence``, or as the run is configured.
     infill_positions: str | None = None
     supports_mask_bar_token: bool = False
-    #: Write a velocity only where it differs from the one before in its bar.
+    #: Write a velocity only if it differs from the previous one in the bar.
     velocity_sticky: bool = True
     switchable_velocity: bool = False
     switchable_microtiming: bool = False
@@ -106,15 +106,15 @@ class EncoderConfig:
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any], origin: str = "encoder configuration") -> EncoderConfig:
-        """The configuration that parsed JSON says. Raises ConfigError naming ``origin`` and the field."""
+        """The configuration in parsed JSON. Raises ConfigError naming ``origin`` and the field."""
         reader = Reader(origin)
         known = reader.mapping(content, "", fields_dict(cls))
         values = {name: read(reader, known[name], name) for name, read in _FIELDS.items() if name in known}
-        # Microtiming that can be switched on has to be writable, even where emit_delta_tokens is false.
+        # Switchable microtiming needs delta tokens, even if emit_delta_tokens is false.
         if values.get("switchable_microtiming"):
             values["emit_delta_tokens"] = values.get("emit_delta_tokens") or True
         if reader.ignored:
-            _log.warning("%s: left out keys that are unknown: %s", origin, ", ".join(reader.ignored))
+            _log.warning("%s: left out unknown keys: %s", origin, ", ".join(reader.ignored))
         return cls(**values)._checked(origin)
 
     def _checked(self, origin: str) -> EncoderConfig:
@@ -136,20 +136,20 @@ class EncoderConfig:
             ) from error
         except UnicodeDecodeError as error:
             raise ConfigError(
-                f"{path}: not JSON, and no text. Name a JSON file or a preset; the encoder of a bundle is taken with "
+                f"{path}: is neither JSON nor text. Name a JSON file or a preset; for the encoder of a bundle use "
                 "--checkpoint."
             ) from error
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: not JSON ({error}). Correct the file.") from error
+            raise ConfigError(f"{path}: is not JSON ({error}). Correct the file.") from error
         return cls.from_mapping(content, str(path))
 
     @classmethod
     def from_preset(cls, name: str) -> EncoderConfig:
-        """A preset. Raises ConfigError if there is none of that name."""
+        """The preset ``name``. Raises ConfigError if there is no such preset."""
         return cls.from_mapping(load_preset(name), f"preset {name}")
 
     def with_placeholder_positions(self) -> EncoderConfig:
-        """The same tokens, numbered otherwise. Raises ConfigError where there are none to fill bars in with."""
+        """This configuration with ``placeholder`` positions. Raises ConfigError if it has no tokens for infilling."""
         return evolve(self, infill_positions=PLACEHOLDER)._checked("encoder configuration")
 
     @cached_property
@@ -179,7 +179,7 @@ class EncoderConfig:
         """The fields as plain values, ``token_domains`` in full: what bundles store. Reading it back gives an equal
         vocabulary and the same dictionary again."""
         content: dict[str, Any] = {name: getattr(self, name) for name in fields_dict(type(self))}
-        # Written where it says something: the encoder of a model in sequence is that of the public package, key by key.
+        # Only stored if not the default, so that other configurations have exactly the public package's keys.
         if content["infill_positions"] != PLACEHOLDER:
             del content["infill_positions"]
         return content | {
@@ -193,7 +193,7 @@ class EncoderConfig:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        # Native tables are not sent to another process; they are built there again.
+        # Native tables are not pickled; the other process rebuilds them.
         return {name: getattr(self, name) for name in fields_dict(type(self))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -201,7 +201,7 @@ class EncoderConfig:
 
 
 def genre_key(name: str) -> str:
-    """The form of a style name under which :attr:`EncoderConfig.genre_ids` knows it: ASCII letters in lower case."""
+    """The key of a style name in :attr:`EncoderConfig.genre_ids`: ASCII letters in lower case."""
     return name.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
 
 
@@ -215,7 +215,7 @@ def _pitch_range(reader: Reader, value: Any, path: str) -> tuple[int, ...]:
 def _window(reader: Reader, value: Any, path: str) -> int:
     bars = reader.integer(value, path)
     if not 1 <= bars <= _MOST_BARS:
-        raise reader.error(path, f"{bars} bars are no window. Write 1 to {_MOST_BARS}.")
+        raise reader.error(path, f"a window cannot have {bars} bars. Write 1 to {_MOST_BARS}.")
     return bars
 
 
@@ -223,7 +223,7 @@ def _deltas(reader: Reader, value: Any, path: str) -> bool | str:
     if value == _SIGNED:
         return _SIGNED
     if not isinstance(value, bool):
-        raise reader.error(path, f"{spell(value)} is no way to write deltas. Write true, false or {_SIGNED!r}.")
+        raise reader.error(path, f"{spell(value)} is not valid here. Write true, false or {_SIGNED!r}.")
     return value
 
 
@@ -234,7 +234,7 @@ def _infill_positions(reader: Reader, value: Any, path: str) -> str:
 def _time_signature(reader: Reader, value: Any, path: str) -> tuple[int, int]:
     match = _TIME_SIGNATURE.fullmatch(reader.string(value, path))
     if match is None:
-        raise reader.error(path, f"{spell(value)} is no time signature. Write it like '4/4'.")
+        raise reader.error(path, f"{spell(value)} is not a time signature. Write it like '4/4'.")
     numerator, denominator = int(match[1]), int(match[2])
     if denominator == 0:
         raise reader.error(path, f"{spell(value)} has denominator 0. Write it like '4/4'.")

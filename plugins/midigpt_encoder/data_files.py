@@ -26,7 +26,7 @@ def preset_names() -> tuple[str, ...]:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """The configuration of a preset. Raises ConfigError if there is none of that name."""
+    """The configuration of a preset. Raises ConfigError if there is no such preset."""
     if name not in preset_names():
         raise ConfigError(unknown_name("encoder preset", name, preset_names()))
     content: dict[str, Any] = json.loads((_folder() / f"{name}.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The encoder component: whole batches of windows to tokens, tokens to scores."""
+"""The encoder component: encodes batches of windows to tokens and decodes tokens to scores."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class MidigptGrammar(_encoder.Grammar):
         try:
             super().start(batch, request)
         except ValueError as error:
-            raise EncodingError(f"{error}. Ask for less, or in a narrower window.") from error
+            raise EncodingError(f"{error}. Write fewer bars, or use a narrower window.") from error
 
 
 class MidigptEncoder(Encoder):
-    """Tokens of one :class:`EncoderConfig`. Unchanging and safe to use from several threads at once."""
+    """Encodes with one :class:`EncoderConfig`. Immutable and thread-safe."""
 
     def __init__(self, config: EncoderConfig, threads: int = 1) -> None:
         self.config = config
@@ -134,12 +134,12 @@ class MidigptEncoder(Encoder):
 
     def compute_attributes(self, corpus: Corpus, windows: WindowBatch) -> Int16Array:
         """Attribute values int16[N, T, 1+B, K] of windows (as ``WindowBatch.attribute_values``), -1 where a control
-        says nothing. Errors as :meth:`encode_batch`."""
+        has no value. Raises the errors of :meth:`encode_batch`."""
         values: Int16Array = _encoder.compute_attributes(self.config.codebook, self._native(corpus), windows)
         return values
 
     def decode(self, tokens: Int32Array, *, resample: bool = True) -> Score:
-        """The score that tokens say, at ``decode_resolution`` ticks per quarter.
+        """Decode tokens to a score with ``decode_resolution`` ticks per quarter note.
 
         Without ``resample``, onsets and durations stay in ticks of the encoder's own resolution. Any sequence of known
         ids decodes. Raises EncodingError on a foreign id.
@@ -154,7 +154,7 @@ class MidigptEncoder(Encoder):
         return MidigptGrammar(self.config.codebook)
 
     def _native(self, corpus: Corpus) -> _encoder.Corpus:
-        """The corpus as native code reads it: checked once, then kept as long as the corpus is."""
+        """The corpus for native code, checked once and cached as long as the corpus exists."""
         native = self._corpora.get(corpus)
         if native is None:
             native = self._corpora[corpus] = _encoder.Corpus(corpus.shards, corpus.piece_offsets)

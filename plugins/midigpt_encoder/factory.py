@@ -23,14 +23,14 @@ class EncoderOptions:
 
     #: A preset's name, the path of a JSON file, or the configuration itself.
     config: str | dict[str, Any] = "yellow"
-    #: How the tokens of filled blocks are numbered where the configuration does not say.
+    #: Positions of the tokens of fill blocks if the configuration does not set them.
     infill_positions: Literal["sequence", "placeholder"] | None = None
     #: Native threads of one batch.
     threads: int = field(default=1, validator=[validators.ge(1), validators.le(256)])
 
 
 def build(options: EncoderOptions, context: EncoderContext) -> MidigptEncoder:
-    """The encoder that ``options`` say. Raises ConfigError naming preset, file and field."""
+    """Build the encoder for ``options``. Raises ConfigError naming preset, file and field."""
     config = _read(options.config)
     if options.infill_positions == PLACEHOLDER and config.infill_positions is None:
         config = config.with_placeholder_positions()
@@ -46,6 +46,6 @@ def _read(config: str | dict[str, Any]) -> EncoderConfig:
     if path.suffix != ".json" and not path.exists():
         raise ConfigError(
             f"encoder configuration {config!r} is neither a preset nor a file. "
-            f"Presets: {', '.join(preset_names())}; a file is given by its path."
+            f"Presets: {', '.join(preset_names())}. Give one of them, or the path of a file."
         )
     return EncoderConfig.from_file(path)

@@ -21,7 +21,7 @@ def midigpt_encoders() -> Iterable[EncoderSpec]:
             summary="MIDI-GPT tokens: tracks of bars, infilling, bar masking, attribute controls",
             target="midigpt_encoder.factory:build",
             options="midigpt_encoder.factory:EncoderOptions",
-            # With the default preset; an encoder says of itself what its configuration adds.
+            # For the default preset; an encoder instance adds the capabilities of its configuration.
             provides=frozenset({"infill", "placeholder_positions"}),
             presets=("expressive", "ghost", "prism", "yellow"),
         )

@@ -1,4 +1,4 @@
-"""Values out of parsed JSON, strictly: every complaint names the configuration and the key's path."""
+"""Reads values from parsed JSON strictly: every error names the configuration and the key's path."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _INT32 = range(-(2**31), 2**31)
-# Of the names that are known, in an error.
+# The most known names that an error lists.
 _NAMED = 20
 
 
 class Reader:
-    """Reads the values of one configuration, ``origin`` in messages, and notes the keys that it leaves out."""
+    """Reads the values of one configuration, called ``origin`` in messages, and records the keys that it ignores."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -29,23 +29,23 @@ class Reader:
         return ConfigError(f"{self.origin}: {path}: {problem}" if path else f"{self.origin}: {problem}")
 
     def integer(self, value: Any, path: str) -> int:
-        """Reals are cut to whole numbers, as this format has always done; truth values are no numbers."""
-        # A whole number may be too large to be a real.
+        """An integer. Reals are truncated, as this format has always done; booleans are not numbers."""
+        # An integer may be too large for a float.
         is_number = type(value) is int or (isinstance(value, float) and math.isfinite(value))
         if not is_number:
-            raise self.error(path, f"{spell(value)} is no whole number. Write one without quotes.")
+            raise self.error(path, f"{spell(value)} is not an integer. Write one without quotes.")
         if int(value) not in _INT32:
             raise self.error(path, f"{spell(value)} is out of range. Write a number of at most 31 bits.")
         return int(value)
 
     def boolean(self, value: Any, path: str) -> bool:
         if not isinstance(value, bool):
-            raise self.error(path, f"{spell(value)} is no truth value. Write true or false.")
+            raise self.error(path, f"{spell(value)} is not a boolean. Write true or false.")
         return value
 
     def string(self, value: Any, path: str) -> str:
         if not isinstance(value, str):
-            raise self.error(path, f"{spell(value)} is no text. Write it in quotes.")
+            raise self.error(path, f"{spell(value)} is not a string. Write it in quotes.")
         return value
 
     def name(self, value: Any, path: str, kind: str, names: Iterable[str]) -> str:
@@ -59,13 +59,13 @@ class Reader:
 
     def items(self, value: Any, path: str, read: Callable[[Any, str], _T]) -> tuple[_T, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-            raise self.error(path, f"{spell(value)} is no list. Write one in brackets.")
+            raise self.error(path, f"{spell(value)} is not a list. Write one in brackets.")
         return tuple(read(item, f"{path}[{index}]") for index, item in enumerate(value))
 
     def mapping(self, value: Any, path: str, known: Iterable[str] | None = None) -> Mapping[str, Any]:
-        """An object; keys beside ``known`` are left out and noted."""
+        """An object. Keys not in ``known`` are ignored and recorded."""
         if not isinstance(value, Mapping):
-            raise self.error(path, f"{spell(value)} is no object. Write one in braces.")
+            raise self.error(path, f"{spell(value)} is not an object. Write one in braces.")
         if known is not None:
             prefix = f"{path}." if path else ""
             self.ignored += [f"{prefix}{key}" for key in value if key not in known]

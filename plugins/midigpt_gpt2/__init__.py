@@ -1,1 +1,1 @@
-"""Bundled plugin: the ``gpt2`` architecture, GPT-2 of transformers with exact document isolation."""
+"""Bundled plugin: the architecture ``gpt2``, transformers' GPT-2 with exact isolation of documents."""

@@ -1,8 +1,8 @@
-"""Attention within documents on a GPU, block by block: blocks of keys that no query of a block sees cost nothing.
+"""Block-sparse attention within documents on a GPU: blocks of keys that no query of a block sees cost nothing.
 
-The kernel is PyTorch's ``flex_attention``. What it needs, which blocks to look at and which of them whole, is made here
-from the documents' boundaries, so that no mask of the row's length squared is ever built and the host never waits for
-the device. (``create_block_mask`` would build that mask first.)
+The kernel is PyTorch's ``flex_attention``. It needs the visible blocks, and which of them are visible completely. Both
+are computed here from the documents' boundaries, without a mask of the row's length squared and without waiting for the
+device. (``create_block_mask`` would build that mask first.)
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _log = terminal.logger("midigpt_gpt2")
 
 #: Tokens of a block, flex_attention's own default.
 BLOCK = 128
-#: Least compute capability of the kernel's dot products in bfloat16.
+#: Lowest compute capability for the kernel's dot products in bfloat16.
 _LEAST_CAPABILITY = (8, 0)
 
 
 @cache
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def are_computed_on(device: torch.device) -> bool:
-    """Whether a device computes :func:`attend_in_blocks`.
+    """Whether a device supports :func:`attend_in_blocks`.
 
-    It is tried once, since the kernel is built on the spot and needs more than the device: triton, a C compiler,
-    Python's headers. Where that fails the reason is logged.
+    Tried once per device: the kernel is compiled at run time and also needs triton, a C compiler and Python's headers.
+    On failure the reason is logged.
     """
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return False
@@ -47,15 +47,13 @@ def are_computed_on(device: torch.device) -> bool:
         _attend_once(device)
     except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
         reason = str(problem).strip().partition("\n")[0] or type(problem).__name__
-        _log.warning(
-            "No attention in blocks on %s (%s): packed rows attend under a mask, which is slower.", device, reason
-        )
+        _log.warning("No block-sparse attention on %s (%s): packed rows use a mask, which is slower.", device, reason)
         return False
     return True
 
 
 def _attend_once(device: torch.device) -> None:
-    """One row of two documents, with its gradient, also where whoever asks first wants none."""
+    """Compute attention and gradient for one row of two documents, even if the caller disabled gradients."""
     with torch.inference_mode(False), torch.enable_grad():
         heads = torch.zeros(1, 1, BLOCK, 16, device=device, dtype=torch.bfloat16, requires_grad=True)
         documents = torch.arange(BLOCK, device=device).div(BLOCK // 2, rounding_mode="floor")[None]
@@ -64,12 +62,12 @@ def _attend_once(device: torch.device) -> None:
 
 
 def document_blocks(document_ids: Tensor) -> BlockMask:
-    """Which blocks of keys the blocks of queries look at, for ``document_ids`` int[B, L].
+    """The blocks of keys that each block of queries sees, for ``document_ids`` int[B, L].
 
-    A query sees the keys from the first token of its document, ``first``, up to itself; padding begins anew at every
-    token. ``first`` never falls along a row, so that its values at the ends of a block of queries say it all: blocks of
-    keys from that of the lowest on are looked at, and those wholly between the highest and the block itself need no
-    look at single tokens.
+    A query sees the keys from the first token of its document, ``first``, up to itself; each padding token is a
+    document of its own. ``first`` never decreases along a row, so its values at both ends of a block of queries
+    suffice: the visible blocks start at the block of the lower value, and the blocks from the higher value up to the
+    query's own block are visible completely.
     """
     length = document_ids.shape[1]
     index = torch.arange(length, device=document_ids.device)
@@ -95,7 +93,7 @@ def document_blocks(document_ids: Tensor) -> BlockMask:
 
 
 def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """How many blocks of keys are ``chosen`` bool[B, n, n] for each block of queries, and which: those come first."""
+    """For each block of queries, how many blocks of keys are ``chosen`` bool[B, n, n], and all blocks, chosen first."""
     counts = chosen.sum(dim=-1, dtype=torch.int32)[:, None]
     order = chosen.int().argsort(dim=-1, descending=True, stable=True).int()[:, None]
     return counts, order
@@ -103,8 +101,8 @@ def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask, scaling: float | None) -> Tensor:
     """``query``, ``key``, ``value`` [B, H, L, d] -> [B, L, H, d]."""
-    # Uncompiled it computes all scores: right, and slow. A CPU, where it is only tested, has no other way. Where the
-    # whole model is compiled, this is too.
+    # Uncompiled flex_attention computes all scores: correct but slow. It is used on a CPU, for tests only, and inside a
+    # compiled model, where it is compiled with the model.
     plain = query.device.type == "cpu" or torch.compiler.is_compiling()
     attention = flex_attention if plain else _compiled()
     mixed: Tensor = attention(query, key, value, block_mask=blocks, scale=scaling)  # type: ignore[operator]

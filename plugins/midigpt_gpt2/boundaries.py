@@ -1,4 +1,4 @@
-"""Where the documents of packed rows begin and end. Padding is document -1, and each of its tokens stands alone."""
+"""Finds where the documents of packed rows begin and end. Padding has id -1; each of its tokens is separate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def positions(document_ids: Tensor) -> Tensor:
 
 
 def spans(document_ids: Tensor) -> tuple[Span, ...]:
-    """The documents of ``document_ids`` int[B, L], its rows laid end to end: they cover 0 .. B * L."""
+    """The documents of ``document_ids`` int[B, L] with all rows concatenated: the spans cover 0 .. B * L."""
     begins = starts(document_ids).flatten().nonzero().flatten().tolist()
     found: list[Span] = []
     for start, end in pairwise([*begins, document_ids.numel()]):

@@ -1,8 +1,7 @@
-"""Attention that keeps the documents of packed rows apart.
+"""Attention that isolates the documents of packed rows.
 
-A token attends to the earlier tokens of its own document and to nothing else. transformers' usual calls do not give
-that: ``position_ids`` alone, or with a two-dimensional mask, let documents see one another without a word. Three ways
-that do:
+A token attends to itself and to the earlier tokens of its own document only. transformers' usual calls do not do this:
+``position_ids`` alone, or with a two-dimensional mask, silently let documents see one another. Three ways do:
 
 - a causal attention per document, the fastest on the CPU, where the boundaries are read as Python integers once per
   forward pass;
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from midigpt_gpt2.boundaries import Span
 
-    #: Documents of packed rows, as one of the ways takes them: laid end to end as spans, or row by row in blocks.
+    #: Documents of packed rows: as spans of the concatenated rows, or as blocks of each row.
     Documents = tuple[Span, ...] | BlockMask
 
 #: The name under which transformers finds :func:`attend`.
@@ -36,7 +35,7 @@ ATTENTION = "midigpt_documents"
 
 
 def way(device: torch.device) -> Literal["spans", "blocks", "mask"]:
-    """Which of the three a device takes."""
+    """Which of the three ways a device uses."""
     if device.type == "cpu":
         return "spans"
     return "blocks" if are_computed_on(device) else "mask"
@@ -64,8 +63,8 @@ def attend(
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: ``query`` [B, H, Q, d], ``key`` and ``value`` [B, H, K, d] -> [B, Q, H, d].
 
-    With spans (B is 1) or blocks of ``documents`` each attends within itself; with a mask the mask decides; with
-    neither, attention is causal, the last query standing at the last key (K - Q keys come from a cache).
+    With spans (B is 1) or blocks, ``documents`` attend within themselves. With a mask, the mask decides. With neither,
+    attention is causal and the last query is aligned with the last key (K - Q keys come from a cache).
     """
     if isinstance(documents, BlockMask):
         return attend_in_blocks(query, key, value, documents, scaling), None
@@ -84,7 +83,7 @@ def attend(
 def _attend_within(
     documents: tuple[Span, ...], query: Tensor, key: Tensor, value: Tensor, scaling: float | None
 ) -> Tensor:
-    # Split, not sliced: the gradient of a slice is as long as the row, and there are many.
+    # Split, not sliced: the gradient of each slice would be as long as the row.
     lengths = [span.end - span.start for span in documents]
     parts = zip(documents, *(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
     mixed = [
@@ -95,7 +94,7 @@ def _attend_within(
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """:func:`attend` knows what is causal; transformers need not build a mask for it."""
+    """No mask from transformers: :func:`attend` implements causality itself."""
 
 
 AttentionInterface.register(ATTENTION, attend)

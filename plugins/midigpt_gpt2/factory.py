@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def build(options: Gpt2Options, context: ArchitectureContext) -> Gpt2:
-    """A freshly initialised GPT-2.
+    """Build a GPT-2 with new weights.
 
-    Weights are drawn from torch's default generator: seed it (inside ``torch.random.fork_rng``) for the same weights
-    again. Raises :class:`midigpt_core.errors.ConfigError` if ``n_head`` does not divide ``n_embd``.
+    Weights are drawn from torch's default generator: seed it (inside ``torch.random.fork_rng``) for reproducible
+    weights. Raises :class:`midigpt_core.errors.ConfigError` if ``n_head`` does not divide ``n_embd``.
     """
     if options.n_embd % options.n_head:
         raise ConfigError(

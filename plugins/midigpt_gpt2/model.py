@@ -1,4 +1,4 @@
-"""GPT-2 as midigpt trains it, around transformers' modules."""
+"""GPT-2 as midigpt trains it, built from transformers' modules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def transformers_config(options: Gpt2Options, *, vocab_size: int, n_positions: i
         attn_pdrop=0.0,
         resid_pdrop=0.0,
         tie_word_embeddings=False,
-        # transformers' defaults (50256) lie outside the vocabulary; no token of ours ends a sequence.
+        # transformers' default (50256) is outside the vocabulary. No token of ours ends a sequence.
         bos_token_id=0,
         eos_token_id=0,
     )
@@ -67,8 +67,8 @@ class Gpt2(nn.Module):
     ) -> Tensor:
         """Logits [B, L, V] for ``input_ids`` int64[B, L]; see :class:`midigpt_core.contracts.Architecture`.
 
-        With ``cache``, ``input_ids`` are the tokens after those that the cache holds, for every row of the batch;
-        packed documents have no cache. Positions default to the place in the document, or in the row.
+        With ``cache``, ``input_ids`` are the tokens after the cached ones, for every row of the batch. Packed documents
+        cannot use a cache. Positions default to the place in the document, or in the row.
         """
         batch, length = input_ids.shape
         within: documents.Documents | None = None
@@ -76,7 +76,7 @@ class Gpt2(nn.Module):
         if document_ids is None:
             self._check_length(length + (cache.get_seq_length() if cache is not None else 0))
         elif cache is not None:
-            raise ValueError("a key-value cache holds one document per row: leave document_ids out")
+            raise ValueError("a key-value cache contains one document per row: leave document_ids out")
         else:
             if position_ids is None:
                 position_ids = positions(document_ids)
@@ -104,13 +104,13 @@ class Gpt2(nn.Module):
         return DynamicCache(config=self.transformer.config)
 
     def enable_gradient_checkpointing(self) -> None:
-        """From now on keep only the inputs of the blocks for the backward pass, which computes the rest again."""
+        """From now on keep only the inputs of blocks for the backward pass, which recomputes the rest."""
         for block in self.transformer.h:
-            # Not by a wrapping module: the names in the state dict stay.
+            # Not a wrapping module, which would change the names in the state dict.
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def weight_matrices(self) -> Iterator[WeightMatrix]:
-        """Those of the blocks, stored as [in, out]; queries, keys and values stand in one."""
+        """The matrices of the blocks, stored as [in, out]; queries, keys and values share one matrix."""
         width = self.transformer.config.n_embd
         block: Any
         for block in self.transformer.h:
@@ -119,9 +119,9 @@ class Gpt2(nn.Module):
                 yield WeightMatrix(parameter=layer.weight, output_dim=1)
 
     def reader(self, precision: str = "float32") -> Gpt2Reader | None:
-        """What :class:`midigpt_core.contracts.SequenceReader` says, on the CPU; None elsewhere.
+        """A reader of sequences (:class:`midigpt_core.contracts.SequenceReader`) on the CPU; None on other devices.
 
-        Raises ValueError for a ``precision`` that is none of :data:`midigpt_gpt2.reader.PRECISIONS`.
+        Raises ValueError for a ``precision`` that is not in :data:`midigpt_gpt2.reader.PRECISIONS`.
         """
         if precision not in PRECISIONS:
             raise ValueError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")

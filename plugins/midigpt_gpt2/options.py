@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 from attrs.validators import and_, ge, le
 
-#: Far above any GPT-2 that was trained (GPT-2 XL: 1600 wide, 48 layers, 25 heads); a file cannot ask for more.
+#: Upper limits, far above any trained GPT-2 (GPT-2 XL: 1600 wide, 48 layers, 25 heads), so that no file requests more.
 _MAX_WIDTH = 32768
 _MAX_LAYERS = 512
 

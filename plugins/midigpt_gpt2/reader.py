@@ -1,7 +1,7 @@
-"""Sequences read on the CPU by native kernels: see :class:`midigpt_core.contracts.SequenceReader`.
+"""Reads sequences on the CPU with native kernels: see :class:`midigpt_core.contracts.SequenceReader`.
 
-A token costs one reading of the weights and nothing of Python; a sequence's logits are the same bit for bit whatever
-else is in its batch and however many tokens come at once, because every sum has an order of its own.
+A token costs one pass over the weights and no Python. A sequence's logits are the same, bit for bit, whatever else is
+in its batch and however many tokens come at once, because every sum has a fixed order.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from midigpt_core.records import Int64Array
 
-#: How weights may be kept while sequences are read; activations, keys and values are always float32.
+#: Precisions of the weights for reading; activations, keys and values are always float32.
 PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 class Gpt2Reader:
-    """The weights of a GPT-2 as they are now, packed: training on does not change them.
+    """A packed copy of the weights of a GPT-2; further training does not change it.
 
     ``instruction_set``: one of ``_gpt2.instruction_sets()``; empty: the fastest.
     """
@@ -59,7 +59,7 @@ class Gpt2Sequences:
         self._native = _gpt2.Sequences(
             model, count=count, capacity=capacity, threads=torch.get_num_threads(), instruction_set=instruction_set
         )
-        #: Straight to native code: it is called once per token.
+        #: Bound to the native method directly, because it is called once per token.
         self.step = self._native.step
 
     def fork(self, sources: Int64Array) -> Gpt2Sequences:

@@ -1,1 +1,1 @@
-"""Loggers: none, TensorBoard, Weights & Biases. ``metrics.jsonl`` is written by the core whichever is chosen."""
+"""Loggers: none, TensorBoard, Weights & Biases. The core always writes ``metrics.jsonl``."""

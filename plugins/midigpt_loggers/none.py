@@ -9,4 +9,4 @@ if TYPE_CHECKING:
 
 
 def build(options: None, context: LoggerContext) -> None:
-    """Nothing: the run has its metrics file only."""
+    """No logger: the run has only its metrics file."""

@@ -19,9 +19,9 @@ class TensorBoardOptions:
 @frozen(kw_only=True)
 class WandbOptions:
     project: str = "midigpt"
-    #: Team or user; None: the account's own.
+    #: Team or user; None: the account's default.
     entity: str | None = None
-    #: Runs with one group are shown together.
+    #: Runs of the same group are shown together.
     group: str | None = None
     tags: tuple[str, ...] = ()
     notes: str = ""

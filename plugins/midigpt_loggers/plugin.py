@@ -11,7 +11,7 @@ MIDIGPT_API = 1
 @hookimpl
 def midigpt_loggers() -> list[LoggerSpec]:
     return [
-        LoggerSpec(name="none", summary="no logger beside metrics.jsonl", target="midigpt_loggers.none:build"),
+        LoggerSpec(name="none", summary="no logger, only metrics.jsonl", target="midigpt_loggers.none:build"),
         LoggerSpec(
             name="tensorboard",
             summary="TensorBoard event files (extra 'tensorboard')",

@@ -1,4 +1,4 @@
-"""What a logger's library needs: to be there, for it is an extra, and names that are text."""
+"""Checks that a logger's library, an optional dependency, is installed and can use the folder's name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def require(package: str, logger: str) -> None:
-    """Raise :class:`PluginError` naming the extra to install if ``package`` is not there."""
+    """Raise :class:`PluginError`, naming the extra to install, if ``package`` is not installed."""
     if find_spec(package) is None:
         raise PluginError(
             f"logger {logger!r} needs the package {package!r}, which is not installed."
@@ -21,7 +21,7 @@ def require(package: str, logger: str) -> None:
 
 
 def require_utf8(run_dir: Path, logger: str) -> None:
-    """Raise :class:`PluginError` if the name of the run's folder is not UTF-8, which the libraries write into files."""
+    """Raise :class:`PluginError` if the name of the run's folder is not UTF-8: the libraries write it into files."""
     try:
         str(run_dir).encode()
     except UnicodeEncodeError as error:

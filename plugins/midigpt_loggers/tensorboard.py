@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 class _TensorBoard(TensorBoardLogger):
     def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
-        """The picture among the images; where the MIDI file is, which TensorBoard cannot play, among the texts."""
+        """Log the picture as an image and the path of the MIDI file, which TensorBoard cannot play, as a text."""
         with Image.open(piano_roll) as picture:
             self.experiment.add_image(f"samples/{name}", np.asarray(picture), step, dataformats="HWC")
         self.experiment.add_text(f"samples/{name}", str(midi), step)
 
 
 def build(options: TensorBoardOptions, context: LoggerContext) -> TensorBoardLogger:
-    """Writes to ``<run folder>/<folder>``; a run that continues adds a file there."""
+    """Build a logger that writes to ``<run folder>/<folder>``; a resumed run adds a file there."""
     require("tensorboard", "tensorboard")
     require_utf8(context.run_dir, "tensorboard")
     return _TensorBoard(

@@ -16,7 +16,7 @@ from midigpt_loggers.requirements import require, require_utf8
 
 require("wandb", "wandb")
 
-import wandb  # noqa: E402 (an extra: the line above says so if it is missing)
+import wandb  # noqa: E402 (an extra: the line above raises if it is missing)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ class _Wandb(WandbLogger):
 
     @property
     def experiment(self) -> Any:
-        """The W&B run, started here; raises :class:`PluginError` where the server does not take it."""
+        """The W&B run, started on first access. Raises :class:`PluginError` if the server rejects it."""
         try:
             return super().experiment
         except wandb.Error as error:
@@ -43,7 +43,7 @@ class _Wandb(WandbLogger):
             ) from error
 
     def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
-        """The picture among the run's media, the MIDI file among its files."""
+        """Log the picture as an image and save the MIDI file among the run's files."""
         self.log_image(f"samples/{name}", [str(piano_roll)], step=step)
         self.experiment.save(str(midi), base_path=str(midi.parents[2]), policy="now")
 
@@ -54,9 +54,10 @@ class _Wandb(WandbLogger):
 
 
 def build(options: WandbOptions, context: LoggerContext) -> WandbLogger:
-    """Writes to ``<run folder>/wandb`` and, online, to the server; a run that continues goes on as the same W&B run.
+    """Build a logger that writes to ``<run folder>/wandb`` and, online, to the server. A resumed run continues its W&B
+    run.
 
-    Raises :class:`PluginError` if it is to be online and there is no key.
+    Raises :class:`PluginError` if mode is online and there is no key.
     """
     require_utf8(context.run_dir, "wandb")
     return _Wandb(
@@ -73,7 +74,7 @@ def build(options: WandbOptions, context: LoggerContext) -> WandbLogger:
 
 
 def _run_id(context: LoggerContext) -> str | None:
-    """The id of the W&B run of the folder's earlier part; None: a new one."""
+    """The id of the W&B run to continue; None: a new one."""
     if not context.continues:
         return None
     # W&B names its folders <kind>-<time>-<id>.
@@ -82,9 +83,9 @@ def _run_id(context: LoggerContext) -> str | None:
 
 
 def _resolve_mode(mode: str) -> str:
-    """What ``auto`` means here; W&B's own settings (``WANDB_MODE``, ``WANDB_BASE_URL``, the stored key) count."""
+    """The mode to use for ``mode``, after W&B's own settings (``WANDB_MODE``, ``WANDB_BASE_URL``, the stored key)."""
     settings = wandb.setup().settings
-    # Asked for by name: not given up because the server is behind a proxy.
+    # A mode that the user chose is kept even if the server cannot be reached from here.
     asked = os.environ.get("WANDB_MODE", "") if mode == "auto" else mode
     if asked not in ("", "online"):
         return asked
@@ -94,7 +95,7 @@ def _resolve_mode(mode: str) -> str:
     has_key = bool(settings.api_key) or _is_in_netrc(url.hostname or "")
     if asked and not has_key:
         raise PluginError(
-            "logger 'wandb' has no key, and is to be online. Run 'wandb login', set WANDB_API_KEY, or choose offline."
+            "logger 'wandb' has no key, but mode is online. Run 'wandb login', set WANDB_API_KEY, or choose offline."
         )
     return "online" if asked or (has_key and _is_reachable(url)) else "offline"
 
@@ -107,7 +108,7 @@ def _is_in_netrc(host: str) -> bool:
 
 
 def _is_reachable(url: SplitResult) -> bool:
-    """Whether anything answers at the server's address, or at that of the proxy on the way there."""
+    """Whether the server, or the proxy in front of it, accepts a connection."""
     host = url.hostname or ""
     proxy = getproxies().get(url.scheme)
     if proxy and not proxy_bypass(host):
@@ -116,5 +117,5 @@ def _is_reachable(url: SplitResult) -> bool:
         port = url.port or (443 if url.scheme == "https" else 80)
         with socket.create_connection((url.hostname or "", port), timeout=_CONNECT_SECONDS):
             return True
-    except (OSError, ValueError):  # a port that is no number
+    except (OSError, ValueError):  # a port that is not a number
         return False

@@ -1,4 +1,4 @@
-"""Random or structured, evenly: mode MIXED of docs/encoder-specification.md, G.4."""
+"""Masks by ``random`` or ``structured``, with equal probability: mode MIXED of docs/encoder-specification.md, G.4."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MixedOptions:
 
 @frozen
 class MixedBars:
-    """Each window is masked by one of the two strategies, with probability one half each."""
+    """Masks each window by one of the two strategies, with probability one half each."""
 
     random: RandomBars
     structured: StructuredBars

@@ -27,7 +27,7 @@ def midigpt_masks() -> list[MaskSpec]:
         ),
         MaskSpec(
             name="mixed",
-            summary="random or structured, evenly",
+            summary="random or structured, with equal probability",
             target="midigpt_masking.mixed:build",
             options="midigpt_masking.mixed:MixedOptions",
             requires=frozenset({"mask_bar"}),

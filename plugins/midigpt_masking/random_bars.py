@@ -1,4 +1,4 @@
-"""Hides single bars: mode RANDOM of docs/encoder-specification.md, G.4."""
+"""Masks single bars: mode RANDOM of docs/encoder-specification.md, G.4."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RandomOptions:
 
 @frozen
 class RandomBars:
-    """Hides ``count`` distinct bars, ``count`` uniform in 1 .. max(1, trunc(bar_fraction * eligible))."""
+    """Masks ``count`` distinct bars, ``count`` uniform in 1 .. max(1, trunc(bar_fraction * eligible))."""
 
     bar_fraction: float
 
@@ -32,7 +32,7 @@ class RandomBars:
         """See :meth:`midigpt_core.contracts.MaskStrategy.mask`. Eligible are the valid bars outside the infill."""
         eligible = valid & ~infill
         windows, tracks, bars = np.nonzero(eligible)
-        # A word per bar, keyed by its place and not by its position in the array: padding the batch changes nothing.
+        # One random word per bar, keyed by track and bar, not by its index in the array: padding changes nothing.
         place = tracks.astype(np.uint64) << np.uint64(32) | bars.astype(np.uint64)
         words: UInt64Array = np.full(eligible.shape, _NEVER)
         words[eligible] = derive(keys[windows], Stage.MASK, place) >> np.uint64(1)

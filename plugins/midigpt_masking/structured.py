@@ -1,4 +1,4 @@
-"""Hides what comes after a point in time: mode STRUCTURED of docs/encoder-specification.md, G.4."""
+"""Masks bars after a point in time: mode STRUCTURED of docs/encoder-specification.md, G.4."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_the_largest_window_costs_little(tmp_path: Path) -> None:
 
 def test_one_bar_more_is_no_window() -> None:
     values = EncoderConfig.from_preset("yellow").to_dict()
-    with pytest.raises(ConfigError, match=f"{BARS + 1} bars are no window"):
+    with pytest.raises(ConfigError, match=f"a window cannot have {BARS + 1} bars"):
         EncoderConfig.from_mapping({**values, "num_bars_map": [4, BARS + 1]})
     encoder = MidigptEncoder(EncoderConfig.from_mapping({**values, "num_bars_map": [4, BARS]}))
     claimed = {"stream": {"num_bars_choices": [BARS + 1, 10**30], "max_tracks": TRACKS + 1}}

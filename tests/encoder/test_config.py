@@ -25,38 +25,38 @@ if TYPE_CHECKING:
 YELLOW_CAPABILITIES = {"infill", "placeholder_positions"}
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"resolution": "12"}, "resolution: '12' is no whole number"),
-    ({"resolution": None}, "resolution: null is no whole number"),
-    ({"resolution": True}, "resolution: true is no whole number"),
-    ({"resolution": float("nan")}, "resolution: nan is no whole number"),
+    ({"resolution": "12"}, "resolution: '12' is not an integer"),
+    ({"resolution": None}, "resolution: null is not an integer"),
+    ({"resolution": True}, "resolution: true is not an integer"),
+    ({"resolution": float("nan")}, "resolution: nan is not an integer"),
     ({"resolution": 0}, "resolution: must be 1.."),
     ({"resolution": 10**12}, "resolution: 1000000000000 is out of range"),
     ({"decode_resolution": -480}, "decode_resolution: must be 1.."),
     ({"velocity_levels": 0}, "velocity_levels: must be 1.."),
     ({"note_duration_max_beats": 0}, "note_duration_max_beats: must be at least 1"),
     ({"resolution": 65536, "note_duration_max_beats": 2**30}, "tokens in all"),
-    ({"supports_infill": 1}, "supports_infill: 1 is no truth value"),
-    ({"supports_infill": "false"}, "supports_infill: 'false' is no truth value"),
+    ({"supports_infill": 1}, "supports_infill: 1 is not a boolean"),
+    ({"supports_infill": "false"}, "supports_infill: 'false' is not a boolean"),
     ({"pitch_range": [0]}, "pitch_range: must be two pitches"),
     ({"pitch_range": [60, 50]}, "pitch_range: must be two pitches"),
     ({"pitch_range": [0, 128]}, "pitch_range: must be two pitches"),
-    ({"time_signatures": "4/4"}, "time_signatures: '4/4' is no list"),
-    ({"time_signatures": ["4/4", "44"]}, "time_signatures[1]: '44' is no time signature"),
-    ({"time_signatures": ["four/4"]}, "time_signatures[0]: 'four/4' is no time signature"),
+    ({"time_signatures": "4/4"}, "time_signatures: '4/4' is not a list"),
+    ({"time_signatures": ["4/4", "44"]}, "time_signatures[1]: '44' is not a time signature"),
+    ({"time_signatures": ["four/4"]}, "time_signatures[0]: 'four/4' is not a time signature"),
     ({"time_signatures": ["4/0"]}, "time_signatures[0]: '4/0' has denominator 0"),
-    ({"time_signatures": ["4/-4"]}, "time_signatures[0]: '4/-4' is no time signature"),
-    ({"time_signatures": [4]}, "time_signatures[0]: 4 is no text"),
+    ({"time_signatures": ["4/-4"]}, "time_signatures[0]: '4/-4' is not a time signature"),
+    ({"time_signatures": [4]}, "time_signatures[0]: 4 is not a string"),
     ({"instrument_merge_groups": [[0, 128]]}, "instrument_merge_groups: programs are 0..127"),
-    ({"instrument_merge_groups": [3]}, "instrument_merge_groups[0]: 3 is no list"),
-    ({"genre_groups": ["rock"]}, "genre_groups: ['rock'] is no object"),
-    ({"genre_groups": {"rock": "metal"}}, "genre_groups.rock: 'metal' is no list"),
-    ({"num_bars_map": 4}, "num_bars_map: 4 is no list"),
-    ({"num_bars_map": [4, 200_000_000]}, "num_bars_map[1]: 200000000 bars are no window. Write 1 to 20000"),
-    ({"num_bars_map": [0]}, "num_bars_map[0]: 0 bars are no window"),
+    ({"instrument_merge_groups": [3]}, "instrument_merge_groups[0]: 3 is not a list"),
+    ({"genre_groups": ["rock"]}, "genre_groups: ['rock'] is not an object"),
+    ({"genre_groups": {"rock": "metal"}}, "genre_groups.rock: 'metal' is not a list"),
+    ({"num_bars_map": 4}, "num_bars_map: 4 is not a list"),
+    ({"num_bars_map": [4, 200_000_000]}, "num_bars_map[1]: a window cannot have 200000000 bars. Write 1 to 20000"),
+    ({"num_bars_map": [0]}, "num_bars_map[0]: a window cannot have 0 bars"),
     ({"num_bars_map": [10**30]}, "num_bars_map[0]: 1000000000000000000000000000000 is out of range"),
     ({"resolution": 10**400}, "is out of range. Write a number of at most 31 bits"),
     ({"resolution": 10**5000}, "resolution: an integer of 16,610 bits is out of range"),
-    ({"time_signatures": ["9" * 5000 + "/4"]}, "is no time signature"),
+    ({"time_signatures": ["9" * 5000 + "/4"]}, "is not a time signature"),
     ({"attribute_controls": [{}]}, "attribute_controls[0]: has no 'name'"),
     ({"attribute_controls": [{"name": "pitch_rang"}]}, "Did you mean 'pitch_range'?"),
     (
@@ -127,8 +127,7 @@ def test_unknown_keys_are_left_out_in_one_notice(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         config = EncoderConfig.from_mapping(content, "old.json")
     assert [record.getMessage() for record in caplog.records] == [
-        "old.json: left out keys that are unknown: "
-        "model_dim, attribute_controls[0].params.mode, token_domains[0].colour"
+        "old.json: left out unknown keys: model_dim, attribute_controls[0].params.mode, token_domains[0].colour"
     ]
     assert config.attribute_controls[0].name == "pitch_range"
 
@@ -199,13 +198,13 @@ def test_options_that_lead_nowhere(tmp_path: Path) -> None:
     for config, message in [
         ("yelow", "'yelow' is neither a preset nor a file. Presets: expressive, ghost, prism, yellow"),
         (str(tmp_path / "none.json"), "none.json: cannot be read"),
-        (str(broken), "broken.json: not JSON"),
+        (str(broken), "broken.json: is not JSON"),
         (
             str(bundle),
-            "model.pt: not JSON, and no text. Name a JSON file or a preset; the encoder of a bundle is taken",
+            "model.pt: is neither JSON nor text. Name a JSON file or a preset; for the encoder of a bundle use",
         ),
     ]:
-        with pytest.raises(ConfigError, match=r"preset|cannot be read|not JSON") as error:
+        with pytest.raises(ConfigError, match=r"preset|cannot be read|not JSON|neither JSON") as error:
             build(EncoderOptions(config=config), EncoderContext())
         assert message in str(error.value)
 

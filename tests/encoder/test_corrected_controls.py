@@ -186,8 +186,8 @@ def test_microtiming_switched_off_leaves_the_nearest_positions() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"emit_delta_tokens": "nearest"}, "emit_delta_tokens: 'nearest' is no way to write deltas"),
-        ({"emit_delta_tokens": 1}, "emit_delta_tokens: 1 is no way to write deltas"),
+        ({"emit_delta_tokens": "nearest"}, "emit_delta_tokens: 'nearest' is not valid here"),
+        ({"emit_delta_tokens": 1}, "emit_delta_tokens: 1 is not valid here"),
         ({"time_signatures": []}, "signed deltas need time_signatures"),
         ({"token_domains": {"Delta": 12}}, "signed deltas need Delta of at least 13"),
         ({"token_domains": {"DeltaDirection": None}}, "signed deltas need DeltaDirection of at least 1"),

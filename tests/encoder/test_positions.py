@@ -221,7 +221,7 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     yellow = preset("yellow").config.to_dict()
     with pytest.raises(ConfigError, match=r"infill_positions: no way to number filled bars named 'placeholders'.*mean"):
         EncoderConfig.from_mapping({**yellow, "infill_positions": "placeholders"})
-    with pytest.raises(ConfigError, match=r"infill_positions: .*null|None is no text"):
+    with pytest.raises(ConfigError, match=r"infill_positions: .*null|None is not a string"):
         EncoderConfig.from_mapping({**yellow, "infill_positions": None})
     bare = EncoderConfig()
     assert "placeholder_positions" not in MidigptEncoder(bare).provides

@@ -149,7 +149,7 @@ def test_a_device_where_the_kernel_cannot_be_built_is_told_of(
     assert are_computed_on.__wrapped__(device)
     monkeypatch.setattr(blocks, "_attend_once", fail)
     assert not are_computed_on.__wrapped__(device)
-    assert "cuda:0 (Failed to find C compiler.): packed rows attend under a mask" in caplog.text
+    assert "cuda:0 (Failed to find C compiler.): packed rows use a mask" in caplog.text
 
 
 def test_the_kernel_is_tried_with_gradients_whoever_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:

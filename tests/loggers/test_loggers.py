@@ -93,7 +93,7 @@ def test_wandb_asked_to_be_online_stays_so_with_a_key(monkeypatch: pytest.Monkey
     settings = SimpleNamespace(mode="online", base_url="http://127.0.0.1:9", api_key="0" * 40)
     assert wandb._resolve_mode("auto") == "online"
     settings.api_key = None
-    with pytest.raises(PluginError, match=r"has no key, and is to be online"):
+    with pytest.raises(PluginError, match=r"has no key, but mode is online"):
         wandb._resolve_mode("auto")
     with pytest.raises(PluginError, match="has no key"):
         wandb._resolve_mode("online")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "TrainResult", "train"]
 
-# Lazy: as a program, a wrong argument must be told before torch is imported.
+# Lazy: the program must report a wrong argument before it imports torch.
 _HOMES = {
     "TrainConfig": "midigpt_core.config",
     "TrainResult": "midigpt_core.training.run",
