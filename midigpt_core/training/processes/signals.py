@@ -78,7 +78,7 @@ class StopSignals:
         return [float(number is self._noted) for number in STOPPING]
 
     def agree(self, flags: Sequence[float]) -> None:
-        """Set :attr:`agreed` from the sum of the ranks' :meth:`flags`: a signal to one rank stops all."""
+        """Set ``agreed`` from the sum of the ranks' :meth:`flags`: a signal to one rank stops all."""
         self.agreed = next((number for number, flag in zip(STOPPING, flags, strict=True) if flag > 0), None)
 
     def _note(self, number: signal.Signals) -> None:
