@@ -1,6 +1,6 @@
-"""How a field of a request is declared, with the values it takes, and what is said of other values.
+"""Declares the fields of requests with their valid values, and the messages for other values.
 
-Limits stand beside the field, once; :mod:`midigpt_core.inference.validation` holds every request against them, whether
+Each field declares its limits once; :mod:`midigpt_core.inference.validation` checks every request against them, whether
 it comes from Python, from the command line or as plain values.
 """
 
@@ -29,7 +29,7 @@ MOST_ENTRIES = 100_000
 
 
 class RequestValidationError(ConfigError):
-    """A request that cannot be carried out. ``problems`` has one line for each thing that is wrong."""
+    """An invalid request. ``problems`` has one line for each problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -43,7 +43,7 @@ class RequestValidationError(ConfigError):
 
 
 def number(default: float | str, low: float, high: float, *, above: bool = False, below: bool = False) -> Any:
-    """A field that holds a number between ``low`` and ``high``; ``above``, ``below``: these themselves not included."""
+    """A field for a number between ``low`` and ``high``; ``above``, ``below``: excluding ``low``, ``high`` itself."""
     return attrs.field(default=default, converter=integer, metadata={"limits": Limits(low, high, above, below)})
 
 
@@ -53,7 +53,7 @@ def places(of: Literal["bar", "track"]) -> Any:
 
 
 def listed(values: Any) -> Any:
-    """An iterable as a tuple; what is none stays as it is, for the check to name."""
+    """An iterable as a tuple. Other values are returned unchanged; the type check reports them."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         return values
     try:
@@ -139,7 +139,7 @@ def name_problems(given: Mapping[str, Any], kind: type, where: str) -> Iterator[
 
 
 def type_problems(value: object, field: attrs.Attribute[Any], where: str) -> Iterator[tuple[str, str]]:
-    """Why ``value`` is not of the field's type: key path, and the problem with it as a sentence."""
+    """The problems of ``value`` with the field's type: key path and a sentence each."""
     path = f"{where}.{field.name}"
     if isinstance(value, tuple) and len(value) > MOST_ENTRIES:
         yield path, f"{path} has more than {MOST_ENTRIES:,} entries. Leave out those that no piece has."
@@ -161,7 +161,7 @@ def from_plain(values: object, kind: type[Record], where: str) -> Record:
 
 
 def sound_part(values: Mapping[str, Any], kind: type[Record], where: str) -> tuple[Record, list[str]]:
-    """The instance that the usable ones of ``values`` make, and what is wrong with the others."""
+    """An instance made from the valid ``values``, and the problems of the others."""
     fields = typed_fields(kind)
     problems = list(name_problems(values, kind, where))
     usable = {
