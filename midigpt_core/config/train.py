@@ -97,7 +97,7 @@ class TrainConfig:
     mask_max_lookahead: int = setting(4, "most bars that the structured mask masks in a row", low=1)
     # The rest of the objective
     infill_positions: Literal["sequence", "placeholder"] = setting(
-        "sequence", "positions of filled bars: sequence, or placeholder, those of their bars' places"
+        "placeholder", "positions of filled bars: placeholder, those of their bars' places, or sequence"
     )
     loss_on: Literal["all", "targets"] = setting("all", "tokens that count: all, or targets (not the infill's context)")
     train_sets: list[TrainSet] = setting([], "sets {paths, weight, name, source} to mix, in place of --train-data")

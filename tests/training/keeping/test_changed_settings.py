@@ -76,7 +76,7 @@ OTHER: Mapping[str, Any] = {
     "checkpoint_format": "safetensors",
     "mask_bar_fraction": 0.5,
     "mask_max_lookahead": 2,
-    "infill_positions": "placeholder",
+    "infill_positions": "sequence",
     "loss_on": "targets",
     "train_sets": [{"paths": "SHARD", "weight": 3.5, "name": "one"}],
     "transpose_range": [-1, 1],

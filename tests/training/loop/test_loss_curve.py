@@ -44,6 +44,7 @@ CONFIG = {
     "precision": "fp32",
     "eval_steps": 4,
     "eval_rows": 4,
+    "infill_positions": "sequence",
 }
 MEASURED = ("step", "loss", "gradient_norm", "learning_rate", "tokens", "eval_loss", "eval_loss_infill")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -58,7 +59,9 @@ def test_packed_loss_and_gradients_are_those_of_the_documents_one_by_one(configu
     for tokens, owners in zip(batch["input_ids"], batch["document_ids"], strict=True):
         for document in range(int(owners.max()) + 1):
             own = tokens[owners == document]
-            alone = alone + cross_entropy(model(own[None])[0, :-1], own[1:], reduction="sum")
+            positions = torch.from_numpy(plan.encoder.positions(own.numpy().astype(np.int32))).long()
+            logits = model(own[None], position_ids=positions[None])
+            alone = alone + cross_entropy(logits[0, :-1], own[1:], reduction="sum")
             documents += 1
     gradients = torch.autograd.grad(alone, list(model.parameters()))
 
