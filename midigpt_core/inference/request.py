@@ -65,8 +65,8 @@ class InferenceConfig:
     model_dim: int | Auto = number("auto", 0, _MOST_BARS)
     #: Another name for :attr:`model_dim`.
     window_bars: int | Auto = number("auto", 0, _MOST_BARS)
-    #: Bars that one step writes. ``auto``: autoregressive steps keep ``ar_overlap`` of the window as history, infill
-    #: steps write all of a window's bars.
+    #: Bars that one step writes. ``auto``: autoregressive steps keep ``ar_overlap`` of the window as history; infill
+    #: steps write all that is asked for within a window, and where that would be the whole of it, or more, as much.
     bars_per_step: int | Auto = number("auto", 0, _MOST_BARS)
     #: Infill tracks that one step writes. ``auto``: all, or as many as the model saw at once.
     tracks_per_step: int | Auto = number("auto", 0, _LARGEST)

@@ -51,6 +51,16 @@ def test_infill_windows_are_centred_on_what_they_write() -> None:
     assert windows(long) == [(0, 8, (0, 1, 2, 3)), (2, 10, (4, 5, 6, 7)), (6, 14, (8, 9, 10, 11))]
 
 
+def test_infill_leaves_bars_of_the_track_to_look_at() -> None:
+    """Which writes better (docs/infilling.md); where the piece has no more bars, all are written at once."""
+    whole = steps(TrackPrompt(id=0, bars=range(4, 8)), window_bars=4)
+    assert windows(whole) == [(3, 7, (4, 5)), (5, 9, (6, 7))]
+    assert windows(steps(TrackPrompt(id=0, bars=[4, 5, 6]), window_bars=4)) == [(3, 7, (4, 5, 6))]
+    assert windows(steps(TrackPrompt(id=0, bars=range(4)), window_bars=4, num_bars=4)) == [(0, 4, (0, 1, 2, 3))]
+    asked = steps(TrackPrompt(id=0, bars=range(4, 8)), window_bars=4, bars_per_step=4)
+    assert windows(asked) == [(4, 8, (4, 5, 6, 7))]
+
+
 def test_the_window_is_the_widest_that_the_piece_fills() -> None:
     assert [step.num_bars for step in steps(TrackPrompt(id=0, bars=[0]), num_bars=9)] == [8]
     assert [step.num_bars for step in steps(TrackPrompt(id=0, bars=[0]), num_bars=7)] == [4]
