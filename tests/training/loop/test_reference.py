@@ -30,7 +30,9 @@ def forward(model: torch.nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 def test_a_run_is_a_plain_loop(configure: Configure, shard: Path) -> None:
-    plan = prepare(configure(scheduler="constant_with_warmup", warmup_steps=0, weight_decay=0.0), shard)
+    plan = prepare(
+        configure(optimizer="adamw", scheduler="constant_with_warmup", warmup_steps=0, weight_decay=0.0), shard
+    )
     model = initial_model(plan.config, plan.chosen.architecture, plan.encoder.vocab_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
     expected = []
