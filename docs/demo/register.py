@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from attrs import frozen
 from compose import compose
-from midigpt_core.score.encode_one import encode_part, part_of
 
+from midigpt_core.encoding.encode_one import encode_part, part_of
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 
 if TYPE_CHECKING:
