@@ -1,6 +1,6 @@
 """The framework: stages, contracts and the plugin system. It imports no plugin.
 
-Only light names stand here; everything else is imported from its module. Start reading at
+This package exports only names that are cheap to import; import everything else from its module. Start reading at
 :mod:`midigpt_core.hookspecs`.
 """
 

@@ -1,8 +1,8 @@
 """The frozen records that plugins return, one class per kind of component.
 
-A record says what a component is called and where it is, never holds the component: ``target`` and ``options`` are
-import strings (``"package.module:attribute"``), so listing components imports none of them, and a reference to one
-travels to a spawned worker.
+A record gives a component's name and location and never contains the component itself: ``target`` and ``options`` are
+import strings (``"package.module:attribute"``). So listing components imports none of them, and a reference can be sent
+to a spawned worker.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class CheckpointFormatSpec(ComponentSpec):
     #: ``"package.module:factory"`` of a :class:`midigpt_core.contracts.HeaderReader` that imports no torch; None: the
     #: factory of ``target`` reads headers too.
     headers: str | None = field(default=None, validator=_check_target)
-    #: File name endings with the dot. Bundles are written with the first; a format without any is found by content.
+    #: File name suffixes, with the dot. Bundles are written with the first; a format without suffixes is recognised by
+    #: content.
     suffixes: tuple[str, ...] = ()
     #: Whether a bundle of this format is a directory.
     is_dir: bool = False
@@ -119,7 +120,7 @@ class CheckpointFormatSpec(ComponentSpec):
     can_save: bool = True
     #: Whether programs read it that number tokens by their places, such as the public package midigpt and transformers.
     read_elsewhere: bool = False
-    #: Whether reading can run code that the file brings; such a format is used only with ``allow_unsafe``.
+    #: Whether reading can run code from the file; such a format is used only with ``allow_unsafe``.
     unsafe: bool = False
 
 
@@ -132,7 +133,7 @@ RECORDS: Mapping[Kind, type[ComponentSpec]] = {
 
 @frozen(kw_only=True)
 class ComponentRef:
-    """A resolved choice of component with its options: all that a worker needs to build it, and picklable.
+    """A resolved component choice with its options: picklable, and all that a worker needs to build the component.
 
     ``options`` are plain values (from a configuration), structured into the options class where the component is built.
     """

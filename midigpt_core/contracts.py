@@ -1,7 +1,7 @@
 """What a built component must satisfy, kind by kind. Shapes use the legend of :mod:`midigpt_core.records`.
 
 A factory is called as ``factory(options, context)``: ``options`` is an instance of the options class that the record
-names (None without one), ``context`` one of the records below. After that, everything is a plain call.
+names (None without one), ``context`` one of the records below. Everything after that is a plain method call.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class SourceContext:
 
     #: Files, folders or globs as the user gave them.
     paths: tuple[str, ...]
-    #: BLAKE3 of a file, hexadecimal, for fingerprints; the corpus builder's remembers it from run to run.
+    #: BLAKE3 of a file, hexadecimal, for fingerprints. The corpus builder passes a function that caches hashes between
+    #: runs.
     hash_file: Callable[[Path], str] = blake3_of
 
 
@@ -67,25 +68,26 @@ class RowBatch:
     genre: pa.Array | None = None
     #: NOMML levels per track: Arrow list<int> array, or None.
     nomml: pa.Array | None = None
-    #: Rows that the metadata filter left out since the batch before, by reason.
+    #: Rows that the metadata filter dropped since the previous batch, by reason.
     dropped: Mapping[str, int] = Factory(dict)
 
 
 @runtime_checkable
 class SourceShard(Protocol):
-    """One file of a source: the unit of caching, of parallel work and of loss when the machine dies."""
+    """One file of a source: the unit of caching, of parallel work, and of what is lost if the machine crashes."""
 
     @property
     def name(self) -> str:
         """The file, for messages."""
 
     def num_rows(self) -> int | None:
-        """How many rows there are, those that the metadata filter drops included; None if only reading can tell."""
+        """Number of rows, including rows that the metadata filter drops; None if it is known only after reading."""
 
     def fingerprint(self) -> str:
         """A string that changes when the shard's content does, e.g. a cryptographic hash of its bytes.
 
-        Asked for before the rows are read and once more afterwards: a shard that changed meanwhile has no corpus."""
+        Called before the rows are read and again afterwards: no corpus is stored for a shard that changed in
+        between."""
 
     def batches(self) -> Iterator[RowBatch]:
         """The rows, once, in order. Memory is bounded by one batch. Raises :class:`midigpt_core.errors.DataError`
@@ -97,7 +99,7 @@ class Source(Protocol):
     """Where pieces come from. Iteration only: no random access, never sent to training workers."""
 
     def shards(self) -> Sequence[SourceShard]:
-        """The shards in a stable order. Raises :class:`midigpt_core.errors.DataError` if a path leads nowhere."""
+        """The shards in a stable order. Raises :class:`midigpt_core.errors.DataError` if a path matches no file."""
 
 
 # --- encoders ------------------------------------------------------------------------------------------------------
@@ -112,28 +114,29 @@ class EncoderContext:
 class Grammar(Protocol):
     """Which tokens may come next, for N sequences at once.
 
-    A sequence follows a document of the encoder whose bars to be written are empty. Its tokens are forced, so are those
-    of which there is only one; where there is a choice, :meth:`mask` says between what and :meth:`advance` takes it.
+    Each sequence follows a document of the encoder in which the bars to write are empty. The document's tokens are
+    forced, and so is a token that is the only one allowed. Where there is a choice, :meth:`mask` gives the allowed
+    tokens and :meth:`advance` takes the chosen one.
     """
 
     def start(self, batch: TokenBatch, request: GrammarRequest) -> None:
         """Begin with N documents. Raises :class:`midigpt_core.errors.EncodingError` if a document has no room for the
-        bars that are asked for, or is itself longer than allowed."""
+        requested bars, or is itself longer than allowed."""
 
     def take(self) -> tuple[Int32Array, Int32Array, Int64Array]:
-        """What the model has to read since the last call: the choices made, and all that is forced after them.
+        """The tokens that the model must read since the last call: the chosen ones and all forced ones after them.
 
         Tokens int32[total], their positions int32[total] within their documents (as :meth:`Encoder.positions` gives
-        them), and offsets int64[N+1]. Tokens in masked spans are left out, as nothing may attend to them; positions
-        count them.
+        them), and offsets int64[N+1]. Tokens in masked spans are omitted, because nothing may attend to them, but
+        positions count them.
         """
 
     def mask(self, out: BoolArray) -> None:
-        """Write into ``out`` bool[N, V] whether each token may come next; a finished sequence has none."""
+        """Set ``out`` bool[N, V] to whether each token may come next; no token may follow in a finished sequence."""
 
     def advance(self, tokens: Int32Array) -> None:
-        """Take the next token int32[N] of every sequence; that of a finished one is ignored. Raises ValueError for a
-        token that may not come next."""
+        """Append the next token of every sequence, int32[N]; the tokens of finished sequences are ignored. Raises
+        ValueError for a token that may not come next."""
 
     def finished(self) -> BoolArray:
         """Whether all bars of a sequence are written: bool[N]."""
@@ -147,7 +150,7 @@ class Grammar(Protocol):
 
 @frozen(kw_only=True)
 class AttributeInfo:
-    """An attribute control: what can be asked of a track or a bar besides its notes."""
+    """An attribute control: a property of a track or bar, besides its notes, that can be requested."""
 
     #: Its name in the vocabulary and in requests, e.g. ``note_density``.
     name: str
@@ -161,7 +164,7 @@ class AttributeInfo:
     drum: bool
 
     def applies_to(self, drum: bool) -> bool:
-        """Whether it applies to a drum track, or to another."""
+        """Whether it applies to drum tracks (``drum`` is True) or to other tracks."""
         return self.drum if drum else self.melodic
 
 
@@ -175,7 +178,7 @@ class Encoder(ABC):
 
     @property
     def vocab_size(self) -> int:
-        """How many token ids there are; they count from 0."""
+        """Number of token ids; ids start at 0."""
         return self.vocabulary.size
 
     @property
@@ -237,7 +240,8 @@ class Encoder(ABC):
         """Encode N windows, each within ``max_tokens`` int32[N] tokens (0 or less: no limit).
 
         An AR window (no infill cell) that is too long is cut at a bar line and keeps its header; an infill window loses
-        tracks, those without infill cells first, from the last on. ``status`` says what happened; no window raises.
+        tracks, from the last one on, those without infill cells first. ``status`` says what happened; no window raises
+        an exception.
         """
 
     def compute_attributes(self, corpus: Corpus, windows: WindowBatch) -> Int16Array | None:
@@ -247,10 +251,11 @@ class Encoder(ABC):
 
     @abstractmethod
     def decode(self, tokens: Int32Array) -> Score:
-        """The score that a token sequence says. Raises :class:`midigpt_core.errors.EncodingError` on a foreign id."""
+        """The score that a token sequence encodes. Raises :class:`midigpt_core.errors.EncodingError` for an unknown
+        id."""
 
     def grammar(self) -> Grammar | None:
-        """A fresh grammar; None: the encoder is not for generation."""
+        """A new grammar; None if the encoder does not support generation."""
         return None
 
 
@@ -259,7 +264,7 @@ class Encoder(ABC):
 
 @frozen(kw_only=True)
 class MaskContext:
-    """What a mask strategy may know of the run."""
+    """The facts about a run that a mask strategy gets."""
 
     #: The encoder's window sizes in bars.
     window_sizes: tuple[int, ...] = ()
@@ -267,13 +272,13 @@ class MaskContext:
 
 @runtime_checkable
 class MaskStrategy(Protocol):
-    """Which bars are masked. Whether a window is masked at all (``mask_apply_probability``) stays with the core."""
+    """Which bars are masked. The core decides whether a window is masked at all (``mask_apply_probability``)."""
 
     def mask(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array) -> BoolArray:
         """``masked`` bool[N, T, B] from ``valid`` and ``infill`` bool[N, T, B] and one key per window uint64[N].
 
-        Always ``masked & ~valid`` and ``masked & infill`` are empty, and equal keys give equal results whatever else
-        stands in the batch: draw from :mod:`midigpt_core.keys` with the window's key, never from a global generator.
+        ``masked & ~valid`` and ``masked & infill`` are always empty. Equal keys give equal results whatever else is in
+        the batch: draw from :mod:`midigpt_core.keys` with the window's key, never from a global generator.
         """
 
 
@@ -292,7 +297,7 @@ class ArchitectureContext:
 
 @runtime_checkable
 class Architecture(Protocol):
-    """A ``torch.nn.Module`` that also says how it was made.
+    """A ``torch.nn.Module`` that can also describe how to build it again.
 
     It may have a method ``reader(precision)`` that returns a :class:`SequenceReader`, which generation then uses in
     place of :meth:`forward`.
@@ -313,19 +318,19 @@ class Architecture(Protocol):
 
         ``position_ids`` int64[B, L] are what the model is told of the tokens' positions; None: their places in their
         documents. An architecture that provides ``placeholder_positions`` takes them as they are, also where they do
-        not ascend or occur twice; what a token sees depends on places alone. So does its reader.
-        ``document_ids`` int32[B, L] counts documents from 0 within a row (-1: padding): a token sees only earlier
-        tokens of its own document, bit for bit as if the document stood alone. None: one document per row.
-        An architecture that provides ``kv_cache`` has a method ``make_cache()``; ``cache`` is what it returned, and
-        ``input_ids`` are then only the tokens that follow those read with this cache before. An architecture that
-        provides ``gradient_checkpointing`` has a method ``enable_gradient_checkpointing()``, after which a training
-        pass keeps fewer activations and computes them again, with equal results.
+        not ascend or occur twice; what a token sees depends on places alone. So does its reader. ``document_ids``
+        int32[B, L] counts documents from 0 within a row (-1: padding): a token sees only earlier tokens of its own
+        document, bit for bit as if the document stood alone. None: one document per row. An architecture that provides
+        ``kv_cache`` has a method ``make_cache()``; ``cache`` is what it returned, and ``input_ids`` then contains only
+        the tokens after those already read with this cache. An architecture that provides ``gradient_checkpointing``
+        has a method ``enable_gradient_checkpointing()``, after which training keeps fewer activations and recomputes
+        them, with equal results.
         """
 
     def architecture_config(self) -> dict[str, Any]:
         """Plain values that, with the name, build the same module; stored in every bundle.
 
-        ``vocab_size`` and ``n_positions`` (the context's ``max_seq_len``), and beside them the component's options.
+        ``vocab_size``, ``n_positions`` (the context's ``max_seq_len``) and the component's options.
         """
 
 
@@ -345,9 +350,9 @@ class Sequences(Protocol):
 
 @runtime_checkable
 class SequenceReader(Protocol):
-    """What an architecture's ``reader(precision)`` returns: its weights as they are now, ready to read with.
+    """What an architecture's ``reader(precision)`` returns: a reader that uses the weights as they are now.
 
-    Without such a method, or where it returns None, sequences are read through :meth:`Architecture.forward`.
+    Without such a method, or if it returns None, sequences are read through :meth:`Architecture.forward`.
     """
 
     def open(self, count: int, capacity: int) -> Sequences:
@@ -402,22 +407,22 @@ class LoggerContext:
     run_dir: Path
     #: What to call the run: the setting ``run_name``, or the folder's name.
     run_name: str
-    #: Whether the run goes on from a checkpoint: its earlier part is in ``run_dir``.
+    #: Whether the run continues from a checkpoint; its earlier part is in ``run_dir``.
     continues: bool = False
 
 
 @runtime_checkable
 class SampleLogger(Protocol):
-    """What a logger may have beside what Lightning asks of it: a place for the music of ``sample_steps``."""
+    """An optional extension of a Lightning logger: a method that receives the music of ``sample_steps``."""
 
     def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
-        """Take sample ``name`` (``"prompt1"``, the same prompt at every step): a MIDI file and a PNG, which stay in the
-        run's folder. Called on the first rank; what it raises becomes a warning."""
+        """Log the sample ``name`` (``"prompt1"``, the same prompt at every step): a MIDI file and a PNG, which stay in
+        the run's folder. Called on the first rank; an exception that it raises becomes a warning."""
 
 
 @frozen(eq=False, kw_only=True)
 class RunContext:
-    """What ``midigpt_callbacks`` is told of a run."""
+    """The facts about a run that ``midigpt_callbacks`` gets."""
 
     #: The run's folder: where a callback writes its files.
     run_dir: Path
@@ -434,15 +439,16 @@ class RunContext:
 
 @frozen(kw_only=True)
 class FormatContext:
-    """How a checkpoint format may read."""
+    """What a checkpoint format may do when it reads."""
 
-    #: The user asked, by name, to let the file run code. Only formats marked ``unsafe`` or that say so may heed it.
+    #: Whether the user explicitly allowed the file to run code. Only formats that are marked ``unsafe``, or that
+    #: document it, may use this.
     allow_unsafe: bool = False
 
 
 @frozen(eq=False, kw_only=True)
 class BundleHeader:
-    """What a bundle is, without its tensors."""
+    """The description of a bundle, without its tensors."""
 
     #: Component name of the architecture, e.g. ``"gpt2"``.
     architecture: str

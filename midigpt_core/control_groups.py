@@ -1,4 +1,4 @@
-"""The control groups of Linux that this process is in, by which batch systems and containers allot their share."""
+"""The Linux control groups of this process, through which batch systems and containers limit its resources."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def folders(controller: str, membership: Path, root: Path) -> Iterator[tuple[Path, bool]]:
-    """The folder of the process's control group for ``controller`` and of every group above it, each with whether it
-    is of version 2 of the interface.
+    """The folder of this process's control group for ``controller`` and of every parent group, each with whether it
+    uses version 2 of the interface.
 
-    ``membership`` is the file that names the groups (``/proc/self/cgroup``), ``root`` the folder that holds them. Not
-    every folder exists: a container sees only its own.
+    ``membership`` is the file that names the groups (``/proc/self/cgroup``), ``root`` the folder that contains them.
+    Some of the folders may not exist: a container sees only its own.
     """
     try:
         lines = membership.read_text(encoding="ascii").splitlines()

@@ -1,4 +1,5 @@
-"""How many processors this process may keep busy: what a batch system or container allots, not what the machine has."""
+"""How many processors this process may use: the share that a batch system or container gives it, not all of the
+machine's."""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ _CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def available_cores() -> int:
-    """The least of the processors that this process may run on, ``SLURM_CPUS_PER_TASK``, and the control groups' quota.
+    """The smallest of three numbers: processors that this process may run on, ``SLURM_CPUS_PER_TASK``, control groups'
+    quota.
 
-    A quota of one and a half processors counts as two: the kernel lets both run, only not all the time.
+    A quota of one and a half processors counts as two: the kernel lets both run, but not all the time.
     """
     allotted = [_affinity(), *_slurm(), *_quotas(_PROC_CGROUP, _CGROUP_ROOT)]
     return max(1, min(allotted))

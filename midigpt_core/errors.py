@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def readable_name(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed and stored: bytes that are no UTF-8 become ``\\xe9``."""
+    """A path as text that can be printed and stored: bytes that are not UTF-8 become ``\\xe9``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class MidigptError(Exception):
-    """Base of every error that the user, not the programmer, can put right."""
+    """Base class of errors that the user, not the programmer, can fix."""
 
     exit_code = 2
 
@@ -42,13 +42,13 @@ class CheckpointError(MidigptError):
 
 
 class TrainingError(MidigptError):
-    """A run that cannot go on: a loss that is not finite, memory that does not suffice."""
+    """A run that cannot continue, for example because the loss is not finite or memory runs out."""
 
 
 class RankLost(TrainingError):
-    """A run that cannot go on because one of its processes ended or stands still.
+    """A run that cannot continue because one of its processes ended or hangs.
 
-    All ranks that are left raise it; that of ``rank`` 0 is the one that says so.
+    All remaining ranks raise it; only the one with ``rank`` 0 prints the message.
     """
 
     def __init__(self, message: str, *, rank: int = 0) -> None:
@@ -57,9 +57,9 @@ class RankLost(TrainingError):
 
 
 class RunStopped(MidigptError):
-    """A run that a signal stopped, with a checkpoint to continue from; ``exit_code`` is 128 plus its number.
+    """A run that a signal stopped, with a checkpoint to continue from; ``exit_code`` is 128 plus the signal's number.
 
-    All ranks of a run raise it; ``rank`` is this process's among them, and the first is the one that says so.
+    All ranks of a run raise it; ``rank`` is the rank of this process, and only rank 0 prints the message.
     """
 
     def __init__(self, message: str, signal_number: int, *, rank: int = 0) -> None:
@@ -73,7 +73,7 @@ class EncodingError(MidigptError):
 
 
 class PluginError(MidigptError):
-    """A plugin that was asked for and cannot be used, or a component name that cannot be resolved."""
+    """A requested plugin that cannot be used, or a component name that cannot be resolved."""
 
 
 class ComponentError(Exception):
@@ -89,7 +89,7 @@ class ComponentError(Exception):
 
 
 def sentence(text: str) -> str:
-    """``text`` with a full stop, unless it ends a sentence already."""
+    """``text`` with a full stop, unless it already ends with one, a question mark or an exclamation mark."""
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
@@ -100,7 +100,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, names: Iterable[str]) -> str:
-    """The message for a name that is not among ``names``, with the nearest and all that there are."""
+    """The message for a name that is not in ``names``: it suggests the nearest name and lists all of them."""
     available = sorted(names)
     listed = ", ".join(available) if available else "none"
     return f"no {kind} named {name!r}.{nearest(name, available)} Available: {listed}."

@@ -1,4 +1,4 @@
-"""Durable files: every byte that must survive is written here. Files that a user names are opened here.
+"""Durable files: writes every byte that must survive, and opens every file that a user names.
 
 A write goes to a temporary file in the *same folder* (a rename is atomic only within one file system), is flushed to
 the disk, renamed over the target, and the folder is flushed too. A reader sees the old file or the new one.
@@ -28,16 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import BufferedReader
 
-#: About when this process began to write: what carries its id and is older is of a process that had the id before.
+#: Roughly when this process started. A leftover with this process's id that is older belongs to an earlier process with
+#: the same id.
 _STARTED = time.time()
 #: Files that a program may have open for other reasons.
 _USUALLY_OPEN = 256
-# What file systems without locks answer, and network ones that lock no folder.
+# Errors of file systems without locks, and of network file systems that cannot lock a folder.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 _NOT_ALLOWED = "Choose a folder that you can write to."
 _TOO_MANY_OPEN = "Close other programs, or raise the limit ('ulimit -n' shows it), and run again."
 _TOO_LARGE = "Raise the limit on the size of files ('ulimit -f' shows it), or choose another folder."
-#: What to do about an error that a write met, by its number.
+#: What to do about a failed write, by error number.
 _ACTIONS = {
     errno.EACCES: _NOT_ALLOWED,
     errno.EPERM: _NOT_ALLOWED,
@@ -51,19 +52,19 @@ _ACTIONS = {
     errno.ENOTDIR: "A part of this path is no folder: choose another.",
     errno.EEXIST: "A part of this path is no folder: choose another.",
 }
-# Hashed at a time.
+# Bytes that are hashed at a time.
 _HASHED_BYTES = 512 << 10
 _TEMPORARY_MARK = ".midigpt-tmp-"
-#: Libraries that write to a path tell the format by its suffix; what is longer than this, in bytes, is none.
+#: Libraries that write to a path choose the format by its suffix. Anything longer than this, in bytes, is not a suffix.
 _LONGEST_SUFFIX = 32
-#: What is neither a file nor a folder, as errors call it.
+#: What errors call a path that is neither a file nor a folder.
 _SPECIAL_FILES = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-# Of a pid_t, which a process id is.
+# The largest value of pid_t, the type of a process id.
 _LARGEST_PID = (1 << 31) - 1
 
 
@@ -81,7 +82,7 @@ def _explain(path: Path, error: OSError) -> WriteError:
 
 @contextlib.contextmanager
 def explained(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn the system's errors over writing ``path`` into :class:`WriteError`."""
+    """Turn system errors from writing ``path`` into :class:`WriteError`."""
     try:
         yield
     except OSError as error:
@@ -98,10 +99,10 @@ def fsync_folder(folder: Path) -> None:
 
 
 def try_lock(handle: int, path: Path) -> bool:
-    """Take the kernel's lock on an open file or folder; False while another process or open file has it.
+    """Take the kernel's lock on an open file or folder; False if another process or open file has it.
 
-    When its owner dies, however it dies, the lock is free. True also where the file system has no locks, so nobody is
-    kept out there. Raises :class:`WriteError` for any other answer of the system.
+    The kernel releases the lock when its owner dies, however it dies. Also True if the file system has no locks; nobody
+    is kept out then. Raises :class:`WriteError` for any other system error.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,10 +116,11 @@ def try_lock(handle: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[Callable[[], None]]:
-    """Be the only process that writes in ``folder`` (:func:`try_lock`). Raises :class:`WriteError` while another is.
+    """Make this the only process that writes in ``folder`` (:func:`try_lock`). Raises :class:`WriteError` if another
+    one does.
 
-    Gives a function that raises :class:`WriteError` once the folder is no longer where it was: whatever is written then
-    would be lost, or begin another folder under its name.
+    Yields a function that raises :class:`WriteError` if the folder is no longer where it was. Data written after that
+    would be lost, or would go into a new folder of the same name.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,7 @@ def only_writer(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Raise :class:`WriteError` if no file can be written at ``path``. Whoever computes for long asks before."""
+    """Raise :class:`WriteError` if no file can be written at ``path``. Call it before a long computation."""
     target = Path(path)
     with explained(target), contextlib.suppress(FileNotFoundError):
         mode = target.stat().st_mode
@@ -144,10 +146,11 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 
 def require_writable_folder(folder: str | os.PathLike[str], *, named: Path | None = None) -> None:
-    """Raise :class:`WriteError` (about ``named``, the folder itself unless given) if no file can be made in ``folder``,
-    or, as long as it is not there, in the folder that it would be made in.
+    """Raise :class:`WriteError` if no file can be created in ``folder`` or, if that does not exist, in its nearest
+    existing parent. The message names ``named``, by default the folder.
 
-    Permissions do not tell: root passes them by, and a read-only file system has them too. A file is made and removed.
+    It creates and removes a file. Permissions do not suffice as a check: root ignores them, and a read-only file system
+    has them too.
     """
     existing = Path(folder)
     with explained(named or existing):
@@ -168,7 +171,7 @@ def require_writable_folder(folder: str | os.PathLike[str], *, named: Path | Non
 
 
 def _require_there(folder: Path, handle: int) -> None:
-    # While it is open its number is given to no other folder.
+    # While the folder is open, no other folder gets its inode number.
     with explained(folder):
         try:
             is_there = os.path.samestat(os.fstat(handle), folder.stat())
@@ -182,9 +185,9 @@ def _require_there(folder: Path, handle: int) -> None:
 
 
 class StagedFile:
-    """A file that is written over a long time under a temporary name, and takes ``path`` for its name when it is whole.
+    """A file that is written over a long time under a temporary name and renamed to ``path`` when it is complete.
 
-    The system's errors come as they are: use it within :func:`explained`.
+    System errors are not converted: use it within :func:`explained`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, buffering: int) -> None:
@@ -193,16 +196,16 @@ class StagedFile:
         self.stream: IO[bytes] = self._temporary.open("x+b", buffering)
 
     def bring_to_disk(self) -> None:
-        """Wait until the disk has what the system knows of; what the stream still buffers stays there."""
+        """Wait until everything that was passed to the system is on the disk; data in the stream's buffer is not."""
         os.fsync(self.stream.fileno())
 
     def publish(self) -> None:
-        """Give the file its name; all of it must be on the disk. Durable after :func:`fsync_folder`."""
+        """Rename the file to its final name; all of it must be on the disk. Durable after :func:`fsync_folder`."""
         self._temporary.replace(self.path)
 
     def close(self) -> None:
         """Remove the file if it was not published."""
-        # Closing tries again to write what a full disk refused; that is on its way to the user already.
+        # Closing retries a write that a full disk rejected; that error has already been raised.
         with contextlib.suppress(OSError):
             self.stream.close()
         with contextlib.suppress(OSError):
@@ -210,7 +213,7 @@ class StagedFile:
 
 
 def _temporary_name(target: Path) -> Path:
-    # Short whatever the target's name: that may be as long as the file system allows.
+    # Always short, because the target's name may be as long as the file system allows.
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
     return target.with_name(f"{_TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(8)}{suffix}")
 
@@ -237,14 +240,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
         raise _explain(target, error) from error
     finally:
-        # The folder may itself be what is wrong; that is reported already.
+        # The folder itself may be the problem; that error has already been raised.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A binary stream whose content becomes ``path`` on a clean exit."""
+    """A binary stream; its content replaces ``path`` on a clean exit."""
     with atomic_path(path) as temporary, temporary.open("xb") as stream:
         yield stream
         stream.flush()
@@ -254,8 +257,9 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` on a clean exit, and is removed on any exception.
 
-    ``path`` must not exist, or be an empty folder: a full one cannot be replaced in one step. Files inside are written
-    by the other functions of this module, so that they are on the disk when the folder appears.
+    ``path`` must not exist or must be an empty folder, because a folder with files cannot be replaced in one step.
+    Write the files inside with the other functions of this module, so that they are on the disk when the folder
+    appears.
     """
     target = Path(path)
     temporary = _temporary_name(target)
@@ -280,11 +284,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file to read bytes. Raises OSError, at once, for a pipe, a device, a socket or a folder.
 
-    Reading from any of these can wait for ever, or never end. Every file that a user names is opened by this function
-    or :func:`read_bytes`; ``strerror`` of the errors says what is wrong in a clause, e.g. ``is a named pipe, not a
-    regular file``.
+    Reading from any of these can block forever or never end. Every file that a user names is opened with this function
+    or :func:`read_bytes`. The ``strerror`` of an error says what is wrong in one clause, e.g.
+    ``is a named pipe, not a regular file``.
     """
-    # To open a device can already do something, so its type is asked for first, and again once it is open.
+    # Opening a device can already have an effect, so the type is checked before opening, and again afterwards.
     _require_regular(Path(path).stat().st_mode, path)
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -298,7 +302,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     """The content of a regular file of at most ``limit`` bytes.
 
-    Raises OSError like :func:`open_regular`, and with ``EFBIG`` for a larger file, of which nothing is read.
+    Raises OSError like :func:`open_regular`, and with ``EFBIG`` for a larger file, without reading it.
     """
     with open_regular(path) as stream:
         if os.fstat(stream.fileno()).st_size > limit:
@@ -336,9 +340,9 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
 
 @frozen
 class FileState:
-    """What tells that the file at a path is still the one it was, unchanged.
+    """The version of the file at a path: equal states mean that it was neither changed nor replaced.
 
-    No program can set the time of the last change (``ctime``) back, as it can the time of the last write.
+    A program can reset the time of the last write, but not the time of the last change (``ctime``).
     """
 
     device: int
@@ -354,7 +358,7 @@ class FileState:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def check(self, path: str | os.PathLike[str]) -> None:
-        """Raises :class:`DataError` unless the file at ``path`` is in this state."""
+        """Raise :class:`DataError` unless the file at ``path`` is in this state."""
         try:
             now = FileState.of(path)
         except OSError as error:
@@ -369,9 +373,9 @@ class FileState:
 
 
 def blake3_of(path: str | os.PathLike[str]) -> str:
-    """BLAKE3 of a file's bytes, hexadecimal. As good a name for them as sha256, in two fifths of the time."""
+    """BLAKE3 of a file's bytes, hexadecimal. It identifies them as reliably as sha256, in two fifths of the time."""
     digest = blake3()
-    # Not `update_mmap`: a file that is cut while it is mapped ends the process.
+    # Not `update_mmap`: the process dies if a file is truncated while it is mapped.
     with Path(path).open("rb", buffering=0) as stream:
         while block := stream.read(_HASHED_BYTES):
             digest.update(block)
@@ -379,7 +383,7 @@ def blake3_of(path: str | os.PathLike[str]) -> str:
 
 
 def allow_open(count: int) -> None:
-    """Let this process hold ``count`` files open beside what it may hold anyway, as far as the system lets it.
+    """Let this process open ``count`` files in addition to its usual ones, as far as the system allows.
 
     Many systems start a process with a limit of 1,024, or of 256, and let it raise the limit itself.
     """
@@ -407,12 +411,13 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> int:
 
 
 def _pid(text: str) -> int | None:
-    """None for what is no process id of any system; ``isdigit`` alone takes "²" for a number."""
+    """The process id in ``text``; None if it cannot be one. ``isdigit`` alone accepts "²" as a number."""
     return int(text) if text.isascii() and text.isdigit() and 0 < int(text) <= _LARGEST_PID else None
 
 
 def _is_of_a_namesake(leftover: Path, owner: int) -> bool:
-    """In a container a program that is started again has the same process id each time."""
+    """Whether an earlier process with this process's id wrote it: a program restarted in a container often gets the
+    same id."""
     try:
         return owner == os.getpid() and leftover.stat().st_mtime < _STARTED
     except FileNotFoundError:

@@ -70,8 +70,8 @@ def midigpt_sources() -> Iterable[SourceSpec]:  # type: ignore[empty-body]
 
     Bad input: raise :class:`midigpt_core.errors.DataError` with one sentence that names the file, and the row or column
     if there is one, and ends with what to do next. The command prints it without a traceback and exits with code 2. Any
-    other exception is reported as a bug of your plugin, with its traceback. A row that does not parse as MIDI is not
-    your concern: it is counted under a reason, and the build goes on. A row that your source leaves out must be counted
+    other exception is reported as a bug of your plugin, with its traceback. You need not handle a row that is not valid
+    MIDI: the core counts it under a reason, and the build continues. A row that your source leaves out must be counted
     in ``dropped``: if ``num_rows`` gives a number, it must equal the rows given plus the rows dropped.
     """
 
@@ -124,12 +124,12 @@ def midigpt_masks() -> Iterable[MaskSpec]:  # type: ignore[empty-body]
     The factory takes ``(options, MaskContext)`` and returns a :class:`midigpt_core.contracts.MaskStrategy`.
 
     When it is called: the strategy is built once in every process that draws samples: the main process and each data
-    worker. ``hide`` is called for some hundred windows at a time. It must give equal results for equal
-    keys whatever the batch, or a run is not the same with another number of workers and cannot be continued exactly.
+    worker. ``hide`` is called for some hundred windows at a time. It must give equal results for equal keys whatever
+    the batch, otherwise a run changes with the number of workers and cannot be resumed exactly.
 
-    Bad input: there is none from users beyond the options; their class checks those. The core checks every result: the
-    wrong shape or type, a masked bar outside the window or one that is to be filled in ends the run with an error that
-    names your mask, the piece, the track and the bar.
+    Bad input: there is none from users beyond the options; their class checks those. The core checks every result: a
+    wrong shape or type, a masked bar outside the window, or a masked bar that is to be filled in ends the run with an
+    error that names your mask, the piece, the track and the bar.
     """
 
 
@@ -211,8 +211,8 @@ def midigpt_loggers() -> Iterable[LoggerSpec]:  # type: ignore[empty-body]
     The factory takes ``(options, LoggerContext)`` and returns a Lightning ``Logger`` or None. One with the method of
     :class:`midigpt_core.contracts.SampleLogger` is also given the samples of ``sample_steps``.
 
-    When it is called: the factory once on every rank when a run starts; ``continues`` says whether the run goes on from
-    a checkpoint. Then ``log_metrics`` every ``log_steps`` steps, and after every evaluation. Only the first rank
+    When it is called: the factory once on every rank when a run starts; ``continues`` says whether the run continues
+    from a checkpoint. Then ``log_metrics`` every ``log_steps`` steps, and after every evaluation. Only the first rank
     should write: Lightning's ``rank_zero_only`` does that.
 
     Bad input: raise :class:`midigpt_core.errors.ConfigError` in the factory if an option is wrong, and
@@ -238,15 +238,15 @@ def midigpt_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:  # type: ign
 
     The factory takes ``(options, FormatContext)`` and returns a :class:`midigpt_core.contracts.CheckpointFormat`.
 
-    When it is called: ``train`` writes bundles with the chosen format, ``convert`` with the one that the name's suffix
-    means. Every command that is given a bundle asks the formats which of them recognises it, those of the suffix first.
-    Commands that need no weights use only ``read_header``, so give a reader without torch in
-    ``headers`` if you can: those commands then start in a fraction of the time.
+    When it is called: ``train`` writes bundles with the chosen format, ``convert`` with the one that the file's suffix
+    selects. A command that reads a bundle looks for a format that recognises it and tries the formats of the file's
+    suffix first. Commands that need no weights use only ``read_header``, so give a reader without torch in ``headers``
+    if you can: those commands then start in a fraction of the time.
 
-    Bad input: every file is hostile. Check sizes before you take memory for them, run nothing that a file brings, and
-    raise :class:`midigpt_core.errors.CheckpointError` with one sentence that names the file and what is wrong with it.
-    The command prints it without a traceback and exits with code 2. A format that cannot be read without running code
-    is marked ``unsafe`` and is used only with ``allow_unsafe``.
+    Bad input: every file is hostile. Check sizes before you take memory for them, run no code from a file, and raise
+    :class:`midigpt_core.errors.CheckpointError` with one sentence that names the file and what is wrong with it. The
+    command prints it without a traceback and exits with code 2. A format that cannot be read without running code is
+    marked ``unsafe`` and is used only with ``allow_unsafe``.
     """
 
 

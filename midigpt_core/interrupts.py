@@ -1,8 +1,8 @@
-"""Signals that ask a process to stop, heard at once: also while the main thread is in native code for minutes.
+"""Handles signals that stop a process at once, even while the main thread is in native code for minutes.
 
-Python runs its signal handlers in the main thread, between two bytecodes: a long step or a wait for another process
-would leave Ctrl-C without an answer. The system's own handler writes each signal's number to a pipe, and a thread
-reads it.
+Python runs its signal handlers in the main thread, between two bytecodes: during a long step or a wait for another
+process, Ctrl-C would have no effect. The system's own handler writes each signal's number to a pipe, and a thread reads
+it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Self
 
-#: Seconds within which the same request may come twice: from the terminal and from the process that started this one.
+#: Seconds within which the same signal may arrive twice: from the terminal and from the process that started this one.
 _ONE_REQUEST_S = 0.25
-#: Seconds that an exception in the main thread may take to end the work before the thread helps.
+#: Seconds that an exception in the main thread has to end the work before the thread ends the process.
 GRACE_S = 1.0
 _DONE = 0
 
 
 class Interrupts:
-    """Inside the context ``first`` is called for the first of the signals ``numbers``, in a thread of its own; the
-    second ends the process at once, by that signal.
+    """Within the context, the first of the signals ``numbers`` calls ``first`` in a separate thread; the second ends
+    the process at once, by that signal.
 
-    SIGHUP never counts as the second: a terminal that closes sends several, and none of them is a person who insists.
+    SIGHUP never counts as the second: a closing terminal sends several, and they do not mean that the user insists.
     ``in_main`` is what the main thread does with each signal once it can; it may raise. Outside the main thread, where
     Python allows no handlers, the context does nothing.
     """
@@ -43,8 +43,8 @@ class Interrupts:
         *,
         ending: Callable[[], Callable[[int], None]],
     ) -> None:
-        """``ending`` gives :func:`midigpt_core.ending.end_by`; it is asked for when the first signal comes, so that a
-        process that gets none need not load it."""
+        """``ending`` gives :func:`midigpt_core.ending.end_by`; it is called when the first signal arrives, so a process
+        that gets no signal does not load it."""
         self._numbers = numbers
         self._first = first
         self._in_main = in_main or _nothing
@@ -83,12 +83,12 @@ class Interrupts:
         self._thread = None
         os.close(self._writing)
         if self._answering is not None:
-            # So that the answer comes before what is said afterwards; not for ever, for a terminal may stand still.
+            # Print its output before later output. Do not wait forever: the terminal may be blocked.
             self._answering.join(GRACE_S)
             self._answering = None
 
     def left_within(self, seconds: float) -> bool:
-        """Whether the context ends within so many seconds; for ``first``, which runs beside it."""
+        """Whether the context ends within ``seconds``; for ``first``, which runs at the same time."""
         return self._left.wait(seconds)
 
     def _listen(self, reading: int) -> None:
@@ -111,11 +111,11 @@ class Interrupts:
 
 
 def _nothing(_number: int, _frame: FrameType | None = None) -> None:
-    """Python's handler must be there for the pipe to be written to."""
+    """Do nothing: Python writes to the pipe only if a handler is installed."""
 
 
 def _forget_in_child() -> None:
-    # A forked child shares the pipe: what comes to the child is not meant for its parent.
+    # A forked child shares the pipe, but a signal to the child must not reach its parent.
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
 

@@ -1,6 +1,6 @@
 """The kinds of component that a plugin can provide. This is the only list of them.
 
-Everything that differs from kind to kind by its name alone follows from the member: its hook, its setting, its option.
+Names that depend only on the kind are derived from the member: its hook, its setting, its option.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from midigpt_core.errors import PluginError, unknown_name
 
-#: What version 0.1 called a kind in ``midigpt plugins new --kind``.
+#: Names that version 0.1 used for a kind in ``midigpt plugins new --kind``.
 _OLD_NAMES = {"format": "checkpoint-format"}
 
 

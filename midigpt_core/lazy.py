@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """The ``__getattr__`` of ``package`` (its ``__name__``): each name comes from the module that ``homes`` gives for
-    it, absolute or with a leading dot. Say the same imports under ``TYPE_CHECKING``, for type checkers and editors."""
+    it, absolute or with a leading dot. Repeat the imports under ``TYPE_CHECKING``, for type checkers and editors."""
 
     def __getattr__(name: str) -> Any:
         if name not in homes:

@@ -8,9 +8,9 @@ from midigpt_core.printable import printable
 
 
 def logger(name: str) -> logging.Logger:
-    """The logger called ``name``, whose every message is one :func:`printable` line wherever it goes."""
+    """The logger called ``name``, which writes every message as one :func:`printable` line."""
     found = logging.getLogger(name)
-    found.addFilter(_make_printable)  # which is added once
+    found.addFilter(_make_printable)  # adding a filter again has no effect
     return found
 
 

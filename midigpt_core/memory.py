@@ -1,4 +1,4 @@
-"""Arrays in memory that is used again: for those as large as a batch, which come and go with it."""
+"""Arrays whose memory is reused, for arrays as large as a batch that are made for every batch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from midigpt_core._native import Memory
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-#: Smaller arrays are no cheaper from here.
+#: Smaller arrays gain nothing from reuse.
 _LEAST_BYTES = 16 << 10
 
 
 def empty(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """``numpy.empty``. A large array is given back when nothing refers to it any more, and its memory, still mapped,
-    becomes the next one's: the first touches of fresh pages cost as much as what is computed into them.
+    """Like ``numpy.empty``. When nothing refers to a large array any more, its memory stays mapped and is used for the
+    next one: touching fresh pages for the first time costs as much as the computation that fills them.
     """
     shape = (shape,) if isinstance(shape, int) else shape
     kind = np.dtype(dtype)
@@ -30,6 +30,6 @@ def empty(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def concatenate(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """``numpy.concatenate`` of one-dimensional arrays, into :func:`empty`."""
+    """Like ``numpy.concatenate`` for one-dimensional arrays, but into memory from :func:`empty`."""
     joined = empty(sum(map(len, arrays)), np.result_type(*arrays))
     return np.concatenate(arrays, out=joined)

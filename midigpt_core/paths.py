@@ -1,4 +1,4 @@
-"""From what the user typed to paths: one that can be used, or for data sources a list of files in a stable order."""
+"""Turns what the user typed into paths: one usable path or, for data sources, a list of files in a stable order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-#: What the system says of names under which no file can be reached, and what to do about them.
+#: System errors for paths that cannot lead to a file, and what to do about them.
 _UNUSABLE = {
     errno.ENAMETOOLONG: "the name is too long for the file system. Use a shorter one.",
     errno.ELOOP: "its links lead back to themselves. Correct them.",
@@ -26,7 +26,7 @@ _UNUSABLE = {
 
 
 def path_problem(text: str) -> str:
-    """Why no file can be reached by the path that the user typed, ending with the next action; empty if one may be.
+    """Why the path that the user typed cannot lead to a file, ending with the next action; empty if it can.
 
     The file need not exist.
     """
@@ -45,21 +45,21 @@ def path_problem(text: str) -> str:
     try:
         os.stat(expanded)  # noqa: PTH116 (as above)
     except OSError as error:
-        # A pattern may be longer than what it matches. Any other error is left to whoever opens the file.
+        # A pattern may be longer than the names that it matches. Other errors are reported when the file is opened.
         if error.errno in _UNUSABLE and not (error.errno == errno.ENAMETOOLONG and glob.has_magic(text)):
             return _UNUSABLE[error.errno]
     return ""
 
 
 def usable_path(path: str | os.PathLike[str], *, what: str = "", error: type[MidigptError] = DataError) -> Path:
-    """The path that a user named; in text ``~`` is the home folder.
+    """The path that a user named; in a string, a leading ``~`` means the home folder.
 
     Raises ``error``, beginning with ``what`` (``"--plugins-dir"``), if no file can have that name: see
     :func:`path_problem`.
     """
     text = os.fspath(path)
     if text.startswith("~") and not isinstance(path, str):
-        text = f"./{text}"  # a program that has made a Path of it means that name
+        text = f"./{text}"  # a Path from a program means the literal name
     problem = path_problem(text)
     if problem:
         raise error(f"{what} {text}".strip() + f": {problem}" if text else f"{what or 'the path'} {problem}")
@@ -67,9 +67,9 @@ def usable_path(path: str | os.PathLike[str], *, what: str = "", error: type[Mid
 
 
 class FoundFile(NamedTuple):
-    """A file, and its name: below the folder that the user named, or the one in which a pattern starts.
+    """A file, and its name relative to the folder that the user named or in which a pattern starts.
 
-    The name is the same wherever that folder lies and however it is named. Bytes that are no UTF-8 are escaped.
+    The name does not depend on where that folder is or how the user spelled it. Bytes that are not UTF-8 are escaped.
     """
 
     path: Path
@@ -77,21 +77,22 @@ class FoundFile(NamedTuple):
 
 
 def find_files(paths: Sequence[str], suffixes: Collection[str], *, kind: str, hint: str = "") -> list[FoundFile]:
-    """Every file once, in the order of ``paths``; what a folder (searched recursively) or a glob gives is sorted.
+    """Find each file once, in the order of ``paths``; the files of a folder (searched recursively) or a glob are
+    sorted.
 
-    Folders and patterns follow the same rules: links to folders are followed, and names that start with a dot are left
-    out unless the path or pattern writes the dot. ``suffixes`` are lower-case, with their dot; a file that is named by
-    itself may have any. ``kind`` is what such files are called, e.g. ``"parquet"``; ``hint`` is the advice about a
-    folder without one.
+    Folders and patterns follow the same rules: links to folders are followed, and names that start with a dot are
+    skipped unless the path or pattern contains the dot. ``suffixes`` are lower-case, with their dot; a file that is
+    named directly may have any suffix. ``kind`` is what such files are called, e.g. ``"parquet"``; ``hint`` is the
+    advice for a folder without such a file.
 
-    Raises :class:`DataError` if one of ``paths`` leads to no file, or if a folder cannot be searched.
+    Raises :class:`DataError` if one of ``paths`` matches no file, or if a folder cannot be searched.
     """
     if not paths:
         raise DataError(f"no data: name at least one {kind} file, folder or glob.")
     found: dict[Path, FoundFile] = {}
     try:
         for file in itertools.chain.from_iterable(_expand(path, suffixes, kind, hint) for path in paths):
-            # Unlike Path.resolve, this ends on links that lead back to themselves.
+            # Unlike Path.resolve, this terminates if links form a loop.
             found.setdefault(Path(os.path.realpath(file.path)), file)
     except OSError as error:
         _refuse(error)
@@ -99,7 +100,7 @@ def find_files(paths: Sequence[str], suffixes: Collection[str], *, kind: str, hi
 
 
 def _expand(path: str, suffixes: Collection[str], kind: str, hint: str) -> list[FoundFile]:
-    # A file whose name holds glob characters is still that file.
+    # A file name that contains glob characters is taken literally.
     literal = usable_path(path)
     if literal.is_file():
         return [FoundFile(literal, readable_name(literal.name))]
@@ -113,14 +114,15 @@ def _expand(path: str, suffixes: Collection[str], kind: str, hint: str) -> list[
         start, pattern = _split(literal)
         files = sorted(_under_real_names([*_matching(start, pattern)], start))
         if not files:
-            # Path.glob refuses patterns that glob, and this module, take.
+            # Path.glob rejects patterns that glob and this module accept.
             if any(Path(found).is_dir() for found in glob.iglob(os.fspath(literal))):  # noqa: PTH207
                 raise DataError(
                     f"{path}: this pattern matches folders and no file. Write {path.rstrip('/')}/** for the files in "
                     "them."
                 )
             raise DataError(f"{path}: nothing matches this pattern. Check the path, and quote it in the shell.")
-        # Whoever leaves the suffix to the pattern means all that are called so, and a pattern may mean other names.
+        # A pattern that matches files with the suffixes means those; otherwise it names files with other suffixes on
+        # purpose.
         called_so = [file for file in files if file.suffix.lower() in suffixes]
         return [FoundFile(file, readable_name(file.relative_to(start))) for file in called_so or files]
     if literal.exists():
@@ -138,7 +140,7 @@ def _split(pattern: Path) -> tuple[Path, tuple[str, ...]]:
 def _matching(folder: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
     """The files below ``folder`` that match, part by part; ``**`` is any number of folders.
 
-    Not by :mod:`glob`, which goes round links that form a circle, and passes over folders that it may not read.
+    It does not use :mod:`glob`, which follows loops of links and silently skips folders that it may not read.
     """
     head, rest = pattern[0], pattern[1:]
     if head == "**":
@@ -155,7 +157,8 @@ def _matching(folder: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _under_real_names(files: Sequence[Path], start: Path) -> Iterator[Path]:
-    """The files of each folder once, under the name without links if the folder has one, as in :func:`_below`."""
+    """The files of each folder once, under the folder's path without links if it was found by one, as in
+    :func:`_below`."""
     real = {parent: os.path.realpath(parent) for parent in {file.parent for file in files}}
     root = Path(os.path.realpath(start))
     plain = {parent: os.path.normpath(root / parent.relative_to(start)) for parent in real}
@@ -178,7 +181,7 @@ def _matches(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
         return not names
     head, rest = pattern[0], pattern[1:]
     if head == "**":
-        # Alone at the end it is any file.
+        # At the end of a pattern, ** matches any file.
         if names and not _is_hidden(names[0]) and (_matches(names[1:], pattern) or (len(names) == 1 and not rest)):
             return True
         return bool(rest) and _matches(names, rest)
@@ -192,13 +195,13 @@ def _is_hidden(name: str) -> bool:
 
 
 def _below(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
-    """All files but, unless ``hidden``, those with a dot before their name or a folder's.
+    """All files below a folder; ``hidden``: also files whose name, or a folder's name, starts with a dot.
 
-    Each folder once, under the name without links if it has one: links may form a circle.
+    Each folder is visited once, under its path without links if it was found by one: links may form a loop.
     """
     seen: set[tuple[int, int]] = set()
     starts = [folder]
-    # Links that are found on the way are appended.
+    # The loop appends the links that it finds.
     for start in starts:
         for name, folders, names in os.walk(start, onerror=_refuse):
             parent = Path(name)
@@ -214,7 +217,7 @@ def _below(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
 
 
 def _may_be_read(path: Path) -> bool:
-    """A file, or a link that leads nowhere: whoever reads it says so. No folder, pipe or device."""
+    """Whether ``path`` is a file or a broken link, which is reported when it is read; not a folder, pipe or device."""
     return path.is_file() or not path.exists()
 
 

@@ -1,16 +1,16 @@
-"""Text as one line that does nothing to a terminal but stand there."""
+"""Text as one line that cannot control a terminal."""
 
 from __future__ import annotations
 
-#: What Python makes of bytes that are no UTF-8 in file names and arguments (PEP 383).
+#: Characters that Python substitutes for non-UTF-8 bytes in file names and arguments (PEP 383).
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)
 
 
 def printable(text: object, limit: int | None = 200) -> str:
     """``text`` as one line for a terminal: none of its characters moves the cursor, ends the line, changes colours or
-    the direction of writing. Longer than ``limit`` characters (None: any length), it is cut.
+    the direction of writing. Text longer than ``limit`` characters (None: no limit) is cut.
 
-    Everything that is printed or logged goes through here, by way of :mod:`midigpt_core.cli.echo` or
+    Everything that is printed or logged goes through this function, by :mod:`midigpt_core.cli.echo` or
     :func:`midigpt_core.terminal.logger`.
     """
     line = str(text)
@@ -24,5 +24,5 @@ def printable(text: object, limit: int | None = 200) -> str:
 def _shown(character: str) -> str:
     if character.isprintable():
         return character
-    # A name stays recognisable by its bytes.
+    # Show bytes as such, so that a file name stays recognisable.
     return f"\\x{ord(character) - 0xDC00:02x}" if ord(character) in _ESCAPED_BYTES else " "

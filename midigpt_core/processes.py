@@ -1,4 +1,4 @@
-"""Child processes: they ride out a signal that is meant for their parent, and do not outlive it."""
+"""Setup of child processes: they ignore signals that are meant for their parent, and do not outlive it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent(parent: int | None = None) -> None:
     """Have the kernel kill this process when the thread that made it ends, however it ends; on Linux only.
 
-    ``parent`` is the process that made it, where this one has done something else meanwhile: it may be gone already.
-    None: whichever it is now.
+    ``parent`` is the id of the process that started this one. Pass it if this process has done other work before the
+    call, because the parent may have ended since. None: the current parent.
     """
     if not sys.platform.startswith("linux"):
         return
     parent = os.getppid() if parent is None else parent
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # It may have ended before the kernel was asked; then nobody waits for this process any more.
+    # If the parent ended before the call above, nobody waits for this process any more.
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def leave_signals_to_parent() -> None:
-    """Ctrl-C and the end of a batch job reach every process of a run at once, but the parent decides what follows.
+    """Ignore signals that reach every process of a run at once (Ctrl-C, the end of a batch job): the parent handles
+    them.
 
-    SIGINT, SIGUSR1 and SIGHUP are ignored, and so is the first SIGTERM: the second is the parent's, which ends its
-    children so.
+    SIGINT, SIGUSR1 and SIGHUP are ignored, and so is the first SIGTERM: the parent sends the second one, to end its
+    children.
     """
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -3,9 +3,9 @@
 Legend of the shape letters: N windows or pieces, P pieces, T tracks, B bars, C cells (non-empty (track, bar) pairs),
 K attribute controls, R rows of a batch, L tokens of a row, V vocabulary size.
 
-Everything variable-length is stored relative to its piece, so the columns of two batches of pieces are joined by
-plain concatenation and a piece means the same wherever it stands. NumPy is imported by whoever builds a record, not
-by this module: reading the definitions costs nothing.
+Variable-length data is stored relative to its piece, so the columns of two batches of pieces are joined by plain
+concatenation, and a piece's values do not depend on its position. This module does not import NumPy, so importing the
+definitions is cheap; code that builds a record imports it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CORPUS_RESOLUTION = 480
 #: ``placeholder``, on from the position of the placeholder that the block fills.
 SEQUENCE, PLACEHOLDER = INFILL_POSITIONS = ("sequence", "placeholder")
 
-#: ``labels`` value that the loss leaves out (PyTorch's own default).
+#: The value of ``labels`` that the loss ignores (PyTorch's own default).
 IGNORED_LABEL = -100
 
 
@@ -49,7 +49,7 @@ class ScoreColumns:
     Offsets (``*_offsets``, int64[P+1]) say which run of a column belongs to a piece. Inside a piece, runs are given by
     their ends, relative to the piece's own run: the cells of track ``t`` are ``track_cell_end[t-1]`` to
     ``track_cell_end[t]`` (from 0 for the piece's first track), and likewise the notes of a cell. Cells ascend by bar
-    within a track; a bar without notes has no cell. Notes keep the order in which the file started them.
+    within a track; a bar without notes has no cell. Notes keep the order of their note-ons in the file.
     """
 
     #: Ticks per quarter note of onsets and durations, the same for all pieces here.
@@ -105,7 +105,7 @@ class ScoreColumns:
 
 @frozen(eq=False, kw_only=True)
 class PieceTable:
-    """What a corpus knows about P pieces beside their music."""
+    """What a corpus stores about P pieces besides their music."""
 
     #: int64[P+1], the run of each piece in ``id_bytes``.
     id_offsets: Int64Array
@@ -146,7 +146,7 @@ class Corpus:
 
     @property
     def num_pieces(self) -> int:
-        """Pieces of all shards, those without music included."""
+        """Number of pieces of all shards, including pieces without music."""
         return int(self.piece_offsets[-1])
 
     @overload
@@ -198,8 +198,8 @@ class WindowBatch:
     use_velocity: Int8Array
     #: int8[N], whether microtiming is written: 0 off, 1 on, -1 the encoder's default (on).
     use_microtiming: Int8Array
-    #: int32[N], the track of the window of which only the first ``partial_bars`` bars are written, and no track end;
-    #: -1: none.
+    #: int32[N], the track of the window that is written only up to its first ``partial_bars`` bars, without a track
+    #: end; -1: none.
     partial_track: Int32Array
     #: int32[N], how many bars of ``partial_track`` are written; -1 where there is none.
     partial_bars: Int32Array
@@ -207,8 +207,8 @@ class WindowBatch:
     masked_as: UInt8Array
     #: bool[N, K], attribute controls that are written; None: all.
     attributes_kept: BoolArray | None = None
-    #: int16[N, T, 1+B, K], attribute values that stand in for computed ones (index 0: the track's own, 1+b: bar b),
-    #: -1 where there is none; None: none anywhere.
+    #: int16[N, T, 1+B, K], attribute values that replace computed ones (index 0: the track's own, 1+b: bar b), -1 where
+    #: there is none; None: none anywhere.
     attribute_values: Int16Array | None = None
     #: Whether values that are not given are computed from the notes.
     compute_attributes: bool = True
@@ -218,7 +218,7 @@ class WindowBatch:
 
 
 class TokenRole(IntEnum):
-    """Whether a token belongs to what the model is asked for."""
+    """Whether the model is given a token or learns to write it."""
 
     CONTEXT = 0  #: the model is given it
     TARGET = 1  #: the model learns to write it
@@ -260,12 +260,12 @@ class TokenBatch:
 
 @frozen(eq=False, kw_only=True)
 class GrammarRequest:
-    """What a grammar lets a model write into N documents, whose bars to be written are there and empty."""
+    """What a grammar lets a model write into N documents; the bars to write are in the documents and empty."""
 
     #: bool[N, T, B], the bars to write, by track and bar of the document.
     cells: BoolArray
-    #: bool[N], whether the model chooses the attributes that a document leaves out, of bars that are written in their
-    #: place (not in a fill block) and of tracks with such bars.
+    #: bool[N], whether the model chooses attributes that a document leaves out. This applies to bars that are written
+    #: in place (not in a fill block) and to tracks with such bars.
     choose_attributes: BoolArray
     #: int32[N], longest document in tokens; the grammar closes every bar before it is reached. 0: no limit.
     max_tokens: Int32Array
@@ -277,10 +277,10 @@ class GrammarRequest:
 
 @frozen(eq=False, kw_only=True)
 class PackedBatch:
-    """R rows of L tokens, several documents a row.
+    """R rows of L tokens, with several documents per row.
 
     ``labels[t]`` is ``input_ids[t + 1]`` inside a document and :data:`IGNORED_LABEL` at a document's last token and in
-    padding: already shifted, a model never shifts.
+    padding. They are already shifted: a model must not shift them.
     """
 
     #: int64[R, L], 0 in padding.

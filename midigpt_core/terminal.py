@@ -1,8 +1,8 @@
-"""Text on its way to a terminal or a log: what came from a file, a name or a plugin must not steer it.
+"""Text for a terminal or a log, made safe: text from a file, a name or a plugin must not control the terminal.
 
-An escape sequence in a piece's id could move the cursor and overwrite a total, a line break forge a second message, a
-bidirectional override show a path as another. ``logger`` is loaded when it is first asked for: ``midigpt --help`` logs
-nothing.
+An escape sequence in a piece's id could move the cursor and overwrite a total, a line break could forge a second
+message, and a bidirectional override could display one path as another. ``logger`` is loaded on first use, because
+``midigpt --help`` logs nothing.
 """
 
 from __future__ import annotations

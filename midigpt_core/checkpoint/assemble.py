@@ -1,6 +1,6 @@
-"""From a bundle's header to the components it names, and the checks that they fit.
+"""Finds the components that a bundle's header names, and checks that they fit.
 
-Names in a file are looked up among the installed components and nowhere else: a file can choose one, never bring one.
+Names in a file are looked up only among the installed components: a file can choose a component, but cannot supply one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def encoder_ref(header: BundleHeader) -> ComponentRef:
     """The encoder that the header names.
 
-    Its stored values are the component's options; an options class with a field ``config`` takes them whole in that
+    Its stored values are the component's options; an options class with a field ``config`` takes all of them in that
     field, so the bundled encoder's ``encoder_config`` stays the JSON object that other programs know.
     """
     ref = _ref(header, "encoder", header.encoder, {})
@@ -123,7 +123,7 @@ def _ref(header: BundleHeader, kind: str, name: str, options: Mapping[str, Any])
 
 
 def _origin(provenance: Mapping[str, Any], kind: str) -> str:
-    """Where the bundle says that a missing component came from, for the message alone: nothing is fetched."""
+    """Where the bundle says that a missing component came from, for the message only: nothing is fetched."""
     components = provenance.get("components")
     made_of = components.get(kind) if isinstance(components, dict) else None
     if not isinstance(made_of, dict) or not made_of.get("distribution"):

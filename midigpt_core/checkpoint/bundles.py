@@ -36,8 +36,8 @@ def load_checkpoint(
 
     Tensors arrive on ``device``, converted to ``dtype`` if given. The file is treated as hostile: nothing in it is run,
     unless its format says that it cannot be read otherwise and ``allow_unsafe`` permits that. Raises
-    :class:`midigpt_core.errors.CheckpointError` naming the file and what is wrong, also where the encoder's vocabulary
-    and the model's differ, and :class:`midigpt_core.errors.PluginError` for a component that is not installed.
+    :class:`midigpt_core.errors.CheckpointError` naming the file and what is wrong, also if the encoder's vocabulary and
+    the model's differ, and :class:`midigpt_core.errors.PluginError` for a component that is not installed.
     """
     source = usable_path(path, what="bundle", error=CheckpointError)
     with os_errors_explained(source):
@@ -48,9 +48,9 @@ def load_checkpoint(
 
 
 def save_bundle(bundle: Bundle, path: str | os.PathLike[str], format_name: str | None = None) -> Path:
-    """Write ``bundle`` to ``path``, atomically, in the format that is named or that the suffix means; returns the path.
+    """Write ``bundle`` to ``path``, atomically, in the named format or the format of its suffix; returns the path.
 
-    A bundle without provenance, of another program, is given one that says so. Raises
+    A bundle of another program, which has no provenance, gets one that says so. Raises
     :class:`midigpt_core.errors.CheckpointError` if no format that can write fits.
     """
     target = usable_path(path, what="bundle", error=CheckpointError)
@@ -66,7 +66,7 @@ def convert(
     dtype: torch.dtype | None = None,
     allow_unsafe: bool = False,
 ) -> Path:
-    """Read the bundle at ``source`` and write it to ``target`` in the format that name means; returns ``target``.
+    """Read the bundle at ``source`` and write it to ``target`` in the format that its name selects; returns ``target``.
 
     Weights, encoder and provenance stay as they are, bit for bit unless ``dtype`` asks for another precision. Warns of
     a format that programs read which do not know how the model numbers filled bars.
@@ -91,7 +91,7 @@ def check_conversion(
     format_name: str | None = None,
     allow_unsafe: bool = False,
 ) -> None:
-    """Raise what :func:`convert` would raise and is known before torch is: no bundle there, no format to write."""
+    """Raise those errors of :func:`convert` that can be found without torch: no bundle to read, no format to write."""
     _writer(usable_path(target, what="bundle", error=CheckpointError), format_name)
     existing = usable_path(source, what="bundle", error=CheckpointError)
     with os_errors_explained(existing):
@@ -106,7 +106,7 @@ def _with_provenance(bundle: Bundle) -> Bundle:
 
 
 def _writer(path: Path, format_name: str | None) -> Provided:
-    """The format for a new bundle: the one named, else that of the suffix; a name without one is a folder."""
+    """The format for a new bundle: the one named, else that of the suffix; a name without a suffix is a folder."""
     provided = _by_suffix(path) if format_name is None else current_registry().find(Kind.CHECKPOINT_FORMAT, format_name)
     if not spec_of(provided).can_save:
         writable = ", ".join(item.spec.name for item in formats() if spec_of(item).can_save)

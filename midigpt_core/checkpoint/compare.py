@@ -19,7 +19,7 @@ def weight_differences(
 ) -> list[tuple[str, str | None, str | None]]:
     """``(tensor, in the first, in the second)`` for every tensor that differs, bit for bit; None where it is missing.
 
-    Tensors of one type and shape are described by how far apart their numbers are.
+    Tensors of one type and shape are described by the largest difference of their numbers.
     """
     one, other = load_checkpoint(first).state_dict, load_checkpoint(second).state_dict
     found: list[tuple[str, str | None, str | None]] = []

@@ -1,7 +1,8 @@
 """Fingerprints of an encoder's configuration: a bundle whose encoder was changed after it was saved is refused.
 
-Two encoders can have the same number of tokens and mean other music by them, so a vocabulary size alone says little.
-The fingerprints guard against mixed-up and damaged files. They are no signature: who can write the file can write them.
+Two encoders can have the same number of tokens but different music for them, so the vocabulary size is a weak check.
+The fingerprints guard against mixed-up and damaged files. They are not a signature: anyone who can write the file can
+write them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Keys beside the configuration in a bundle.
+#: Keys next to the configuration in a bundle.
 WHOLE = "encoder_sha256"
 FIELDS = "encoder_fields_sha256"
 
@@ -35,7 +36,7 @@ def fingerprints(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_fingerprints(path: Path, config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """Whether ``config`` is what was saved; files of other programs have no fingerprints and are not checked.
+    """Check that ``config`` is what was saved; files of other programs have no fingerprints and are not checked.
 
     Raises :class:`midigpt_core.errors.CheckpointError` naming the fields that differ.
     """

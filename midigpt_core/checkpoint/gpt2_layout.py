@@ -88,7 +88,7 @@ def tensor_shapes(size: Gpt2Size) -> dict[str, tuple[int, ...]]:
 
 
 def parameter_count(size: Gpt2Size) -> int:
-    """How many numbers the model learns."""
+    """Number of trainable parameters."""
     block = 12 * size.n_embd * size.n_embd + 13 * size.n_embd
     return (2 * size.vocab_size + size.n_positions + 2) * size.n_embd + size.n_layer * block
 
@@ -99,7 +99,7 @@ def is_old_buffer(name: str) -> bool:
 
 
 def check_tensors(found: Mapping[str, tuple[int, ...]], size: Gpt2Size, path: Path) -> None:
-    """Compare names and shapes in a file with those of the model, buffers of old files and a missing head apart.
+    """Compare names and shapes in a file with those of the model, except for buffers of old files and a missing head.
 
     Raises :class:`midigpt_core.errors.CheckpointError` naming the first tensor that differs.
     """

@@ -67,7 +67,7 @@ def find_format(path: Path, *, allow_unsafe: bool = False) -> Provided:
 
 
 def _bundle_inside(folder: Path) -> Path | None:
-    """A file in a folder that is called as bundles are: who names a run means its bundle."""
+    """A file in the folder with the suffix of a bundle: a user who names a run's folder means its bundle."""
     suffixes = {
         suffix for provided in formats() if not spec_of(provided).is_dir for suffix in spec_of(provided).suffixes
     }
@@ -93,7 +93,7 @@ def header_reader(provided: Provided, *, allow_unsafe: bool = False) -> HeaderRe
 
 @contextmanager
 def os_errors_explained(path: Path) -> Iterator[None]:
-    """Turn the system's errors over reading ``path`` into :class:`midigpt_core.errors.CheckpointError`."""
+    """Turn system errors from reading ``path`` into :class:`midigpt_core.errors.CheckpointError`."""
     try:
         yield
     except OSError as error:

@@ -2,8 +2,8 @@
 
 A repository holds one model as a folder (``config.json``, ``model.safetensors``, ``encoder.json``) or several as files
 named ``<name>-final.safetensors`` and ``<name>-step<N>.safetensors``; a name means the final one, else the highest
-step, as in midigpt 0.4.2. Transport, tokens and cache are huggingface_hub's. Fetched files are as foreign as any other:
-what reads them runs nothing.
+step, as in midigpt 0.4.2. Transport, tokens and cache are huggingface_hub's. Fetched files are treated as hostile, like
+all others: reading them runs nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: Where a name without a repository is looked up.
 DEFAULT_REPO = "Metacreation/MIDI-GPT"
 
-#: What a repository must hold to be one model, and what is fetched of it.
+#: The files that a repository of one model must contain, and that are fetched.
 _FOLDER_FILES = ("config.json", "encoder.json", "model.safetensors")
 _CARD = "README.md"
 _NAMED = re.compile(r"(?P<name>[^/]+)-(?:final|step(?P<step>\d{1,12}))(?P<suffix>\.safetensors|\.pt)")
@@ -51,7 +51,7 @@ _TIMEOUT_SECONDS = 10.0
 
 
 class _ForeignAnswerError(Exception):
-    """An answer that the Hub does not give: HTML of a login page, say."""
+    """An answer that is not the Hub's, such as the HTML of a login page."""
 
 
 #: What a request raises: no answer (errors of the HTTP library, whose base class huggingface_hub's own error extends),
@@ -89,7 +89,7 @@ def from_pretrained(
 ) -> Bundle:
     """The bundle called ``name``, fetched once and then read from the cache (:func:`fetch` takes the same names).
 
-    Raises :class:`midigpt_core.errors.CheckpointError` for a name that leads nowhere and a file that cannot be used.
+    Raises :class:`midigpt_core.errors.CheckpointError` for a name that cannot be found and a file that cannot be used.
     """
     path = fetch(
         name,
@@ -143,8 +143,8 @@ def save_pretrained(
 ) -> Path:
     """Write ``bundle`` as a folder that ``GPT2LMHeadModel.from_pretrained`` and :func:`from_pretrained` read.
 
-    The folder must not exist or be empty. With ``push_to_hub`` it is pushed to ``repo_id``, by default named after the
-    folder.
+    The folder must not exist, or must be empty. With ``push_to_hub`` it is pushed to ``repo_id``, by default named
+    after the folder.
     """
     folder = save_bundle(bundle, save_directory, "huggingface")
     if push_to_hub:
@@ -162,9 +162,10 @@ def push_to_hub(
     revision: str | None = None,
     create_pr: bool = False,
 ) -> str:
-    """Push ``bundle`` as such a folder to ``repo_id``, made if it is not there; returns the commit's address.
+    """Push ``bundle`` to ``repo_id`` as the folder of :func:`save_pretrained`; returns the commit's address. The
+    repository is created if it does not exist.
 
-    A model card that the repository has already is left as it is: someone may have written it. Raises
+    An existing model card is kept, because someone may have edited it. Raises
     :class:`midigpt_core.errors.CheckpointError` where the Hub does not answer or refuses.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -247,7 +248,7 @@ def choose(files: Iterable[str], name: str | None, repo: str) -> str | None:
     """The file of a repository's ``files`` that ``name`` means; None: the repository as a folder.
 
     ``<name>-final`` comes before every ``<name>-step<N>``, a higher step before a lower one, safetensors before pt.
-    Raises :class:`midigpt_core.errors.CheckpointError` with the names that there are.
+    Raises :class:`midigpt_core.errors.CheckpointError` with the names that are available.
     """
     files = list(files)
     if name is None and set(_FOLDER_FILES) <= set(files):
@@ -274,13 +275,13 @@ def choose(files: Iterable[str], name: str | None, repo: str) -> str | None:
 
 
 def _cached(place: _Place) -> Path | None:
-    """The newest copy in the cache that has what is looked for (layout: huggingface_hub's guide to its cache)."""
+    """The newest copy in the cache that contains the requested model (layout: huggingface_hub's guide to its cache)."""
     root = Path(place.cache_dir or constants.HF_HUB_CACHE).expanduser() / f"models--{place.repo.replace('/', '--')}"
     for snapshot in _snapshots(root, place.revision):
         files = [item.relative_to(snapshot).as_posix() for item in snapshot.rglob("*") if item.is_file()]
         try:
             chosen = choose(files, place.name, place.repo)
-        except CheckpointError:  # what is looked for is not in this one
+        except CheckpointError:  # this copy does not contain the model
             continue
         return snapshot if chosen is None else snapshot / chosen
     return None
@@ -302,7 +303,7 @@ def _api(token: str | bool | None) -> HfApi:
 
 @contextmanager
 def _of_the_hub() -> Iterator[None]:
-    """Turn what huggingface_hub raises over an answer that is no JSON, or of another shape, into one error."""
+    """Turn exceptions of huggingface_hub for an answer that is not JSON, or has another structure, into one error."""
     try:
         yield
     except _NO_ANSWER:  # some are ValueErrors too

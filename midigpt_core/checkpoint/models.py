@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
 
 
-#: Weights that are counted at a time: what is computed on the way takes as much memory as they do.
+#: Weights that are counted at a time: intermediate results take as much memory as they do.
 _COUNTED = 1 << 20
 
 
@@ -65,7 +65,7 @@ def _usable(device: torch.device | str) -> torch.device:
     try:
         place = torch.device(device)
         torch.empty(0, device=place)
-    # torch says all of these, by device and by how it was built.
+    # torch raises any of these, depending on the device and on how it was built.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"device {str(device)!r} cannot be used ({reason}). Choose cpu, or leave it out.") from error
@@ -96,7 +96,8 @@ def _check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], re
 
 
 def _check_finite(model: nn.Module) -> None:
-    """Raise CheckpointError for a weight that is no number in float32: nothing computed with it would be one."""
+    """Raise CheckpointError for a weight that is not finite in float32: results computed with it would not be finite
+    either."""
     for name, weight in model.named_parameters():
         values = weight.detach().flatten()
         # Both are NaN if one of the weights is; finding them takes no memory.

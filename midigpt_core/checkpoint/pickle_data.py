@@ -1,4 +1,4 @@
-"""Reads what a pickle says without letting it do anything.
+"""Reads the data in a pickle without executing it.
 
 A pickle is a program. Python's own unpickler runs it: it imports what the file names and calls it. Here the program is
 *interpreted as data*: the thirty-odd opcodes that ``torch.save`` and TorchScript emit build dicts, lists, tuples and
@@ -23,7 +23,7 @@ MAX_PICKLE_BYTES = 1 << 20
 #: Such a bundle has some 19,000, with the state of its optimiser 71,000.
 _MAX_INSTRUCTIONS = 250_000
 #: Values and characters of text written out in full, a value once for every place that refers to it. A pickle can name
-#: one list a billion times in 500 bytes; whoever walks or prints what it describes would never end.
+#: one list a billion times in 500 bytes; walking or printing the result would never end.
 _MAX_EXPANDED = 4 << 20
 
 _LITERALS = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"})
@@ -49,7 +49,7 @@ class Global:
 
 @define(eq=False)
 class Instance:
-    """What an object of a class unknown here was made from."""
+    """The state of an object whose class is not known here."""
 
     cls: Global
     state: object = None
@@ -123,7 +123,7 @@ def _inner(value: object) -> Collection[object]:
 
 
 def _size(value: object) -> int:
-    """Of a value that contains no other."""
+    """The size of a value that contains no other."""
     return 1 + (len(value) if isinstance(value, str) else 0)
 
 

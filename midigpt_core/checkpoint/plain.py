@@ -1,4 +1,4 @@
-"""Plain values (numbers, text, lists, mappings) from a file that nobody vouches for."""
+"""Plain values (numbers, text, lists, mappings) from an untrusted file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Values, nested ones included; an encoder configuration with 128 merge groups and every genre has some thousand.
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 32
-#: Of a JSON file; that of an encoder needs 0.01 MiB.
+#: Limit of a JSON file; an encoder's needs 0.01 MiB.
 _MAX_JSON_BYTES = 1 << 20
 #: Numbers that every program can read: those of 64 bits, with a sign or without.
 _WHOLE_NUMBERS = range(-(1 << 63), 1 << 64)
@@ -23,8 +23,8 @@ _NEXT = "The file is not a bundle that midigpt can read; choose another."
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The mapping of plain values in a JSON file. Raises OSError for what cannot be opened, is no regular file or is
-    longer than 1 MiB, and :class:`midigpt_core.errors.CheckpointError` for another content."""
+    """The mapping of plain values in a JSON file. Raises OSError for a file that cannot be opened, is not a regular
+    file or is longer than 1 MiB, and :class:`midigpt_core.errors.CheckpointError` for any other content."""
     return plain_mapping(path, "the file", parse_json(path, "the file", read_bytes(path, _MAX_JSON_BYTES)))
 
 
@@ -51,7 +51,7 @@ def plain_mapping(path: Path, field: str, value: object) -> dict[str, Any]:
 
 
 def mapping_or_empty(value: object) -> dict[str, Any]:
-    """``value`` if it is a mapping, else an empty one: nobody vouches for what stands in a bundle."""
+    """``value`` if it is a mapping, else an empty one: the content of a bundle is untrusted."""
     return value if isinstance(value, dict) else {}
 
 

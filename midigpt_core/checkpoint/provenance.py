@@ -31,7 +31,7 @@ def provenance(
 
     ``corpus`` is the fingerprint of the corpus, ``steps`` counts optimiser steps, ``metrics`` are the last that were
     measured. Of each component its plugin, distribution and version are kept, and a hash of its options
-    (:func:`options_hash`), which tells runs apart without carrying paths of the machine along.
+    (:func:`options_hash`), which distinguishes runs without storing paths of the machine.
     """
     record = {**_made_with(components), "corpus": corpus, "steps": steps}
     if metrics:
@@ -54,7 +54,7 @@ def data_sources(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def imported_provenance(components: Iterable[ComponentRef]) -> dict[str, Any]:
-    """What a bundle records that another program trained: which versions read it; the corpus is not known."""
+    """The provenance of a bundle that another program trained: the versions that read it, without a corpus."""
     return {**_made_with(components), "corpus": "", "imported": True}
 
 

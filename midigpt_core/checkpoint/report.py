@@ -1,4 +1,4 @@
-"""What a bundle says of itself, read from its header, and what differs between two."""
+"""Describes a bundle from its header, and finds the differences between two."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-#: Of the file, not of the bundle, or told by other fields.
+#: Properties of the file, not of the bundle, or implied by other fields.
 _NOT_COMPARED = ("path", "bytes", "format", "parameters", "vocab_size", "encoder_sha256", "infill_positions")
 
 
@@ -74,7 +74,7 @@ def inspect(path: str | os.PathLike[str]) -> BundleReport:
 def differences(first: BundleReport, second: BundleReport) -> list[tuple[str, Any, Any]]:
     """``(field, in the first, in the second)`` for every value that differs, field by dotted field.
 
-    Where a bundle lies and in which format is no difference; a field that one side lacks is None there.
+    The location and the format of a bundle are not compared; a field that is missing on one side is None there.
     """
     sides = [
         {key: value for key, value in report.to_dict().items() if key not in _NOT_COMPARED}

@@ -3,8 +3,8 @@
 Both hold ``data.pkl``, a pickle that describes a value and refers to storages ``data/0``, ``data/1``, … . Neither
 ``torch.load`` nor ``torch.jit.load`` takes part: the description is interpreted
 (:mod:`midigpt_core.checkpoint.pickle_data`), every storage and tensor is checked against the bytes that the file has,
-and tensors are then read straight from it (:mod:`midigpt_core.checkpoint.archive_tensors`). So the header of a bundle
-costs neither a tensor nor torch, and one reader alone decides what a file says.
+and tensors are then read straight from it (:mod:`midigpt_core.checkpoint.archive_tensors`). So reading the header of a
+bundle needs neither a tensor nor torch, and a single reader interprets the file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ITEM_SIZES = dict(_STORAGES.values())
 #: TorchScript marks typed lists by a call.
 _JIT_LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 _MAX_DIMENSIONS = 8
-#: Of the zip's directory: some 10,000 entries, where a 48-layer GPT-2 has 600 tensors.
+#: Limit of the zip's directory: some 10,000 entries; a 48-layer GPT-2 has 600 tensors.
 _MAX_DIRECTORY_BYTES = 1 << 20
 #: TorchScript of a 48-layer GPT-2 has some 0.3 MiB of text.
 _MAX_PROGRAM_BYTES = 2 << 20
@@ -97,7 +97,7 @@ class StoredTensor:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The first byte of the storage that it takes, and the one behind its last."""
+        """The first byte of the storage that it uses, and the byte after its last."""
         if 0 in self.shape:
             return 0, 0
         last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
@@ -117,7 +117,7 @@ class TorchArchive:
 
     @property
     def is_torchscript(self) -> bool:
-        """Whether the archive holds a program beside its data."""
+        """Whether the archive contains a program besides its data."""
         return any(name == "constants.pkl" or name.startswith("code/") for name in self._sizes)
 
     def describe(self) -> object:
@@ -131,7 +131,7 @@ class TorchArchive:
             raise CheckpointError(f"{self.path}: refused: {error}. Nothing in it was run. {_AGAIN}") from error
 
     def program_text(self) -> str:
-        """The source of a TorchScript program, to be looked at, never run; empty if there is none."""
+        """The source of a TorchScript program, to be inspected, never run; empty if there is none."""
         names = [name for name in self._sizes if name.startswith("code/") and name.endswith(".py")]
         if sum(self._sizes[name] for name in names) > _MAX_PROGRAM_BYTES:
             raise self._refused(f"its program is longer than {_MAX_PROGRAM_BYTES} bytes")
@@ -156,7 +156,7 @@ class TorchArchive:
                 raise self._refused(f"its entry {said} is outside its folder or there twice")
             if entry.flag_bits & (_ENCRYPTED | _PATCH):
                 raise self._refused(f"its entry {said} is encrypted, or a patch")
-            # Of other compressions a few bytes can become gigabytes at the first read.
+            # With other compression methods, a few bytes can become gigabytes at the first read.
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self._refused(f"its entry {said} is compressed by method {entry.compress_type}")
             if name.startswith("data/") and entry.compress_type != zipfile.ZIP_STORED:
@@ -172,7 +172,7 @@ class TorchArchive:
         return sizes
 
     def _check_places(self, entries: list[zipfile.ZipInfo]) -> None:
-        """Every entry must have bytes of its own: else a small file describes more numbers than it has."""
+        """Raise if entries overlap: otherwise a small file could describe more numbers than it contains."""
         reached, before = 0, ""
         for entry in sorted(entries, key=lambda entry: entry.header_offset):
             name = entry.filename[:80]
@@ -234,8 +234,8 @@ class TorchArchive:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[TorchArchive]:
-    """The archive at ``path``; raises :class:`midigpt_core.errors.CheckpointError` if it is no sound zip file, OSError
-    for what cannot be opened or is no regular file.
+    """The archive at ``path``; raises :class:`midigpt_core.errors.CheckpointError` if it is not a sound zip file,
+    OSError if it cannot be opened or is not a regular file.
     """
     with open_regular(path) as stream:
         try:
@@ -250,9 +250,9 @@ def open_archive(path: Path) -> Iterator[TorchArchive]:
 
 
 def check_apart(path: Path, tensors: Mapping[str, StoredTensor], tied: Sequence[str] = ()) -> None:
-    """Whether every tensor has numbers of its own; those named in ``tied`` may be one and the same tensor.
+    """Check that tensors do not share numbers; the ones named in ``tied`` may be the same tensor.
 
-    Else a file of megabytes describes gigabytes. Raises :class:`midigpt_core.errors.CheckpointError`.
+    Otherwise a file of megabytes could describe gigabytes. Raises :class:`midigpt_core.errors.CheckpointError`.
     """
     places: dict[str, list[tuple[int, int, str]]] = {}
     for name, tensor in tensors.items():

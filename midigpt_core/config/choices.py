@@ -1,8 +1,8 @@
 """The components that a configuration chooses, and the short spellings of their options.
 
-``mask_mode``, ``encoder_config_path`` and the GPT-2 sizes are older than component blocks and stay valid. What two
-spellings say is one thing: of different strength (default < file < flag, keyword, assignment) the stronger holds; of
-equal strength they must agree.
+``mask_mode``, ``encoder_config_path`` and the GPT-2 sizes are older than component blocks and stay valid. Two spellings
+set the same option. If their strengths differ (default < file < flag, keyword, assignment), the stronger one wins; if
+they are equal, the values must agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHORT_OPTIONS: Mapping[Kind, Mapping[str, Mapping[str, str]]] = {
     Kind.OPTIMIZER: {"muon": {"learning_rate": "muon_learning_rate"}},
 }
 
-#: What is meant where a block names no component; the mask's is told by ``mask_mode``.
+#: The component that a block without a name means; for the mask, ``mask_mode`` decides.
 _DEFAULT_NAMES: Mapping[Kind, str] = {
     Kind.SOURCE: "gigamidi",
     Kind.ENCODER: "midigpt",
@@ -45,7 +45,8 @@ _BUNDLED = ("masking", "encoder", "gpt2", "optimizers")
 
 
 class Settings(Protocol):
-    """What the choices read of a :class:`~midigpt_core.config.train.TrainConfig`, besides its fields by name."""
+    """The attributes of a :class:`~midigpt_core.config.train.TrainConfig` that this module reads, besides fields by
+    name."""
 
     @property
     def mask_mode(self) -> int: ...
@@ -88,7 +89,7 @@ def resolve(config: Settings, kind: Kind) -> dict[str, Any]:
 
 
 def short_spellings(kind: Kind) -> tuple[str, ...]:
-    """The fields that say by a short name what the kind's component block can say."""
+    """The fields that are short spellings of options in the kind's component block."""
     options = [spelling for named in _SHORT_OPTIONS.get(kind, {}).values() for spelling in named.values()]
     return tuple(dict.fromkeys(["mask_mode", *options] if kind is Kind.MASK else options))
 
@@ -102,7 +103,7 @@ def _is_bundled(name: str) -> bool:
 
 
 def _agree_with_mode(config: Settings, choice: dict[str, Any]) -> dict[str, Any]:
-    """``mask_mode`` and ``mask`` name one strategy, unless one of them is stronger."""
+    """Check that ``mask_mode`` and ``mask`` name the same strategy, unless one of them is stronger."""
     mode = MASK_OF_MODE[config.mask_mode]
     by_mode, by_name = config.origins["mask_mode"], config.origins["mask"]
     if strength(by_mode) < strength(by_name) or choice["name"] in (mode, f"masking/{mode}"):
@@ -116,12 +117,12 @@ def _agree_with_mode(config: Settings, choice: dict[str, Any]) -> dict[str, Any]
 
 
 def _refuse_orphans(config: Settings, kind: Kind, name: str) -> None:
-    """A short spelling that was set on purpose must not be ignored because another component was chosen."""
+    """Raise if a short spelling was set on purpose but the chosen component does not use it."""
     field, origins = kind.setting, config.origins
     for spelling in short_spellings(kind):
         if spelling == "mask_mode":  # _agree_with_mode has settled it
             continue
-        # A setting that the component's choice overrides is a left-over of the file, an empty one says nothing.
+        # A setting weaker than the component's choice is a leftover of the file; an empty one sets nothing.
         if strength(origins[spelling]) < max(1, strength(origins[field])) or getattr(config, spelling) in ("", None):
             continue
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Configuration files written for midigpt 0.4.2, under today's names."""
+"""Converts configuration files of midigpt 0.4.2 to today's names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import Factory, frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Old name -> ours, where the value means the same.
+#: Old name -> today's name, where the value has the same meaning.
 _RENAMED: Mapping[str, str] = {
     "per_device_batch_size": "batch_size",
     "per_device_train_batch_size": "batch_size",
@@ -38,7 +38,7 @@ _WITHOUT_COUNTERPART: Mapping[str, str] = {
 
 @frozen
 class Conversion:
-    """The outcome: today's values, what was renamed, and what was left out and why."""
+    """The result: today's values, the renamed settings, and the omitted ones with reasons."""
 
     values: dict[str, Any]
     renamed: dict[str, str] = Factory(dict)
@@ -51,7 +51,7 @@ def current_name(old: str) -> str | None:
 
 
 def convert(old: Mapping[str, Any], names: frozenset[str]) -> Conversion:
-    """Convert plain values; ``names`` are the settings of today, which pass as they are."""
+    """Convert plain values; ``names`` are today's settings, which are kept unchanged."""
     values: dict[str, Any] = {name: value for name, value in old.items() if name in names}
     renamed: dict[str, str] = {}
     left_out: dict[str, str] = {}
@@ -69,7 +69,7 @@ def convert(old: Mapping[str, Any], names: frozenset[str]) -> Conversion:
             values["logger"] = {"name": "wandb", "project": value}
             renamed[name] = "logger.project"
         elif name in _RENAMED:
-            left_out[name] = f"{_RENAMED[name]} stands in the file too and was kept"
+            left_out[name] = f"the file also sets {_RENAMED[name]}, which was kept"
         else:
             left_out[name] = _WITHOUT_COUNTERPART.get(name, "no setting of this meaning")
     return Conversion(values, renamed, left_out)

@@ -1,6 +1,6 @@
-"""The most of what is counted, for commands and fields alike. Loads nothing."""
+"""Upper limits of counts, for commands and fields alike. Imports nothing."""
 
-#: Of any count that has no limit of its own: what torch and NumPy take everywhere.
+#: For any count without a limit of its own: what torch and NumPy accept everywhere.
 LARGEST_COUNT = 2**31 - 1
-#: Packed rows of an evaluation: two billion tokens in rows of 2,048, which is days.
+#: For packed rows of an evaluation: two billion tokens in rows of 2,048 take days.
 MOST_EVALUATION_ROWS = 1_000_000

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Limits:
-    """The numbers allowed; of a list, for every item."""
+    """The allowed numbers; for a list, they apply to every item."""
 
     low: float | None = None
     high: float | None = None
@@ -56,7 +56,7 @@ def setting(
 ) -> Any:
     """An attrs field with its meaning, the numbers allowed, and for lists the (least, most) items and their order.
 
-    ``path``: text that names a file or folder; if its default is empty it may be that, for none.
+    ``path``: the text names a file or folder. If the default is empty, an empty value means none.
     """
     sample = default[0] if isinstance(default, list) and default else default
     if high is None and isinstance(sample, int) and not isinstance(sample, bool):

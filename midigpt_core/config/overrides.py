@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def apply_overrides(config: TrainConfig, assignments: Iterable[str], origin: str = "--set") -> None:
     """Apply ``key=value`` and ``component.option=value`` texts, later ones over earlier ones, options last.
 
-    Values are JSON (``0.5``, ``true``, ``[4, 8]``, ``null``); what is not JSON is a string, and for a field that holds
-    a string the text is taken as it stands. Raises one :class:`ConfigError` with every problem.
+    Values are JSON (``0.5``, ``true``, ``[4, 8]``, ``null``); anything else is a string, and a string field takes the
+    text unchanged. Raises one :class:`ConfigError` that lists every problem.
     """
     require_none(override_problems(config, assignments, origin))
 
 
 def override_problems(config: TrainConfig, assignments: Iterable[str], origin: str = "--set") -> list[str]:
-    """Apply those of ``assignments`` that can be applied; what is wrong with the others."""
+    """Apply the valid ``assignments``; returns the problems of the others."""
     problems = []
     # Options last: naming a component replaces its whole block, whatever the order on the command line.
     for assignment in sorted(assignments, key=lambda text: "." in text.partition("=")[0]):
@@ -66,7 +66,7 @@ def read_assignment(assignment: str, origin: str = "--set") -> tuple[str, str]:
 
 
 def read_value(text: str) -> Any:
-    """JSON, or the text itself where it is none, or larger than any value of a configuration."""
+    """The JSON value; the text itself if it is not JSON or is larger than any value of a configuration."""
     try:
         value = json.loads(text)
         require_bounded(value)

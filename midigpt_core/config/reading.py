@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-#: Bytes of a configuration file, values in it (what an alias stands for counts each time), and how deep they nest.
+#: Limits of a configuration file: bytes, values (an aliased value counts each time), and levels of nesting.
 _MOST_BYTES = 16 << 20
 _MOST_VALUES = 1_000_000
 _MOST_LEVELS = 100
-#: Digits of a number, and bits: no setting's limits are near them, and Python takes long over longer ones.
+#: Limits of a number, in digits and in bits: no setting needs more, and Python is slow with longer ones.
 _MOST_DIGITS = 1000
 _MOST_BITS = 4000
 _SHORT = f"of at most {_MOST_DIGITS:,} digits"
 
 
 class Unfit(ValueError):
-    """What is wrong with the content of a file, and where."""
+    """A problem with the content of a file, and where it is."""
 
 
 # libyaml, where PyYAML was built with it, reads five times as fast.
@@ -41,28 +41,28 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _YamlLoader(_SafeLoader):  # type: ignore[misc]
-    """Safe YAML of plain values where ``1e-4`` is a number, as in YAML 1.2, and a key may stand once."""
+    """Safe YAML of plain values where ``1e-4`` is a number, as in YAML 1.2, and a key may occur only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            # What cannot be a key is refused by the base class, with its place.
+            # The base class rejects anything that cannot be a key, and gives its position.
             if not isinstance(key, Hashable):
                 continue
             if key in seen:
-                raise Unfit(f"key {spell(key)} stands twice (line {key_node.start_mark.line + 1})")
+                raise Unfit(f"key {spell(key)} occurs twice (line {key_node.start_mark.line + 1})")
             seen.add(key)
         values: dict[Any, Any] = super().construct_mapping(node, deep)
         return values
 
 
 def _strictly(construct: Callable[[Any, Any], Any], what: str) -> Callable[[_YamlLoader, yaml.ScalarNode], Any]:
-    """A constructor of PyYAML for text that an explicit tag may have put there: ``!!bool maybe``, ``!!int ""``."""
+    """A PyYAML constructor that reports text that does not fit its explicit tag: ``!!bool maybe``, ``!!int ""``."""
 
     def constructor(loader: _YamlLoader, node: yaml.ScalarNode) -> Any:
         cause: Exception | None = None
-        # "1:1:1" is a number to the base of 60, and a long one takes hours.
+        # "1:1:1" is a number in base 60, and converting a long one takes hours.
         if len(str(node.value)) <= _MOST_DIGITS:
             try:
                 return construct(loader, node)
@@ -74,8 +74,8 @@ def _strictly(construct: Callable[[Any, Any], Any], what: str) -> Callable[[_Yam
     return constructor
 
 
-#: What a configuration is made of. Dates, sets and the like are no such values: an unknown tag is an error with its
-#: place, and what looks like a date is text, as in YAML 1.2.
+#: The types of a configuration. Dates, sets and the like are not allowed: an unknown tag is an error with its position,
+#: and what looks like a date is text, as in YAML 1.2.
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 _YamlLoader.yaml_constructors = {
     None: yaml.SafeLoader.yaml_constructors[None],
@@ -97,7 +97,7 @@ def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         counts = Counter(name for name, _ in pairs)
-        raise Unfit(f"key {spell(next(name for name in counts if counts[name] > 1))} stands twice")
+        raise Unfit(f"key {spell(next(name for name in counts if counts[name] > 1))} occurs twice")
     return values
 
 
@@ -118,18 +118,18 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 
 
 def require_bounded(values: object) -> None:
-    """Raise :class:`Unfit` for more, deeper or larger values than a configuration has; what stands there twice, by an
-    alias, counts twice."""
+    """Raise :class:`Unfit` for more, deeper or larger values than a configuration may have; a value that an alias
+    repeats counts each time."""
     level, count, depth = [values], 0, 0
     while level:
         count += len(level)
         if count > _MOST_VALUES:
-            raise Unfit(f"it holds more than {_MOST_VALUES:,} values, aliases counted as what they stand for")
+            raise Unfit(f"it contains more than {_MOST_VALUES:,} values, with aliased values counted each time")
         if depth > _MOST_LEVELS:
             raise Unfit(f"its values nest deeper than {_MOST_LEVELS} levels")
         if any(isinstance(value, int) and value.bit_length() > _MOST_BITS for value in level):
-            raise Unfit(f"it holds an integer that is not {_SHORT}")
-        # Of a level that is too wide no more than that is made.
+            raise Unfit(f"it contains an integer that is not {_SHORT}")
+        # A level that is too wide is not built beyond the limit.
         level = list(itertools.islice(itertools.chain.from_iterable(map(_inside, level)), _MOST_VALUES + 1))
         depth += 1
 
@@ -143,14 +143,15 @@ def _inside(value: object) -> Iterable[Any]:
 def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping in a ``.json``, ``.yaml``, ``.yml`` or ``.toml`` file.
 
-    Raises :class:`ConfigError` if the file is missing, of another kind, too large, malformed, or holds no mapping.
+    Raises :class:`ConfigError` if the file is missing, of another kind, too large, malformed, or does not contain a
+    mapping.
     """
     file = usable_path(path, what="configuration", error=ConfigError)
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         raise ConfigError(f"{file}: a configuration is a {', '.join(sorted(_READERS))} file. Rename or convert it.")
     try:
-        # Windows editors begin a file with a byte-order mark, which is no part of the text.
+        # Windows editors begin a file with a byte-order mark, which is not part of the text.
         text = files.read_bytes(file, _MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
@@ -167,15 +168,15 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     if values is None and not text.strip():
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{file}: holds {type(values).__name__}, not a mapping of keys to values. Correct it.")
+        raise ConfigError(f"{file}: contains {type(values).__name__}, not a mapping of keys to values. Correct it.")
     return values
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "its values nest too deep"
-    # Python's words about integers give programmers' advice.
+    # Python's message about long integers is meant for programmers.
     if "integer string conversion" in str(error):
-        return f"it holds an integer that is not {_SHORT}"
-    # What YAML calls its input, in front of every place.
+        return f"it contains an integer that is not {_SHORT}"
+    # YAML puts the name of its input before every position.
     return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())

@@ -1,8 +1,9 @@
-"""Plain values into typed ones, strictly: ``"false"`` is no bool, 3.9 is no int, an unknown key is an error.
+"""Converts plain values to typed ones, strictly: ``"false"`` is not a bool, 3.9 is not an int, an unknown key is an
+error.
 
 cattrs walks classes and containers and collects every error with its place; the hooks here replace its coercions
-(``int("3")``), which suit data on the wire and not a configuration. Supported types: bool, int, float, str, Path,
-None, Any, Literal, Enum, unions, list, tuple, dict and attrs classes of these.
+(``int("3")``), which suit network data but not a configuration. Supported types: bool, int, float, str, Path, None,
+Any, Literal, Enum, unions, list, tuple, dict and attrs classes of these.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
 
 
-#: Of settings and of components' options: what 64 bits hold.
+#: Largest integer in settings and in components' options: what fits into 64 bits.
 _LARGEST_INT = 2**64 - 1
 
 
@@ -47,7 +48,7 @@ class Mismatch(Exception):
 
 
 class _Misfit(ValueError):
-    """What is wrong with one value; cattrs notes where it stands."""
+    """A problem with one value; cattrs records its position."""
 
 
 def structure(value: object, kind: Any, path: str = "") -> Any:
@@ -95,7 +96,7 @@ def _scalar(value: object, kind: Any) -> object:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an int that no float holds
+    except OverflowError:  # an int too large for a float
         return False
 
 
@@ -114,7 +115,8 @@ def _union(value: object, kind: Any) -> object:
         try:
             return _converter.structure(value, member)
         except BaseValidationError as error:
-            # A mapping offered to a union with one mapping type: what is wrong inside it says more than the union.
+            # A mapping for a union with one mapping type: a problem inside the mapping is more helpful than one with
+            # the union.
             inner = error
         except _Misfit:
             continue
@@ -122,7 +124,7 @@ def _union(value: object, kind: Any) -> object:
 
 
 def _container(accepted: Any, factory: Callable[[Any, Converter], Hook]) -> Callable[[Any, Converter], Hook]:
-    """cattrs' own hook for a container, behind the check that the value is one: to cattrs, ``"12"`` is a list."""
+    """Put a check that the value is a container before cattrs' own hook, which accepts ``"12"`` as a list."""
 
     def make(kind: Any, converter: Converter) -> Hook:
         fill = factory(kind, converter)
@@ -183,7 +185,7 @@ def _is_fixed_tuple(kind: Any) -> bool:
 
 
 def _make_converter() -> Converter:
-    """Of two hooks that claim a type, cattrs takes the one registered last."""
+    """Make the converter. If two hooks match a type, cattrs uses the one registered last."""
     made = Converter(forbid_extra_keys=True, use_alias=True, structure_fallback_factory=_refuse)
     for scalar in (bool, int, float, str, Path, type(None)):
         made.register_structure_hook(scalar, _scalar)
@@ -210,9 +212,9 @@ _converter = _make_converter()
 
 
 def _problems(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
-    """What is wrong, as ``(key path, problem)``; ``path`` is where the value of ``error`` stands."""
+    """The problems in ``error`` as ``(key path, problem)``; ``path`` is the key path of its value."""
     if isinstance(error, BaseValidationError):
-        # Unknown keys first: a mistyped one explains the one that is missing.
+        # Unknown keys come first: a misspelled key explains a missing one.
         for inner in sorted(error.exceptions, key=lambda inner: not isinstance(inner, ForbiddenExtraKeysError)):
             place = _place(inner, path)
             if isinstance(inner, KeyError) and place != path:

@@ -31,7 +31,7 @@ Scheduler = Literal[
 ]
 
 
-#: Ways to share a step that train. Lightning has more: some lose the run's result, some need what is not there.
+#: Strategies that work. Lightning has more: some lose the run's result, others have requirements that are not met here.
 FSDP = "fsdp"
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", FSDP)
 
@@ -52,8 +52,9 @@ class TrainConfig:
     """The configuration of a training run.
 
     Values are checked when they are set, wherever they come from: a wrong type, a number out of range or an unknown
-    name raises :class:`~midigpt_core.errors.ConfigError`. :meth:`validate` checks what fields say together. The first
-    block is documented and keeps its names and defaults; the second adds to it without changing its meaning.
+    name raises :class:`~midigpt_core.errors.ConfigError`. :meth:`validate` checks the fields against one another.
+    Fields of the first block keep their documented names and defaults; fields of the second add to them without
+    changing their meaning.
     """
 
     # Architecture
@@ -151,21 +152,21 @@ class TrainConfig:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> TrainConfig:
-        """A configuration from a ``.json``, ``.yaml`` or ``.toml`` file; everything wrong with it in one error."""
+        """Read a configuration from a ``.json``, ``.yaml`` or ``.toml`` file; one error lists all problems in it."""
         return cls.from_mapping(read_mapping(path), str(path))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> TrainConfig:
-        """A configuration from plain values; ``origin`` (a file name) stands in errors and in :attr:`origins`."""
+        """A configuration from plain values; ``origin`` (a file name) appears in errors and in :attr:`origins`."""
         config = cls()
         config.update(values, origin)
         return config
 
     def update(self, values: Mapping[str, Any], origin: str) -> None:
-        """Set several fields; raises one :class:`ConfigError` with every problem, and then sets none."""
+        """Set several fields. If there are problems, sets none and raises one :class:`ConfigError` that lists them."""
         checked: dict[str, Any] = {}
         unknown = [name for name in values if name not in _SETTINGS]
-        # To look for the name that was meant takes long: only the keys that the message names are worth it.
+        # Looking for a similar name is slow, so only keys that the message lists are looked up.
         problems = [(key_name(name), _unknown_setting(key_name(name))) for name in unknown[:MOST_LISTED]]
         for name, value in values.items():
             if name not in _SETTINGS:
@@ -181,12 +182,13 @@ class TrainConfig:
             self.note_origin(name, "default" if value is None else origin)
 
     def set_option(self, field: str, block: dict[str, Any], option: str, origin: str) -> None:
-        """Set a component's block in which one option (``"max_lookahead"``, dotted if nested) is new."""
+        """Replace a component's block; ``option`` (``"max_lookahead"``, dotted if nested) is the one that changed."""
         object.__setattr__(self, field, block)
         self.note_origin(f"{field}.{option}", origin)
 
     def note_origin(self, path: str, origin: str) -> None:
-        """Remember whence the value at ``path`` (``mask``, ``mask.max_lookahead``) came; ``null`` leaves it unset."""
+        """Record where the value at ``path`` (``mask``, ``mask.max_lookahead``) came from; ``"default"`` marks it as
+        unset."""
         for replaced in [known for known in self._origins if known == path or known.startswith(f"{path}.")]:
             del self._origins[replaced]
         if origin != "default":
@@ -207,11 +209,11 @@ class TrainConfig:
         return {name: _plain(getattr(self, name)) for name in _SETTINGS}
 
     def set_values(self) -> dict[str, Any]:
-        """The fields that were set, as a file that configures the same run.
+        """The fields that were set, as content of a file that configures the same run.
 
-        A default that is written down counts as set on purpose, and a short spelling that gave way to a stronger one
-        would contradict it: the defaults are left out, and component blocks are written in full in place of their short
-        spellings. Raises :class:`ConfigError` where two spellings of one thing differ.
+        Defaults are left out, because a default in a file counts as set on purpose. Component blocks are written in
+        full and without their short spellings, because a short spelling that lost to a stronger one would contradict
+        them. Raises :class:`ConfigError` if two spellings of one setting differ.
         """
         values = {name: _plain(getattr(self, name)) for name in _SETTINGS if name in self.set_fields}
         for kind in Kind:
@@ -225,13 +227,13 @@ class TrainConfig:
     def choice(self, kind: str) -> dict[str, Any]:
         """The chosen component of a kind (``"mask"``, ``"encoder"``, …) as ``{"name": …, options…}``.
 
-        Short spellings (``mask_mode``, ``encoder_config_path``, ``n_embd``, …) become the options they stand for.
-        Raises :class:`ConfigError` where two spellings of one thing differ.
+        Short spellings (``mask_mode``, ``encoder_config_path``, ``n_embd``, …) become the options that they mean.
+        Raises :class:`ConfigError` if two spellings of one setting differ.
         """
         return choices.resolve(self, Kind(kind))
 
     def validate(self) -> None:
-        """Check everything that fields say together and that needs neither torch nor the encoder."""
+        """Check the fields against one another, as far as this needs neither torch nor the encoder."""
         problems = list(self._contradictions())
         chosen: dict[Kind, dict[str, Any]] = {}
         for kind in Kind:
@@ -241,7 +243,7 @@ class TrainConfig:
                 problems.append(str(error))
         sizes = chosen.get(Kind.ARCHITECTURE, {})
         n_embd, n_head = sizes.get("n_embd"), sizes.get("n_head")
-        # Sizes from an architecture block are checked for their type where the block meets the component's options.
+        # The types of sizes in an architecture block are checked when the block becomes the component's options.
         if isinstance(n_embd, int) and isinstance(n_head, int) and n_head > 0 and n_embd % n_head:
             problems.append(f"n_embd: {n_embd} is not a multiple of n_head = {n_head}. Change one of them")
         if problems:
@@ -263,7 +265,7 @@ class TrainConfig:
 def _unknown_setting(name: str) -> str:
     renamed = current_name(name)
     if renamed is not None:
-        return f"unknown key; midigpt 0.4.2 called {renamed!r} so. Run 'midigpt config convert OLD NEW'"
+        return f"unknown key; it is the name of {renamed!r} in midigpt 0.4.2. Run 'midigpt config convert OLD NEW'"
     return "unknown key." + (nearest(name, _SETTINGS) or " 'midigpt config show' lists all keys")
 
 

@@ -1,4 +1,4 @@
-"""Several training sets and how much of each a run sees."""
+"""Several training sets and how often a run draws from each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrainSet:
     paths: str | tuple[str, ...]
     #: How often a sample is drawn from this set, relative to the others.
     weight: float = field(default=1.0, validator=validators.gt(0))
-    #: For reports; empty: ``set1``, ``set2``, … by its place.
+    #: For reports; empty: ``set1``, ``set2``, … by its position.
     name: str = ""
     #: Data source component; None: the run's.
     source: str | dict[str, Any] | None = None
@@ -33,12 +33,12 @@ class TrainSet:
 
 
 def set_names(sets: Sequence[TrainSet]) -> list[str]:
-    """The name of each set, its own or by its place."""
+    """The name of each set: its own, or one by its position."""
     return [one.name or f"set{place}" for place, one in enumerate(sets, 1)]
 
 
 def contradictions(sets: Sequence[TrainSet]) -> Iterator[str]:
-    """What is wrong with the sets together."""
+    """The contradictions between the sets."""
     names = set_names(sets)
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"train_sets: {names.count(name)} sets are called {name!r}. Give each a name of its own"

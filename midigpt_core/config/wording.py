@@ -27,13 +27,13 @@ _NOUNS: Mapping[object, str] = {
     type(None): "null",
 }
 
-#: Problems that one message names; of more it says how many there are.
+#: Problems that one message lists; for further ones it gives only their number.
 MOST_LISTED = 20
 
 
 def listed(problems: Sequence[tuple[str, str]], origin: str = "", *, more: int = 0) -> str:
-    """One line that names the problems with their key paths, and the file or flag they came from; of many the first,
-    and how many there are beside. ``more`` counts further ones that nobody put into words."""
+    """One line that lists the problems with their key paths, and the file or flag they came from. A long list is cut,
+    and the line gives the number of problems left out. ``more`` counts problems that are not in ``problems``."""
     problems, more = problems[:MOST_LISTED], len(problems[MOST_LISTED:]) + more
     parts = [f"{path}: {problem}" if path else problem for path, problem in problems]
     if len(parts) > 1:
@@ -59,7 +59,7 @@ def describe(kind: Any) -> str:
 
 
 class _Spelling(reprlib.Repr):
-    """Reads no more of a value than is shown: aliases make lists of lists that hold more than memory does."""
+    """Reads no more of a value than is shown: aliases can make nested lists that are larger than memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class _Spelling(reprlib.Repr):
         self.maxlong = 100
 
     def repr_int(self, x: int, level: int) -> str:
-        # Beyond this Python may refuse to write it, or take long.
+        # Python may refuse to print larger integers, or take long.
         if x.bit_length() > 4000:
             return f"an integer of {x.bit_length():,} bits"
         return super().repr_int(x, level)
@@ -87,12 +87,12 @@ def spell(value: object) -> str:
 
 
 def key_name(key: object) -> str:
-    """A key in messages: as it stands if it is short text."""
+    """A key for messages: unchanged if it is short text."""
     return key if isinstance(key, str) and len(key) <= 60 else spell(key)
 
 
 def unknown_key(name: object, names: Iterable[str], noun: str) -> str:
-    """``"unknown option. Did you mean 'bar_fraction'?"``, or all names where none is near."""
+    """``"unknown option. Did you mean 'bar_fraction'?"``, or all names if none is similar."""
     known = sorted(names)
     hint = nearest(key_name(name), known)
     return f"unknown {noun}." + (hint or f" Available: {', '.join(known) or 'none'}.")

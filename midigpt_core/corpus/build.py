@@ -1,4 +1,4 @@
-"""From a source's shards to corpora on disk: what is there is used, what is missing is made, each shard on its own."""
+"""Builds corpora on disk from a source's shards: existing ones are reused, missing ones are built, each on its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.format import Sidecar
     from midigpt_core.score.reading import ReadResult
 
-# A file for each column that is written, the source, and what the parser's process is spoken to through.
+# A file for each written column, the source, and the connections to the parser's process.
 _FILES_A_SHARD = len(buffer_dtypes()) + 16
 
 _T = TypeVar("_T")
@@ -47,20 +47,20 @@ _T = TypeVar("_T")
 
 @frozen
 class BuildProgress:
-    """How far a build is. Shards that were there already count as done."""
+    """Progress of a build. Shards that already existed count as done."""
 
     rows: int
-    #: None where a source cannot tell without reading.
+    #: None if a source cannot tell without reading.
     total_rows: int | None
     shards: int
     total_shards: int
-    #: Of the rows parsed by this build, since its start.
+    #: Rate of the rows that this build has parsed since its start.
     rows_per_second: float
 
 
 @frozen(kw_only=True)
 class BuildReport:
-    """What a build found or made, over all shards."""
+    """Result of a build over all shards, found or built."""
 
     #: The data file of each source shard's corpus, in the source's order.
     shards: list[Path]
@@ -68,7 +68,7 @@ class BuildReport:
     counts: dict[str, int]
     #: A few rows for each reason but ``"kept"``, each with its file.
     examples: dict[str, list[str]]
-    #: How many of the shards were parsed now.
+    #: Number of shards that this build parsed.
     built: int = 0
     seconds: float = 0.0
 
@@ -89,15 +89,15 @@ def build(
     verify: bool = False,
     progress: Callable[[BuildProgress], None] | None = None,
 ) -> BuildReport:
-    """The corpora of all shards of a source; those that are there already are not made again.
+    """Build the corpora of all shards of a source; existing ones are not built again.
 
     ``workers`` shards are read at a time (default: one per available processor). ``verify`` hashes source files again
-    even if path, size and time are as remembered. ``progress`` is called from several threads, one call at a time.
+    even if path, size and time match the cache. ``progress`` is called from several threads, one call at a time.
     ``timeout_s`` and ``memory_bytes`` bound the parsing of a file (:class:`ParserLimits`). ``parser`` is a seam for
     tests.
 
     Raises :class:`DataError` if a shard cannot be read, :class:`midigpt_core.files.WriteError` if the cache cannot be
-    written, :class:`ComponentError` for a bug of the source. Shards that are done by then stay.
+    written, :class:`ComponentError` for a bug in the source. Shards that are finished by then are kept.
     """
     started = time.monotonic()
     cache = cache or cache_root()
@@ -115,13 +115,13 @@ def build(
         finally:
             run.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
-    # One shard's failure stops the others; it, and not their stopping, is what the user hears of.
+    # One shard's failure stops the others; report that failure, not the stopping.
     results = [task.result() for task in sorted(finished, key=tasks.index)]
     return _report(results, time.monotonic() - started)
 
 
 def locate(source: ComponentRef, paths: Sequence[str], *, cache: Path | None = None) -> list[Path]:
-    """The data files that :func:`build` would return, without making any.
+    """Find the data files that :func:`build` would return, without building any.
 
     Raises :class:`CorpusError` naming the first shard that has no corpus.
     """
@@ -149,7 +149,7 @@ class _Stopped(Exception):
 
 
 class _Meter:
-    """Counts rows from several threads and tells whoever wants to know."""
+    """Counts rows from several threads and reports progress."""
 
     def __init__(self, shards: Sequence[SourceShard], progress: Callable[[BuildProgress], None] | None) -> None:
         self._progress = progress
@@ -175,7 +175,7 @@ class _Meter:
 
 @frozen
 class _Parsers:
-    """Parser processes for shards, one after another: starting one takes longer than parsing a small shard."""
+    """Parser processes, reused from shard to shard: starting one takes longer than parsing a small shard."""
 
     parser: str
     threads: int
@@ -213,7 +213,7 @@ class _Run:
     stop: threading.Event = Factory(threading.Event)
 
     def shard(self, shard: SourceShard) -> _Result:
-        """The corpus of one shard, made if it is not there and no other process makes it."""
+        """The corpus of one shard; built if it does not exist and no other process builds it."""
         self._check()
         with _blamed(self.source, shard.name):
             fingerprint = shard.fingerprint()
@@ -234,7 +234,7 @@ class _Run:
             raise _Stopped
 
     def _make(self, shard: SourceShard, folder: Path, fingerprint: str) -> Sidecar:
-        # What a killed owner left; and a sidecar must never stand beside data that it does not describe.
+        # Remove what a killed owner left. A sidecar must never exist next to data that it does not describe.
         with explained(folder):
             files.remove_leftovers(folder)
             (folder / SIDECAR_NAME).unlink(missing_ok=True)
@@ -264,7 +264,8 @@ class _Run:
             yield from shard.batches()
 
     def _check_unchanged(self, shard: SourceShard, fingerprint: str) -> None:
-        """The corpus is kept under the fingerprint: it must be of the rows that were read."""
+        """Raise if the shard changed: the corpus is stored under the fingerprint, which must match the rows that were
+        read."""
         with _blamed(self.source, shard.name):
             if shard.fingerprint() != fingerprint:
                 raise DataError(
@@ -280,7 +281,8 @@ class _Run:
 
 @contextlib.contextmanager
 def _blamed(source: ComponentRef, where: str) -> Iterator[None]:
-    """Whatever the source raises that is not meant for the user is a bug of the source: say whose and where."""
+    """Report an exception of the source that is not meant for the user as a bug in the source, with its name and
+    place."""
     try:
         yield
     except MidigptError:
@@ -290,7 +292,7 @@ def _blamed(source: ComponentRef, where: str) -> Iterator[None]:
 
 
 def _one_ahead(items: Generator[_T]) -> Generator[_T]:
-    """The same items, each taken in another thread while the one before is worked on. Closes ``items``."""
+    """The same items, each fetched in another thread while the previous one is processed. Closes ``items``."""
     with contextlib.closing(items):
         pool = ThreadPoolExecutor(1)
         try:
@@ -298,7 +300,7 @@ def _one_ahead(items: Generator[_T]) -> Generator[_T]:
             while (item := upcoming.result()) is not None:
                 upcoming = pool.submit(next, items, None)
                 yield item
-                # Not while the next one is waited for: a batch is some ten megabytes.
+                # Do not keep it while waiting for the next one: a batch takes some ten megabytes.
                 del item
         finally:
             pool.shutdown(cancel_futures=True)

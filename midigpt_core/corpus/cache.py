@@ -1,6 +1,6 @@
-"""Where corpora are kept, what they are called, and who may write one.
+"""Where corpora are stored, how they are named, and who may write one.
 
-``<cache>/corpus/<key>/`` holds the corpus of one shard of a source, ``<cache>/locks/`` its lock, ``<cache>/hashes/``
+``<cache>/corpus/<key>/`` contains the corpus of one shard of a source, ``<cache>/locks/`` its lock, ``<cache>/hashes/``
 the BLAKE3 of source files by path, size, time and tail.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.components import ComponentRef
 
-# Ends with a parquet file's footer, which changes with any column of any row group.
+# The tail contains a parquet file's footer, which changes with any column of any row group.
 _TAIL_BYTES = 64 << 10
 _LOCK_POLL_S = 0.05
 _owned_folders: set[Path] = set()
@@ -35,7 +35,8 @@ _guard = threading.Lock()
 
 
 def cache_root() -> Path:
-    """``MIDIGPT_CACHE``, else ``~/.midigpt``. Raises :class:`CorpusError` if that is not a folder or out of reach."""
+    """``MIDIGPT_CACHE``, else ``~/.midigpt``. Raises :class:`CorpusError` if that is not a folder or cannot be
+    reached."""
     chosen = os.environ.get("MIDIGPT_CACHE", "~/.midigpt")
     hint = "MIDIGPT_CACHE names the folder of the cache."
     if not chosen.startswith("~"):
@@ -56,7 +57,8 @@ def cache_root() -> Path:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """As :func:`midigpt_core.files.explained`, for a path in the cache: says how to choose another one."""
+    """Like :func:`midigpt_core.files.explained`, for a path in the cache: the message says how to choose another
+    cache."""
     try:
         with files.explained(path):
             yield
@@ -69,7 +71,7 @@ def corpora_folder(cache: Path) -> Path:
 
 
 def shard_folder(cache: Path, source: ComponentRef, fingerprint: str, parser: str) -> Path:
-    """The folder of a source shard's corpus: a name for the bytes and for everything that interprets them."""
+    """The folder of a source shard's corpus: its name is a hash of the bytes and of everything that interprets them."""
     identity = [fingerprint, source.target, dict(source.options), parser, FORMAT_VERSION, READER_VERSION]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return corpora_folder(cache) / key[:32]
@@ -77,9 +79,10 @@ def shard_folder(cache: Path, source: ComponentRef, fingerprint: str, parser: st
 
 @contextlib.contextmanager
 def owned(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Be the one process and thread that writes in a shard's folder; ``waiting`` is called while another does.
+    """Make this the only process and thread that writes in a shard's folder; ``waiting`` is called while another one
+    does.
 
-    Where the file system has no locks (:func:`midigpt_core.files.try_lock`) only this process's threads are kept out.
+    If the file system has no locks (:func:`midigpt_core.files.try_lock`), only threads of this process are kept out.
     """
     lock = folder.parent.parent / "locks" / folder.name
     with explained(lock.parent):
@@ -92,7 +95,7 @@ def owned(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
                 time.sleep(_LOCK_POLL_S)
             yield
     finally:
-        # The file stays: removing it would let two owners lock two files of one name.
+        # The lock file stays: if it were removed, two owners could lock two files of the same name.
         os.close(handle)
 
 
@@ -103,7 +106,7 @@ def _try_lock(handle: int, lock: Path) -> bool:
 
 @contextlib.contextmanager
 def _owned_here(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Among the threads of this process; two source files of equal content have one folder."""
+    """The same among the threads of this process: two source files with equal content share a folder."""
     while True:
         with _guard:
             if folder not in _owned_folders:
@@ -119,20 +122,20 @@ def _owned_here(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 class FileHashes:
-    """BLAKE3 of files, remembered in the cache. ``verify``: hash again, once, whatever earlier builds remembered.
+    """BLAKE3 of files, stored in the cache. ``verify``: hash each file again, once, whatever earlier builds stored.
 
-    What earlier builds remembered is enough to find a corpus. A build that makes one asks again after it has read the
-    rows, and then the hash is of the bytes that are there.
+    A stored hash is enough to find a corpus. A build that makes a corpus hashes the file again after it has read the
+    rows, so its hash is computed from the current bytes.
 
-    Raises :class:`midigpt_core.errors.DataError` naming a file that is changed while it is hashed.
+    Raises :class:`midigpt_core.errors.DataError` that names a file if it changes while it is hashed.
     """
 
     def __init__(self, cache: Path, *, verify: bool = False) -> None:
         self._folder = cache / "hashes"
         self._verify = verify
-        #: Of this build, by path: neither a size, a time nor a tail can deceive it.
+        #: Hashes of this build by path, each with the state of the file.
         self._hashed: dict[Path, tuple[FileState, str]] = {}
-        #: Those of them that an earlier build remembered.
+        #: Paths whose hash an earlier build stored.
         self._recalled: set[Path] = set()
 
     def __call__(self, path: Path) -> str:
@@ -149,7 +152,7 @@ class FileHashes:
             self._recalled.discard(path)
             content_hash = files.blake3_of(path)
             state.check(path)
-            # Remembering saves time only; a cache that cannot be written is reported where the corpus is.
+            # Storing the hash only saves time. A cache that cannot be written is reported when the corpus is written.
             with contextlib.suppress(files.WriteError, OSError):
                 files.remove_leftovers(self._folder)
                 files.write_text(memory, json.dumps({"file": identity, "blake3": content_hash}))
@@ -159,7 +162,7 @@ class FileHashes:
 
 
 def _identity(path: Path) -> dict[str, str | int]:
-    """What must be as it was for a remembered hash to hold."""
+    """What must be unchanged for a stored hash to be valid."""
     status = path.stat()
     with path.open("rb") as stream:
         stream.seek(max(0, status.st_size - _TAIL_BYTES))

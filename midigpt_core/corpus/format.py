@@ -1,14 +1,15 @@
-"""The files of a corpus shard: which columns, in which order, and the sidecar that vouches for them.
+"""The files of a corpus shard: which columns, in which order, and the sidecar with their checksums.
 
 ``pieces.arrow`` is an uncompressed Arrow IPC file with one record batch, one row per piece: scalars first, then one
 list column with the tracks. Anything that reads Arrow reads it. Bars, cells and notes, nearly all of the bytes, are a
-NumPy file for each column (``note_onset.npy``): such a file can grow while rows arrive, where Arrow wants to know how
-long a column is before its first byte. ``pieces.json``, the *sidecar*, is written last: it is the commit mark, and it
-holds where each buffer lies, a checksum for every block of every byte, a name for the content, and the report. Reading
-needs the sidecar and the mapped bytes, and no Arrow library.
+NumPy file for each column (``note_onset.npy``): such a file can grow while rows arrive, whereas Arrow requires the
+length of a column before its first byte. ``pieces.json``, the *sidecar*, is written last: it marks the shard as
+complete. It contains the position of each buffer, a checksum of every block, the identity of the content, and the
+report. Reading needs the sidecar and the mapped bytes, but no Arrow library.
 
 A small shard is ``pieces.arrow`` alone, where bars, cells and notes are list columns like the tracks: a process may
-have some 65,000 maps, and thousands of shards with a dozen files each would need more. The sidecar says which it is.
+have some 65,000 maps, and thousands of shards with a dozen files each would need more. The sidecar says which layout a
+shard has.
 
 Blocks are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
 """
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Raise with every change of the layout.
 FORMAT_VERSION = 3
-#: Raise with every change in what the MIDI reader makes of a file.
+#: Raise with every change of the MIDI reader's results.
 READER_VERSION = 1
 
 #: What every message about a damaged corpus ends with.
@@ -39,8 +40,8 @@ NEXT_ACTION = "Run `midigpt corpus clean`, then `midigpt preprocess` again."
 
 DATA_NAME = "pieces.arrow"
 SIDECAR_NAME = "pieces.json"
-# A piece lies in a dozen buffers: small enough that its first touch reads little else, large enough that the checksums
-# of a million pieces are read in milliseconds.
+# A piece is spread over a dozen buffers. Blocks are small enough that reading a piece reads little else, and large
+# enough that the checksums of a million pieces are read in milliseconds.
 BLOCK_BYTES = 256 << 10
 
 #: Level of :class:`~midigpt_core.records.ScoreColumns` -> its list column in ``pieces.arrow``.
@@ -50,7 +51,7 @@ FILED = {"bar": "bars", "cell": "cells", "note": "notes"}
 LEVELS = (*LISTS, *FILED)
 #: Bytes of bars, cells and notes up to which a shard is small. Copying them together costs milliseconds.
 SMALL_BYTES = 32 << 20
-#: Bytes before the values of such a file. NumPy's header leaves room for any length to be written over it.
+#: Bytes before the values of a NumPy file. Its header has room to write any length into it later.
 NUMPY_HEADER_BYTES = 128
 
 #: One value per piece, in file order: (name, dtype, values per piece).
@@ -93,15 +94,15 @@ def column_file(name: str) -> str:
 
 
 def data_files() -> tuple[str, ...]:
-    """Names of all files that a sidecar may vouch for; a small shard has the first alone."""
+    """Names of all files that a sidecar may describe; a small shard has only the first."""
     return (DATA_NAME, *map(column_file, filed_dtypes()))
 
 
 @frozen
 class Buffer:
-    """Where a buffer lies."""
+    """The position of a buffer."""
 
-    #: The column, or the file's name for what stands before its first column.
+    #: The column, or the file's name for the bytes before its first column.
     name: str
     file: str
     #: First byte in the file.
@@ -114,7 +115,7 @@ class Buffer:
 
 @frozen(kw_only=True)
 class Totals:
-    """How much music there is."""
+    """The amount of music in a shard."""
 
     pieces: int = 0
     tracks: int = 0
@@ -128,15 +129,15 @@ class Totals:
 
 @frozen(kw_only=True)
 class Sidecar:
-    """What stands beside the data of a shard and vouches for it."""
+    """The description of a shard's data, with checksums; stored next to it."""
 
     #: The source file's name, for messages.
     source: str
-    #: Of the source shard.
+    #: Fingerprint of the source shard.
     fingerprint: str
     resolution: int
-    #: Names the content, hexadecimal: the sha256 of the pieces' content hashes and of the checksums of the layout with
-    #: a file for each column, whichever the shard has.
+    #: Identifies the content, hexadecimal: the sha256 of the pieces' content hashes and of the checksums of the layout
+    #: with a file for each column, whichever layout the shard has.
     identity: str
     #: File by file in the order of :func:`data_files`, ascending within a file.
     buffers: tuple[Buffer, ...]
@@ -147,7 +148,7 @@ class Sidecar:
     #: A few rows for each reason but ``"kept"``.
     examples: dict[str, list[str]]
     totals: Totals
-    #: Of midigpt-core, for people.
+    #: Version of midigpt-core, for people.
     core_version: str
 
     @property
@@ -176,7 +177,8 @@ def _checksum_line(body: bytes) -> bytes:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """Raises :class:`CorpusError` unless the sidecar is whole, of this version, and fits the sizes of its files."""
+    """Read a sidecar. Raises :class:`CorpusError` unless it is complete, of this version, and matches the files'
+    sizes."""
     folder = path.parent
     try:
         body, _, checksum = path.read_bytes().partition(b"\n")

@@ -1,4 +1,4 @@
-"""From a batch of a source's rows and what the parser made of them to pieces of a corpus."""
+"""Turns a batch of a source's rows and the parser's results into pieces of a corpus."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def midi_buffers(rows: RowBatch) -> tuple[UInt8Array, Int64Array]:
 def to_pieces(rows: RowBatch, parsed: ReadResult) -> tuple[ScoreColumns, PieceTable]:
     """The batch's pieces, one per row, in the rows' order."""
     columns = attrs.evolve(parsed.columns, track_nomml=_track_nomml(parsed.columns, rows.nomml))
-    # Nothing to parse is a reason of its own, whatever the parser said about no bytes.
+    # A row without bytes has a reason of its own, whatever the parser reports for it.
     codes = np.where(_is_null(rows.midi), np.uint8(status.NULL_MUSIC), parsed.status)
     hashes = content_hashes(columns)
     hashes[codes != status.KEPT] = 0

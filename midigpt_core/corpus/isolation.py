@@ -1,9 +1,9 @@
-"""Parses MIDI in a process of its own, so that no file can take the run down.
+"""Parses MIDI in a separate process, so that no file can crash the run.
 
-Rows go to the process in chunks. When it dies, or overruns its time or memory, only the chunk it worked on is tried
-again, in small parts and the part it then works on row by row: the first row without an answer is the guilty one. It
-gets the reason as its status and no music, and everything after it goes on in chunks. A crashing row thus costs some
-milliseconds; a chunk that hangs goes row by row at once, so that a hanging row costs two time-outs.
+Rows go to the process in chunks. If it dies, or exceeds its time or memory, only the current chunk is tried again:
+first in small parts, then the part that fails row by row. The first row without an answer is the cause. It gets the
+reason as its status and no music, and the rows after it are parsed in chunks again. A crashing row thus costs some
+milliseconds. A chunk that hangs is retried row by row at once, so a hanging row costs two time-outs.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 #: The reader of MIDI files, an import string to ``function(data, offsets, threads) -> mapping of buffers``.
 DEFAULT_PARSER = "midigpt_core._native:read_batch"
 
-# Large enough that most batches of rows are one chunk, whose columns are then used as they came.
+# Large enough that most batches of rows are one chunk, whose columns are then used without a copy.
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 8 << 20
-#: Rows of the parts of a chunk that failed.
+#: Rows in each part of a chunk that failed.
 _PART_ROWS = 16
 _SOCKET_BYTES = 1 << 20
 
@@ -58,11 +58,12 @@ BYTES_PER_BYTE = 80
 
 @frozen
 class ParserLimits:
-    """What a chunk of rows may take, beside what its size allows it."""
+    """Time and memory that a chunk of rows may take, in addition to what its size allows."""
 
     #: Seconds; :data:`SECONDS_PER_MIB` more for each MiB of MIDI.
     timeout_s: float = DEFAULT_TIMEOUT_S
-    #: Bytes beyond those of the idle process; :data:`BYTES_PER_BYTE` more for each byte of MIDI. Held on Linux only.
+    #: Bytes beyond those of the idle process; :data:`BYTES_PER_BYTE` more for each byte of MIDI. Enforced on Linux
+    #: only.
     memory_bytes: int = DEFAULT_MEMORY_BYTES
 
     def timeout(self, size: int) -> float:
@@ -82,15 +83,15 @@ class _Rows:
 
 
 class _SharedData:
-    """A file without a name, in memory where the system has such, that the parser's process maps too.
+    """An unnamed file, in memory if the system supports that, which the parser's process maps too.
 
-    Its pages are used again for every batch: over a socket each byte would be copied twice more, into fresh pages.
+    Its pages are reused for every batch; over a socket, each byte would be copied twice more, into fresh pages.
     """
 
     def __init__(self) -> None:
         if hasattr(os, "memfd_create"):
             self.fd = os.memfd_create("midigpt-parser", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            # A page that the parser's process took away would end this one by SIGBUS.
+            # If the parser's process could shrink the file, this process would die by SIGBUS.
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
         else:
             with tempfile.TemporaryFile() as file:
@@ -103,7 +104,7 @@ class _SharedData:
                 os.ftruncate(self.fd, len(content) + len(content) // 4)
                 self._bytes = np.frombuffer(mmap.mmap(self.fd, 0), np.uint8)
             except OSError as error:
-                # A limit on the size of files holds for this one too.
+                # A limit on the size of files applies to this one too.
                 raise WriteError(
                     f"the memory shared with the MIDI parser: cannot be written ({error.strerror}). "
                     "Raise the limits on file sizes and memory ('ulimit -a' shows them), and run again."
@@ -130,7 +131,8 @@ class IsolatedParser:
         self._control, theirs = socket.socketpair()
         self._data = _SharedData()
         with theirs:
-            # -I -S: no environment, no site-packages hooks; a start costs what the parser's module costs.
+            # -I -S: no environment, no site-packages hooks, so a start takes only as long as importing the parser's
+            # module.
             command = [sys.executable, "-I", "-S", parse_worker.__file__]
             passed = [theirs.fileno(), self._data.fd]
             self._process = subprocess.Popen(
@@ -142,22 +144,22 @@ class IsolatedParser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
-        # Its child may be in the middle of a chunk that nobody waits for any more; both end by themselves at the
-        # latest when the chunk's time is up.
+        # Its child may still be parsing a chunk whose result is no longer needed; both end by themselves, at the latest
+        # when the chunk's time is up.
         if kind is not None:
             self._process.terminate()
         self._process.wait()
         self._data.close()
 
     def end(self) -> None:
-        """No more rows: the process may end meanwhile."""
+        """Tell the process that no more rows follow; it may then end."""
         self._hang_up()
         self._control.close()
 
     def parse(self, data: UInt8Array, offsets: Int64Array) -> ReadResult:
         """Parse n rows, MIDI files ``data[offsets[i] : offsets[i + 1]]``; offsets int64[n + 1], from 0.
 
-        A row that kills the parser has a status of :mod:`midigpt_core.corpus.status` and no music.
+        A row that kills the parser gets a status of :mod:`midigpt_core.corpus.status` and no music.
         """
         rows = _Rows(data, offsets)
         results: list[ReadResult] = []
@@ -170,7 +172,7 @@ class IsolatedParser:
             end = ends[bisect.bisect_right(ends, done)]
             for size in (1,) if failure == status.TIMEOUT else (_PART_ROWS, 1):
                 ends = [*range(done + size, end, size), end]
-                # One thread: so that a lack of memory is one row's own.
+                # One thread, so that a lack of memory can be attributed to one row.
                 done, failure = self._attempt(rows, done, ends, results, 1)
                 if failure is None:
                     break
@@ -204,7 +206,7 @@ class IsolatedParser:
         chunks = np.asarray(ends, np.int64) - first
         largest = int(np.diff(offsets[np.concatenate([[0], chunks])]).max())
         timeout_s, memory_bytes = self._limits.timeout(largest), self._limits.memory(largest)
-        # Nobody reads it now: the child that did has answered, or has ended.
+        # No process reads it now: the child that did has answered or ended.
         self._data.write(rows.data[rows.offsets[first] : rows.offsets[end]])
         header = parse_worker.REQUEST.pack(end - first, len(chunks), int(offsets[-1]), threads, timeout_s, memory_bytes)
         connection.sendall(header + chunks.tobytes() + offsets.tobytes())
@@ -241,7 +243,7 @@ class IsolatedParser:
             self._connection = None
 
     def _failure(self) -> int:
-        """The status that says how the child that did not answer ended."""
+        """The status for a child that ended without an answer, by how it ended."""
         try:
             (ended,) = parse_worker.ENDED.unpack(_exactly(self._control, parse_worker.ENDED.size))
         except (EOFError, ConnectionResetError):
@@ -252,17 +254,17 @@ class IsolatedParser:
         code = os.WEXITSTATUS(ended)
         if code == parse_worker.RAISED_EXIT:
             raise RuntimeError(
-                "the parser raised an exception, which is a bug of the parser; its traceback stands above"
+                "the parser raised an exception, which is a bug in the parser; its traceback is printed above"
             )
         return status.MEMORY if code == parse_worker.MEMORY_EXIT else status.EXITED
 
     def _raise_ended(self) -> NoReturn:
         code = self._process.wait()
-        raise RuntimeError(f"the parser process ended with code {code}; its own message stands above")
+        raise RuntimeError(f"the parser process ended with code {code}; its own message is printed above")
 
 
 def _locate(parser: str) -> list[str]:
-    """What :func:`parse_worker.load` needs to import the parser without the packages around it."""
+    """The arguments with which :func:`parse_worker.load` imports the parser without the packages around it."""
     module, _, function = parser.partition(":")
     spec = find_spec(module)
     if spec is None or spec.origin is None:
@@ -282,7 +284,7 @@ def _chunk_ends(offsets: Int64Array, first: int) -> list[int]:
 
 
 def _exactly(connection: socket.socket, size: int) -> memoryview:
-    """``size`` bytes; raises EOFError if the other side hangs up before."""
+    """``size`` bytes; raises EOFError if the other side closes the connection first."""
     # Aligned for every dtype.
     content = memory.empty(size, np.uint8).data
     rest = content

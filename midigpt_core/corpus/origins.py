@@ -18,7 +18,7 @@ class PieceOrigin:
 
     source: str
     row: int
-    #: What the source calls the piece: the name of its file, say; empty if nothing.
+    #: The source's name for the piece, such as the name of its file; empty if there is none.
     identity: str = ""
 
     def __str__(self) -> str:
@@ -38,6 +38,6 @@ def row_text(row: int, identity: str) -> str:
 
 
 def identity_of(pieces: PieceTable, index: int) -> str:
-    """What the source calls a piece, by its index in the table; empty if nothing."""
+    """The source's name for a piece, by its index in the table; empty if there is none."""
     start, end = pieces.id_offsets[index : index + 2].tolist()
     return pieces.id_bytes[start:end].tobytes().decode("utf-8", "replace")

@@ -1,16 +1,16 @@
-"""The process that parses MIDI. Run as a script: it imports the parser's module and nothing else of the package.
+"""The process that parses MIDI. It runs as a script and imports only the parser's module from the package.
 
-One is started for each shard, so that it also imports little of the standard library: json, pathlib and typing would
-take a third of its start.
+To start fast, it also imports little of the standard library: json, pathlib and typing would take a third of its
+start-up time.
 
-It is a small server that forks: for each connection that it receives it forks a child that parses batches until the
-other side hangs up or the child dies, and then reports how the child ended. A fork of this small process takes about
-a millisecond, so a file that kills the parser costs little more than itself.
+It is a small forking server. For each connection that it receives, it forks a child, which parses batches until the
+other side closes the connection or the child dies; then it reports how the child ended. Forking this small process
+takes about a millisecond, so a file that kills the parser costs little extra time.
 
 A request is a header (:data:`REQUEST`), the ends of the chunks in rows (int64) and the offsets of the rows in the data
-(int64, one more than rows); the data stand at the beginning of a file that both sides map. Each chunk is answered as
-soon as it is parsed: the length of a text (:data:`REPLY`), the text, ``name=bytes,name=bytes,...``, that says which
-buffers follow with how many bytes, and the buffers, each padded to :data:`ALIGNMENT`.
+(int64, one more than rows); the data is at the beginning of a file that both sides map. The answer for each chunk is
+sent as soon as the chunk is parsed: the length of a text (:data:`REPLY`), the text ``name=bytes,name=bytes,...`` with
+the names and sizes of the buffers, and the buffers, each padded to :data:`ALIGNMENT`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Rows, chunks, bytes of data, threads, seconds that a chunk may take, bytes of memory beyond the process's own.
 REQUEST = struct.Struct("<QQQQdQ")
 REPLY = struct.Struct("<Q")
-#: How a child ended, as ``os.waitpid`` says it.
+#: How a child ended, as ``os.waitpid`` reports it.
 ENDED = struct.Struct("<i")
 ALIGNMENT = 8
 #: Exit code of a child whose parser ran out of memory.
@@ -40,13 +40,14 @@ MEMORY_EXIT = 77
 #: Exit code of a child whose parser raised an exception; the interpreter has printed it.
 RAISED_EXIT = 1
 
-# Buffers above this are sent as they are, smaller ones are first put together.
+# Larger buffers are sent as they are; smaller ones are joined first.
 _LARGE_BYTES = 32 << 10
 
 
 def main(control_fd: int, data_fd: int, parser: list[str]) -> None:
-    """Serve connections that arrive over the socket ``control_fd`` until it is closed; ``data_fd`` holds the data."""
-    # An interrupt goes to the whole process group; whoever started this process decides what it means.
+    """Serve connections that arrive over the socket ``control_fd`` until it is closed; ``data_fd`` contains the
+    data."""
+    # An interrupt goes to the whole process group; the process that started this one handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     parse = load(*parser)
@@ -70,14 +71,14 @@ def load(module: str, file: str, function: str, *sys_path: str) -> Any:
     sys.path[:] = sys_path
     spec = importlib.util.spec_from_file_location(module, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python module")
+        raise ImportError(f"{file} is not a Python module")
     loaded = sys.modules[module] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return getattr(loaded, function)
 
 
 class _Data:
-    """The file of the data, mapped as far as it was needed."""
+    """The file with the data, mapped as far as was needed."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -85,13 +86,13 @@ class _Data:
 
     def first(self, size: int) -> memoryview:
         if size > len(self._map):
-            # All of the file, which grows ahead of what is asked for.
+            # Map the whole file, which grows ahead of the requested size.
             self._map = memoryview(mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ))
         return self._map[:size]
 
 
 def _serve(connection: socket.socket, data: _Data, parse: Any) -> None:
-    """Answer until the other side hangs up."""
+    """Answer requests until the other side closes the connection."""
     with contextlib.suppress(EOFError):
         try:
             while True:
@@ -119,7 +120,8 @@ def _answer(connection: socket.socket, data: _Data, parse: Any) -> None:
 
 
 def _limit_memory(beyond: int | None) -> None:
-    """Let allocations fail beyond what the process has now and ``beyond`` bytes; None: only where they must."""
+    """Make allocations fail that exceed the current size by more than ``beyond`` bytes; None: only the hard limit
+    applies."""
     if sys.platform == "linux":
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         limit = hard
@@ -132,7 +134,7 @@ def _limit_memory(beyond: int | None) -> None:
 
 
 def _receive(connection: socket.socket, size: int) -> memoryview:
-    """Exactly ``size`` bytes; raises EOFError if the other side hangs up."""
+    """Exactly ``size`` bytes; raises EOFError if the other side closes the connection."""
     buffer = memoryview(bytearray(size))
     done = 0
     while done < size:

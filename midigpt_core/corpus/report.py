@@ -1,4 +1,4 @@
-"""What is in a corpus, whether it is whole, what two share, and clearing up: ``midigpt corpus …`` as functions."""
+"""``midigpt corpus …`` as functions: describe, verify and clean corpora, and find music that two of them share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CorpusInfo:
     #: A few rows for each reason but ``"kept"``, each with its file.
     examples: dict[str, list[str]]
     totals: Totals
-    #: Bytes on disk, eligible piecess included.
+    #: Bytes on disk, including stored lists of eligible pieces.
     disk_bytes: int
 
     @property
@@ -68,7 +68,7 @@ class CleanReport:
 
 @frozen(kw_only=True)
 class Leakage:
-    """Pieces for evaluation whose very music is also in the training corpus."""
+    """Evaluation pieces whose exact music is also in the training corpus."""
 
     pieces: int
     #: Pieces with music in the evaluation corpus.
@@ -90,12 +90,12 @@ def cached_shards(cache: Path | None = None) -> list[Path]:
 
 
 def finished_shards(cache: Path | None = None) -> list[Path]:
-    """The data files of all corpora in the cache that were once complete, damaged since or not."""
+    """The data files of all corpora in the cache that were completed, including damaged ones."""
     return [folder / DATA_NAME for folder in _folders(cache or cache_root()) if (folder / SIDECAR_NAME).exists()]
 
 
 def info(shards: Sequence[Path]) -> CorpusInfo:
-    """Raises :class:`CorpusError` if a shard is missing or of another version."""
+    """Describe ``shards``. Raises :class:`CorpusError` if a shard is missing or of another version."""
     sidecars = [read_sidecar(path.with_name(SIDECAR_NAME)) for path in shards]
     counts: Counter[str] = Counter()
     programs: Counter[str] = Counter()
@@ -131,8 +131,8 @@ def verify(shards: Sequence[Path]) -> VerifyReport:
 def clean(cache: Path | None = None, *, everything: bool = False) -> CleanReport:
     """Remove from the cache what is damaged, unfinished or of another version, or ``everything``.
 
-    Whatever is removed is made again by the next preprocessing. Raises :class:`midigpt_core.files.WriteError` if the
-    cache cannot be written.
+    The next preprocessing builds again what was removed. Raises :class:`midigpt_core.files.WriteError` if the cache
+    cannot be written.
     """
     removed = []
     freed = kept = busy = 0
@@ -140,7 +140,7 @@ def clean(cache: Path | None = None, *, everything: bool = False) -> CleanReport
         try:
             with owned(folder, waiting=_give_up):
                 if not folder.is_dir():
-                    continue  # a build that failed meanwhile took it away
+                    continue  # a build that failed in the meantime removed it
                 if not everything and _is_whole(folder):
                     files.remove_leftovers(folder)
                     kept += 1
@@ -155,7 +155,7 @@ def clean(cache: Path | None = None, *, everything: bool = False) -> CleanReport
 
 
 def leakage(train: Sequence[Path], evaluation: Sequence[Path]) -> Leakage:
-    """Which evaluation pieces have the same music, note for note, as a training piece.
+    """Find evaluation pieces with the same music, note for note, as a training piece.
 
     Raises :class:`CorpusError` if a shard is missing or damaged.
     """

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 # Raise with every change in what is selected.
 _RULES_VERSION = 1
-# The XXH3 before the verdicts in a remembered file.
+# Length of the XXH3 before the verdicts in a stored file.
 _CHECKSUM_BYTES = 8
 
 
 class Verdict(IntEnum):
-    """Why a piece is left out, in the order in which reasons are looked for."""
+    """Why a piece is left out, in the order in which reasons are checked."""
 
     VALID = 0
     NOT_PARSED = 1  #: the row has no music, for a reason that the corpus report names
@@ -52,10 +52,10 @@ def _distinct(sizes: Iterable[int]) -> tuple[int, ...]:
 
 @frozen(kw_only=True)
 class SelectionLimits:
-    """What a piece must offer.
+    """Requirements on a piece.
 
     A window of n bars is usable if at least ``min_tracks`` tracks have notes in at least
-    ``max(1, ceil(min_fill_ratio * n))`` of its bars; one usable window of any of the sizes will do.
+    ``max(1, ceil(min_fill_ratio * n))`` of its bars; one usable window of any of the sizes is enough.
     """
 
     min_bars: int
@@ -76,7 +76,7 @@ class EligiblePieces:
 
 
 def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> EligiblePieces:
-    """The eligible pieces, remembered beside each shard for this encoder configuration and these limits.
+    """Find the eligible pieces. They are stored next to each shard for this encoder configuration and these limits.
 
     Raises :class:`midigpt_core.errors.CorpusError` if a shard is damaged.
     """
@@ -91,7 +91,7 @@ def select(opened: OpenCorpus, encoder: Encoder, limits: SelectionLimits) -> Eli
         valid = np.flatnonzero(verdicts == Verdict.VALID.value)
         valid += first
         pieces.append(valid)
-        # A start waits for this: bincount would first make an int64 of every byte.
+        # Start-up waits for this: bincount would first convert every byte to int64.
         for verdict in Verdict:
             if count := int(np.count_nonzero(verdicts == verdict.value)):
                 counts[verdict.name.lower()] += count
@@ -107,9 +107,9 @@ def by_verdict(counts: Mapping[str, int]) -> dict[str, int]:
 def require_nonempty(
     valid: EligiblePieces, opened: OpenCorpus, limits: SelectionLimits, *, has_min_bars: bool = True
 ) -> None:
-    """Raises :class:`DataError` with the counts if there is nothing to train on.
+    """Raise :class:`DataError` with the counts if there is nothing to train on.
 
-    ``has_min_bars``: whether whoever chose the limits chose ``min_bars`` beside the window sizes.
+    ``has_min_bars``: whether ``min_bars`` was chosen separately from the window sizes.
     """
     if len(valid.pieces):
         return
@@ -121,7 +121,7 @@ def require_nonempty(
         reasons = ", ".join(f"{reason} {count}" for reason, count in in_order(rows).items()) or "no rows"
         examples = any(file.sidecar.examples for file in opened.files)
         where = " 'midigpt corpus info' names rows." if examples else ""
-        raise DataError(f"{files_named}: no row holds music that can be read ({reasons}).{where} Name other data.")
+        raise DataError(f"{files_named}: no row contains music that can be read ({reasons}).{where} Name other data.")
     counts = ", ".join(f"{reason} {count}" for reason, count in valid.counts.items())
     min_bars = f"min_bars {limits.min_bars}, " if has_min_bars else ""
     raise DataError(
@@ -179,14 +179,14 @@ def _has_window(columns: ScoreColumns, limits: SelectionLimits) -> BoolArray:
 
 
 class _Accepts(Protocol):
-    """The one thing that is asked of an encoder here."""
+    """The only method of an encoder that is called here."""
 
     def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray | None: ...
 
 
 @frozen(eq=False)
 class _OneAtATime:
-    """An encoder need not know of threads."""
+    """Calls an encoder from one thread at a time, because encoders need not be thread-safe."""
 
     _encoder: Encoder
     _lock: threading.Lock = Factory(threading.Lock)
@@ -218,7 +218,7 @@ def _verdicts(shards: Sequence[ShardFile], key: str, encoder: Encoder, limits: S
 
 def _remember(path: Path, verdicts: UInt8Array) -> None:
     content = verdicts.tobytes()
-    # A corpus in a folder that cannot be written (shared, read-only) is still good to train on.
+    # A corpus in a folder that cannot be written (shared, read-only) can still be used for training.
     with contextlib.suppress(files.WriteError, OSError):
         files.remove_leftovers(path.parent)
         files.write_bytes(path, xxhash.xxh3_64_digest(content) + content)

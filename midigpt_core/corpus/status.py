@@ -1,8 +1,8 @@
 """Why a row has no music: one byte per piece, one name per reason in every report.
 
-Codes below 100 are the MIDI reader's own errors (:data:`midigpt_core.score.reading.READ_ERRORS`), those below are what
-happened around it. Reports list reasons in one order, whatever came first in the data: ``kept``, the others of this
-table by code, then by name those for which the source left rows out.
+Codes below 100 are the MIDI reader's own errors (:data:`midigpt_core.score.reading.READ_ERRORS`), the codes in this
+module are for failures around it. All reports list reasons in the same order: ``kept``, the others of this table by
+code, then by name the reasons for which the source dropped rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 KEPT = 0
 #: The source has no bytes for the row.
 NULL_MUSIC = 100
-#: Parsing overran its time.
+#: Parsing exceeded its time.
 TIMEOUT = 101
 #: Parsing ran out of the memory it may use.
 MEMORY = 102
@@ -53,7 +53,7 @@ def status_name(status: int) -> str:
 
 
 def in_order(by_reason: Mapping[str, Value]) -> dict[str, Value]:
-    """What stands by reason, in the order of every report."""
+    """A mapping by reason, in the order of every report."""
     return {reason: by_reason[reason] for reason in sorted(by_reason, key=lambda name: (_PLACES.get(name, 256), name))}
 
 

@@ -1,8 +1,7 @@
 """Opens corpora: maps their files and hands out columns over the mapped bytes, checked before they are used.
 
-At open a shard's sidecar is checked, which takes as long for a million pieces as for a thousand; the entries of a piece
-in the index (scalars and offsets) and its music are checked the first time that they are asked for. Bytes that were
-never checked are never interpreted.
+Opening a shard checks its sidecar, which takes as long for a million pieces as for a thousand. The entries of a piece
+in the index (scalars and offsets) and its music are checked on first use. Unchecked bytes are never interpreted.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.format import Buffer
     from midigpt_core.records import BoolArray, Int64Array
 
-# Some microseconds a file.
+# A check takes some microseconds per file.
 _SIZES_CHECKED_S = 1.0
 _OFFSETS = tuple(name for name in buffer_dtypes() if name.endswith("_offsets"))
 _INDEX = (*(name for name, _, _ in PIECE_COLUMNS), *_OFFSETS)
@@ -75,7 +74,7 @@ class OpenCorpus:
 
     @property
     def fingerprint(self) -> str:
-        """Names the content: sha256 over the identities of all shards, hexadecimal."""
+        """Identifies the content: sha256 over the identities of all shards, hexadecimal."""
         return hashlib.sha256("".join(file.sidecar.identity for file in self.files).encode()).hexdigest()
 
     def verify(self, pieces: Int64Array) -> None:
@@ -87,10 +86,10 @@ class OpenCorpus:
             file.verify_pieces(local)
 
     def check_unlost(self) -> None:
-        """Raises :class:`CorpusError` if a file was cut off since it was mapped, or its disk failed.
+        """Raise :class:`CorpusError` if a file was truncated since it was mapped, or its disk failed.
 
-        What was read since then is zeros in part: call it before results are used. A read of a page that is gone is
-        known of at once; zeros on the page in which a file now ends are seen by the file's size, asked for once in
+        Data read since then is partly zeros: call it before results are used. Reading a lost page is detected at once.
+        Zeros on the page in which a file now ends are detected by the file's size, which is checked every
         :data:`_SIZES_CHECKED_S` seconds.
         """
         now = time.monotonic()
@@ -111,7 +110,7 @@ class OpenCorpus:
 
 
 class ShardFile:
-    """One mapped shard, named by its ``pieces.arrow``, and what is known about the state of its bytes."""
+    """One mapped shard, named by its ``pieces.arrow``, and which of its bytes were checked."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,8 +125,8 @@ class ShardFile:
 
     def verify_pieces(self, pieces: Int64Array) -> None:
         """Check the bytes of pieces, by their index in this shard."""
-        # Flags only ever turn from False to True, and only once the bytes are known to be good: threads that race
-        # check a block twice at worst.
+        # Flags only change from False to True, and only after the bytes were checked: threads that race check a block
+        # twice at worst.
         todo = pieces[~self._checked[pieces]]
         if len(todo) == 0:
             return
@@ -143,7 +142,7 @@ class ShardFile:
         self._checked[todo] = True
 
     def check_unlost(self) -> None:
-        """As :meth:`OpenCorpus.check_unlost`, for this shard."""
+        """Like :meth:`OpenCorpus.check_unlost`, for this shard."""
         for name, mapped in self._maps.items():
             if mapped.lost or _is_shorter(self.path.with_name(name), self._inodes[name], len(self._bytes[name])):
                 raise CorpusError(
@@ -182,7 +181,7 @@ class ShardFile:
         def values(name: str) -> NDArray[Any]:
             buffer = where.get(name)
             if buffer is None:
-                # No buffer is stored for no values; Arrow leaves out even the one offset of an empty list column.
+                # An empty column has no buffer; Arrow omits even the one offset of an empty list column.
                 return np.zeros(1 if name in _OFFSETS else 0, dtypes[name])
             return np.frombuffer(self._bytes[buffer.file], dtypes[name], buffer.count, buffer.offset)
 
@@ -200,7 +199,7 @@ class ShardFile:
         return CorpusShard(source=self.sidecar.source, columns=columns, pieces=table)
 
     def _check_lengths(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Columns of one level must be of one length, and there is one offset more than pieces."""
+        """Raise unless all columns of a level have the same length and there is one offset more than pieces."""
         num_pieces = len(arrays["status"])
         counts = {name: num_pieces * width for name, _, width in PIECE_COLUMNS}
         counts |= dict.fromkeys(_OFFSETS, num_pieces + 1)
@@ -214,7 +213,7 @@ class ShardFile:
                 )
 
     def _check_runs(self, pieces: Int64Array) -> None:
-        """Native code follows offsets without looking: they must stay inside their columns."""
+        """Raise unless offsets stay within their columns: native code does not check them."""
         for names, offsets in self._runs():
             name = next(iter(names))
             record = self.shard.pieces if name.endswith("_bytes") else self.shard.columns
@@ -286,7 +285,7 @@ def _map(path: Path) -> MappedFile:
 
 
 def _is_shorter(path: Path, inode: int, size: int) -> bool:
-    """Whether the mapped file was cut. One that was removed or replaced stays mapped as it was."""
+    """Whether the mapped file was truncated. A file that was removed or replaced stays mapped unchanged."""
     try:
         status = path.stat()
     except OSError:

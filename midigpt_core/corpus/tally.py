@@ -1,4 +1,4 @@
-"""Counts what a build keeps and why it leaves the rest out."""
+"""Counts the rows that a build keeps and, by reason, the rows that it drops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Tally:
     _signatures: Counter[str] = Factory(Counter)
 
     def add(self, columns: ScoreColumns, pieces: PieceTable, error_offset: Int64Array) -> None:
-        """``error_offset`` int64[P]: byte at which the reader gave a file up, -1 where it did not."""
+        """``error_offset`` int64[P]: byte at which the reader gave up on a file, -1 if it did not."""
         codes, numbers = np.unique(pieces.status, return_counts=True)
         for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
             name = status_name(code)

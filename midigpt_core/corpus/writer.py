@@ -1,9 +1,9 @@
 """Writes the corpus of one shard. Memory is bounded by one batch, whatever the size of the shard.
 
-Columns of bars, cells and notes are written where they stay, under a temporary name until the shard is whole. The rest,
-some hundred bytes a piece, becomes one record batch, which needs to know the length of every column before its first
-byte: these columns grow in unnamed temporary files, which the kernel removes however this process ends, and are copied
-together at the end. Bytes are checksummed as they arrive, while they are in the processor's cache.
+Columns of bars, cells and notes are written to their final files, under temporary names until the shard is complete.
+The rest, some hundred bytes per piece, becomes one record batch, which requires the length of every column before its
+first byte. So these columns grow in unnamed temporary files, which the kernel removes however this process ends, and
+are copied together at the end. Bytes are checksummed as they arrive, while they are in the processor's cache.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.tally import Tally
     from midigpt_core.records import PieceTable, ScoreColumns
 
-# Larger runs of values, the bulk of them, are written as they come.
+# Larger arrays, which are most of the data, are written directly.
 _BUFFER_BYTES = 128 << 10
-# A column is brought to the disk each time that it has grown by so much, so that little is left for the end.
+# A column is flushed to the disk whenever it has grown by this much, so that little is left for the end.
 _FLUSH_BYTES = 8 << 20
 
 
@@ -94,7 +94,7 @@ class ShardWriter:
         self._open.close()
 
     def _remove_if_empty(self) -> None:
-        """Nothing is left of a shard that failed, unless it had files before."""
+        """Leave nothing behind if a shard fails, unless its folder had files before."""
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 
@@ -120,7 +120,7 @@ class ShardWriter:
         column.total += int(offsets[-1])
 
     def commit(self, *, source: str, fingerprint: str, tally: Tally) -> Sidecar:
-        """Write the data, then the sidecar, each whole or not at all."""
+        """Write the data, then the sidecar, each completely or not at all."""
         with explained(self._folder):
             small = sum(file.size for file in self._files.values()) <= SMALL_BYTES
             filed = {} if small else self._files
@@ -155,7 +155,7 @@ class ShardWriter:
         return sidecar
 
     def _checksums_apart(self) -> list[int]:
-        """Those that ``pieces.arrow`` would have if bars, cells and notes had files of their own."""
+        """The checksums that ``pieces.arrow`` would have if bars, cells and notes had files of their own."""
         with tempfile.TemporaryFile(dir=self._folder, buffering=_BUFFER_BYTES) as stream:
             return _write_arrow(stream, self._spools, LISTS)[1]
 
@@ -163,7 +163,7 @@ class ShardWriter:
 def _write_arrow(
     stream: IO[bytes], columns: Mapping[str, _Column], lists: Mapping[str, str]
 ) -> tuple[list[Buffer], list[int]]:
-    """Where the buffers of ``pieces.arrow`` lie, and the checksums of all its blocks."""
+    """Write ``pieces.arrow``; returns the positions of its buffers and the checksums of all its blocks."""
     batch = _to_record_batch({name: column.map() for name, column in columns.items()}, lists)
     with pa.ipc.new_file(stream, batch.schema) as writer:
         writer.write_batch(batch)
@@ -177,7 +177,7 @@ def _write_arrow(
 
 
 def _checksums(file: memoryview, buffers: list[Buffer], columns: Mapping[str, _Column]) -> list[int]:
-    """Of every block. The head, and what stands between the buffers, did not come through a column."""
+    """The checksums of all blocks. The head, and the bytes between the buffers, do not belong to a column."""
     dtypes = buffer_dtypes()
     checksums: list[int] = []
     for buffer in buffers:
@@ -198,7 +198,7 @@ class _BlockChecksum:
         self._filled = 0
 
     def copy(self) -> _BlockChecksum:
-        """One that goes on by itself from here."""
+        """A copy that continues independently."""
         copied = _BlockChecksum()
         copied._finished, copied._current, copied._filled = [*self._finished], self._current.copy(), self._filled
         return copied
@@ -226,7 +226,7 @@ class _BlockChecksum:
 class _Column:
     """Values one after another in a file, and their checksums."""
 
-    #: What stands in the file before the values.
+    #: Bytes in the file before the values.
     _head_bytes = 0
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -253,19 +253,19 @@ class _Column:
 
 
 class _Spool(_Column):
-    """A column in a file that has no name, to be copied into another."""
+    """A column in an unnamed file, to be copied into another file."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(tempfile.TemporaryFile(dir=folder, buffering=_BUFFER_BYTES))  # noqa: SIM115 - `close` does
 
     def close(self) -> None:
-        # Closing tries again to write what a full disk refused; that is on its way to the user already.
+        # Closing retries a write that a full disk rejected; that error has already been raised.
         with contextlib.suppress(OSError):
             self._stream.close()
 
 
 class _NumpyFile(_Column):
-    """A column that becomes a NumPy file, on its way to the disk while it grows."""
+    """A column that becomes a NumPy file and is flushed to the disk while it grows."""
 
     _head_bytes = NUMPY_HEADER_BYTES
 
@@ -280,13 +280,13 @@ class _NumpyFile(_Column):
 
     def append(self, values: NDArray[Any]) -> None:
         super().append(values)
-        # A disk that is slower than the rows gets more at a time.
+        # If the disk is slower than the rows, it gets more at a time.
         if self.size >= self._flushed + _FLUSH_BYTES and all(flush.done() for flush in self._flushes):
             self._wait()
             self._start_flush()
 
     def finish(self) -> None:
-        """Write the header, and start to bring the rest to the disk."""
+        """Write the header, and start to flush the rest to the disk."""
         header = self._header()
         self._stream.seek(0)
         self._stream.write(header)
@@ -294,7 +294,7 @@ class _NumpyFile(_Column):
         self._start_flush()
 
     def wait(self, name: str) -> tuple[list[Buffer], list[int]]:
-        """Wait until the disk has the file; returns its buffers and their checksums."""
+        """Wait until the file is on the disk; returns its buffers and their checksums."""
         self._wait()
         buffers = [Buffer(self.staged.path.name, self.staged.path.name, 0, 0, NUMPY_HEADER_BYTES)]
         if self.size:
@@ -303,7 +303,7 @@ class _NumpyFile(_Column):
         return buffers, self.checksums()
 
     def checksums(self) -> list[int]:
-        """Of the file's blocks, its header first."""
+        """The checksums of the file's blocks, its header first."""
         head = _BlockChecksum()
         head.update(memoryview(self._header()))
         return head.finish() + self.checksum.copy().finish()
@@ -333,11 +333,12 @@ class _NumpyFile(_Column):
 
 
 def _identity(content_hashes: hashlib._Hash, checksums: list[int], columns: Mapping[str, _NumpyFile]) -> str:
-    """Of a shard whose bars, cells and notes have files of their own: the same music has one name in either layout.
+    """The identity of a shard, computed as if bars, cells and notes had files of their own: it is the same in both
+    layouts.
 
-    ``checksums`` are those of its ``pieces.arrow``.
+    ``checksums`` are the checksums of ``pieces.arrow`` in that layout.
     """
-    # The music is in the pieces' content hashes, everything else in the checksums: no need to read all of it again.
+    # The content hashes cover the music, the checksums everything else: the data need not be read again.
     content_hashes.update(np.array(checksums, "<u8").tobytes())
     for column in columns.values():
         content_hashes.update(np.array(column.checksums(), "<u8").tobytes())
@@ -370,7 +371,8 @@ def _to_record_batch(buffers: Mapping[str, pa.Buffer], lists: Mapping[str, str])
 
 
 def _find_buffers(file: memoryview, names: list[str]) -> list[Buffer]:
-    """Where the buffers of an Arrow file with one record batch lie, in file order, which is that of ``names``."""
+    """The positions of the buffers of an Arrow file with one record batch, in file order, which is the order of
+    ``names``."""
     whole = pa.py_buffer(file)
     batch = pa.ipc.open_file(whole).get_batch(0)
     # Arrow puts a validity buffer (here always absent) before each array's own buffers, and a list's before its items'.

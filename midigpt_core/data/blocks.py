@@ -1,7 +1,8 @@
 """A block: 64 rows of tokens as a pure function of (seed, block index).
 
-A block holds the first documents of its sequence of draws, as many as its rows can take together. Packing 64 rows at
-once wastes far less than filling row by row; and since the documents are a prefix, none is passed over for its length.
+A block contains the first documents of its sequence of draws, as many as fit into its rows together. Packing 64 rows at
+once wastes far less space than filling row by row. The documents are a prefix of the draws, so none is skipped because
+of its length.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from midigpt_core.records import Int32Array, Int64Array, PackedBatch, UInt8Array, UInt64Array
 
 ROWS_PER_BLOCK = 64
-#: A corpus of which so many draws in a row give no token is refused.
+#: A corpus is rejected if this many draws in a row give no token.
 _MOST_USELESS_DRAWS = 4096
 _NO_WINDOW = 255
 
 
 @frozen(kw_only=True)
 class BlockReport:
-    """What became of a block's draws; the counts of ``statuses`` add up to ``draws``."""
+    """The outcomes of a block's draws; the counts of ``statuses`` add up to ``draws``."""
 
     draws: int
     #: Documents, all of them in the rows.
@@ -41,13 +42,13 @@ class BlockReport:
     #: Tokens in the rows, and positions without one.
     tokens: int
     padding: int
-    #: Draws by what happened: the names of :class:`midigpt_core.records.TokenStatus`, and ``no_window``.
+    #: Draws by outcome: the names of :class:`midigpt_core.records.TokenStatus`, and ``no_window``.
     statuses: Mapping[str, int]
 
 
 @frozen(eq=False, kw_only=True)
 class BlockDocuments:
-    """The D documents of a block, in the order in which they were drawn; within a row they keep it."""
+    """The D documents of a block, in the order in which they were drawn, also within a row."""
 
     piece: Int64Array
     start_bar: Int32Array
@@ -98,7 +99,7 @@ class BlockMaker:
         self._encoder = encoder
         self._settings = settings
         self._verify = verify
-        #: Mean tokens per draw so far. Only how many draws are encoded at once depends on it, never their result.
+        #: Mean tokens per draw so far. It determines only how many draws are encoded at once, never their result.
         self._mean_length = settings.max_seq_len / 6
 
     def make(self, index: int) -> Block:
@@ -106,7 +107,7 @@ class BlockMaker:
         key = derive(self._settings.seed, Stage.PACK, index)
         draws, rows = self._draw(key)
         usable = draws.length > 0
-        # Packing puts the longest documents into the first rows; shuffled, every row is like any other.
+        # Packing puts the longest documents into the first rows; shuffling makes all rows alike.
         shuffled = np.argsort(bits(derive(key, Stage.MIX), ROWS_PER_BLOCK)[0], kind="stable").astype(np.int32)
         documents = BlockDocuments(
             piece=draws.piece[usable],
@@ -195,7 +196,7 @@ class BlockMaker:
         )
 
     def _tokens_by_set(self, documents: BlockDocuments) -> Int64Array:
-        """How many tokens of each row are of each training set: int64[R, S]."""
+        """Tokens of each row by training set: int64[R, S]."""
         count = self._pieces.num_sets
         place = documents.row * count + self._pieces.set_of(documents.piece)
         tokens = np.bincount(place, weights=documents.length, minlength=ROWS_PER_BLOCK * count)
@@ -224,7 +225,7 @@ def _joined_positions(chunks: list[Int32Array | None]) -> Int32Array | None:
 
 
 def _join(chunks: list[_Draws], count: int) -> _Draws:
-    """The first ``count`` draws of successive chunks. Tokens of later ones stay behind the last that is used."""
+    """The first ``count`` draws of successive chunks. Tokens of later draws remain after the tokens that are used."""
     return _Draws(
         piece=np.concatenate([chunk.piece for chunk in chunks])[:count],
         start_bar=np.concatenate([chunk.start_bar for chunk in chunks])[:count],

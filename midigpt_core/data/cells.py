@@ -29,8 +29,8 @@ def window_cells(num_tracks: Int32Array, num_bars: Int32Array) -> BoolArray:
 def draw_infill(valid: BoolArray, num_bars: Int32Array, keys: UInt64Array, settings: StreamSettings) -> BoolArray:
     """Cells to fill in: bool[N, T, B] (docs/encoder-specification.md, G.3).
 
-    With ``infill_probability`` a window has some: a density p uniform in 0 .. ``infill_bar_fraction``, then each cell
-    with probability p; if none comes up, one cell, uniformly.
+    A window has such cells with probability ``infill_probability``. Then a density p is drawn, uniform in 0 ..
+    ``infill_bar_fraction``, and each cell is chosen with probability p; if none is, one cell is drawn uniformly.
     """
     infill = np.zeros(valid.shape, dtype=np.bool_)
     stage = derive(keys, Stage.INFILL)
@@ -39,7 +39,7 @@ def draw_infill(valid: BoolArray, num_bars: Int32Array, keys: UInt64Array, setti
         return infill
     _, most_tracks, most_bars = valid.shape
     draws = uniforms(stage[asked], 3 + most_tracks * most_bars)
-    # A cell reads the number of its place in its own window, so the batch's padding changes nothing.
+    # A cell uses the random number at its position in its own window, so the batch's padding has no effect.
     place = np.arange(most_tracks)[:, None] * num_bars[asked][:, None, None] + np.arange(most_bars)
     own = valid[asked]
     place = np.where(own, place, 0)
@@ -55,7 +55,7 @@ def draw_infill(valid: BoolArray, num_bars: Int32Array, keys: UInt64Array, setti
 
 
 class Masker:
-    """Applies a mask strategy to a share of the windows and holds it to its contract."""
+    """Applies a mask strategy to a share of the windows and checks that it keeps its contract."""
 
     def __init__(self, strategy: MaskStrategy, component: ComponentRef, probability: float) -> None:
         self._strategy = strategy
@@ -65,7 +65,7 @@ class Masker:
     def mask(self, valid: BoolArray, infill: BoolArray, keys: UInt64Array, where: Callable[[int], str]) -> BoolArray:
         """Masked cells: bool[N, T, B]. ``where`` names the piece of a window.
 
-        Raises :class:`ComponentError` if the strategy raises, or returns something else than it promised.
+        Raises :class:`ComponentError` if the strategy raises an exception or breaks its contract.
         """
         masked = np.zeros(valid.shape, dtype=np.bool_)
         gate = uniforms(derive(keys, Stage.MASK_GATE), 1)[:, 0]

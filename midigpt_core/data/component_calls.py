@@ -1,4 +1,4 @@
-"""Calling a plugin's component on a batch: an exception becomes an error that names the component and the piece."""
+"""Calls a plugin's component on a batch and turns an exception into an error that names the component and the piece."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def call_on_windows(component: ComponentRef, call: Callable[[slice], T], count: int, where: Callable[[int], str]) -> T:
-    """``call`` for all of ``count`` windows at once.
+    """Call ``call`` for all of ``count`` windows at once.
 
-    If it fails, the windows are tried one by one, and a :class:`ComponentError` at ``where(window)`` says which of them
-    it fails for; the first stands for all if it fails for none alone.
+    If it fails, the windows are tried one by one, and a :class:`ComponentError` at ``where(window)`` names the one that
+    fails; if none fails alone, it names the first.
     """
     try:
         return call(slice(0, count))

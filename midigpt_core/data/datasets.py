@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from midigpt_core.data.blocks import Block, BlockReport
     from midigpt_core.data.stream import StreamSpec
 
-#: Seconds without a block after which workers count as stuck and are ended; a block takes well under one.
+#: Seconds without a block after which workers count as stuck and are killed; a block takes well under a second.
 WORKER_TIMEOUT_S = 600
-#: Seconds after which it is seen whether all workers live: torch's news of a death is an exception in whatever the
-#: process is doing, and where that is the end of an object's life, Python drops it.
+#: Seconds between checks that all workers are alive. torch reports a dead worker by an exception in whatever the
+#: process is doing, and Python drops an exception that occurs in an object's finaliser.
 _LOOK_S = 5
-#: Seconds in which a worker that was killed is gone; one that leaves its memory on the disk takes some.
+#: Seconds within which a killed worker disappears; one that dumps its memory to the disk takes some.
 _ENDING_S = 5.0
-#: Why the system ends a process so.
+#: Why the system sends a process this signal.
 _CAUSES: dict[int, str] = {
     signal.SIGKILL: ", which systems send when memory runs out",
     signal.SIGBUS: ": /dev/shm is full, or a file of the corpus was cut",
     signal.SIGSEGV: ": a fault in native code",
     signal.SIGABRT: ": a fault in native code",
 }
-#: What reading from a worker gives that is gone, besides torch's own error.
+#: Exceptions from reading from a dead worker; RuntimeError is torch's own.
 _LOST = (RuntimeError, OSError, EOFError, multiprocessing.ProcessError)
 #: Blocks that a worker makes ahead of the one that is being cut into batches.
 _AHEAD = shared_memory.BLOCKS_A_WORKER - 1
@@ -54,8 +54,8 @@ _AHEAD = shared_memory.BLOCKS_A_WORKER - 1
 
 @frozen(eq=False)
 class _RowPlan:
-    """Which rows of the stream one rank takes: global micro-batch k is ``world_size * batch_size`` rows in one run,
-    and each rank has its share of it in one piece."""
+    """Which rows of the stream one rank takes: global micro-batch k is ``world_size * batch_size`` consecutive rows,
+    and each rank takes a consecutive share of them."""
 
     batch_size: int
     first_row: int
@@ -101,18 +101,18 @@ class _SharedBlock:
     """A block in memory that its worker shares: ``tensors`` the first time a place is used, None afterwards."""
 
     index: int
-    #: The worker and the number of the memory among its own.
+    #: The worker, and the index of the memory among that worker's.
     place: tuple[int, int]
     tensors: dict[str, Tensor] | None
     report: BlockReport
 
 
 class _SharedMemory:
-    """Where a worker puts its blocks, in turn: as many places as can be in use at once.
+    """Shared memory for a worker's blocks, used in turn: as many places as can be in use at once.
 
-    The loader asks a worker for a block beyond :data:`_AHEAD` only when it hands one over, so that what is written over
-    was cut up before. New memory for every block costs more than the block: each page is touched first here and then
-    once more where it is read.
+    The loader asks a worker for a block beyond :data:`_AHEAD` only when it hands one over, so a block that is
+    overwritten was cut up before. New memory for every block would cost more than making the block: each page would be
+    touched for the first time here, and again where it is read.
     """
 
     def __init__(self, worker: int) -> None:
@@ -137,7 +137,7 @@ class _SharedMemory:
 
 @frozen(eq=False)
 class _Failure:
-    """An error on its way out of a worker. A plugin's exception may not survive pickling: its text does."""
+    """An error that leaves a worker. A plugin's exception may not survive pickling, but its text does."""
 
     error: MidigptError | None
     component: str = ""
@@ -151,7 +151,8 @@ class _Failure:
 
 
 def _unexpected(worker: int, num_workers: int, error: Exception) -> DataError:
-    """What is neither ours nor a component's: the machine's, mostly, which has no memory or no files left."""
+    """The error for an exception that is neither ours nor a component's: usually the machine ran out of memory or
+    files."""
     reason = " ".join(str(error).split()) or "no reason given"
     advice = "Lower num_workers, and resume the run; with num_workers 0 --traceback shows where it happened."
     if "/torch_" in reason:  # as torch names its shared memory
@@ -205,7 +206,7 @@ def batches(
 
     Batch k of rank r holds the rows from ``first_row + (k * world_size + r) * batch_size`` on. ``num_workers``
     processes make blocks ahead (0: this one does, on demand), started by ``start_method`` (``"fork"``, ``"spawn"``,
-    ``"forkserver"``; None: the platform's). ``on_block`` is told of every block once, when its first row is used.
+    ``"forkserver"``; None: the platform's). ``on_block`` is called once for every block, when its first row is used.
 
     Raises :class:`midigpt_core.errors.ComponentError`, :class:`DataError` and other :class:`MidigptError` as
     :meth:`midigpt_core.data.stream.TokenStream.block` does, from workers too, and :class:`DataError` if a worker dies.
@@ -236,8 +237,8 @@ def _cut(
             for name, tensor in current.tensors.items():
                 if name not in batch:
                     batch[name] = tensor.new_empty((plan.batch_size, *tensor.shape[1:]))
-                # Copied at once: once the next block is here, a worker may write over this one. By NumPy: torch would
-                # wake threads for it, which then wait for cores that workers use.
+                # Copied now, because a worker may overwrite this block once the next one has arrived. By NumPy, because
+                # torch would wake threads, which would then wait for cores that workers use.
                 batch[name].numpy()[filled:end] = tensor[rows].numpy()
             filled = end
         yield batch
@@ -259,12 +260,12 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         multiprocessing_context=start_method,
         timeout=min(_LOOK_S, WORKER_TIMEOUT_S),
         worker_init_fn=_start_worker,
-        # The loader draws a seed for its workers: not from the process's own generator, which it would advance.
+        # The loader draws a seed for its workers. It must not advance the process's own generator.
         generator=torch.Generator(),
     )
     try:
         arriving = iter(loader)
-    except OSError as error:  # as many processes, or as much memory, as there may be
+    except OSError as error:  # a limit on processes or memory is reached
         _end([child for child in multiprocessing.active_children() if child not in before])
         raise DataError(
             f"{num_workers} data workers cannot be started ({error.strerror or error}). Lower num_workers."
@@ -282,11 +283,11 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
                 places[arrived.place] = arrived.tensors
             yield _TensorBlock(arrived.index, places[arrived.place], arrived.report)
     except BaseException as error:
-        # Frames of the loader hold it, and the workers end with it.
+        # Frames of the loader keep it alive, and the workers end only with it.
         traceback.clear_frames(error.__traceback__)
         raise
     finally:
-        # The traceback of an error keeps this frame alive; the workers must end all the same.
+        # The traceback of an error keeps this frame alive; the workers must end anyway.
         patience.close()
         with _deaf_to_children():
             del arriving
@@ -295,7 +296,7 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
 
 @contextmanager
 def _deaf_to_children() -> Iterator[None]:
-    """Around what deals with dead workers: torch's handler of SIGCHLD raises for each, wherever this process is."""
+    """Disable torch's handler of SIGCHLD while dead workers are handled: it raises an exception for each of them."""
     if threading.current_thread() is not threading.main_thread():  # which has no handlers
         yield
         return
@@ -307,7 +308,7 @@ def _deaf_to_children() -> Iterator[None]:
 
 
 def _end(workers: Sequence[BaseProcess]) -> None:
-    """End those that are left: what is stuck in native code does not hear that it is to end."""
+    """Kill the workers that are left: one that is stuck in native code does not react to a request to end."""
     for worker in workers:
         worker.kill()
         worker.join()
@@ -319,18 +320,18 @@ def _start_worker(_worker: int) -> None:
 
 
 class _Patience:
-    """Ends the workers once this process has waited :data:`WORKER_TIMEOUT_S` for a block, from a thread of its own:
-    where the wait is for bytes of a worker that is stopped, in the middle of a block or of the handshake that hands
-    its memory over, torch's time-out does not count.
+    """Kills the workers, from a separate thread, once this process has waited :data:`WORKER_TIMEOUT_S` for a block.
+    torch's time-out does not cover a wait for bytes from a stopped worker, in the middle of a block or of the handshake
+    that hands over its memory.
 
-    Time is counted in looks, so that a run that was itself suspended has not waited.
+    Time is counted in checks, so time during which the run itself was suspended does not count.
     """
 
     def __init__(self, workers: Sequence[BaseProcess]) -> None:
         self._workers = workers
         self._waited: float | None = None
         self._closed = threading.Event()
-        #: What was found when patience ended; empty before.
+        #: What was found when the time was up; empty before.
         self.verdict = ""
         self._thread = threading.Thread(target=self._count, name="data patience", daemon=True)
 
@@ -387,16 +388,16 @@ def _next_block(
                 break
     with _deaf_to_children():
         what = patience.verdict or _what_ended(workers, reason)
-    # Raised out here: as a cause, the loader's own error would keep its workers alive.
+    # Raised outside the except block: as a cause, the loader's own error would keep its workers alive.
     raise DataError(f"{what}. Lower num_workers, which is {len(workers)}, and resume the run.")
 
 
 def _what_ended(workers: Sequence[BaseProcess], reason: str) -> str:
-    """What became of the workers. The loader's own ``reason`` may be what reading from one that is gone gave."""
+    """How the workers ended. The loader's own ``reason`` may only come from reading from a dead worker."""
     ended = wait([worker.sentinel for worker in workers], timeout=_ENDING_S)
     for worker in workers:
         if worker.sentinel in ended:
-            worker.join()  # its files are closed: its exit code is there in a moment
+            worker.join()  # its files are closed, so its exit code is available in a moment
     codes = [worker.exitcode for worker in workers]
     killed = next((-code for code in codes if code is not None and code < 0), None)
     if killed is not None:

@@ -1,4 +1,4 @@
-"""Encoding a batch of windows with an encoder that is held to its contract."""
+"""Encodes a batch of windows and checks that the encoder keeps its contract."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NOTHING = TokenBatch(
 
 
 class CheckedEncoder:
-    """An encoder over one corpus. Whatever goes wrong in it is a :class:`ComponentError` naming the piece."""
+    """An encoder for one corpus. Any failure in it becomes a :class:`ComponentError` that names the piece."""
 
     def __init__(self, encoder: Encoder, component: ComponentRef, corpus: Corpus, max_tokens: int) -> None:
         self._encoder = encoder
@@ -117,7 +117,7 @@ def _contradiction(batch: object, num_windows: int) -> str:
 
 
 def _some(windows: WindowBatch, some: slice) -> WindowBatch:
-    """A run of the windows that :mod:`midigpt_core.data.windows` draws (which bring no attribute values)."""
+    """A run of the windows that :mod:`midigpt_core.data.windows` draws (which have no attribute values)."""
     if some == slice(0, len(windows)):
         return windows
     cut: dict[str, Any] = {}

@@ -16,7 +16,7 @@ NO_GENRE = -1
 
 
 class GenreDrawer:
-    """Draws genre ids; remembers what each style string of the corpus means to the encoder."""
+    """Draws genre ids; caches the encoder's ids for each style string of the corpus."""
 
     def __init__(self, corpus: Corpus, encoder: Encoder) -> None:
         self._corpus = corpus

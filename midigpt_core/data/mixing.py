@@ -1,4 +1,4 @@
-"""Which piece a draw takes: uniform over the valid pieces, or over those of a set that is drawn by weight first."""
+"""Draws pieces: uniformly from the eligible pieces, or from a set of them that is first drawn by weight."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class PieceSet:
-    """A run of the valid pieces that makes up one of several training sets."""
+    """A run of the eligible pieces that makes up one of several training sets."""
 
     name: str
-    #: How many of the valid pieces; the sets follow one another and cover them.
+    #: Number of eligible pieces in the set; the sets follow one another and cover all of them.
     pieces: int
     #: Share of the draws, relative to the other sets.
     weight: float
 
 
 class PieceDrawer:
-    """Draws pieces by key. Without sets, or with one, all pieces are alike."""
+    """Draws pieces by key. Without sets, or with one, all pieces are equally likely."""
 
     def __init__(self, pieces: Int64Array, sets: Sequence[PieceSet] = ()) -> None:
         """``pieces`` int64, ascending; those of the first set, then those of the second, …"""

@@ -1,4 +1,5 @@
-"""Documents into rows: as many of a sequence as best-fit decreasing packs without leaving one over."""
+"""Packs documents into rows: the longest prefix of a sequence that best-fit decreasing packs without leaving one
+over."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ from midigpt_core.records import PackedBatch
 if TYPE_CHECKING:
     from midigpt_core.records import Int32Array, Int64Array, UInt8Array
 
-#: Row of a document that found no room.
+#: Row number of a document that does not fit.
 LEFT_OVER = -1
 
 
 def best_fit(lengths: Int64Array, num_rows: int, row_length: int) -> Int32Array:
     """The row of each document, int32[D], :data:`LEFT_OVER` where no row had room.
 
-    From the longest to the shortest, each into the row with the least room that is enough.
+    Documents are placed from the longest to the shortest, each into the row with the least room that is enough.
     """
     rows = np.empty(len(lengths), dtype=np.int32)
     best_fit_native(lengths, num_rows=num_rows, row_length=row_length, rows=rows)
@@ -33,7 +34,7 @@ def fit_longest_prefix(lengths: Int64Array, num_rows: int, row_length: int) -> I
 
     A longer prefix could fill the rows better only by leaving documents out, the short ones first.
     """
-    # The search starts from what the rows' tokens allow, so documents far behind do not change its steps.
+    # The search starts from what fits by the number of tokens, so documents far behind do not change its steps.
     count = int(np.searchsorted(np.cumsum(lengths), num_rows * row_length, side="right"))
     fitting, too_many = 0, count + 1
     rows = np.zeros(0, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""What the token stream depends on, beside the corpus and the encoder."""
+"""The settings that the token stream depends on, besides the corpus and the encoder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _pair(_settings: StreamSettings, attribute: Attribute[Any], value: tuple[Any
 
 @frozen(kw_only=True)
 class StreamSettings:
-    """The fields of the training configuration that decide what a row of tokens holds.
+    """The fields of the training configuration that decide what a row of tokens contains.
 
     Names, defaults and ranges are those of :class:`midigpt_core.config.TrainConfig`.
     """
@@ -64,7 +64,7 @@ class StreamSettings:
     microtiming_off_probability: float = 0.0
     attributes_off_probability: float = 0.0
     attribute_dropout: float = 0.0
-    #: Several documents a row; else one.
+    #: Whether a row contains several documents or one.
     packing: bool = True
 
     def __attrs_post_init__(self) -> None:
@@ -76,8 +76,8 @@ class StreamSettings:
         return cls(**{name: getattr(config, name) for name in attrs.fields_dict(cls)})
 
     def evaluation(self, *, infill: bool = False) -> StreamSettings:
-        """The same windows for every run, as they stand in the corpus: no augmentation, nothing masked, every switch
-        on, and no infill unless asked for."""
+        """Settings for evaluation, with the same windows for every run: no augmentation, nothing masked, every switch
+        on, and no infill unless ``infill`` is True."""
         return attrs.evolve(
             self,
             seed=EVALUATION_SEED,

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from midigpt_core.data.settings import StreamSettings
 
 FOLDER = "/dev/shm"
-#: Blocks of a worker that are in use at once: that which is cut up, and those that are made ahead.
+#: Blocks of a worker that are in use at once: the one that is being cut up, and the ones made ahead.
 BLOCKS_A_WORKER = 3
 # The fields of records.PackedBatch that have a value per position: three of 8 bytes, one of 4, one of 1.
 BYTES_A_POSITION = 29
-# Numbers that a row has beside its positions, and that each file is a whole number of pages.
+# For values that a row has besides its positions, and for rounding each file up to whole pages.
 _SPARE_BYTES = 64 << 10
 
 
 def bytes_a_worker(settings: StreamSettings) -> int:
-    """What a data worker takes of the shared memory, in bytes, at most."""
+    """The most shared memory that a data worker takes, in bytes."""
     return BLOCKS_A_WORKER * (ROWS_PER_BLOCK * settings.max_seq_len * BYTES_A_POSITION + _SPARE_BYTES)
 
 
@@ -35,7 +35,8 @@ def free_bytes() -> int | None:
 
 
 def require_room(settings: StreamSettings, num_workers: int, devices: int) -> None:
-    """Raises :class:`ConfigError` unless the ``num_workers`` of each of this machine's ``devices`` have the memory."""
+    """Raise :class:`ConfigError` if shared memory is too small for ``num_workers`` for each of this machine's
+    ``devices``."""
     free, each, count = free_bytes(), bytes_a_worker(settings), num_workers * devices
     if free is None or count * each <= free:
         return
@@ -46,7 +47,7 @@ def require_room(settings: StreamSettings, num_workers: int, devices: int) -> No
 
 
 def remark() -> str:
-    """What is free, as a sentence."""
+    """A sentence about the free shared memory."""
     free = free_bytes()
     return f"{FOLDER} has {_size(free)} free." if free is not None else f"{FOLDER} is not there."
 

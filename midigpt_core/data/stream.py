@@ -1,4 +1,4 @@
-"""The token stream of a run: an endless sequence of rows, each found by its number.
+"""The token stream of a run: an endless sequence of rows, each identified by its number.
 
 Row ``r`` is row ``r mod 64`` of block ``r div 64``, and a block is a function of (seed, block index) alone. So the
 stream does not depend on workers, ranks or where a run starts, and needs no state.
@@ -94,16 +94,16 @@ class TokenStream:
         verify: Callable[[Int64Array], None] = lambda pieces: None,
         check_unlost: Callable[[], None] = lambda: None,
     ) -> None:
-        """``verify`` checks the stored bytes of pieces before they are read, and ``check_unlost`` afterwards whether
-        they were there to the end.
+        """``verify`` checks the stored bytes of pieces before they are read, and ``check_unlost`` checks afterwards
+        that none of them was lost.
 
         Raises :class:`DataError` for an empty set of pieces, :class:`midigpt_core.errors.ConfigError` if the settings
-        ask for what the encoder does not provide.
+        need something that the encoder does not provide.
         """
         if len(spec.pieces) == 0:
             raise DataError("no piece to train on. Lower num_bars_choices or min_tracks, or give more data.")
         if spec.pieces[0] < 0 or spec.pieces[-1] >= corpus.num_pieces:
-            raise DataError("the valid pieces are of another corpus. Run `midigpt preprocess` again.")
+            raise DataError("the eligible pieces are from another corpus. Run `midigpt preprocess` again.")
         settings = spec.settings
         masker = None
         if mask is not None and spec.mask is not None:
@@ -128,11 +128,11 @@ class TokenStream:
         try:
             return self._maker.make(index)
         finally:
-            # Also where a component failed over what it read.
+            # Also if a component failed because of what it read.
             self._check_unlost()
 
     def pieces_of_row(self, row: int) -> list[RowPiece]:
-        """What stands in a row, document by document."""
+        """The documents of a row."""
         documents = self.block(row // ROWS_PER_BLOCK).documents
         return [
             RowPiece(

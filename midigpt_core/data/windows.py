@@ -1,7 +1,7 @@
 """Windows drawn by key: bars, tracks, augmentation, cells, genre, switches.
 
-The written definition of the distribution is ``docs/sampling.md``. Every decision reads numbers of its own key, so a
-window is a function of its draw key alone, whatever else is drawn with it.
+``docs/sampling.md`` defines the distribution. Every decision uses random numbers of its own key, so a window depends
+only on its draw key, not on what else is drawn.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class WindowDrawer:
         return transpose, softest + draws[:, 1] * (loudest - softest)
 
     def _switch(self, keys: UInt64Array, pieces: Int64Array) -> tuple[Int32Array, Int8Array, Int8Array]:
-        """Genre id, and whether velocities and microtiming are written (0 off, -1 as the encoder does)."""
+        """Genre id, and whether velocities and microtiming are written (0 off, -1 the encoder's default)."""
         settings = self._settings
         draws = uniforms(derive(keys, Stage.OPTIONS), 4)
         genre = np.full(len(keys), NO_GENRE, dtype=np.int32)
@@ -143,7 +143,8 @@ class WindowDrawer:
     def _keep_attributes(self, keys: UInt64Array) -> BoolArray | None:
         """The attribute controls that are written, bool[N, K]; None: all.
 
-        An attribute's number belongs to its place in the vocabulary: what becomes of the others does not matter to it.
+        Each attribute uses the random number at its own position in the vocabulary, so it does not depend on the
+        others.
         """
         all_off, each_off = self._settings.attributes_off_probability, self._settings.attribute_dropout
         if all_off == each_off == 0:

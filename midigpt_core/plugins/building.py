@@ -1,4 +1,4 @@
-"""From a resolved reference to a component. Works in a spawned worker: it imports one target and scans for nothing."""
+"""Builds a component from a resolved reference. It imports only the target, so it works in a spawned worker."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def structure_options(ref: ComponentRef) -> Any:
 
 
 def build(ref: ComponentRef, context: Any) -> Any:
-    """The component: ``factory(options, context)``.
+    """Build the component: ``factory(options, context)``.
 
-    Raises :class:`ConfigError` for options that do not fit and whatever :class:`MidigptError` the factory raises; every
-    other exception of the factory is a bug of the plugin and becomes a :class:`ComponentError`, chained.
+    Raises :class:`ConfigError` for options that do not fit, and any :class:`MidigptError` of the factory. Every other
+    exception of the factory is a bug in the plugin and becomes a chained :class:`ComponentError`.
     """
     options = structure_options(ref)
     factory = _imported(ref, ref.target)

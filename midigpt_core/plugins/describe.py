@@ -1,4 +1,4 @@
-"""What a plugin provides, found by importing that plugin alone, with every failure reported instead of raised."""
+"""Describes what a plugin provides. Only that plugin is imported, and failures are reported instead of raised."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PluginReport:
 
 
 def describe(entry: PluginEntry) -> PluginReport:
-    """Import one plugin, whatever its status but a conflict or a foreign API, and list its components."""
+    """Import one plugin and list its components, whatever its status, except for a conflict or another API version."""
     manager = new_manager()
     begin = time.perf_counter()
     try:

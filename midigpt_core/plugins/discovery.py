@@ -1,4 +1,4 @@
-"""Which plugins there are, from metadata alone: nothing here imports a plugin."""
+"""Finds plugins from metadata alone: nothing here imports a plugin."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CORE_DISTRIBUTION = "midigpt-core"
 
 _API_LINE = re.compile(r"^MIDIGPT_API\b[^=\n]*=\s*(\d+)", re.MULTILINE)
 _PREFIX = "midigpt-plugin-"
-#: Of a plugin's light module, and of the number of its API.
+#: Limits of a plugin module's source, and of the digits of its API number.
 _MOST_SOURCE_BYTES = 16 << 20
 _MOST_DIGITS = 18
 
 
 @frozen(kw_only=True)
 class PluginEntry:
-    """A plugin that was found, and what becomes of it."""
+    """A plugin that was found, and its status."""
 
     name: str
-    #: The module that holds its hooks.
+    #: The module that contains its hooks.
     module: str
     #: Distribution and version; for a plugin of ``--plugins-dir`` its file and an empty version.
     distribution: str
@@ -48,7 +48,7 @@ class PluginEntry:
     status: str = "active"
     #: Why it is not active.
     reason: str = ""
-    #: Asked for by name: a failure is fatal.
+    #: Whether it was requested by name, so that a failure is fatal.
     requested: bool = False
 
     @property
@@ -72,9 +72,9 @@ class PluginEntry:
 
 
 def discover(selection: Selection) -> tuple[PluginEntry, ...]:
-    """Every plugin: bundled ones, then third parties by name, then those of ``selection.plugin_dirs``.
+    """Find every plugin: bundled ones, then third parties by name, then plugins in ``selection.plugin_dirs``.
 
-    Raises :class:`PluginError` if the selection names a plugin that is not there or cannot mean one plugin.
+    Raises :class:`PluginError` if the selection names a plugin that does not exist or is ambiguous.
     """
     found = [*_installed(), *_local(selection.plugin_dirs)]
     disabled = [entry for name in selection.disabled for entry in _named(found, name, "--no-plugin")]
@@ -197,8 +197,8 @@ def wrong_api(api: object) -> str:
 
 
 def stated_api(source: Path | None) -> int | str | None:
-    """The ``MIDIGPT_API`` that a source file states, without importing it; None if it cannot be told, text for a number
-    that is too long to be one."""
+    """The ``MIDIGPT_API`` that a source file states, without importing it; None if it cannot be determined, text if the
+    number is too long."""
     if source is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Imports plugins one by one. A broken one is set aside with one warning line, unless it was asked for.
+"""Imports plugins one by one. A broken one is set aside with one warning line, unless it was requested.
 
-pluggy's own ``load_setuptools_entrypoints`` skips a second plugin of a name silently and lets any import error end the
-program, even the command that would have told which plugin to remove.
+pluggy's own ``load_setuptools_entrypoints`` silently skips a second plugin of the same name, and any import error ends
+the program, even the command that would show which plugin to remove.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Rejected(Exception):
 
 @contextlib.contextmanager
 def rejecting(when: str) -> Iterator[None]:
-    """Turn whatever a plugin's code raises, ``SystemExit`` included, into :class:`Rejected`."""
+    """Turn any exception of a plugin's code, including ``SystemExit``, into :class:`Rejected`."""
     try:
         yield
     except (KeyboardInterrupt, Rejected):
@@ -50,7 +50,7 @@ def rejecting(when: str) -> Iterator[None]:
 def load(entries: Iterable[PluginEntry]) -> tuple[pluggy.PluginManager, dict[PluginEntry, str]]:
     """Import and register every active entry; returns the manager and the plugins set aside with the cause.
 
-    Raises :class:`PluginError` if a plugin that was asked for fails.
+    Raises :class:`PluginError` if a requested plugin fails.
     """
     manager = new_manager()
     set_aside: dict[PluginEntry, str] = {}
@@ -89,13 +89,13 @@ def register(manager: pluggy.PluginManager, entry: PluginEntry) -> None:
 
 
 def implementations(manager: pluggy.PluginManager, entry: PluginEntry, hook: str) -> list[Callable[..., Any]]:
-    """One plugin's implementations of a hook, to be called apart from the others: a broken one harms only itself."""
+    """One plugin's implementations of a hook, to be called separately, so that a broken plugin affects only itself."""
     caller = getattr(manager.hook, hook)
     return [found.function for found in caller.get_hookimpls() if found.plugin_name == entry.name]
 
 
 def report(entry: PluginEntry, rejection: Rejected) -> None:
-    """Warn that a plugin is set aside; for one that was asked for, raise :class:`PluginError`."""
+    """Warn that a plugin is set aside; raise :class:`PluginError` if it was requested."""
     cause = str(rejection)
     cause = cause if cause.endswith((".", "?")) else f"{cause}."
     if entry.requested:
@@ -123,7 +123,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
-    """Refuse what pluggy would ignore: a hook that does not exist, a hook without its marker, a wrapper."""
+    """Reject what pluggy would ignore: a hook that does not exist, a hook without its marker, a wrapper."""
     for name in sorted(vars(module)):
         options: Any = manager.parse_hookimpl_opts(module, name)
         if options is None:

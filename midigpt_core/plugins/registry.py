@@ -1,4 +1,4 @@
-"""The components that the loaded plugins provide, and what a name means among them."""
+"""The components that the loaded plugins provide, and the lookup of components by name."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Registry:
         return self.find(kind, name).ref(options)
 
     def check_requires(self, ref: ComponentRef, provider: ComponentRef, provides: Iterable[str]) -> None:
-        """Whether ``provider`` as built provides what ``ref`` needs; raises :class:`PluginError`."""
+        """Raise :class:`PluginError` unless ``provider``, as built, provides what ``ref`` needs."""
         spec = self.find(ref.kind, f"{ref.plugin}/{ref.name}").spec
         missing = sorted(spec.requires - set(provides))
         if missing:
@@ -118,14 +118,14 @@ class Registry:
             )
 
     def source_of_selection(self) -> str | None:
-        """The one data source of the plugins asked for with ``--plugin``; None if they provide none.
+        """The only data source of the plugins requested with ``--plugin``; None if they provide none.
 
         Raises :class:`PluginError` if they provide several.
         """
         sources = [item for item in self.provided("source") if item.plugin.requested]
         if len(sources) > 1:
             names = ", ".join(item.qualified_name for item in sources)
-            raise PluginError(f"the plugins asked for provide several data sources: {names}. Choose one with --source.")
+            raise PluginError(f"the requested plugins provide several data sources: {names}. Choose one with --source.")
         return sources[0].qualified_name if sources else None
 
     def callbacks(self, run: RunContext) -> list[Callback]:
@@ -177,9 +177,9 @@ def _ambiguous(kind: Kind, name: str, matches: list[Provided]) -> str:
 
 
 def load_registry(selection: Selection | None = None) -> Registry:
-    """Find and load plugins as flags (``selection``) and environment variables ask.
+    """Find and load the plugins that flags (``selection``) and environment variables select.
 
-    Raises :class:`PluginError` if a plugin that was asked for is missing or broken; others are set aside.
+    Raises :class:`PluginError` if a requested plugin is missing or broken; other broken plugins are set aside.
     """
     entries = discover((selection or Selection()).with_environment())
     manager, set_aside = load(entries)
@@ -197,5 +197,5 @@ def current_registry() -> Registry:
 
 
 def use_registry(registry: Registry) -> None:
-    """Make ``registry`` the one of this process."""
+    """Make ``registry`` the registry of this process."""
     _current[:] = [registry]

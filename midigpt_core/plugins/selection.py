@@ -1,4 +1,4 @@
-"""Which plugins a run wants: flags and environment variables."""
+"""Which plugins a run uses, from flags and environment variables."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Selection:
     plugins: tuple[str, ...] = ()
     #: Plugins left out, by plugin or distribution name.
     disabled: tuple[str, ...] = ()
-    #: Whether plugins of other distributions take part without being asked for.
+    #: Whether plugins of other distributions are used without being requested.
     third_parties: bool = True
     #: Folders whose modules may be plugins; never the current folder unless it is named.
     plugin_dirs: tuple[str, ...] = ()
 
     def with_environment(self) -> Selection:
-        """The same, plus what ``MIDIGPT_PLUGINS=a,b`` and ``MIDIGPT_PLUGINS_DIR`` (a search path) ask for.
+        """This selection, plus what ``MIDIGPT_PLUGINS=a,b`` and ``MIDIGPT_PLUGINS_DIR`` (a search path) select.
 
         Raises :class:`PluginError` for an empty folder name.
         """

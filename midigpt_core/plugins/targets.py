@@ -1,4 +1,4 @@
-"""Import strings: what a plugin's record names instead of holding."""
+"""Import strings, which a plugin's record contains instead of the objects themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def import_target(target: str, import_paths: Sequence[str] = ()) -> Any:
-    """What an import string ``"package.module:name"`` names."""
+    """Import the object that an import string ``"package.module:name"`` names."""
     for path in import_paths:
         if path not in sys.path:
             sys.path.append(path)

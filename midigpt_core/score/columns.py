@@ -57,14 +57,14 @@ NOTE_FIELDS = tuple(name.removeprefix("note_") for name in level_columns("note")
 
 
 def empty(resolution: int = CORPUS_RESOLUTION) -> ScoreColumns:
-    """Columns of no piece at all."""
+    """Columns without any piece."""
     columns: dict[str, Any] = {name: np.zeros(0, spec.dtype) for name, spec in COLUMNS.items()}
     offsets: dict[str, Any] = {name: np.zeros(1, np.int64) for name in OFFSETS.values()}
     return ScoreColumns(resolution=resolution, **columns, **offsets)
 
 
 def concatenate(batches: Sequence[ScoreColumns]) -> ScoreColumns:
-    """The pieces of several columns one after another. All must have one resolution, else ValueError.
+    """Join the pieces of several columns, one after another. Raises ValueError unless all have the same resolution.
 
     If some have shared bars and some own bars per track, the result has own bars throughout.
     """
@@ -142,7 +142,7 @@ def in_memory_corpus(scores: Sequence[HasColumns]) -> Corpus:
         id_bytes=nothing,
         row=np.arange(count),
         status=np.zeros(count, np.uint8),
-        # Nobody looks for duplicates in memory.
+        # Duplicates are not looked for in memory.
         content_hash=np.zeros((count, 16), np.uint8),
         genre_offsets=np.zeros(count + 1, np.int64),
         genre_bytes=nothing,

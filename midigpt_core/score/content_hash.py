@@ -25,11 +25,12 @@ _MUSIC = [(name, spec.level) for name, spec in COLUMNS.items() if spec.level in 
 def content_hashes(columns: ScoreColumns) -> UInt8Array:
     """uint8[P, 16], the XXH3 (128 bits) of each piece's columns and their lengths.
 
-    It tells music apart that nobody made to collide, at the speed of memory; it is no proof against who wants to. What
-    depends on it is the report on leakage and the name of a corpus. Parquet files are known by their BLAKE3.
+    It is as fast as reading memory and distinguishes music that was not made to collide; it does not resist an
+    attacker. Only the report on leakage and the identity of a corpus depend on it. Parquet files are identified by
+    their BLAKE3.
     """
     lengths = np.stack([np.diff(getattr(columns, OFFSETS[level])) for level in _LEVELS], axis=1)
-    # The lengths keep values from sliding from one column into the next.
+    # The lengths fix where each column ends, so that moving a value to the next column changes the hash.
     parts = [_pieces_of(lengths.astype("<i8"), np.arange(columns.num_pieces + 1))]
     parts += [_pieces_of(getattr(columns, name), getattr(columns, OFFSETS[level])) for name, level in _MUSIC]
     hashes = bytearray()

@@ -1,4 +1,4 @@
-"""Scores as plain JSON values: the form in which they are compared, hashed and written down.
+"""Scores as plain JSON values: the form in which they are compared, hashed and stored.
 
     {"resolution": int, "tempo": int,
      "bars": [[numerator, denominator, length in quarters], ...],
@@ -8,7 +8,7 @@
                  "bars": [...]               only if they differ from the first track's
                  "masked": [bar, ...]        only if there are any}]}
 
-Reading takes the same, and also bars given for every track alone.
+Reading accepts the same form, and also bars given only for every track.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _parse(
     tracks: Sequence[Mapping[str, Any]] = content["tracks"]
     track_bars = [_table(track["bars"] if "bars" in track else content["bars"], 3, "bars") for track in tracks]
     own_bars = any(not np.array_equal(rows, track_bars[0]) for rows in track_bars)
-    # Without a track the piece may still have bars for one.
+    # A piece without tracks may still have bars.
     shared = track_bars[0] if tracks else _table(content.get("bars", ()), 3, "bars")
     bars = np.concatenate(track_bars) if own_bars else shared
     notes = [_parse_notes(track, len(track_bars[index]), index) for index, track in enumerate(tracks)]

@@ -1,4 +1,4 @@
-"""Scores with other bars, tracks or notes: each function returns a new score and leaves the given one as it is."""
+"""Changes the bars, tracks or notes of scores: each function returns a new score and leaves the given one unchanged."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def num_bars(score: Score) -> int:
 def with_bars(score: Score, count: int) -> Score:
     """The score with every track at least ``count`` bars long, and all of one length.
 
-    Bars that a track lacks are empty: those of the longest track where it has them, then like the last one (4/4 if
-    there is none). Tracks come to share their bars if these are the same.
+    Missing bars are added without notes: like the longest track's bars as far as it has them, then like the last bar
+    (4/4 if there is none). Tracks share their bars in the result if these are the same.
     """
     columns = score.columns
     have = num_bars(score)
@@ -98,7 +98,7 @@ def with_bars(score: Score, count: int) -> Score:
 
 
 def with_track(score: Score, program: int, *, drum: bool = False) -> Score:
-    """The score with an empty track behind the others; its index is the number of tracks before."""
+    """The score with an empty track after the others; its index is the previous number of tracks."""
     columns = score.columns
     tracks = len(columns.track_program) + 1
     added: dict[str, Any] = {
@@ -213,7 +213,7 @@ def _same_bars(columns: ScoreColumns, one: Int64Array, other: Int64Array) -> boo
 
 
 def _with_bar_columns(score: Score, chosen: Int64Array, track_bar_end: Int32Array | None) -> Score:
-    # One bar more than there are, for index -1.
+    # An extra bar at the end, for index -1.
     picked: dict[str, Any] = {
         name: np.append(column := getattr(score.columns, name), np.array([4], column.dtype))[chosen]
         for name in _BAR_COLUMNS

@@ -1,7 +1,7 @@
-"""Scores as pictures: one lane per track, notes that were there and notes that were written in two colours.
+"""Scores as pictures: one lane per track, with existing and generated notes in two colours.
 
-Drawn with Pillow: rectangles, lines and a few words are all there is to draw, and it is one wheel that installs
-everywhere, where a plotting library would bring seven more packages and a second of imports.
+Drawn with Pillow: it suffices for rectangles, lines and a few words, and is a single wheel that installs everywhere. A
+plotting library would add seven packages and a second of import time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _QUARTER = (7.0, 40.0)
 _LEAST_SEMITONES, _SEMITONE, _LANE_HEIGHT = 12, 7, 190
 #: A longer piece is drawn around what was written, with so many bars of context on either side.
 _MOST_BARS, _CONTEXT_BARS = 48, 8
-#: Of a piece of more tracks those are drawn that were written, then the first others, so many in all.
+#: Most tracks that are drawn: tracks that were written come first, then the first of the others.
 _MOST_LANES = 64
 #: The sixteen families of General MIDI, eight programs each.
 _FAMILIES = (
@@ -71,8 +71,8 @@ def piano_roll(
 ) -> Image.Image:
     """A picture of ``score`` in which the notes that start in a cell of ``written``, as (track, bar), stand out.
 
-    ``bars``: the first and the last bar to draw; None: all of them, or those around ``written`` in a long piece. Of
-    more than 64 tracks those with a cell of ``written`` are drawn, then the first others.
+    ``bars``: the first and the last bar to draw; None: all of them, or those around ``written`` in a long piece. If
+    there are more than 64 tracks, those with a cell of ``written`` are drawn, then the first of the others.
     """
     tracks = score.tracks
     written_bars: dict[int, set[int]] = {}
@@ -182,7 +182,7 @@ def _lane(track: Track, written: Collection[int]) -> _Lane:
     start = bar_starts[bar] + (notes.onset + notes.microtiming / columns.resolution) / columns.resolution
     if track.is_drum:
         label = f"{track.index}: drums", ""
-        # A drum's duration says nothing; a sixteenth can be seen.
+        # The duration of a drum note has no meaning; a sixteenth is visible.
         duration = np.full(len(notes), 0.25)
     else:
         label = f"{track.index}: {_FAMILIES[track.program // 8]}", f"program {track.program}"
@@ -207,7 +207,7 @@ def _worth_drawing(count: int, written: Collection[int]) -> tuple[int, int]:
 
 
 def _semitones(pitches: Int64Array) -> tuple[int, int]:
-    """The lowest and highest pitch of a lane, with a semitone of air and room for an octave."""
+    """The lowest and highest pitch of a lane, with a margin of a semitone and at least an octave."""
     low, high = (int(pitches.min()) - 1, int(pitches.max()) + 1) if len(pitches) else (60, 60)
     missing = max(_LEAST_SEMITONES - (high - low + 1), 0)
     return low - missing // 2, high + (missing + 1) // 2

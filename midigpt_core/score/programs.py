@@ -1,4 +1,4 @@
-"""What MIDI programs are called in General MIDI level 1."""
+"""Names of the MIDI programs in General MIDI level 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MIDI files to columns: the native reader with NumPy around it."""
+"""Reads MIDI files into columns: a NumPy interface to the native reader."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @frozen
 class ReadErrorInfo:
-    """Why a file was refused."""
+    """Why a file was rejected."""
 
     code: int
     name: str
@@ -40,7 +40,7 @@ READ_ERRORS: Mapping[int, ReadErrorInfo] = MappingProxyType(
     {code: ReadErrorInfo(code, name, meaning) for code, name, meaning in _native.read_errors() if code}
 )
 _TOO_LARGE = next(code for code, info in READ_ERRORS.items() if info.name == "file_too_large")
-#: Of a file; the native reader refuses a longer one.
+#: Largest file, in bytes; the native reader rejects a longer one.
 MOST_BYTES = 16 << 20
 
 
@@ -51,15 +51,15 @@ class ReadResult:
     columns: ScoreColumns
     #: uint8[n], 0 or a key of :data:`READ_ERRORS`.
     status: UInt8Array
-    #: int64[n], byte of the file at which reading stopped, -1 where there is none to point at.
+    #: int64[n], byte of the file at which reading stopped, -1 if no byte is at fault.
     error_offset: Int64Array
 
 
 def read_batch(data: Buffer, offsets: Int64Array, threads: int = 1) -> ReadResult:
     """Read n MIDI files, ``data[offsets[i]:offsets[i + 1]]`` each (``offsets`` int64[n+1]).
 
-    The result is the same for any number of threads; the GIL is free meanwhile. Raises ValueError for offsets that
-    descend or leave ``data``.
+    The result is the same for any number of threads; the GIL is released. Raises ValueError for offsets that decrease
+    or are outside ``data``.
     """
     buffers = _native.read_batch(data, offsets, threads)
     return ReadResult(
@@ -77,7 +77,8 @@ def columns_from_buffers(buffers: Mapping[str, Buffer], resolution: int = CORPUS
 
 
 def file_content(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a MIDI file. Raises DataError naming it; one of more than 16 MiB is refused without reading any."""
+    """The bytes of a MIDI file. Raises DataError naming it; a file of more than 16 MiB is rejected without reading
+    it."""
     try:
         return files.read_bytes(usable_path(path, what="MIDI file"), MOST_BYTES)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Score, Track and Bar: views over the columns of one piece. A view copies nothing and there is none per note."""
+"""Score, Track and Bar: views over the columns of one piece. A view copies nothing, and there is no object per note."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class Score:
     def to_bytes(self, like: bytes | None = None) -> bytes:
         """A standard MIDI file (format 1, one chunk per track) in the score's resolution, microtiming left out.
 
-        With ``like``, the content of the MIDI file that this score was read from, it is that file with the notes that
-        changed since: see :meth:`to_midi`. Raises DataError for a score that MIDI cannot express, e.g. a denominator
-        that is no power of two, and for a ``like`` that is not the score's file.
+        With ``like``, the content of the MIDI file that this score was read from, the result is that file with the
+        changed notes: see :meth:`to_midi`. Raises DataError for a score that MIDI cannot express, e.g. a denominator
+        that is not a power of two, and for a ``like`` that is not the score's file.
         """
         if like is not None:
             return splicing.splice(self.columns, like, "the file").content
@@ -86,12 +86,12 @@ class Score:
     ) -> tuple[str, ...]:
         """Write :meth:`to_bytes` to ``path``, atomically.
 
-        ``like`` is the MIDI file, or its content, that this score was read from. What is written then is that file
-        event for event (format, division, tempo map, controllers, names, system messages, channels), except notes
-        that were removed from the score or added to it, tracks and bars that were added at the end, and time
-        signatures and the tempo where the score has others. Without ``like`` the file holds the score alone.
+        ``like`` is the MIDI file, or its content, that this score was read from. The output is then that file, event
+        for event (format, division, tempo map, controllers, names, system messages, channels), except notes that were
+        removed from the score or added to it, tracks and bars that were added at the end, and time signatures and the
+        tempo where the score has others. Without ``like`` the file holds the score alone.
 
-        Returns a sentence for each thing that could not be kept; empty if all was. Raises DataError as
+        Returns a sentence for each thing that could not be kept; empty if everything was kept. Raises DataError as
         :meth:`to_bytes` does.
         """
         if like is None:
@@ -130,7 +130,7 @@ class Score:
 
 
 class Views(Sequence[View]):
-    """Tracks or bars by their index, each made when it is asked for: one of many costs as little as one of a few."""
+    """Tracks or bars by their index, each made on access, so that access costs the same however many there are."""
 
     __slots__ = ("_count", "_view")
 
@@ -148,7 +148,7 @@ class Views(Sequence[View]):
     def __getitem__(self, index: slice) -> list[View]: ...
 
     def __getitem__(self, index: SupportsIndex | slice) -> View | list[View]:
-        # A range knows negative indices, slices and their errors.
+        # A range handles negative indices, slices and their errors.
         chosen = range(self._count)[index]
         return [self._view(place) for place in chosen] if isinstance(chosen, range) else self._view(chosen)
 
@@ -271,10 +271,10 @@ class Note(NamedTuple):
 
 @frozen(eq=False)
 class Notes(Sequence[Note]):
-    """A run of notes as array slices of equal length n, in the order in which the file started them.
+    """A run of notes as array slices of equal length n, in the order of their note-ons in the file.
 
     Its columns are NumPy arrays; ``for note in notes`` and ``notes[3]`` give one :class:`Note` at a time, and a slice
-    is a run of notes again, in the same memory.
+    is another run of notes that shares the memory.
     """
 
     #: int32[n], ticks from the start of each note's bar.
@@ -321,7 +321,7 @@ class Notes(Sequence[Note]):
 
     def rows(self) -> Iterator[tuple[int, int, int, int, int]]:
         """The fields of :class:`Note` one note after another, as plain tuples: for export and display."""
-        # A view of the memory gives integers one by one, and no list of all of them.
+        # A view of the memory gives integers one by one, without a list of all of them.
         return zip(*(column.data for column in self._columns), strict=True)
 
     @property

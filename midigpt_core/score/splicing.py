@@ -1,6 +1,6 @@
-"""A score put back into the MIDI file that it was read from: what did not change stays as it is in the file.
+"""Writes a score back into the MIDI file that it was read from: what did not change stays as it is in the file.
 
-The file is read again and the two scores are compared note by note. Notes that only one of them has are taken out of
+The file is read again and the two scores are compared note by note. Notes that only one of them has are removed from
 the file or added to it; everything that a score does not hold (tempo map, controllers, names, system messages) is kept.
 See ``csrc/score/splice_midi.h`` for the rules.
 """
@@ -34,7 +34,7 @@ class Spliced:
     """A MIDI file with the music of a score."""
 
     content: bytes
-    #: A sentence for each thing that is not as the score or the file has it; empty: all is.
+    #: A sentence for each difference from the score or the file; empty if there is none.
     remarks: tuple[str, ...]
 
 
@@ -61,7 +61,7 @@ def splice(columns: ScoreColumns, content: bytes, name: str) -> Spliced:
     """The MIDI file ``content`` with the music of ``columns``, one piece that was read from it and then changed.
 
     ``name`` is for messages. Raises DataError if the file cannot be read, if the score's first tracks or bars are not
-    those of the file; SpliceError, which is one, if this file cannot hold the change.
+    those of the file; SpliceError, a subclass of it, if this file cannot represent the change.
     """
     original = reading.read_one(content, name)
     _check_same_tracks(columns, original, name)
@@ -111,7 +111,7 @@ def _check_same_tracks(columns: ScoreColumns, original: ScoreColumns, name: str)
 
 
 def _signatures(columns: ScoreColumns, original: ScoreColumns, name: str) -> tuple[Int32Array, Int32Array]:
-    """Time signatures of the longest track's bars, int32[B] each, which those of the others must agree with."""
+    """Time signatures of the longest track's bars, int32[B] each, with which the other tracks must agree."""
     if columns.track_bar_end is None:
         ends = np.array([len(columns.bar_numerator)])
     else:
@@ -149,7 +149,7 @@ def _note_rows(columns: ScoreColumns) -> Int64Array:
 
 
 def _matched(rows: Int64Array, others: Int64Array) -> tuple[BoolArray, BoolArray]:
-    """Which rows of either table the other one has too; of rows that are equal, as many as both have."""
+    """Which rows of each table the other one has too; of equal rows, as many as both have."""
     _, numbers = np.unique(np.concatenate([rows, others]), axis=0, return_inverse=True)
     numbers = numbers.reshape(-1)
     counts = [np.bincount(part, minlength=len(numbers) + 1) for part in np.split(numbers, [len(rows)])]
@@ -159,7 +159,7 @@ def _matched(rows: Int64Array, others: Int64Array) -> tuple[BoolArray, BoolArray
 
 
 def _place_among_equals(numbers: Int64Array) -> Int64Array:
-    """For each value how many equal ones stand before it."""
+    """For each value, the number of equal values before it."""
     order = np.argsort(numbers, kind="stable")
     ordered = numbers[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])

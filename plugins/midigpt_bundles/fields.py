@@ -1,7 +1,7 @@
 """The fields that both formats share, from a file into a header and back.
 
 ``arch``, ``config`` and ``encoder_config`` are what midigpt 0.4.2 knows. What it does not (the encoder's component
-name, its fingerprints and the provenance) stands under one more key, which it ignores.
+name, its fingerprints and the provenance) is stored under one more key, which it ignores.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = terminal.logger(__name__)
 
-#: The key of what only midigpt-core reads.
+#: The key of the data that only midigpt-core reads.
 OURS = "midigpt_core"
 
 #: The architecture whose tensors the formats know.
@@ -87,7 +87,7 @@ def state_dict(
     device: torch.device | str,
     dtype: torch.dtype | None,
 ) -> dict[str, Tensor]:
-    """The weights under ``names``, with what old GPT-2 files do differently put right, and a notice of it."""
+    """The weights under ``names``, with the differences of old GPT-2 files corrected, and a warning about them."""
     names = list(names)
     old = {name for name in names if header.architecture == GPT2 and is_old_buffer(name)}
     if old:

@@ -1,7 +1,7 @@
 """A folder as transformers reads it: ``GPT2LMHeadModel.from_pretrained(folder)``.
 
 ``config.json``, ``generation_config.json`` and ``model.safetensors`` are transformers'; ``encoder.json`` holds the
-encoder's configuration; ``README.md`` is the model card. What else midigpt-core knows travels in the metadata of
+encoder's configuration; ``README.md`` is the model card. Other data of midigpt-core is stored in the metadata of
 ``model.safetensors``.
 """
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from midigpt_core.contracts import Bundle, FormatContext
 
-#: What a GPT-2 of midigpt also is, but may differ in a file: dropout is for training, a tied head is untied on reading.
+#: Further properties of midigpt's GPT-2, which may differ in a file: dropout is for training, a tied head is untied on
+#: reading.
 _WRITTEN: Mapping[str, Any] = {
     "architectures": ["GPT2LMHeadModel"],
     "attn_pdrop": 0.0,

@@ -1,4 +1,4 @@
-"""What a Hugging Face folder (:mod:`midigpt_bundles.huggingface`) says of itself, read without torch."""
+"""The header of a Hugging Face folder (:mod:`midigpt_bundles.huggingface`), read without torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 
-#: What a GPT-2 of midigpt is, in the words of transformers' configuration.
+#: Fixed properties of midigpt's GPT-2, as fields of transformers' configuration.
 FIXED: Mapping[str, Any] = {
     "model_type": "gpt2",
     "activation_function": "gelu_new",

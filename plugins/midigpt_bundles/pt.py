@@ -1,6 +1,6 @@
 """Format 1: ``model.pt``, a dict written by ``torch.save``.
 
-``{"format_version": 1, "arch": "gpt2", "config": {…}, "encoder_config": {…}, "state_dict": {…}}`` and, beside it, what
+``{"format_version": 1, "arch": "gpt2", "config": {…}, "encoder_config": {…}, "state_dict": {…}}`` and the data that
 only midigpt-core reads. Reading runs nothing (:mod:`midigpt_core.checkpoint.torch_archive`).
 """
 
@@ -56,7 +56,7 @@ class PtFormat(PtHeaders):
             try:
                 torch.save(content, stream)
             except RuntimeError as error:
-                # torch's zip writer fails again when it closes, and hides why the stream did: a full disk, say.
+                # torch's zip writer fails again when it closes, which hides why the stream failed, such as a full disk.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
@@ -69,7 +69,7 @@ def build(_options: None, _context: FormatContext) -> PtFormat:
 def _own_copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU by name, each with a storage of its own, so that equal weights give equal bytes.
 
-    A view would also drag what it is a view of into the file.
+    Saving a view would also write the tensor that it is a view of.
     """
     copies: dict[str, Tensor] = {}
     seen = set()

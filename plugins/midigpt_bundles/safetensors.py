@@ -4,8 +4,8 @@ Eight bytes give the length of a JSON header, the header gives each tensor's typ
 bytes. Source: the format's description in the safetensors project. The header's ``__metadata__`` maps text to text:
 ``format_version``, ``arch``, ``config`` and ``encoder_config`` (both JSON), and what only midigpt-core reads.
 
-Reading and writing are done here rather than by the safetensors package: its writer orders metadata by chance, so that
-equal weights give unequal bytes, and its reader accepts a header of 100 MB before it says no.
+Reading and writing are done here rather than by the safetensors package: its writer orders metadata at random, so that
+equal weights give different bytes, and its reader accepts headers of up to 100 MB.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def build(_options: None, _context: FormatContext) -> SafetensorsFormat:
 def write(state: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> None:
     """Write tensors and text, atomically; equal content gives equal bytes.
 
-    Tensors stand in the order of falling alignment, then name, as other writers of the format lay them out.
+    Tensors are ordered by decreasing alignment, then by name, as in other writers of the format.
     """
     ordered = sorted(state.items(), key=lambda item: (-item[1].element_size(), item[0]))
     header: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))}
@@ -100,5 +100,5 @@ def read_tensor(path: Path, stream: BufferedReader, entry: Entry) -> Tensor:
 
 
 def compact(value: object) -> str:
-    """JSON without a space."""
+    """JSON without spaces."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -13,11 +13,11 @@ _DEEPEST = 16
 
 
 class Compact:
-    """Reads what stands in ``content``. Raises IndexError where the bytes end too early, ValueError for damage."""
+    """Reads values from ``content``. Raises IndexError if the bytes end too early, ValueError for damage."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        #: Of the next byte.
+        #: Position of the next byte.
         self.at = 0
 
     @property
@@ -49,7 +49,7 @@ class Compact:
         return head >> 4 if head >> 4 < 15 else self._varint(), head & 15
 
     def text(self) -> int:
-        """Passes over text; how many bytes it has."""
+        """Skip text; returns its length in bytes."""
         length = self._varint()
         self.skip(length)
         return length

@@ -1,7 +1,7 @@
-"""How much memory decoding a parquet file's footer takes, by the lists in it, before it is decoded.
+"""Estimates the memory for decoding a parquet file's footer from the lists in it, before it is decoded.
 
-The decoder makes room for as many columns and row groups as a list says that it has, 700 bytes for each, which takes a
-byte in the file or, where the list ends early, none at all.
+The decoder allocates 700 bytes for each column and row group that a list announces. In the file, each takes a byte or,
+if the list ends early, none at all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NAME_COPIES = 2
 
 
 def check_footer(path: Path) -> None:
-    """Raises :class:`DataError` for a footer that takes too much to be decoded, OSError for what is no regular file.
+    """Raise :class:`DataError` if decoding the footer takes too much memory, OSError if the file is not a regular file.
 
     What is wrong otherwise, or no parquet file, is left to the decoder.
     """
@@ -71,7 +71,7 @@ def _refuse(path: Path, what: str) -> NoReturn:
 
 
 class _TooMuchError(Exception):
-    """A footer's lists take more memory than they may."""
+    """A footer's lists take more memory than allowed."""
 
 
 @define
@@ -80,11 +80,11 @@ class _Lists:
 
     reader: Compact
     columns: int = 0
-    #: Bytes of the names of columns that hold others: they are part of the names of those.
+    #: Bytes of the names of columns that hold others: they are part of the names of those columns.
     names: int = 0
     #: Row groups and, in each, columns; entries of metadata as well.
     chunks: int = 0
-    #: What the lists below these hold.
+    #: Items of the lists inside these.
     items: int = 0
 
     @property
@@ -94,7 +94,7 @@ class _Lists:
         return self.columns * column + self.chunks * _CHUNK_BYTES + self.items * _ITEM_BYTES
 
     def read(self) -> None:
-        """Count, until it is too much. Raises IndexError or ValueError for a footer that cannot be read."""
+        """Count until the limit is exceeded. Raises IndexError or ValueError for a footer that cannot be read."""
         self._struct(0, 0, in_schema=False)
 
     def _struct(self, depth: int, lists: int, *, in_schema: bool) -> None:
@@ -110,7 +110,7 @@ class _Lists:
         self.names += text if children else 0
 
     def _value(self, kind: int, depth: int, lists: int, *, in_schema: bool) -> None:
-        """Passes over a value in ``depth`` structures and lists, ``lists`` lists."""
+        """Skip a value inside ``depth`` structures and lists, of which ``lists`` are lists."""
         if kind in INTEGERS:
             self.reader.integer()
         elif kind == BINARY:

@@ -1,9 +1,8 @@
-"""How much memory the pages of a parquet column take, by their headers, before any of them is decoded.
+"""Estimates the memory that the pages of a parquet column take from their headers, before any of them is decoded.
 
 A kilobyte of parquet can hold gigabytes: a page of zeros compresses a thousandfold, each row of a dictionary-coded
-column can name the same large value, and the items of a list can be one run. The footer says little about it and need
-not be true; the headers of the pages are what the decoder goes by. They are small, and reading them touches nothing
-else.
+column can name the same large value, and the items of a list can be one run. The footer says little about it and may be
+wrong; the decoder relies on the headers of the pages. They are small, and reading them touches nothing else.
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ _UNCOMPRESSED, _COMPRESSED, _DATA, _DICTIONARY, _DATA_V2 = 2, 3, 5, 7, 8
 _NUM_VALUES = 1
 _ENCODING, _ENCODING_V2 = 2, 4
 _DICTIONARY_ENCODINGS = {2, 8}
-# Values stand in the page once each: plain, and lengths before bytes.
+# Encodings that store each value in the page once: plain, and lengths before bytes.
 _FLAT_ENCODINGS = {0, 6}
-# To look at more of them takes longer than decoding fewer rows at a time.
+# Looking at more of them takes longer than decoding fewer rows at a time.
 _MOST_DICTIONARY_VALUES = 1 << 17
-# Names of the format that pyarrow has other names for.
+# Names in the format for which pyarrow has other names.
 _CODECS = {"LZ4": "lz4_raw"}
 
 
 @frozen
 class _Page:
-    #: Where its bytes start in the file, behind its header.
+    #: Where its bytes start in the file, after its header.
     position: int
     is_dictionary: bool
     size: int
@@ -65,7 +64,7 @@ def batch_rows(
 
     ``stream`` is the file and ``name`` what it is called; ``columns`` are the numbers of the leaf columns that will be
     read. Raises :class:`DataError` that names the row group and column if a page, or the items of a list, is beyond its
-    limit, or a page has no header that can be read.
+    limit, or a page has no readable header.
     """
     rows = most
     row_group = metadata.row_group(group)

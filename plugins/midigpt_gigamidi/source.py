@@ -57,11 +57,11 @@ _NO_PARQUET = "Name the folder that holds the shards, or read a folder of MIDI f
 # Some 5 MB of MIDI at GigaMIDI's mean of 19 kB a file.
 _BATCH_ROWS = 256
 _BATCH_BYTES = 8 << 20
-# What is longer is no music: the reader refuses it by its length, for which it need not have all of it.
+# Longer values are not music: the reader rejects them by their length and does not need all of them.
 _MOST_MIDI_BYTES = (16 << 20) + 1
-# Of a name or of a row's styles.
+# Limit of a name and of a row's styles.
 _MOST_TEXT_BYTES = 4 << 10
-# Of the names of columns, in an error.
+# Column names that an error shows, and characters of each.
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 80
 # Read ahead per column; without it pyarrow loads a whole column of a row group, which can be the whole file.
 _BUFFER_BYTES = 1 << 20
@@ -89,7 +89,7 @@ class GigamidiShard:
 
     path: Path
     hash_file: Callable[[Path], str]
-    #: In which the file was hashed.
+    #: State of the file when it was hashed.
     _state: FileState | None = field(init=False, default=None)
 
     @property
@@ -120,7 +120,7 @@ class GigamidiShard:
             try:
                 batch = next(rows, None)
             except (DataError, OSError) as error:
-                # A file that is being written over looks damaged, and is not.
+                # A file that is being overwritten looks damaged but is not.
                 state.check(self.path)
                 if isinstance(error, OSError):
                     self._refuse(error)
@@ -149,7 +149,7 @@ class GigamidiShard:
         with contextlib.ExitStack() as opened:
             try:
                 check_footer(self.path)
-                # As bytes: pyarrow takes no text that is not UTF-8.
+                # As bytes, because pyarrow rejects text that is not UTF-8.
                 stream = opened.enter_context(pa.OSFile(os.fsencode(self.path)))
                 file = opened.enter_context(
                     pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
@@ -202,7 +202,7 @@ class _Columns:
 
     @classmethod
     def of(cls, schema: pa.Schema, path: str) -> _Columns:
-        """Raises :class:`DataError` if ``music`` is missing, or a column stands twice or is of the wrong kind."""
+        """Raises :class:`DataError` if ``music`` is missing, or a column occurs twice or is of the wrong kind."""
         if MUSIC not in schema.names:
             raise DataError(
                 f"{path}: no column {MUSIC!r} (columns: {_listed(schema.names)}). "
@@ -322,11 +322,11 @@ def _joined(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:
             size += batch.midi.nbytes
             del batch
             if rows >= _BATCH_ROWS or size >= _BATCH_BYTES:
-                # At once: to hold it while more is decoded costs fresh memory for each batch.
+                # Yield now: keeping it while more is decoded would take fresh memory for each batch.
                 yield _join(held)
                 held, rows, size = [], 0, 0
     except DataError:
-        # What was read before the damage is whole.
+        # Rows that were read before the damage are intact.
         if held:
             yield _join(held)
         raise
@@ -353,13 +353,13 @@ def _join(batches: Sequence[RowBatch]) -> RowBatch:
 
 
 def _cut(values: pa.Array, most: int) -> pa.Array:
-    """Of each value the first ``most`` bytes."""
+    """The first ``most`` bytes of each value."""
     longest = pc.max(pc.binary_length(values)).as_py() or 0
     return values if longest <= most else pc.binary_slice(values, 0, most)
 
 
 def _with_music(table: pa.RecordBatch, columns: _Columns) -> tuple[BoolArray, dict[str, int]]:
-    """Which rows hold music by the metadata, and how many do not for which reason."""
+    """Which rows contain music according to the metadata, and the number of others by reason."""
     keep = np.ones(table.num_rows, np.bool_)
     dropped: dict[str, int] = {}
     for column, reason in _REQUIRED_COUNTS.items():
@@ -390,7 +390,7 @@ def _filter(music: pa.Array, keep: BoolArray) -> pa.Array:
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A cast that never raises over a single value out of range: one odd row must not cost the shard."""
+    """A cast that does not raise for a value out of range: one odd row must not make the shard unusable."""
     return pc.cast(array, options=pc.CastOptions.unsafe(kind))
 
 

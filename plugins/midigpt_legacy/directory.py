@@ -1,8 +1,8 @@
 """The legacy directory: ``config.json``, the encoder's configuration, and ``model.pt``, a TorchScript GPT-2.
 
 The tensors are read from the archive without running the program that comes with them, and matched to the names of a
-GPT-2. Only where the names do not match is the user offered, by ``allow_unsafe``, to match by order and have the result
-checked by running the program (:mod:`midigpt_legacy.program`).
+GPT-2. If the names do not match, the user can pass ``allow_unsafe`` to match by order and check the result by running
+the program (:mod:`midigpt_legacy.program`).
 """
 
 from __future__ import annotations

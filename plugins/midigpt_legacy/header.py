@@ -1,4 +1,4 @@
-"""What a legacy directory says of itself: its encoder, and the sizes that its tensors tell; read without torch."""
+"""The header of a legacy directory: its encoder, and the sizes from its tensors; read without torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = terminal.logger(__name__)
 #: The encoder's configuration, and ``n_head`` if someone wrote it there.
 CONFIG = "config.json"
 MODEL = "model.pt"
-#: In ``config.json`` beside the encoder's fields; ours alone.
+#: A field of midigpt-core, in ``config.json`` next to the encoder's fields.
 _N_HEAD = "n_head"
 
 
@@ -77,7 +77,7 @@ def size_of(
     attributes: Mapping[str, set[int]],
     config: Mapping[str, Any],
 ) -> Gpt2Size:
-    """The model's size, told by its tensors; the heads are not, see :mod:`midigpt_legacy.heads`."""
+    """The model's size from its tensors; for the number of heads, see :mod:`midigpt_legacy.heads`."""
     width = shape_of(archive.path, stored, EMBEDDING)[-1]
     heads = config.get(_N_HEAD) or told_heads(width, attributes, archive.program_text())
     if heads is None:
@@ -95,7 +95,7 @@ def size_of(
 
 
 def size_with_heads(path: Path, stored: Mapping[str, StoredTensor], heads: int) -> Gpt2Size:
-    """What the tensors' shapes say, with this number of heads."""
+    """The size from the tensors' shapes, with this number of heads."""
     vocabulary, width = shape_of(path, stored, EMBEDDING)
     layers = 1 + max((int(name.split(".")[2]) for name in stored if name.startswith("transformer.h.")), default=-1)
     values = {

@@ -12,7 +12,7 @@ from midigpt_core.checkpoint.torch_archive import StoredTensor
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-#: What ends a GPT-2 tensor's name, whatever modules are wrapped around it.
+#: The end of a GPT-2 tensor's name, whatever modules wrap it.
 _ENDING = re.compile(
     r"(?:^|\.)(wte\.weight|wpe\.weight|ln_f\.(?:weight|bias)"
     r"|h\.\d{1,5}\.(?:(?:ln_1|ln_2|attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.(?:weight|bias)"
@@ -36,8 +36,8 @@ def named_tensors(module: object) -> tuple[dict[str, StoredTensor], dict[str, se
     """The tensors of a module by dotted name, in its order, and the values of its whole-number attributes by name."""
     tensors: dict[str, StoredTensor] = {}
     numbers: dict[str, set[int]] = {}
-    # A module's name and what is still to be seen of it. Only what is kept gets a name: a long one before each of many
-    # objects would be gigabytes.
+    # A module's name and what is still to be seen of it. Only what is kept gets a name: long names for many objects
+    # would take gigabytes.
     opened: list[tuple[str, Iterator[tuple[object, object]]]] = [("", iter(_inside(module)))]
     seen = named = 0
     while opened:

@@ -1,4 +1,4 @@
-"""Runs the program in a file: the one place that does, and only where the user said ``allow_unsafe``."""
+"""Runs the program in a file. Nothing else does, and this does only if the user passed ``allow_unsafe``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOLERANCE = 1e-3
 
 
 def confirmed(path: Path, candidates: Sequence[Bundle]) -> Bundle:
-    """The candidate whose logits are those of the program at ``path``.
+    """The candidate whose logits equal the logits of the program at ``path``.
 
     Raises :class:`midigpt_core.errors.CheckpointError` if there is none.
     """

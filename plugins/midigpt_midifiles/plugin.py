@@ -1,4 +1,4 @@
-"""The data source ``midifiles``: MIDI files as they lie in folders."""
+"""The data source ``midifiles``: MIDI files in folders."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Reads MIDI files from where they lie. Some hundreds of them, in the order of their names, are a shard.
+"""Reads MIDI files from folders. Some hundreds of them, in the order of their names, form a shard.
 
-A shard ends after a file whose name's checksum says so, not after so many files: a file that is added or removed leaves
-the other shards, and their corpora, as they are. A shard is known by the bytes of its files, which a start reads and
-hashes, some 30 µs a file: times of change and sizes are the same in too many collections.
+The checksum of a file's name, not a number of files, determines where a shard ends: adding or removing a file leaves
+the other shards, and their corpora, unchanged. A shard is identified by the bytes of its files, which are read and
+hashed at each start in some 30 µs per file: in too many collections, all files have the same times and sizes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHARD_FILES = 512
 _MOST_SHARD_FILES = 4096
 _BATCH_FILES = 256
 _BATCH_BYTES = 8 << 20
-# What is longer is no music: the reader refuses it by its length, for which it need not have all of it.
+# Longer files are not music: the reader rejects them by their length and does not need all of them.
 _MOST_BYTES = (16 << 20) + 1
 
 
@@ -54,7 +54,7 @@ class MidiFiles:
         files: list[FoundFile] = []
         for file in find_files(self.paths, SUFFIXES, kind="MIDI"):
             files.append(file)
-            # With another hash every folder would become other shards, whose corpora would be built again.
+            # Another hash would divide every folder into other shards, whose corpora would have to be built again.
             if zlib.crc32(file.name.encode()) % _SHARD_FILES == 0 or len(files) == _MOST_SHARD_FILES:
                 shards.append(MidiFilesShard(tuple(files)))
                 files = []
@@ -66,7 +66,7 @@ class MidiFilesShard:
     """Files that are read, kept and lost together."""
 
     files: tuple[FoundFile, ...]
-    #: Of each file the state in which it was hashed, and the sha256.
+    #: State of each file when it was hashed, and its sha256.
     _hashed: dict[FoundFile, tuple[FileState, bytes]] = field(init=False, factory=dict)
 
     @property
@@ -80,7 +80,7 @@ class MidiFilesShard:
     def fingerprint(self) -> str:
         seen = hashlib.sha256()
         for file in self.files:
-            # Each by its own hash, so that no byte can slide from a file's name or end into the next one's.
+            # Names and contents are hashed separately, so that moving bytes from one to the next changes the result.
             seen.update(hashlib.sha256(file.name.encode()).digest())
             seen.update(self._hash(file))
         return seen.hexdigest()

@@ -126,7 +126,7 @@ def test_preprocess_without_any_music(
     pq.write_table(pa.table({"music": pa.array([b"not MIDI", None], pa.binary())}), path)
     assert main(["preprocess", "--data", str(path), "--encoder-config", "yellow"]) == 2
     message = capsys.readouterr().err
-    assert "no row holds music that can be read (" in message
+    assert "no row contains music that can be read (" in message
     assert "null_music 1" in message
     assert "Lower" not in message
 
