@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run control test goldens parity bench map plugin-pages lint slow soak clean setup baseline baseline
+.PHONY: run control test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
 
 setup: $(READY)
 
@@ -89,7 +89,7 @@ parity: $(READY) $(BASELINE)/.ready
 	$(BIN)/python -m tests.parity.circle
 
 # The public package midigpt, in an environment of its own: what `make bench` and `make parity` measure against.
-baseline baseline: $(BASELINE)/.ready
+baseline peer: $(BASELINE)/.ready
 $(BASELINE)/.ready: constraints.txt
 	test -x $(BASELINE)/bin/python || $(PYTHON) -m venv $(BASELINE)
 	$(BASELINE)/bin/pip install --quiet --upgrade pip
