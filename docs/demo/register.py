@@ -70,15 +70,17 @@ def register(score: Score, written: Score, track: int, bars: Sequence[int]) -> R
     return Register(len(notes), int(((notes < low) | (notes > high)).sum()))
 
 
-def filled_and_true(engine: InferenceEngine, track: int, seed: int, **settings: Any) -> tuple[Register, Register]:
-    """What the model writes and what stood there, over all validation pieces; ``settings`` go into the request."""
-    filled, true = Register(), Register()
+def filled_and_true(
+    engine: InferenceEngine, track: int, seed: int, **settings: Any
+) -> tuple[list[Register], list[Register]]:
+    """What the model writes and what stood there, by validation piece; ``settings`` go into the request."""
+    filled, true = [], []
     for number in VALIDATION:
         score = compose(1, number)
         config = InferenceConfig(seed=seed + number, max_attempts=1, **settings)
         request = GenerationRequest([TrackPrompt(id=track, bars=BARS)], config)
-        filled += register(score, engine.session(score, request).run(), track, BARS)
-        true += register(score, score, track, BARS)
+        filled.append(register(score, engine.session(score, request).run(), track, BARS))
+        true.append(register(score, score, track, BARS))
     return filled, true
 
 
@@ -109,7 +111,8 @@ def main() -> None:
     print("| track | notes | outside | true bars | first pitch, nats | inside |")
     print("|---|---|---|---|---|---|")
     for name, track in TRACKS.items():
-        filled, true = filled_and_true(engine, track, options.seed, **settings)
+        by_piece = filled_and_true(engine, track, options.seed, **settings)
+        filled, true = (sum(pieces, Register()) for pieces in by_piece)
         costs, inside = zip(*(first_pitch(engine, compose(1, number), track) for number in VALIDATION), strict=True)
         cells = (f"{filled.share:.1%}", f"{true.share:.1%}", f"{fmean(costs):.2f}", f"{fmean(inside):.2f}")
         print(f"| {name} | {filled.notes} | {' | '.join(cells)} |")
