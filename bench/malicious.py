@@ -1,4 +1,4 @@
-"""The malicious' table of docs/limits.md, beside the baseline: python -m bench.malicious rewrites it.
+"""The table of malicious files in docs/limits.md, compared with the baseline: python -m bench.malicious rewrites it.
 
 Every file is read by ``Score.from_bytes`` of either package in a process of its own that has 4 GB of memory and 20 s of
 processor time, in which the C allocator counts (tests/score/count_allocations.c). A process that dies or does not end
@@ -33,7 +33,7 @@ _MOST_SECONDS = 20
 _POLL_SECONDS = 0.1
 _CUT = "the golden files cut off after every byte (0.4.2: every seventh)"
 _HEADER = """\
-| killer | size | outcome | time | memory | 0.4.2: outcome | time | memory |
+| file | size | outcome | time | memory | 0.4.2: outcome | time | memory |
 |---|---|---|---|---|---|---|---|
 """
 
@@ -68,7 +68,7 @@ def main() -> None:
     subprocess.run([os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
     contenders = [Contender(Path(sys.executable), "midigpt_core.score", 1), Contender(_BASELINE, "midigpt", 7)]
     rows = []
-    for name, contents, refusal in _killers():
+    for name, contents, refusal in _malicious():
         cells = [_worst([_run(who, content, library, cut=name == _CUT) for content in contents]) for who in contenders]
         if refusal != "none":
             cells[0] = Cell(f"`{refusal}`", cells[0].time, cells[0].memory)
@@ -80,18 +80,18 @@ def main() -> None:
     _PAGE.write_text(f"{before}{_BEGIN}{_HEADER}{''.join(rows)}{_END}{after}", encoding="utf-8")
 
 
-def _killers() -> Iterator[tuple[str, list[bytes], str]]:
+def _malicious() -> Iterator[tuple[str, list[bytes], str]]:
     """Name, files, and the reason under which ours refuses them."""
     malicious = import_module("tests.support.malicious_midi")
     midi = import_module("tests.support.midi_bytes").MidiBytes()
-    for name, (make, refusal) in malicious.KILLERS.items():
+    for name, (make, refusal) in malicious.MALICIOUS.items():
         yield name, [make(midi)], refusal
     files = [path.read_bytes() for path in sorted((_TESTS.parent / "data" / "midi").glob("*.mid"))]
     yield _CUT, files, "none"
 
 
 def _run(who: Contender, content: bytes, library: Path, *, cut: bool) -> dict[str, Any]:
-    script = _ROOT / "bench" / "baseline" / "killer.py"
+    script = _ROOT / "bench" / "baseline" / "malicious.py"
     with tempfile.TemporaryFile() as stdin:
         stdin.write(content)
         stdin.seek(0)

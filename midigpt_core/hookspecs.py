@@ -124,7 +124,7 @@ def midigpt_masks() -> Iterable[MaskSpec]:  # type: ignore[empty-body]
     The factory takes ``(options, MaskContext)`` and returns a :class:`midigpt_core.contracts.MaskStrategy`.
 
     When it is called: the strategy is built once in every process that draws samples: the main process and each data
-    worker. ``hide`` is called for some hundred windows at a time. It must give equal results for equal keys whatever
+    worker. ``mask`` is called for some hundred windows at a time. It must give equal results for equal keys whatever
     the batch, otherwise a run changes with the number of workers and cannot be resumed exactly.
 
     Bad input: there is none from users beyond the options; their class checks those. The core checks every result: a

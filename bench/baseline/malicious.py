@@ -1,6 +1,6 @@
 """Reads the MIDI file on standard input, whole or cut off, with the Score of a module while the C allocator counts.
 
-    LD_PRELOAD=count_allocations.so python killer.py MODULE BYTES [STEP]
+    LD_PRELOAD=count_allocations.so python malicious.py MODULE BYTES [STEP]
 
 BYTES is the most memory that the process may have. With STEP the file is read cut off after every STEP-th byte. Prints
 how it ended, the least seconds of one reading and the most memory that one held, as JSON.

@@ -1,6 +1,6 @@
 // What a file may ask for. Every limit is checked before the memory or the time it bounds is spent.
 //
-// docs/limits.md sets them beside real files and has a row for each known killer.
+// docs/limits.md sets them beside real files and has a row for each known malicious file.
 #pragma once
 
 #include <cstdint>

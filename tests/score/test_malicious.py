@@ -1,7 +1,7 @@
-"""Files made to use up memory or time. Bounds: docs/limits.md, one row per killer.
+"""Files made to use up memory or time. Bounds: docs/limits.md, one row per file.
 
 Each is read in a process of its own in which the C allocator counts every byte handed out during the call, and with it
-operator new, std::vector and realloc: see count_allocations.c and counted.py.
+operator new, std::vector and realloc: see count_allocations.c and support/allocations.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from midigpt_core import _native
-from support.malicious_midi import DENOMINATORS, KILLERS, with_denominator
+from support.malicious_midi import DENOMINATORS, MALICIOUS, with_denominator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ FILES = sorted((HERE.parent / "data" / "midi").glob("*.mid"))
 
 @pytest.fixture(scope="session")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bytes], dict[str, Any]]:
-    """``counted("whole", content)``: what counted.py says of reading it."""
+    """``counted("whole", content)``: what support/allocations.py prints about reading it."""
     library = tmp_path_factory.mktemp("allocator") / "count_allocations.so"
     source = HERE / "count_allocations.c"
     compiler = os.environ.get("CC", "cc")
@@ -40,11 +40,11 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bytes], 
 
     def run(what: str, content: bytes) -> dict[str, Any]:
         finished = subprocess.run(
-            [sys.executable, str(HERE / "counted.py"), what],
+            [sys.executable, "-m", "support.allocations", what],
             input=content,
             capture_output=True,
             check=True,
-            env={**os.environ, "LD_PRELOAD": str(library)},
+            env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(HERE.parent)},
         )
         measured: dict[str, Any] = json.loads(finished.stdout)
         return measured
@@ -58,18 +58,18 @@ def assert_within_bounds(measured: dict[str, Any]) -> None:
 
 
 @pytest.mark.unsanitized
-@pytest.mark.parametrize("name", KILLERS)
-def test_killer(name: str, midi: MidiBytes, counted: Callable[..., dict[str, Any]]) -> None:
-    make, expected = KILLERS[name]
+@pytest.mark.parametrize("name", MALICIOUS)
+def test_malicious_file(name: str, midi: MidiBytes, counted: Callable[..., dict[str, Any]]) -> None:
+    make, expected = MALICIOUS[name]
     measured = counted("whole", make(midi))
     assert measured["statuses"] == [expected]
     assert_within_bounds(measured)
 
 
-@pytest.mark.parametrize("name", KILLERS)
-def test_killer_in_this_process(name: str, midi: MidiBytes) -> None:
+@pytest.mark.parametrize("name", MALICIOUS)
+def test_malicious_file_in_this_process(name: str, midi: MidiBytes) -> None:
     """Where a sanitizer can watch (`make sanitize`)."""
-    make, expected = KILLERS[name]
+    make, expected = MALICIOUS[name]
     content = make(midi)
     status = _native.read_batch(content, np.array([0, len(content)]))["status"]
     names = {code: name for code, name, _ in _native.read_errors()}
@@ -135,6 +135,6 @@ for threads in 1, 2:
     assert finished.stdout.split() == [b"MemoryError", b"MemoryError"]
 
 
-def test_every_killer_has_a_row_in_the_documentation() -> None:
+def test_every_malicious_file_has_a_row_in_the_documentation() -> None:
     rows = re.findall(r"^\| ([^|]+?) \|", LIMITS.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert [name for name in KILLERS if name not in rows] == []
+    assert [name for name in MALICIOUS if name not in rows] == []

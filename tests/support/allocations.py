@@ -1,7 +1,7 @@
 """A program that reads MIDI files while the C allocator counts: count_allocations.c must be preloaded.
 
-counted.py whole < FILE        reads it; prints how that ended and what it took, as JSON
-counted.py cuts < FILE         the same for the file cut off after every byte, in batches, and the worst of them
+python -m support.allocations whole < FILE    reads it; prints how that ended and what it took, as JSON
+python -m support.allocations cuts < FILE     the same for the file cut off after every byte, and the worst of these
 """
 
 from __future__ import annotations

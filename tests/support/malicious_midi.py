@@ -53,7 +53,7 @@ def with_denominator(exponent: int, midi: MidiBytes) -> bytes:
 
 
 #: What makes the file, and how reading it ends (``csrc/midi/errors.h``), by name.
-KILLERS: dict[str, tuple[Callable[[MidiBytes], bytes], str]] = {
+MALICIOUS: dict[str, tuple[Callable[[MidiBytes], bytes], str]] = {
     "denominator 2^8": (partial(with_denominator, 8), "time_signature_denominator"),
     "denominator 2^255": (partial(with_denominator, 255), "time_signature_denominator"),
     "numerator 0": (lambda m: m.file(m.signature(0, 2) + m.note()), "empty_bars"),
