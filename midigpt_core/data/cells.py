@@ -88,11 +88,11 @@ class Masker:
     def _check(self, answer: BoolArray, valid: BoolArray, infill: BoolArray, where: Callable[[int], str]) -> None:
         if not isinstance(answer, np.ndarray) or answer.dtype != np.bool_ or answer.shape != valid.shape:
             got = f"{answer.dtype}{list(answer.shape)}" if isinstance(answer, np.ndarray) else type(answer).__name__
-            self._refuse(f"mask returned {got}, not bool{list(valid.shape)}", where(0))
+            self._refuse(f"mask() returned {got}, not bool{list(valid.shape)}", where(0))
         for wrong, name in ((answer & ~valid, "outside the window"), (answer & infill, "that are to be filled in")):
             if wrong.any():
                 window, track, bar = np.argwhere(wrong)[0].tolist()
-                self._refuse(f"mask masked cells {name}, first track {track}, bar {bar}", where(window))
+                self._refuse(f"mask() marked cells {name}, first track {track}, bar {bar}", where(window))
 
     def _refuse(self, message: str, where: str) -> None:
         raise ComponentError(str(self._component), where, ValueError(message))

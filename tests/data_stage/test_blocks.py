@@ -158,8 +158,8 @@ def raise_on_wide_windows(valid, infill, keys):
     ("answer", "message"),
     [
         (raise_on_wide_windows, "ZeroDivisionError: eight bars are too many"),
-        (lambda valid, infill, keys: np.ones_like(valid), "hid cells (outside the window|that are to be filled in)"),
-        (lambda valid, infill, keys: valid, "hid cells that are to be filled in, first track 0"),
+        (lambda valid, infill, keys: np.ones_like(valid), "marked cells (outside the window|that are to be filled in)"),
+        (lambda valid, infill, keys: valid, "marked cells that are to be filled in, first track 0"),
         (lambda valid, infill, keys: valid[:1, :1], r"mask returned bool\[1, 1, 8\], not bool\["),
         (lambda valid, infill, keys: valid.astype(np.uint8), "mask returned uint8"),
         (lambda valid, infill, keys: None, "mask returned NoneType"),
