@@ -3,7 +3,6 @@
 
 #include <pybind11/pybind11.h>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -38,8 +37,11 @@ class ColumnsArgument {
         if (length < 1) throw py::value_error(std::string(column.name) + " is empty; even no pieces have one offset");
         lengths.at(score::index_of(score::Level::Piece)) = length - 1;
         if (keep == Fields::Keep::Copies) {
-          if (values[0] != 0) throw py::value_error(std::string(column.name) + " must start at 0");
-          lengths.at(level++) = std::max<std::int64_t>(values[length - 1], 0);
+          // A negative end is no length; that the offsets in between ascend is checked where they are followed.
+          if (values[0] != 0 || values[length - 1] < 0) {
+            throw py::value_error(std::string(column.name) + " must start at 0");
+          }
+          lengths.at(level++) = values[length - 1];
         }
       }
     });

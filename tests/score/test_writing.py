@@ -135,6 +135,18 @@ def test_broken_columns_are_refused_before_they_are_followed(field: str, values:
         _native.write_midi(attrs.evolve(columns, **{field: np.array(values, dtype)}))
 
 
+@pytest.mark.parametrize("level", ["track", "bar", "cell", "note"])
+@pytest.mark.parametrize("end", [-1, -(2**32), -(2**63)])
+def test_a_negative_end_of_a_level_is_refused(level: str, end: int) -> None:
+    """Also where the level has no rows, as a length of zero would have it."""
+    columns = Score.from_dict({"resolution": 480, "tempo": 1, "bars": [], "tracks": []}).columns
+    _native.write_midi(columns)
+    field = f"{level}_offsets"
+    broken = attrs.evolve(columns, **{field: np.array([0, end], getattr(columns, field).dtype)})
+    with pytest.raises(ValueError, match=f"{field} must start at 0"):
+        _native.write_midi(broken)
+
+
 def test_columns_of_another_type_are_refused(midi_folder: Path) -> None:
     columns = Score.from_midi(midi_folder / "piano_bell.mid").columns
     with pytest.raises(TypeError, match="note_onset must be a NumPy array of int32"):
