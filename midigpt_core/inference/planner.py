@@ -141,9 +141,10 @@ def _infill(group: dict[int, list[int]], num_bars: int, window: int, config: Inf
         return
     writes = min(_number(config.bars_per_step), window)
     if not writes:
-        # Bars that fill a window leave none to look at, which costs more than another step (docs/infilling.md).
+        # A track that fills its window has no bar to look at, which costs more than another step (docs/infilling.md).
         span = bars[-1] - bars[0] + 1
-        fits = span < window or span == window >= num_bars
+        looks = window >= num_bars or all(len(targets) < window for targets in of_track.values())
+        fits = span < window or (span == window and looks)
         history = max(min(config.min_overlap_bars, window - 1), math.ceil(config.ar_overlap * window))
         writes = window if fits else max(1, window - history)
     first = 0

@@ -61,6 +61,29 @@ def test_infill_leaves_bars_of_the_track_to_look_at() -> None:
     assert windows(asked) == [(4, 8, (4, 5, 6, 7))]
 
 
+def test_bars_that_span_a_window_are_written_at_once_where_every_track_keeps_one() -> None:
+    gaps = steps(TrackPrompt(id=0, bars=[3, 10]), window_bars=8)
+    assert windows(gaps) == [(3, 11, (3, 10))]
+    one_kept = steps(TrackPrompt(id=0, bars=[3, 4, 5, 6, 7, 9, 10]), window_bars=8)
+    assert windows(one_kept) == [(3, 11, (3, 4, 5, 6, 7, 9, 10))]
+    two = steps(TrackPrompt(id=0, bars=range(4)), TrackPrompt(id=1, bars=range(4, 8)), window_bars=8)
+    assert windows(two) == [(0, 8, tuple(range(8)))]
+    assert [step.tracks for step in two] == [(0, 1)]
+    # A track that keeps no bar splits the step for both; a span wider than the window needs a second step.
+    full = steps(TrackPrompt(id=0, bars=range(8)), TrackPrompt(id=1, bars=[0, 7]), window_bars=8)
+    assert windows(full) == [(0, 8, (0, 1, 2, 3, 0)), (2, 10, (4, 5, 6, 7, 7))]
+    assert len(steps(TrackPrompt(id=0, bars=[3, 11]), window_bars=8)) == 2
+
+
+def test_narrowed_steps_leave_bars_to_look_at_too() -> None:
+    """A step that is too long for the model is planned again in a narrower window, by the same rule."""
+    config = InferenceConfig()
+    gaps = Step(start_bar=2, num_bars=8, autoregressive=False, cells=((0, 3), (0, 6)))
+    assert windows(narrowed(gaps, 16, 4, config)) == [(3, 7, (3, 6))]
+    full = Step(start_bar=2, num_bars=8, autoregressive=False, cells=tuple((0, bar) for bar in range(3, 7)))
+    assert windows(narrowed(full, 16, 4, config)) == [(2, 6, (3, 4)), (4, 8, (5, 6))]
+
+
 def test_the_window_is_the_widest_that_the_piece_fills() -> None:
     assert [step.num_bars for step in steps(TrackPrompt(id=0, bars=[0]), num_bars=9)] == [8]
     assert [step.num_bars for step in steps(TrackPrompt(id=0, bars=[0]), num_bars=7)] == [4]
