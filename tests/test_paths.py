@@ -155,14 +155,14 @@ def test_linked_folders_count_in_folders_and_patterns(songs: Path, tmp_path: Pat
 
 
 def test_names_with_a_dot_count_only_where_the_dot_is_written(songs: Path) -> None:
-    for name in (".ipynb_checkpoints/b.mid", "._a.mid", "deep/.masked.mid"):
+    for name in (".ipynb_checkpoints/b.mid", "._a.mid", "deep/.hidden.mid"):
         (songs / name).parent.mkdir(exist_ok=True)
         (songs / name).write_bytes(b"")
     expected = ["a.MID", "b.mid", "deep/d.Mid", "deep/er/c.kar"]
     assert names(songs) == names(f"{songs}/**/*") == expected
     assert names(f"{songs}/*") == ["a.MID", "b.mid"]
     assert names(songs / ".ipynb_checkpoints") == names(f"{songs}/.ipynb_checkpoints/*") == ["b.mid"]
-    assert names(f"{songs}/**/.*.mid") == ["._a.mid", "deep/.masked.mid"]
+    assert names(f"{songs}/**/.*.mid") == ["._a.mid", "deep/.hidden.mid"]
     assert names(songs / "._a.mid") == ["._a.mid"]
 
 

@@ -395,8 +395,7 @@ PYBIND11_MODULE(_encoder, m) {
   m.def("encode_batch", &encode_batch, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
         py::arg("max_tokens"), py::arg("threads"),
         "Tokens int32, offsets int64, role uint8, status uint8, masked spans int64[S, 3] and positions int32, or None, "
-        "of "
-        "a WindowBatch.");
+        "of a WindowBatch.");
   m.def("positions", &positions_of, py::arg("codebook"), py::arg("tokens"), "The positions int32[L] of a document.");
   m.def("compute_attributes", &compute_attributes, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
         "Attribute values int16[N, T, 1 + B, K] of a WindowBatch, -1 where a control says nothing.");

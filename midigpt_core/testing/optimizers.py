@@ -34,10 +34,10 @@ class _Model(nn.Module):
         self.blocks[1].requires_grad_(False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        masked = self.embedding(tokens)
+        hidden = self.embedding(tokens)
         for block in self.blocks:
-            masked = masked + torch.tanh(block(masked))
-        logits: Tensor = self.head(self.norm(masked))
+            hidden = hidden + torch.tanh(block(hidden))
+        logits: Tensor = self.head(self.norm(hidden))
         return logits
 
 

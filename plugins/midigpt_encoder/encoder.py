@@ -18,8 +18,6 @@ from midigpt_encoder.config import EncoderConfig, genre_key
 if TYPE_CHECKING:
     from midigpt_core.records import BoolArray, Corpus, GrammarRequest, Int16Array, Int32Array, WindowBatch
 
-#: Microseconds per quarter note of decoded scores: tempo has no token.
-
 
 class MidigptGrammar(_encoder.Grammar):
     """See :class:`~midigpt_core.contracts.Grammar`."""

@@ -1,6 +1,6 @@
 """Muon: the momentum of a weight matrix, orthogonalised, is its step; AdamW steps the rest.
 
-Keller Jordan et al., "Muon: An optimizer for masked layers in neural networks" (2024,
+Keller Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024,
 https://kellerjordan.github.io/posts/muon/). Its steps get the size of AdamW's by the rule of Liu et al., "Muon is
 Scalable for LLM Training" (2025, arXiv:2502.16982). ``torch.optim.Muon`` computes the same, but not for a parameter
 that holds several matrices or is stored as [in, out], and it leaves the other parameters to a second optimiser.
