@@ -329,7 +329,8 @@ class _Patience:
 
     def __init__(self, workers: Sequence[BaseProcess]) -> None:
         self._workers = workers
-        self._waited: float | None = None
+        #: Another object for every wait; None between waits. The waiting thread alone sets it, the other only reads it.
+        self._wait: object | None = None
         self._closed = threading.Event()
         #: What was found when the time was up; empty before.
         self.verdict = ""
@@ -340,11 +341,11 @@ class _Patience:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        self._waited = 0.0
+        self._wait = object()
         try:
             yield
         finally:
-            self._waited = None
+            self._wait = None
 
     def close(self) -> None:
         self._closed.set()
@@ -352,11 +353,15 @@ class _Patience:
             self._thread.join()
 
     def _count(self) -> None:
+        counted: object | None = None
+        waited = 0.0
         while not self._closed.wait(_LOOK_S):
-            if self._waited is None:
+            wait = self._wait
+            if wait is None:
                 continue
-            self._waited += _LOOK_S
-            if self._waited >= WORKER_TIMEOUT_S:
+            waited = waited + _LOOK_S if wait is counted else float(_LOOK_S)
+            counted = wait
+            if waited >= WORKER_TIMEOUT_S:
                 stopped = [str(worker.pid) for worker in self._workers if _is_stopped(worker)]
                 remark = f" (process {', '.join(stopped)} of them is stopped, as by SIGSTOP)" if stopped else ""
                 self.verdict = f"no block came from the data workers for {WORKER_TIMEOUT_S} s{remark}"

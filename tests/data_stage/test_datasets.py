@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from itertools import islice
 from multiprocessing import resource_sharer
 from pathlib import Path
@@ -273,6 +274,56 @@ def test_a_stopped_worker_ends_the_wait_for_it(spec, monkeypatch, moment):
     assert time.monotonic() - begun < 20
     assert multiprocessing.active_children() == []
     assert not [thread for thread in threading.enumerate() if thread.name == "data patience"]
+
+
+class Looks:
+    """In place of the event that ends the count: ``looks`` looks, of no time, then the end."""
+
+    def __init__(self, looks):
+        self.left = looks
+
+    def wait(self, _seconds):
+        self.left -= 1
+        return self.left < 0
+
+
+def counted(monkeypatch, end_at):
+    """What is found when the wait ends before instruction ``end_at`` of the count; the instructions of one look."""
+    monkeypatch.setattr(datasets, "_LOOK_S", 1)
+    monkeypatch.setattr(datasets, "WORKER_TIMEOUT_S", 3)
+    patience = datasets._Patience([])
+    patience._closed = looks = Looks(8)
+    waiting = patience.waiting()
+    done = one_look = 0
+
+    def trace(frame, event, _):
+        nonlocal done, one_look
+        if frame.f_code is not datasets._Patience._count.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            if done == end_at:
+                waiting.__exit__(None, None, None)
+            done += 1
+            one_look += looks.left >= 7
+        return trace
+
+    before = sys.gettrace()
+    with waiting if end_at is None else nullcontext(waiting.__enter__()):
+        sys.settrace(trace)
+        try:
+            patience._count()
+        finally:
+            sys.settrace(before)
+    return patience.verdict, one_look
+
+
+def test_a_wait_that_ends_while_it_is_counted_is_over(monkeypatch):
+    """At any instruction of the thread that counts."""
+    verdict, one_look = counted(monkeypatch, None)
+    assert verdict == "no block came from the data workers for 3 s"
+    assert one_look > 10
+    assert {counted(monkeypatch, end_at)[0] for end_at in range(one_look)} == {""}
 
 
 def test_a_worker_without_shared_memory_ends_the_stream_in_a_line(spec, monkeypatch):
