@@ -303,8 +303,9 @@ class Architecture(Protocol):
     place of :meth:`forward`.
 
     A method ``weight_matrices()`` names the weight matrices of its blocks, each a :class:`WeightMatrix`. It is needed
-    where a parameter holds several matrices or is stored as [in, out]. Without it
-    every parameter of two dimensions in an ``nn.ModuleList`` is one. Embeddings and the head are none.
+    where a parameter holds several matrices or is stored as [in, out]. Without it every parameter of two dimensions in
+    an ``nn.ModuleList`` is one, or in a model without such a list the weights of its linear layers. Embeddings and the
+    head are none.
     """
 
     def forward(

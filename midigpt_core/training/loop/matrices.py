@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -16,9 +17,10 @@ def weight_matrices(model: Any) -> list[WeightMatrix]:
     """The weight matrices of ``model`` that are trained.
 
     A model names them by a method ``weight_matrices()``. Without that they are the parameters of two dimensions in its
-    blocks, the members of an ``nn.ModuleList``; of a model without blocks all but its embeddings and its head, which
-    has as many outputs as there are tokens. The three projections in one parameter of ``nn.MultiheadAttention`` are
-    three matrices. The outputs are taken to be the first dimension, as in ``nn.Linear``.
+    blocks, the members of an ``nn.ModuleList``; of a model without blocks the weights of its linear layers
+    (``nn.Linear``, ``nn.MultiheadAttention``, transformers' ``Conv1D``) except its head, which has as many outputs as
+    there are tokens. The three projections in one parameter of ``nn.MultiheadAttention`` are three matrices. The
+    outputs are taken to be the first dimension, as in ``nn.Linear``, except in a ``Conv1D``, which stores them second.
     """
     named = getattr(model, "weight_matrices", None)
     found = _found(model) if named is None else named()
@@ -28,13 +30,24 @@ def weight_matrices(model: Any) -> list[WeightMatrix]:
 def _found(model: Any) -> Iterator[WeightMatrix]:
     blocks = [block for module in model.modules() if isinstance(module, nn.ModuleList) for block in module]
     vocabulary = None if blocks else model.architecture_config().get("vocab_size")
+    conv1d = _conv1d()
+    # Outside blocks a bare parameter may well be a table, of positions for example.
+    with_matrices = (nn.Module,) if blocks else (nn.Linear, nn.MultiheadAttention, *conv1d)
     seen: set[int] = set()
     for module in [module for block in blocks or [model] for module in block.modules()]:
-        if isinstance(module, nn.Embedding):
+        if isinstance(module, nn.Embedding) or not isinstance(module, with_matrices):
             continue
+        output_dim = 1 if isinstance(module, conv1d) else 0
         for name, parameter in module.named_parameters(recurse=False):
-            if parameter.dim() != 2 or parameter.size(0) == vocabulary or id(parameter) in seen:
+            if parameter.dim() != 2 or parameter.size(output_dim) == vocabulary or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
             fused = isinstance(module, nn.MultiheadAttention) and name == "in_proj_weight"
-            yield WeightMatrix(parameter=parameter, parts=(parameter.size(0) // 3,) * 3 if fused else ())
+            parts = (parameter.size(0) // 3,) * 3 if fused else ()
+            yield WeightMatrix(parameter=parameter, output_dim=output_dim, parts=parts)
+
+
+def _conv1d() -> tuple[type[nn.Module], ...]:
+    """transformers' linear layer that stores [in, out], if transformers is loaded: otherwise no model has one."""
+    loaded = sys.modules.get("transformers.pytorch_utils")
+    return () if loaded is None else (loaded.Conv1D,)

@@ -131,9 +131,25 @@ class Stacked(nn.Module):
         self.head = nn.Linear(8, VOCAB)
 
 
+class Tables(nn.Module):
+    """No blocks, a table of positions that is a bare parameter, and a layer that stores its weight as [in, out]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Embedding(VOCAB, 8)
+        self.positions = nn.Parameter(torch.zeros(16, 8))
+        self.hidden = nn.Linear(8, 12)
+        self.back = Conv1D(8, 12)
+        self.head = Conv1D(VOCAB, 8)
+
+    def architecture_config(self) -> dict[str, Any]:
+        return {"vocab_size": VOCAB}
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
+        (Tables(), ["hidden.weight", "back.weight"]),
         (Encoder(), ["self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight"]),
         (Stacked(), ["blocks.0.0.weight", "blocks.1.weight"]),
     ],
@@ -142,6 +158,9 @@ def test_matrices_are_found_where_an_architecture_names_none(model: nn.Module, e
     names = {id(parameter): name.removeprefix("layer.") for name, parameter in model.named_parameters()}
     found = {names[id(matrix.parameter)]: matrix.parts for matrix in weight_matrices(model)}
     assert list(found) == expected
+    assert [names[id(matrix.parameter)] for matrix in weight_matrices(model) if matrix.output_dim] == (
+        ["back.weight"] if isinstance(model, Tables) else []
+    )
     assert found.get("self_attn.in_proj_weight", (8, 8, 8)) == (8, 8, 8)
 
 
