@@ -116,6 +116,20 @@ def _agree_with_mode(config: Settings, choice: dict[str, Any]) -> dict[str, Any]
     )
 
 
+def left_over(config: Settings, kind: Kind, name: str) -> tuple[str, ...]:
+    """The short spellings that a configuration file sets and component ``name`` does not take."""
+    short = _SHORT_OPTIONS.get(kind, {})
+    taken = short.get(name.rpartition("/")[2], {}).values() if _is_bundled(name) else ()
+    return tuple(
+        spelling
+        for spelling in short_spellings(kind)
+        if spelling != "mask_mode"
+        and spelling not in taken
+        and strength(config.origins[spelling]) == 1
+        and getattr(config, spelling) not in ("", None)
+    )
+
+
 def _refuse_orphans(config: Settings, kind: Kind, name: str) -> None:
     """Raise if a short spelling was set on purpose but the chosen component does not use it."""
     field, origins = kind.setting, config.origins

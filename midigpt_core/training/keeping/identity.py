@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from attrs import asdict, evolve, frozen
 
+from midigpt_core.config.choices import left_over
 from midigpt_core.errors import CheckpointError
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins import current_registry
+from midigpt_core.terminal import logger
 from midigpt_core.training.keeping.changed_settings import Effect, changes, effective_settings, refuse
 from midigpt_core.training.planning.chosen import choose_optimizer
 from midigpt_core.training.planning.resume import differences, require_same
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from midigpt_core.training.planning.prepare import Plan
 
 
+_log = logger(__name__)
+#: The origin of a setting that the run has from its checkpoint.
+_CHECKPOINT = "the checkpoint"
 _OTHERWISE = "the run does not continue bit for bit"
 
 
@@ -155,8 +160,8 @@ def _kept_settings(saved: Mapping[str, Any]) -> Mapping[str, Any]:
 def with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
     """``plan`` with the optimiser of the run that it continues, which has the identity ``saved``, unless it names one.
 
-    A run thus keeps its optimiser if the default changes. Raises
-    :class:`midigpt_core.errors.MidigptError` if no plugin provides the optimiser any more.
+    A run thus keeps its optimiser if the default changes. A file's options for the other one are dropped with a
+    warning. Raises :class:`midigpt_core.errors.MidigptError` if no plugin provides the optimiser any more.
     """
     kept = _settings_of(saved)["optimizer"]
     name = kept.get("name") if isinstance(kept, dict) else None
@@ -164,7 +169,13 @@ def with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
     if is_named or not isinstance(name, str) or name == plan.config.choice(Kind.OPTIMIZER)["name"]:
         return plan
     config = copy.deepcopy(plan.config)
-    config.update({Kind.OPTIMIZER.setting: name}, "the checkpoint")
+    for setting in left_over(config, Kind.OPTIMIZER, name):
+        _log.warning(
+            "%s (%s) is ignored: the run was begun with optimizer %r, which does not take it.",
+            setting, config.origins[setting], name,
+        )  # fmt: skip
+        config.update({setting: None}, _CHECKPOINT)
+    config.update({Kind.OPTIMIZER.setting: name}, _CHECKPOINT)
     optimizer = choose_optimizer(config, current_registry())
     return evolve(plan, config=config, chosen=evolve(plan.chosen, optimizer=optimizer))
 

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from midigpt_core.config import TrainConfig
 from midigpt_core.config.choices import short_spellings
-from midigpt_core.errors import CheckpointError
+from midigpt_core.errors import CheckpointError, ConfigError
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.dry_run import estimate
@@ -327,6 +327,33 @@ def test_a_run_keeps_its_optimiser_unless_another_is_named(named: bool, first: F
     # However it is spelled.
     config.optimizer = "optimizers/adamw"
     assert curve(train(config, first.shard, resume=checkpoint).run_dir) == curve(whole)
+
+
+def test_a_file_with_an_option_of_muon_continues_a_run_of_adamw(
+    first: First, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = first.whole(tmp_path / "whole", optimizer="adamw")
+    shutil.copytree(whole, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "step2.ckpt"
+    values = json.loads((whole / "config.json").read_text(encoding="utf-8"))
+    del values["optimizer"]
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**values, "muon_learning_rate": 0.02}), encoding="utf-8")
+    config = TrainConfig.from_file(file)
+    config.output_dir = str(tmp_path / "run")
+    estimate(prepare(config, first.shard, resume=checkpoint))
+    folder = train(config, first.shard, first.eval_shard, resume=checkpoint).run_dir
+    assert curve(folder) == curve(whole)
+    said = f"muon_learning_rate ({file}) is ignored: the run was begun with optimizer 'adamw', which does not take it."
+    assert caplog.text.count(said) == 2
+    kept = TrainConfig.from_file(folder / "config.json")
+    assert (kept.choice("optimizer"), kept.muon_learning_rate) == ({"name": "adamw"}, None)
+    # Asked for, it is not ignored.
+    config.muon_learning_rate = 0.02
+    with pytest.raises(
+        ConfigError, match=r"muon_learning_rate \(assignment\) and optimizer = 'adamw' \(the checkpoint\)"
+    ):
+        train(config, first.shard, resume=checkpoint)
 
 
 def test_options_of_an_optimiser_take_effect(first: First, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
