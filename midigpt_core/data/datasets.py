@@ -288,8 +288,8 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         raise
     finally:
         # The traceback of an error keeps this frame alive; the workers must end anyway.
-        patience.close()
         with _deaf_to_children():
+            patience.close()
             del arriving
             _end(workers)
 
