@@ -46,6 +46,7 @@ class Register:
 
     @property
     def share(self) -> float:
+        """Outside, of the notes; 0 without notes, so look at their number too."""
         return self.outside / max(self.notes, 1)
 
     def __add__(self, other: Register) -> Register:
