@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from midigpt_core.errors import TrainingError
 from midigpt_core.terminal import printable
 from midigpt_core.training.keeping.checkpoints import first_whole, saved_identity
-from midigpt_core.training.keeping.identity import with_its_optimizer
+from midigpt_core.training.keeping.identity import as_begun
 from midigpt_core.training.loop.initial import fresh_model, prepare_for_training
 from midigpt_core.training.loop.losses import token_losses
 from midigpt_core.training.loop.optimization import build_optimizer, optimization, state_bytes
@@ -131,7 +131,7 @@ def estimate(plan: Plan) -> Estimate:
     """
     checkpoint = first_whole(plan.resume_from)
     if checkpoint is not None:
-        plan = with_its_optimizer(plan, saved_identity(checkpoint))
+        plan = as_begun(plan, saved_identity(checkpoint))
     config = plan.config
     require_shardable(config, usable_precision(config.precision, gpu=torch.cuda.is_available()))
     sizes = _sizes(plan)

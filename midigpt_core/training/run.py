@@ -22,7 +22,7 @@ from midigpt_core.plugins import build, current_registry
 from midigpt_core.processes import die_with_parent
 from midigpt_core.training.dry_run import require_memory
 from midigpt_core.training.keeping.checkpoints import first_whole, saved_identity
-from midigpt_core.training.keeping.identity import identify, with_its_optimizer
+from midigpt_core.training.keeping.identity import as_begun, identify
 from midigpt_core.training.keeping.retention import CheckpointFolder
 from midigpt_core.training.keeping.run_folder import HeldFolder, describe_run, run_provenance
 from midigpt_core.training.keeping.saving import Checkpoints
@@ -108,7 +108,7 @@ def fit(plan: Plan) -> TrainResult:
     """Train as planned."""
     checkpoint = first_whole(plan.resume_from)
     if checkpoint is not None:
-        plan = with_its_optimizer(plan, saved_identity(checkpoint))
+        plan = as_begun(plan, saved_identity(checkpoint))
     config = plan.config
     require_memory(plan)
     model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size)

@@ -15,9 +15,11 @@ from midigpt_core.config.choices import left_over
 from midigpt_core.errors import CheckpointError
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins import current_registry
+from midigpt_core.records import SEQUENCE
 from midigpt_core.terminal import logger
 from midigpt_core.training.keeping.changed_settings import Effect, changes, effective_settings, refuse
 from midigpt_core.training.planning.chosen import choose_optimizer
+from midigpt_core.training.planning.positions import settle_positions
 from midigpt_core.training.planning.resume import differences, require_same
 
 if TYPE_CHECKING:
@@ -157,12 +159,17 @@ def _kept_settings(saved: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**dict(stream.get("settings", {})), **kept}
 
 
-def with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
-    """``plan`` with the optimiser of the run that it continues, which has the identity ``saved``, unless it names one.
+def as_begun(plan: Plan, saved: Mapping[str, Any]) -> Plan:
+    """``plan`` with what the run that it continues, which has the identity ``saved``, has by default: its optimiser and
+    how it numbers filled bars, unless the configuration sets them.
 
-    A run thus keeps its optimiser if the default changes. A file's options for the other one are dropped with a
-    warning. Raises :class:`midigpt_core.errors.MidigptError` if no plugin provides the optimiser any more.
+    A run thus keeps them if a default changes. A file's options for another optimiser are dropped with a warning.
+    Raises :class:`midigpt_core.errors.MidigptError` if no plugin provides the optimiser any more.
     """
+    return _with_its_positions(_with_its_optimizer(plan, saved), saved)
+
+
+def _with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
     kept = _settings_of(saved)["optimizer"]
     name = kept.get("name") if isinstance(kept, dict) else None
     is_named = Kind.OPTIMIZER.setting in plan.config.set_fields
@@ -178,6 +185,20 @@ def with_its_optimizer(plan: Plan, saved: Mapping[str, Any]) -> Plan:
     config.update({Kind.OPTIMIZER.setting: name}, _CHECKPOINT)
     optimizer = choose_optimizer(config, current_registry())
     return evolve(plan, config=config, chosen=evolve(plan.chosen, optimizer=optimizer))
+
+
+def _with_its_positions(plan: Plan, saved: Mapping[str, Any]) -> Plan:
+    match saved:
+        case {"model": {"encoder_config": dict() as stored}}:
+            kept = str(stored.get("infill_positions", SEQUENCE))
+        case _:
+            return plan
+    config = copy.deepcopy(plan.config)
+    chosen, encoder = settle_positions(config, plan.chosen, current_registry(), kept=kept)
+    if encoder.infill_positions == plan.encoder.infill_positions:
+        return plan
+    training, evaluation = (spec and evolve(spec, encoder=chosen.encoder) for spec in (plan.training, plan.evaluation))
+    return evolve(plan, config=config, chosen=chosen, encoder=encoder, training=training, evaluation=evaluation)
 
 
 def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:

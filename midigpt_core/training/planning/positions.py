@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from midigpt_core.checkpoint.torch_archive import open_archive
-from midigpt_core.errors import CheckpointError, ConfigError
+from midigpt_core.errors import ConfigError
 from midigpt_core.kinds import Kind
 from midigpt_core.records import PLACEHOLDER, SEQUENCE
 from midigpt_core.training.planning.chosen import build_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
     from midigpt_core.contracts import Encoder
@@ -23,6 +19,8 @@ if TYPE_CHECKING:
     from midigpt_core.training.planning.chosen import Chosen
 
 _FIELD = "infill_positions"
+#: The origin of the setting where it is that of what the run starts from.
+_START = "what the run starts from"
 
 
 def settle_positions(
@@ -34,7 +32,7 @@ def settle_positions(
     The default gives way to what an encoder's configuration says, and to what encoder and architecture can do. Raises
     :class:`ConfigError` where the setting was set to what they cannot.
     """
-    asked = _FIELD in config.set_fields
+    asked = config.origins[_FIELD] not in ("default", _START)
     wanted = config.infill_positions if asked or kept is None else kept
     able = _takes_positions(chosen.architecture, registry)
     if not able and not asked:
@@ -52,7 +50,7 @@ def settle_positions(
             f"{SEQUENCE!r}, or choose another architecture."
         )
     if given != config.infill_positions:
-        config.update({_FIELD: given}, "what the run starts from" if kept is not None else f"encoder {ref.name}")
+        config.update({_FIELD: given}, _START if kept is not None else f"encoder {ref.name}")
     return attrs.evolve(chosen, encoder=ref), encoder
 
 
@@ -63,20 +61,6 @@ def numbered(ref: ComponentRef, setting: str) -> tuple[ComponentRef, Encoder]:
         return ref, encoder
     ref = attrs.evolve(ref, options={_FIELD: setting, **ref.options})
     return ref, build_encoder(ref)
-
-
-def positions_of_run(checkpoints: Iterable[Path]) -> str | None:
-    """The setting of the first of ``checkpoints`` that says which it had; None if none does. torch takes no part."""
-    for path in checkpoints:
-        try:
-            with open_archive(path) as archive:
-                content: Any = archive.describe()
-        except (CheckpointError, OSError):
-            continue  # a damaged one, or none: where checkpoints are read, that is said
-        match content:
-            case {"midigpt": {"model": {"encoder_config": dict() as stored}}}:
-                return str(stored.get(_FIELD, SEQUENCE))
-    return None
 
 
 def _takes_positions(architecture: ComponentRef, registry: Registry) -> bool:

@@ -16,6 +16,7 @@ from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
+from midigpt_core.records import SEQUENCE
 from midigpt_core.training.planning.chosen import bundled_header, choose
 from midigpt_core.training.planning.corpora import gather, listed
 from midigpt_core.training.planning.host_memory import require_rows_fit
@@ -27,7 +28,7 @@ from midigpt_core.training.planning.launch import (
     settle_slurm_tasks,
 )
 from midigpt_core.training.planning.objective import stream_settings, usable_mask
-from midigpt_core.training.planning.positions import positions_of_run, settle_positions
+from midigpt_core.training.planning.positions import settle_positions
 from midigpt_core.training.planning.resume import require_no_result, resume_candidates
 from midigpt_core.training.planning.start_from import adopt, inherited_sources
 from midigpt_core.training.planning.train_sets import gather_sets, joined, piece_sets, require_one_spelling, set_sources
@@ -173,8 +174,8 @@ def prepare(
 
 def _kept_positions(config: TrainConfig, registry: Registry, resume: str | os.PathLike[str] | None) -> str | None:
     """How filled bars are numbered in what the run goes on from or starts from; None: the run is new."""
-    checkpoints = () if resume is None else resume_candidates(resume, Path(config.output_dir) / "checkpoints")
-    if checkpoints:
-        return positions_of_run(checkpoints)
+    if resume is not None and resume_candidates(resume, Path(config.output_dir) / "checkpoints"):
+        # The setting that adds nothing to the encoder. When the checkpoint is read, its own is settled.
+        return SEQUENCE
     header = checkpoint.read_header(config.init_from) if config.init_from else bundled_header(config, registry)
     return None if header is None else infill_positions(header)

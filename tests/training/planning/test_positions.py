@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +17,10 @@ from midigpt_core.errors import CheckpointError, ConfigError
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.plugins import Selection, load_registry, use_registry
 from midigpt_core.plugins.registry import current_registry
+from midigpt_core.training.dry_run import estimate
 from midigpt_core.training.evaluate import evaluate
 from midigpt_core.training.planning.prepare import prepare
-from midigpt_core.training.run import train
+from midigpt_core.training.run import fit, train
 from support.training import curve, evaluations
 
 if TYPE_CHECKING:
@@ -151,6 +153,35 @@ def test_a_run_that_is_continued_keeps_its_setting(
     assert inspect(result.bundle).infill_positions == setting
     ours, before = load_checkpoint(result.bundle), load_checkpoint(run / "model_final.pt")
     assert all(torch.equal(ours.state_dict[name], weight) for name, weight in before.state_dict.items())
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.parametrize("setting", ["placeholder", "sequence"])
+def test_a_checkpoint_with_a_callbacks_own_values_keeps_its_setting(
+    setting: str, of_placeholders: Path, in_sequence: Path, configure: Configure, shard: Path
+) -> None:
+    """All that torch.load reads with weights_only."""
+    run = {"placeholder": of_placeholders, "sequence": in_sequence}[setting]
+    state = torch.load(run / "checkpoints" / "step2.ckpt", weights_only=True)
+    state["callbacks"]["Counted"] = {
+        "seen": {1, 2},
+        "counts": Counter("aab"),
+        "shape": torch.Size([2, 3]),
+        "device": torch.device("cpu"),
+        "raw": b"\x00\xff",
+        "number": 1 + 2j,
+        (1, 2): None,
+    }
+    checkpoint = run.parent / "step2.ckpt"
+    torch.save(state, checkpoint)
+    config = configure("again", max_steps=4, save_steps=2)
+    plan = prepare(config, shard, shard, resume=checkpoint)
+    assert estimate(plan).parameters > 0
+    result = fit(plan)
+    assert curve(result.run_dir)[-2:] == curve(run)[-2:]
+    assert evaluations(result.run_dir) == evaluations(run)
+    assert inspect(result.bundle).infill_positions == setting
+    assert TrainConfig.from_file(result.run_dir / "config.json").infill_positions == setting
 
 
 @pytest.mark.parametrize("setting", ["placeholder", "sequence"])
