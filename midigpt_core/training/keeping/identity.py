@@ -197,8 +197,14 @@ def _with_its_positions(plan: Plan, saved: Mapping[str, Any]) -> Plan:
     chosen, encoder = settle_positions(config, plan.chosen, current_registry(), kept=kept)
     if encoder.infill_positions == plan.encoder.infill_positions:
         return plan
-    training, evaluation = (spec and evolve(spec, encoder=chosen.encoder) for spec in (plan.training, plan.evaluation))
-    return evolve(plan, config=config, chosen=chosen, encoder=encoder, training=training, evaluation=evaluation)
+    return evolve(
+        plan,
+        config=config,
+        chosen=chosen,
+        encoder=encoder,
+        training=evolve(plan.training, encoder=chosen.encoder),
+        evaluation=plan.evaluation and evolve(plan.evaluation, encoder=chosen.encoder),
+    )
 
 
 def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:

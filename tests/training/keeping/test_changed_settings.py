@@ -18,7 +18,7 @@ from midigpt_core.plugins import current_registry
 from midigpt_core.training.dry_run import estimate
 from midigpt_core.training.keeping.changed_settings import ON_RESUME, Effect
 from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
-from midigpt_core.training.keeping.identity import identify
+from midigpt_core.training.keeping.identity import as_begun, identify
 from midigpt_core.training.loop.initial import initial_model
 from midigpt_core.training.loop.precision import usable_precision
 from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
@@ -148,9 +148,10 @@ class First:
         checkpoint = self.folder / "checkpoints" / "step2.ckpt"
         sets = bool(config.train_sets)
         plan = prepare(config, None if sets else self.shard, self.eval_shard, resume=checkpoint, accept_new_data=sets)
+        saved = AtomicCheckpointIO().load_checkpoint(checkpoint)["midigpt"]
+        plan = as_begun(plan, saved)
         model = initial_model(plan.config, plan.chosen.architecture, plan.encoder.vocab_size)
         identity = identify(plan, model, usable_precision(config.precision, gpu=False))
-        saved = AtomicCheckpointIO().load_checkpoint(checkpoint)["midigpt"]
         return list(identity.check(saved, accept_new_data=sets).lines(2))
 
 
