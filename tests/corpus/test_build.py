@@ -363,7 +363,7 @@ class TestIsolation:
 
     def test_a_parser_that_raises_is_a_bug_and_ends_the_build(self, tmp_path: Path, cache: Path) -> None:
         path = write_shard(tmp_path / "a.parquet", [*small_rows(5), RAISE])
-        with pytest.raises(RuntimeError, match="a bug of the parser"):
+        with pytest.raises(RuntimeError, match="a bug in the parser"):
             build(GIGAMIDI, [str(path)], cache=cache, parser="support.parsers:faulty")
 
     def test_a_parser_that_cannot_be_imported(self, tmp_path: Path, cache: Path) -> None:
