@@ -21,7 +21,7 @@ from midigpt_core.errors import ConfigError
 from midigpt_optimizers.newton_schulz import orthogonalized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
     from torch.nn import Parameter
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The root mean square of AdamW's steps, relative to its rate, as Liu et al. found it.
 _RMS_OF_ADAMW = 0.2
+#: Numbers that are orthogonalised at a time, about: a step needs memory for some copies of them beyond what it keeps.
+_CHUNK = 1 << 22
 
 
 class Muon(Optimizer):
@@ -60,6 +62,10 @@ class Muon(Optimizer):
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+        for chunk in _chunks(parameters):
+            self._step_chunk(chunk, group)
+
+    def _step_chunk(self, parameters: Sequence[Parameter], group: dict[str, Any]) -> None:
         directions = [self._direction(parameter, group) for parameter in parameters]
         matrices = [self._matrices[id(parameter)] for parameter in parameters]
         parts = [_parts(direction, matrix) for direction, matrix in zip(directions, matrices, strict=True)]
@@ -80,6 +86,20 @@ class Muon(Optimizer):
         momentum.lerp_(gradient, 1 - group["momentum"])
         direction = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum.clone()
         return direction.full_tensor() if isinstance(direction, DTensor) else direction
+
+
+def _chunks(parameters: Sequence[Parameter]) -> Iterator[list[Parameter]]:
+    """Those of one shape together, as many as :data:`_CHUNK` numbers take, at least one.
+
+    The order is a function of the shapes, so it is the same on every rank.
+    """
+    by_shape: dict[torch.Size, list[Parameter]] = defaultdict(list)
+    for parameter in parameters:
+        by_shape[parameter.shape].append(parameter)
+    for shape, alike in by_shape.items():
+        count = max(1, _CHUNK // shape.numel())
+        for begin in range(0, len(alike), count):
+            yield alike[begin : begin + count]
 
 
 def _parts(direction: Tensor, matrix: WeightMatrix) -> list[Tensor]:

@@ -203,6 +203,25 @@ def test_matrices_in_one_parameter_take_the_steps_of_matrices_apart(rate: float 
     assert not torch.allclose(whole["blocks.0.weight"], expected, atol=1e-4)
 
 
+def test_a_step_takes_few_matrices_at_a_time_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many layers a model has, so that memory for copies of matrices does not grow with it."""
+
+    def orthogonalize(matrices: torch.Tensor, iterations: int) -> torch.Tensor:
+        taken.append(matrices.numel())
+        return orthogonalized(matrices, iterations)
+
+    monkeypatch.setattr("midigpt_optimizers.muon.orthogonalized", orthogonalize)
+    blocks = [values(6, 6) * scale for scale in range(1, 8)]
+    taken: list[int] = []
+    together = stepped(Layers(*map(linear, blocks)), muon(), steps=1)
+    assert taken == [7 * 36]
+    taken.clear()
+    monkeypatch.setattr("midigpt_optimizers.muon._CHUNK", 100)
+    few = stepped(Layers(*map(linear, blocks)), muon(), steps=1)
+    assert taken == [72, 72, 72, 36]
+    assert all(torch.equal(few[name], tensor) for name, tensor in together.items())
+
+
 def test_the_rest_is_adamws_to_the_last_bit_and_steps_are_of_its_size() -> None:
     model = gpt2()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
