@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
 PRESETS = ROOT / "plugins" / "midigpt_encoder" / "presets"
 #: Larger files teach a fuzzer nothing and slow it down.
