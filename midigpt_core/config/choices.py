@@ -1,8 +1,8 @@
 """The components that a configuration chooses, and the short spellings of their options.
 
-``mask_mode``, ``encoder_config_path`` and the GPT-2 sizes are older than component blocks and stay valid. Two spellings
-set the same option. If their strengths differ (default < file < flag, keyword, assignment), the stronger one wins; if
-they are equal, the values must agree.
+``mask_mode``, ``encoder_config_path`` and the model's sizes are older than component blocks and stay valid. Two
+spellings set the same option. If their strengths differ (default < file < flag, keyword, assignment), the stronger one
+wins; if they are equal, the values must agree.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MASK_OF_MODE = ("random", "structured", "mixed")
 
-_GPT2_SIZES = {"n_embd": "n_embd", "n_layer": "n_layer", "n_head": "n_head"}
+_SIZES = {"n_embd": "n_embd", "n_layer": "n_layer", "n_head": "n_head"}
 _BAR_FRACTION = {"bar_fraction": "mask_bar_fraction"}
 _MAX_LOOKAHEAD = {"max_lookahead": "mask_max_lookahead"}
 
@@ -26,7 +26,7 @@ _MAX_LOOKAHEAD = {"max_lookahead": "mask_max_lookahead"}
 _SHORT_OPTIONS: Mapping[Kind, Mapping[str, Mapping[str, str]]] = {
     Kind.MASK: {"random": _BAR_FRACTION, "structured": _MAX_LOOKAHEAD, "mixed": _BAR_FRACTION | _MAX_LOOKAHEAD},
     Kind.ENCODER: {"midigpt": {"config": "encoder_config_path"}},
-    Kind.ARCHITECTURE: {"gpt2": _GPT2_SIZES},
+    Kind.ARCHITECTURE: {"gpt2": _SIZES, "llama": _SIZES},
     Kind.OPTIMIZER: {"muon": {"learning_rate": "muon_learning_rate"}},
 }
 
@@ -41,7 +41,7 @@ _DEFAULT_NAMES: Mapping[Kind, str] = {
 }
 
 #: Plugins whose components have short spellings: ``masking/random`` is ``random``.
-_BUNDLED = ("masking", "encoder", "gpt2", "optimizers")
+_BUNDLED = ("masking", "encoder", "gpt2", "llama", "optimizers")
 
 
 class Settings(Protocol):

@@ -71,30 +71,3 @@ def test_heads_that_do_not_divide_the_width_are_named() -> None:
 def test_sizes_out_of_range_are_refused(field: str, value: int) -> None:
     with pytest.raises(ValueError, match=field):
         evolve(SIZE, **{field: value})
-
-
-@pytest.mark.parametrize("steps", [[50], [1] * 50, [20, 1, 1, 10, 18]])
-def test_a_cache_continues_where_it_ends(steps: list[int]) -> None:
-    module = build(SIZE, CONTEXT).eval()
-    input_ids = torch.randint(0, 97, (3, 50))
-    cache = module.make_cache()
-    with torch.no_grad():
-        logits = torch.cat([module(part, cache=cache) for part in input_ids.split(steps, dim=1)], dim=1)
-        torch.testing.assert_close(logits, module(input_ids), atol=1e-5, rtol=0)
-
-
-def test_more_tokens_than_positions_is_an_error() -> None:
-    module = build(SIZE, CONTEXT)
-    with pytest.raises(ValueError, match="65 tokens are more than the model's 64 positions"):
-        module(torch.zeros(1, 65, dtype=torch.int64))
-    cache = module.make_cache()
-    module(torch.zeros(1, 60, dtype=torch.int64), cache=cache)
-    with pytest.raises(ValueError, match="65 tokens"):
-        module(torch.zeros(1, 5, dtype=torch.int64), cache=cache)
-
-
-def test_a_cache_with_packed_documents_is_an_error() -> None:
-    module = build(SIZE, CONTEXT)
-    tokens = torch.zeros(1, 8, dtype=torch.int64)
-    with pytest.raises(ValueError, match="leave document_ids out"):
-        module(tokens, document_ids=torch.zeros(1, 8, dtype=torch.int32), cache=module.make_cache())

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("third_parties")
 
+BUNDLED = {"bundles", "encoder", "gigamidi", "gpt2", "legacy", "llama", "loggers", "masking", "midifiles", "optimizers"}
+
 #: What is written when a broken plugin is set aside, by plugin.
 WARNINGS = {
     "broken": "plugin 'broken' (midigpt-plugin-broken 0.2) is set aside: ModuleNotFoundError: No module named "
@@ -137,9 +139,8 @@ def test_selecting_plugins() -> None:
     def active(**settings: object) -> set[str]:
         return {entry.name for entry in discover(Selection(**settings)) if entry.is_active}  # type: ignore[arg-type]
 
-    bundled = {"gigamidi", "encoder", "masking", "gpt2", "optimizers", "loggers", "bundles", "legacy", "midifiles"}
-    assert active(third_parties=False) == bundled
-    assert active(third_parties=False, plugins=("acme",)) == bundled | {"acme"}
+    assert active(third_parties=False) == BUNDLED
+    assert active(third_parties=False, plugins=("acme",)) == BUNDLED | {"acme"}
     assert "zed" not in active(disabled=("midigpt_plugin_zed",))
     with pytest.raises(PluginError, match=r"--no-plugin acmee: no such plugin\. Did you mean 'acme'\?"):
         active(disabled=("acmee",))
@@ -165,9 +166,8 @@ def test_the_source_of_a_plugin_that_was_asked_for() -> None:
 
 def test_order_bundled_first_then_third_parties_by_name() -> None:
     names = [entry.name for entry in discover(Selection())]
-    bundled = {"bundles", "encoder", "gigamidi", "gpt2", "legacy", "loggers", "masking", "midifiles", "optimizers"}
-    assert names[:9] == sorted(bundled)
-    assert names[9:] == sorted(names[9:])
+    assert names[: len(BUNDLED)] == sorted(BUNDLED)
+    assert names[len(BUNDLED) :] == sorted(names[len(BUNDLED) :])
 
 
 LIST_AND_REPORT = """
@@ -184,9 +184,8 @@ def test_listing_imports_no_plugin_and_nothing_heavy(environment: Environment, c
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == 0
     heavy = {"torch", "lightning", "transformers", "pyarrow", "numpy", "cattrs", "rich"}
-    bundled = {"gigamidi", "encoder", "masking", "gpt2", "optimizers", "loggers"}
     assert heavy.isdisjoint(modules)
-    assert {f"midigpt_{name}" for name in bundled}.isdisjoint(modules)
+    assert {f"midigpt_{name}" for name in BUNDLED}.isdisjoint(modules)
     assert [name for name in modules if name.split(".")[0] in THIRD_PARTY_PACKAGES] == []
 
 

@@ -5,7 +5,7 @@ A token attends to itself and to the earlier tokens of its own document only. tr
 
 - a causal attention per document, the fastest on the CPU, where the boundaries are read as Python integers once per
   forward pass;
-- block by block (:mod:`midigpt_gpt2.blocks`) on GPUs that have the kernel for it;
+- block by block (:mod:`midigpt_transformers.blocks`) on GPUs that have the kernel for it;
 - one attention under a four-dimensional mask (:func:`attention_mask`) elsewhere.
 
 Padding (document -1) attends to itself alone: an empty row of a softmax would be NaN.
@@ -20,12 +20,12 @@ from torch.nn.attention.flex_attention import BlockMask
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from midigpt_gpt2.blocks import are_computed_on, attend_in_blocks
+from midigpt_transformers.blocks import are_computed_on, attend_in_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from midigpt_gpt2.boundaries import Span
+    from midigpt_transformers.boundaries import Span
 
     #: Documents of packed rows: as spans of the concatenated rows, or as blocks of each row.
     Documents = tuple[Span, ...] | BlockMask
@@ -61,7 +61,9 @@ def attend(
     documents: Documents | None = None,
     **_unused: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: ``query`` [B, H, Q, d], ``key`` and ``value`` [B, H, K, d] -> [B, Q, H, d].
+    """transformers' attention interface: ``query`` [B, H, Q, d], ``key`` and ``value`` [B, G, K, d] -> [B, Q, H, d].
+
+    G divides H: each head of keys and values serves H / G consecutive heads of queries.
 
     With spans (B is 1) or blocks, ``documents`` attend within themselves. With a mask, the mask decides. With neither,
     attention is causal and the last query is aligned with the last key (K - Q keys come from a cache).
@@ -74,10 +76,12 @@ def attend(
     if attention_mask is None and 1 < queries < keys:
         attention_mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
     is_causal = attention_mask is None and queries == keys
-    mixed = scaled_dot_product_attention(
-        query, key, value, attn_mask=attention_mask, is_causal=is_causal, scale=scaling
-    )
+    mixed = _attention(query, key, value, attn_mask=attention_mask, is_causal=is_causal, scale=scaling)
     return mixed.transpose(1, 2), None
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+    return scaled_dot_product_attention(query, key, value, **how, enable_gqa=query.shape[1] != key.shape[1])
 
 
 def _attend_within(
@@ -86,11 +90,14 @@ def _attend_within(
     # Split, not sliced: the gradient of each slice would be as long as the row.
     lengths = [span.end - span.start for span in documents]
     parts = zip(documents, *(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    groups = query.shape[1] // key.shape[1]
     mixed = [
-        (scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling) if span.attends else v).transpose(1, 2)
+        _attention(q, k, v, is_causal=True, scale=scaling)
+        if span.attends
+        else (v if groups == 1 else v.repeat_interleave(groups, dim=1))
         for span, q, k, v in parts
     ]
-    return torch.cat(mixed, dim=1)
+    return torch.cat([part.transpose(1, 2) for part in mixed], dim=1)
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:

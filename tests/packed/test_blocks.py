@@ -8,15 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midigpt_gpt2 import blocks, documents
-from midigpt_gpt2.blocks import BLOCK, are_computed_on, attend_in_blocks, document_blocks
-from midigpt_gpt2.boundaries import positions
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
+from midigpt_transformers import blocks, documents
+from midigpt_transformers.blocks import BLOCK, are_computed_on, attend_in_blocks, document_blocks
+from midigpt_transformers.boundaries import positions
 from torch._dynamo.testing import CompileCounter
 from torch.nn.attention import flex_attention
 
-from midigpt_core.contracts import ArchitectureContext
+from support.architectures import ARCHITECTURES, build_small
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,12 +40,13 @@ def heads(seed: int) -> list[Tensor]:
     return [torch.randn(4, 2, 300, 16, generator=generator) for _ in range(3)]
 
 
-def test_a_model_gives_the_logits_and_gradients_of_documents_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_model_gives_the_logits_and_gradients_of_documents_one_by_one(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # PyTorch refuses gradients here because its fast kernel has none for CPUs; the plain one does.
     monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)
-    with torch.random.fork_rng():
-        torch.manual_seed(11)
-        model = build(Gpt2Options(n_embd=32, n_layer=2, n_head=4), ArchitectureContext(vocab_size=97, max_seq_len=300))
+    model = build_small(architecture, vocab_size=97, max_seq_len=300, seed=11)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(parameter.numel()))
     input_ids = torch.randint(0, 97, ROWS.shape, generator=torch.Generator().manual_seed(5))
@@ -119,9 +118,10 @@ def test_compiled_once_for_all_boundaries() -> None:
     assert counter.frame_count == 1
 
 
-def test_the_model_is_compiled_whole_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_model_is_compiled_whole_and_once(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "way", lambda device: "mask" if documents.are_computed_on(device) else "blocks")
-    model = build(Gpt2Options(n_embd=32, n_layer=1, n_head=2), ArchitectureContext(vocab_size=97, max_seq_len=300))
+    model = build_small(architecture, vocab_size=97, max_seq_len=300, n_layer=1)
     counter = CompileCounter()
     compiled = torch.compile(model, backend=counter, fullgraph=True)
     input_ids = torch.zeros(ROWS.shape, dtype=torch.int64)

@@ -16,14 +16,14 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from midigpt_core import terminal
-from midigpt_gpt2.boundaries import positions
+from midigpt_transformers.boundaries import positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-_log = terminal.logger("midigpt_gpt2")
+_log = terminal.logger("midigpt_transformers")
 
 #: Tokens of a block, flex_attention's own default.
 BLOCK = 128
@@ -100,12 +100,13 @@ def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attend_in_blocks(query: Tensor, key: Tensor, value: Tensor, blocks: BlockMask, scaling: float | None) -> Tensor:
-    """``query``, ``key``, ``value`` [B, H, L, d] -> [B, L, H, d]."""
+    """``query`` [B, H, L, d], ``key`` and ``value`` [B, G, L, d] -> [B, L, H, d]; G divides H."""
     # Uncompiled flex_attention computes all scores: correct but slow. It is used on a CPU, for tests only, and inside a
     # compiled model, where it is compiled with the model.
     plain = query.device.type == "cpu" or torch.compiler.is_compiling()
     attention = flex_attention if plain else _compiled()
-    mixed: Tensor = attention(query, key, value, block_mask=blocks, scale=scaling)  # type: ignore[operator]
+    grouped = query.shape[1] != key.shape[1]
+    mixed: Tensor = attention(query, key, value, block_mask=blocks, scale=scaling, enable_gqa=grouped)  # type: ignore[operator]
     return mixed.transpose(1, 2)
 
 

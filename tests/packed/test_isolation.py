@@ -8,27 +8,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midigpt_gpt2 import documents
-from midigpt_gpt2.boundaries import positions, spans
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
+from midigpt_transformers import documents
+from midigpt_transformers.boundaries import positions, spans
 from torch import Tensor
 
-from midigpt_core.contracts import ArchitectureContext
+from support.architectures import ARCHITECTURES, build_small
 
 if TYPE_CHECKING:
-    from midigpt_gpt2.model import Gpt2
+    from midigpt_transformers.model import PackedModel
 
 VOCABULARY = 97
 
 
-@pytest.fixture(scope="module")
-def model() -> Gpt2:
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def model(request: pytest.FixtureRequest) -> PackedModel:
+    module = build_small(request.param, vocab_size=VOCABULARY, max_seq_len=128, seed=11)
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        module = build(
-            Gpt2Options(n_embd=32, n_layer=2, n_head=4), ArchitectureContext(vocab_size=VOCABULARY, max_seq_len=128)
-        )
         for parameter in module.parameters():  # biases and norms start at 0 and 1, where mistakes hide
             torch.nn.init.normal_(parameter, std=0.3)
     return module
@@ -46,7 +42,7 @@ def row(lengths: list[int], padding: int = 0) -> Tensor:
 PACKED = torch.stack([row([20, 1, 13, 30]), row([40, 9], padding=15)])
 
 
-def alone(model: Gpt2, input_ids: Tensor) -> list[Tensor]:
+def alone(model: PackedModel, input_ids: Tensor) -> list[Tensor]:
     """Logits of each document of PACKED, one forward pass per document."""
     return [
         model(input_ids[index, ids == document][None])[0]
@@ -55,7 +51,7 @@ def alone(model: Gpt2, input_ids: Tensor) -> list[Tensor]:
     ]
 
 
-def test_packed_logits_are_those_of_the_documents_one_by_one(model: Gpt2) -> None:
+def test_packed_logits_are_those_of_the_documents_one_by_one(model: PackedModel) -> None:
     input_ids = tokens(*PACKED.shape)
     with torch.no_grad():
         packed = model(input_ids, document_ids=PACKED)
@@ -64,7 +60,7 @@ def test_packed_logits_are_those_of_the_documents_one_by_one(model: Gpt2) -> Non
     assert (plain[0, 21:] - packed[0, 21:]).abs().max() > 0.1, "the documents of this test must differ when joined"
 
 
-def test_packed_gradients_are_those_of_the_documents_one_by_one(model: Gpt2) -> None:
+def test_packed_gradients_are_those_of_the_documents_one_by_one(model: PackedModel) -> None:
     input_ids = tokens(*PACKED.shape)
     weights = torch.randn(int((PACKED >= 0).sum()), VOCABULARY, generator=torch.Generator().manual_seed(2))
     parameters = list(model.parameters())
@@ -74,7 +70,7 @@ def test_packed_gradients_are_those_of_the_documents_one_by_one(model: Gpt2) -> 
         torch.testing.assert_close(ours, theirs, atol=1e-5 * float(theirs.abs().max()), rtol=1e-4)
 
 
-def test_a_document_is_bit_equal_whatever_its_neighbours_say(model: Gpt2) -> None:
+def test_a_document_is_bit_equal_whatever_its_neighbours_say(model: PackedModel) -> None:
     first, second = tokens(*PACKED.shape), tokens(*PACKED.shape, seed=6)
     second[0, 21:34] = first[0, 21:34]
     with torch.no_grad():
@@ -83,7 +79,7 @@ def test_a_document_is_bit_equal_whatever_its_neighbours_say(model: Gpt2) -> Non
     assert not torch.equal(before[0, 34:], after[0, 34:])
 
 
-def test_no_token_sees_a_later_one(model: Gpt2) -> None:
+def test_no_token_sees_a_later_one(model: PackedModel) -> None:
     first = tokens(1, 40)
     second = first.clone()
     second[0, 25:] = (second[0, 25:] + 1) % VOCABULARY
@@ -95,7 +91,7 @@ def test_no_token_sees_a_later_one(model: Gpt2) -> None:
     assert not torch.equal(packed_first[:, 25:], packed_second[:, 25:])
 
 
-def test_padding_is_finite_and_changes_nothing(model: Gpt2) -> None:
+def test_padding_is_finite_and_changes_nothing(model: PackedModel) -> None:
     document_ids = torch.stack([row([10], padding=22), row([], padding=32)])
     input_ids = tokens(2, 32)
     logits = model(input_ids, document_ids=document_ids)
@@ -109,7 +105,7 @@ def test_padding_is_finite_and_changes_nothing(model: Gpt2) -> None:
         torch.testing.assert_close(logits[0, :10], model(input_ids[:1, :10])[0], atol=1e-5, rtol=0)
 
 
-def test_the_mask_of_other_devices_gives_the_same_logits(model: Gpt2, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mask_of_other_devices_gives_the_same_logits(model: PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     input_ids = tokens(*PACKED.shape)
     with torch.no_grad():
         expected = model(input_ids, document_ids=PACKED)
@@ -117,7 +113,7 @@ def test_the_mask_of_other_devices_gives_the_same_logits(model: Gpt2, monkeypatc
         torch.testing.assert_close(model(input_ids, document_ids=PACKED), expected, atol=1e-5, rtol=0)
 
 
-def test_given_positions_are_used(model: Gpt2) -> None:
+def test_given_positions_are_used(model: PackedModel) -> None:
     input_ids = tokens(*PACKED.shape)
     with torch.no_grad():
         default = model(input_ids, document_ids=PACKED)
@@ -127,7 +123,7 @@ def test_given_positions_are_used(model: Gpt2) -> None:
     assert not torch.equal(default, shifted)
 
 
-def test_mixed_precision_runs_packed(model: Gpt2) -> None:
+def test_mixed_precision_runs_packed(model: PackedModel) -> None:
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(tokens(*PACKED.shape), document_ids=PACKED)
     assert torch.isfinite(logits.float()).all()

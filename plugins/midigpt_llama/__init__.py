@@ -1,0 +1,1 @@
+"""Bundled plugin: the architecture ``llama``, transformers' Llama with exact isolation of documents."""
