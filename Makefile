@@ -77,7 +77,7 @@ slow: $(READY)
 # The name that `make slow` had before.
 soak: slow
 
-# The figures of bench/results, beside the public package if `make baseline` was run before, and the plot of their growth.
+# The figures of bench/results, compared with the public package if `make baseline` was run before, and the plot of their growth.
 bench: $(READY)
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.growth

@@ -1,6 +1,6 @@
-# What tests the C++ beside Python's tests: included by the Makefile, explained in docs/fuzzing.md.
+# Targets that test the C++ in addition to Python's tests: included by the Makefile, explained in docs/fuzzing.md.
 
-# Debian's own packages, beside a compiler.
+# Debian's own packages, besides a compiler.
 NATIVE_PACKAGES := cmake ninja-build doctest-dev clang-14 clang-tidy-14 libclang-rt-14-dev llvm-14
 NATIVE := cmake -S . -G Ninja -DMIDIGPT_PYTHON=OFF -DMIDIGPT_WERROR=ON
 CLANG := -DCMAKE_CXX_COMPILER=clang++-14

@@ -137,7 +137,7 @@ def _note_counts(files: Sequence[bytes]) -> list[int]:
 
 def _spread(count: int) -> tuple[Int64Array, Int64Array]:
     """Notes and tracks of each piece: exactly the quantiles, shuffled; long pieces tend to more tracks."""
-    draws = uniforms(derive(derive(_SEED, Stage.MIX), Stage.SAMPLE, np.arange(count)), 2)
+    draws = uniforms(derive(derive(_SEED, Stage.MIX), Stage.DRAW, np.arange(count)), 2)
     rank_of_notes = np.argsort(np.argsort(draws[:, 0]))
     rank_of_tracks = np.argsort(np.argsort(0.5 * draws[:, 0] + 0.5 * draws[:, 1]))
     return _quantiles(NOTES, (rank_of_notes + 0.5) / count), _quantiles(TRACKS, (rank_of_tracks + 0.5) / count)
@@ -150,7 +150,7 @@ def _quantiles(table: dict[float, int], at: Float64Array) -> Int64Array:
 
 def generate(number: int, num_notes: int, num_tracks: int) -> bytes:
     """Piece ``number``: at least a note per track, ``num_notes`` in all where that is more."""
-    key = derive(_SEED, Stage.SAMPLE, number)
+    key = derive(_SEED, Stage.DRAW, number)
     choice = uniforms(key, 8)[0]
     ticks_per_quarter = _TICKS_PER_QUARTER[int(choice[0] * len(_TICKS_PER_QUARTER))]
     share = 0.3 + uniforms(derive(key, Stage.PIECE), num_tracks)[0]

@@ -38,7 +38,7 @@ def encoding(data: Ready, threads: int, call: int = _CALL) -> Callable[[], float
     drawer_of_pieces = PieceDrawer(data.pieces)
     batches = []
     for first in range(0, _WINDOWS, call):
-        keys = derive(1, Stage.SAMPLE, np.arange(first, first + call))
+        keys = derive(1, Stage.DRAW, np.arange(first, first + call))
         pieces = drawer_of_pieces.draw(keys)
         data.opened.verify(pieces)
         batches.append(drawer.draw(keys, pieces).windows)

@@ -22,7 +22,7 @@ from midigpt_core.encoding.encode_one import encode_part, part_of
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.score import Score
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ _HOW = (
 def rows(session: Session) -> Iterator[Row]:
     midi = session.folder / "generation.mid"
     midi.parent.mkdir(parents=True, exist_ok=True)
-    samples.scores()[0].to_midi(midi)
+    music.scores()[0].to_midi(midi)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -121,7 +121,7 @@ def _request(candidates: int) -> GenerationRequest:
 
 def _writes(bundle: Path, *, candidates: int = 1, precision: str = "float32") -> Callable[[], Any]:
     engine = InferenceEngine.from_checkpoint(bundle, "cpu", precision=precision)
-    score, request = samples.scores()[0], _request(candidates)
+    score, request = music.scores()[0], _request(candidates)
 
     def write() -> float:
         session = engine.session(score, request)
@@ -160,7 +160,7 @@ def _overhead(bundle: Path, repeats: int) -> Iterator[Row]:
     figures = []
     for _ in range(repeats):
         timed.spans.clear()
-        engine.session(samples.scores()[0], _request(1)).run()
+        engine.session(music.scores()[0], _request(1)).run()
         between = sum(begin - end for (_, end), (begin, _) in pairwise(timed.spans))
         figures.append(between / (len(timed.spans) - 1) * 1e3)
     yield Row(
@@ -176,7 +176,7 @@ def _overhead(bundle: Path, repeats: int) -> Iterator[Row]:
 def _many_candidates(bundle: Path, repeats: int) -> Row:
     """A candidate's cost among many, beside that among few: both in one run."""
     few, many = 16, 256
-    engine, score = InferenceEngine.from_checkpoint(bundle, "cpu"), samples.scores()[0]
+    engine, score = InferenceEngine.from_checkpoint(bundle, "cpu"), music.scores()[0]
 
     def candidates(count: int) -> Callable[[], float]:
         # Short bars: what a candidate costs beside the model's own work is what could grow.

@@ -123,7 +123,7 @@ def midigpt_masks() -> Iterable[MaskSpec]:  # type: ignore[empty-body]
 
     The factory takes ``(options, MaskContext)`` and returns a :class:`midigpt_core.contracts.MaskStrategy`.
 
-    When it is called: the strategy is built once in every process that draws samples: the main process and each data
+    When it is called: the strategy is built once in every process that draws windows: the main process and each data
     worker. ``mask`` is called for some hundred windows at a time. It must give equal results for equal keys whatever
     the batch, otherwise a run changes with the number of workers and cannot be resumed exactly.
 
@@ -177,7 +177,7 @@ def midigpt_optimizers() -> Iterable[OptimizerSpec]:  # type: ignore[empty-body]
 
     The factory takes ``(options, OptimizerContext)`` and returns a ``torch.optim.Optimizer`` over all of ``decayed``
     and ``undecayed`` of the :class:`midigpt_core.contracts.OptimizerContext`. One that can step parameters that are
-    ``DTensor``, in shards over several devices, provides ``fsdp``; another one is refused with ``--strategy fsdp``.
+    ``DTensor``, split over several devices, provides ``fsdp``; another one is refused with ``--strategy fsdp``.
 
     When it is called: the factory once on every rank when a run starts, with the model on its device, and before that
     with a model of fake tensors, with which it takes one step: so the core learns how much memory its state takes (the

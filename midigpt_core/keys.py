@@ -35,7 +35,7 @@ class Stage(IntEnum):
     MIX = 8
     PACK = 9
     INIT = 10
-    SAMPLE = 11
+    DRAW = 11
     ATTRIBUTES = 12
     SET = 13
     PROMPT = 14

@@ -30,8 +30,8 @@ class Kind(StrEnum):
 
     @property
     def words(self) -> str:
-        """The kind in a sentence: ``checkpoint format``."""
-        return self.value.replace("-", " ")
+        """The kind in a sentence, in British spelling: ``checkpoint format``, ``optimiser``."""
+        return "optimiser" if self is Kind.OPTIMIZER else self.value.replace("-", " ")
 
     @property
     def setting(self) -> str:

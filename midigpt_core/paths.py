@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+#: The problem with an empty value, for the middle of a message. Shells pass one for a variable that is not set.
+EMPTY = "is empty (is a shell variable unset?)"
+
 #: System errors for paths that cannot lead to a file, and what to do about them.
 _UNUSABLE = {
     errno.ENAMETOOLONG: "the name is too long for the file system. Use a shorter one.",
@@ -31,7 +34,7 @@ def path_problem(text: str) -> str:
     The file need not exist.
     """
     if not text:
-        return "is empty, as an unset variable of the shell is. Name a file or folder."
+        return f"{EMPTY}. Name a file or folder."
     if "\0" in text:
         return "holds a NUL character, which no file name can. Check the name."
     try:

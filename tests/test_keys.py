@@ -54,7 +54,7 @@ def test_many_counters_at_a_time_whatever_their_layout() -> None:
 
 def test_derived_keys_and_numbers_are_these_words_of_the_cipher() -> None:
     low, _ = joined(philox_of_the_paper([5, 0, 11, 1 << 31], [3, 0]))
-    key = derive(3, Stage.SAMPLE, 5)
+    key = derive(3, Stage.DRAW, 5)
     assert key.tolist() == [low]
     words = [joined(philox_of_the_paper([pair, 0, 0, 0], [low & _LOW, low >> 32])) for pair in range(2)]
     assert bits(key, 3).tolist() == [[*words[0], words[1][0]]]

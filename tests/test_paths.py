@@ -89,7 +89,7 @@ def test_links_in_a_circle_end_pipes_are_left_and_links_to_nowhere_kept(songs: P
 
 
 UNUSABLE = {
-    "": "the path is empty, as an unset variable of the shell is. Name a file or folder.",
+    "": "the path is empty (is a shell variable unset?). Name a file or folder.",
     "a\0b": "holds a NUL character",
     "\ud800": "holds a character that no file name can",
     "~nobody-of-this-name/songs": "is the home folder of no user. Write ./~nobody-of-this-name/songs for a file",

@@ -86,7 +86,7 @@ class Fields {
     return value.is_none() ? nullptr : check<T>(name, value, shape);
   }
 
-  // A bool field as bytes: whoever made the array decides what else than 0 and 1 stands in it.
+  // A bool field as bytes. The array may contain values other than 0 and 1.
   const std::uint8_t* flags(const char* name, std::initializer_list<std::int64_t> shape,
                             std::int64_t* length = nullptr) {
     return reinterpret_cast<const std::uint8_t*>(array<bool>(name, shape, length));

@@ -1,8 +1,9 @@
 // A file's bytes as they are on the disk, for Python to read. Python's own mmap keeps a descriptor for each file, of
 // which a process may have a thousand, and a corpus may have more than a dozen files a shard.
 //
-// A file that is cut off while it is mapped, or whose disk fails, answers a read by SIGBUS, which ends the process in
-// silence. Here such a read finds zeros, and the file says that it lost them: whoever reads asks before it uses them.
+// A file that is cut off while it is mapped, or whose disk fails, raises SIGBUS on a read, which ends the process
+// without a message. Here such a read gives zeros and marks the file as damaged; readers check the mark before they use
+// what they read.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -111,8 +112,8 @@ class MappedRanges {
       errno = kept;
       return;
     }
-    // Not ours: whoever was asked before gets it. If that one had put us back, it comes here again, and ends the
-    // process.
+    // Not our mapping: pass the signal to the previous handler. If that handler restored ours, the signal comes here
+    // again and ends the process.
     if (has_passed_on().exchange(true)) {
       struct sigaction by_default{};
       by_default.sa_handler = SIG_DFL;

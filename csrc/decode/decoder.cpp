@@ -17,7 +17,7 @@ constexpr std::int32_t kTempo = 500'000;  // it has no token
 constexpr std::uint8_t kDefaultVelocity = 100;
 constexpr std::size_t kMaxGrowth = 16;
 
-// Attribute types that decoding knows beside those that encoding writes.
+// Attribute types that decoding supports in addition to those that encoding writes.
 constexpr auto kDecodedTrackAttributes = std::to_array<vocab::AttributeToken>({
     {"silence_proportion_min", TokenType::TrackLevelSilenceProportionMin},
     {"track_onset_density", TokenType::TrackLevelOnsetDensity},
@@ -244,7 +244,7 @@ std::optional<std::vector<std::int32_t>> resolve_infill(const Codebook& book, st
       out.push_back(*token);
       continue;
     }
-    // A block whose end is missing runs into the next one, which still counts as a block of its own.
+    // A fill block without an end runs into the next one, which still counts as a fill block of its own.
     const auto block_end = std::find_if(block, tokens.end(), is(TokenType::FillInEnd));
     if (out.size() + static_cast<std::size_t>(block_end - block) > kMaxGrowth * tokens.size()) return std::nullopt;
     out.insert(out.end(), block + 1, block_end);
@@ -256,7 +256,7 @@ std::optional<std::vector<std::int32_t>> resolve_infill(const Codebook& book, st
 DecodeResult decode(const Codebook& book, std::span<const std::int32_t> tokens, bool resample) {
   DecodeResult result;
   if (book.size(TokenType::VelocityLevel) == 1) {
-    result.error = "the encoder has one velocity level, which stands for no velocity";
+    result.error = "the encoder has one velocity level, which means no velocity";
     return result;
   }
   for (std::size_t i = 0; i < tokens.size(); ++i) {

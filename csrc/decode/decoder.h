@@ -25,8 +25,8 @@ struct DecodeResult {
   std::string error;  // empty: none
 };
 
-// The blocks of an infill document put where their placeholders stand (F.1); other documents come back unchanged.
-// Every id must be in the vocabulary. Nothing if blocks without an end would blow up the document.
+// An infill document with each fill block in the place of its placeholder (F.1); other documents unchanged. Every id
+// must be in the vocabulary. Nothing if fill blocks without an end would make the document too long.
 std::optional<std::vector<std::int32_t>> resolve_infill(const vocab::Codebook& book,
                                                         std::span<const std::int32_t> tokens);
 

@@ -60,7 +60,7 @@ std::int32_t duration_mode(std::span<const Note> notes, std::int32_t resolution)
   return static_cast<std::int32_t>(best);
 }
 
-// The last position of the grid in a bar of this signature, which is all that decoding will know of the bar.
+// The last position of the grid in a bar of this signature, the only information about the bar that decoding gets.
 std::int32_t last_position(const vocab::TimeSignature& signature, std::int32_t resolution) {
   if (signature.denominator < 1) return 0;
   const double cells = 4.0 * signature.numerator / signature.denominator * resolution;

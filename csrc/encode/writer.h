@@ -13,7 +13,7 @@
 
 namespace midigpt::encode {
 
-// What one window asks for beyond its notes.
+// The options of one window, apart from its notes.
 struct DocumentRequest {
   const std::uint8_t* infill = nullptr;            // [T, B]
   const std::uint8_t* masked = nullptr;            // [T, B]
@@ -42,7 +42,7 @@ struct WrittenDocument {
   bool infill = false;  // has cells to fill in
   std::int64_t length = 0;
   std::int64_t first_target = 0;
-  // Tokens that each track takes, blocks included: what would be saved without it.
+  // Tokens of each track, including its fill blocks: the saving if it is left out.
   std::span<const std::int64_t> track_lengths;
 };
 

@@ -11,7 +11,7 @@
 
 namespace midigpt::gpt2 {
 
-// Columns of a packed matrix stand in panels of this width, each panel row by row: read once, in the order of memory.
+// Columns of a packed matrix are stored in panels of this width, each panel row by row: read once, in memory order.
 inline constexpr std::size_t kPanel = 32;
 
 // Sizes of vectors are padded to a multiple of this with zeros, so that no kernel has a remainder.
@@ -33,7 +33,7 @@ struct PackedMatrix {
 
 // Keys and values of one head, of consecutive tokens.
 struct HeadCache {
-  // [capacity / kPad, head size, kPad]: number d of token t stands at key_place(t, d). A power of two between the
+  // [capacity / kPad, head size, kPad]: number d of token t is at key_place(t, d). A power of two between the
   // numbers of one token would map them all to one set of the processor's cache.
   float* keys = nullptr;
   float* values = nullptr;  // [capacity, head size]

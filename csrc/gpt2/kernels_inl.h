@@ -282,7 +282,7 @@ inline void mix(const HeadCache& cache, std::size_t length, std::size_t head_siz
 // scores[length] become weights that add up to what is returned.
 inline float weigh(float* scores, std::size_t length) {
   const std::size_t end = (length + kLanes - 1) / kLanes * kLanes;
-  // What lies beyond the last key weighs nothing: e^-87 beside the largest key's e^0.
+  // Entries after the last key have no weight: e^-87 compared with e^0 of the largest key.
   for (std::size_t i = length; i < end; ++i) scores[i] = -INFINITY;
   Floats most = load(scores);
   for (std::size_t i = kLanes; i < end; i += kLanes) {
@@ -326,7 +326,7 @@ inline void attend_some(const Visible* visible, const float* queries, float scal
   }
 }
 
-// The order of every sum goes by the token's place in the sequence, wherever its prefix ends and whoever shares it.
+// The order of every sum depends on the token's place in the sequence, not on shared prefixes.
 void attend(const Visible* visible, std::size_t count, const float* queries, float scale, float* scores,
             std::size_t stride, float* out) {
   const std::size_t head_size = visible[0].head_size;

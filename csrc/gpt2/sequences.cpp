@@ -11,7 +11,7 @@ namespace midigpt::gpt2 {
 namespace {
 
 // Tokens that go through the layers together: their activations stay in the cache.
-constexpr std::size_t kBlock = 96;
+constexpr std::size_t kGroup = 96;
 // Multiplications below which waking another thread costs more than it saves.
 constexpr std::size_t kWorthSplitting = std::size_t{1} << 17;
 
@@ -51,8 +51,8 @@ void Sequences::step(std::span<const std::int32_t> tokens, std::span<const std::
                      std::span<const std::int64_t> offsets, float* logits) {
   const std::size_t total = tokens.size();
   std::size_t sequence = 0;
-  for (std::size_t first = 0; first < total; first += kBlock) {
-    const std::size_t size = std::min(kBlock, total - first);
+  for (std::size_t first = 0; first < total; first += kGroup) {
+    const std::size_t size = std::min(kGroup, total - first);
     items_.clear();
     for (std::size_t i = first; i < first + size; ++i) {
       const auto index = static_cast<std::int64_t>(i);
@@ -61,12 +61,12 @@ void Sequences::step(std::span<const std::int32_t> tokens, std::span<const std::
       if (read_into.own == nullptr) read_into.own = make_cache(capacity_ - read_into.prefix_length);
       items_.push_back({sequence, read_into.own_length++, index + 1 == offsets[sequence + 1]});
     }
-    read_block(tokens.subspan(first, size), positions.subspan(first, size));
+    read_group(tokens.subspan(first, size), positions.subspan(first, size));
     score(logits);
   }
 }
 
-void Sequences::read_block(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions) {
+void Sequences::read_group(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions) {
   const Shape& shape = model_->shape();
   const std::size_t rows = tokens.size();
   const std::size_t width = padded(shape.width);

@@ -57,7 +57,7 @@ class Sequences {
     bool last = false;     // of what is read into its sequence
   };
 
-  void read_block(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions);
+  void read_group(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions);
   void attend(std::size_t layer);
   void keep(std::size_t layer, std::size_t row);
   void score(float* logits);

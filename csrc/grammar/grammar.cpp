@@ -70,7 +70,7 @@ void Sequence::write(std::int32_t token) {
   push(token, false);
   if (!choice().body) {
     end_choice();
-  } else if (token == script_[cursor_]) {  // the bar's or block's end
+  } else if (token == script_[cursor_]) {  // the end of the bar or fill block
     ++cursor_;
     ++bars_written_;
     end_choice();

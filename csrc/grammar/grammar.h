@@ -37,13 +37,13 @@ class Sequence {
   [[nodiscard]] const std::vector<std::int32_t>& tokens() const { return tokens_; }
   // The position of token `index` of the document.
   [[nodiscard]] std::int32_t position(std::size_t index) const { return positions_[index]; }
-  // Whether token `index` of the document stands in a masked span.
+  // Whether token `index` of the document is in a masked span.
   [[nodiscard]] bool is_masked(std::size_t index) const { return masked_[index] != 0; }
-  // How many of the bars that were asked for are complete.
+  // How many of the requested bars are complete.
   [[nodiscard]] std::int32_t bars_written() const { return bars_written_; }
 
  private:
-  // Where in a note the sequence stands.
+  // The part of a note that the sequence is in.
   enum class Phase : std::uint8_t { Between, AfterPosition, AfterVelocity, AfterDirection, AfterDelta, AfterOnset };
 
   void follow();

@@ -94,12 +94,12 @@ std::string ScriptReader::read() {
         if (std::string problem = close_bar(i); !problem.empty()) return problem;
         break;
       case TokenType::FillInStart:
-        if (blocks_ == placeholders_.size()) return "there are more blocks than placeholders";
+        if (blocks_ == placeholders_.size()) return "there are more fill blocks than placeholders";
         in_block_ = true;
         empty_ = true;
         break;
       case TokenType::FillInEnd:
-        if (!in_block_ || !empty_) return "block " + std::to_string(blocks_) + " is not empty";
+        if (!in_block_ || !empty_) return "fill block " + std::to_string(blocks_) + " is not empty";
         add_body(i, placeholders_[blocks_++]);
         in_block_ = false;
         break;
@@ -118,7 +118,7 @@ std::string ScriptReader::read() {
     return std::to_string(cells) + " bars are to be written, the prompt has room for " + std::to_string(bodies);
   }
   if (cells == 0) return "no bar is to be written";
-  // Attributes after the last bar would be nobody's.
+  // Attributes after the last bar would have no bar.
   while (!script_.choices.back().body) script_.choices.pop_back();
   return {};
 }

@@ -103,7 +103,7 @@ class Cache {
     std::uint64_t since;
   };
 
-  // Sizes that nobody asks for any more would otherwise keep the others out for good.
+  // Otherwise sizes that are no longer used would permanently keep out the others.
   void free_oldest() noexcept {
     std::vector<Waiting>* oldest = nullptr;
     for (std::vector<Waiting>& blocks : free_) {

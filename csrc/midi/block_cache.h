@@ -1,7 +1,7 @@
-// Memory of large arrays, kept to be filled again.
+// Memory blocks for large arrays, kept and reused.
 //
-// A system clears each page of fresh memory at its first touch, and takes it back when it is freed: for columns that
-// live as long as one batch that was a third of the time to read it.
+// The system clears each page of new memory at its first use and takes it back when it is freed. For columns that
+// live as long as one batch this took a third of the time of reading it.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@ namespace midigpt::midi {
 
 // Smaller ones are left to malloc, which keeps them.
 inline constexpr std::size_t kLeastBlock = std::size_t{16} << 10;
-// Bytes that wait to be used again; beyond them those that have waited longest are freed. With AddressSanitizer all
-// are: it would not see their use after they were given back.
+// Most bytes that are kept; beyond this the memory blocks that were unused longest are freed. With AddressSanitizer
+// nothing is kept, because it could not detect a use after a memory block was given back.
 #if defined(MIDIGPT_ADDRESS_SANITIZER)
 inline constexpr std::size_t kMostCached = 0;
 #else
@@ -35,7 +35,7 @@ struct Block {
 // than that. Throws std::bad_alloc. Any thread may take and give.
 Block take_block(std::size_t bytes);
 
-// Give back a block. `bytes` may be less than those that were taken by an array's last fraction of a value.
+// Give back a memory block. `bytes` may be less than was taken, by the last fraction of an array's value.
 void give_block(void* data, std::size_t bytes) noexcept;
 
 }  // namespace midigpt::midi

@@ -47,7 +47,7 @@ inline constexpr std::array kReadErrors{
     ReadErrorInfo{ReadError::ChunkHeader, "chunk_header", "tracks are missing and the rest is no chunk"},
     ReadErrorInfo{ReadError::ChunkLength, "chunk_length", "a chunk is longer than the rest of the file"},
     ReadErrorInfo{ReadError::TruncatedEvent, "truncated_event", "an event crosses the end of its track"},
-    ReadErrorInfo{ReadError::NoRunningStatus, "no_running_status", "a data byte stands where no status came before"},
+    ReadErrorInfo{ReadError::NoRunningStatus, "no_running_status", "a data byte without a status byte before it"},
     ReadErrorInfo{ReadError::UndefinedStatus, "undefined_status", "a status byte is undefined (F4, F5, F9 or FD)"},
     ReadErrorInfo{ReadError::DataByte, "data_byte", "a data byte of a note, program or controller is above 127"},
     ReadErrorInfo{ReadError::PitchBend, "pitch_bend", "a pitch bend is above 16383"},

@@ -1,6 +1,6 @@
-// What a file may ask for. Every limit is checked before the memory or the time it bounds is spent.
+// The limits of a file. Each is checked before the memory or the time that it bounds is used.
 //
-// docs/limits.md sets them beside real files and has a row for each known malicious file.
+// docs/limits.md compares them with real files and lists each known malicious file.
 #pragma once
 
 #include <cstdint>

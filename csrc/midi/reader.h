@@ -1,6 +1,6 @@
 // Standard MIDI files: bytes to notes, tracks and time signatures in one pass.
 //
-// What is read how, byte for byte, follows docs/reading-midi.md; what a file may ask for is in limits.h.
+// docs/reading-midi.md describes how each byte is read; limits.h has the limits of a file.
 #pragma once
 
 #include <array>

@@ -52,7 +52,7 @@ void TrackReader::start() {
   held_.fill(false);
 }
 
-// Notes and controllers are most of a file: these functions stand before the loop to be inlined there.
+// Notes and controllers are most of a file: these functions precede the loop so that they are inlined.
 inline bool TrackReader::note_on(std::uint32_t tick, unsigned channel, std::uint8_t pitch, std::uint8_t velocity) {
   if (track_[channel] < 0 && !create_track(channel)) return false;
   const std::size_t index = file_.notes.size();
@@ -236,7 +236,7 @@ bool TrackReader::lyric_event(bool has_text) {
   return true;
 }
 
-// A track that stands in the file without a note; see silent_track.h.
+// A track of the file without a note; see silent_track.h.
 bool TrackReader::silent_track_event(Position data, std::uint32_t length) {
   if (length != kSilentTrackBytes || std::memcmp(data, kSilentTrack.data(), kSilentTrack.size()) != 0) return true;
   const std::uint8_t channel = data[kSilentTrack.size()];

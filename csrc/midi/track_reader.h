@@ -62,7 +62,7 @@ class TrackReader {
   std::ptrdiff_t system_size_ = 0;                 // bytes after the status of the last system message
   std::array<std::uint8_t, kChannels> program_{};  // by channel, as are the next three
   std::array<std::int32_t, kChannels> track_{};    // of the channel's current program, -1: none yet
-  std::array<bool, kChannels> marked_{};           // has had a controller of which no track knows yet
+  std::array<bool, kChannels> marked_{};           // has had a controller that belongs to no track yet
   std::array<bool, kChannels> held_{};             // has had one that waits for the channel's next track
 };
 

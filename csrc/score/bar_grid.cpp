@@ -13,7 +13,7 @@ namespace {
 
 constexpr TimeSignature kCommonTime{0, 4, 2};
 
-// Signatures by tick, the last one where several share a tick, and 4/4 where none stands at the start.
+// Signatures by tick: the last one of several at a tick, and 4/4 if there is none at the start.
 void sort_signatures(const midi::File& file, midi::GrowingArray<TimeSignature>& sorted) {
   const auto earlier = [](const TimeSignature& a, const TimeSignature& b) { return a.tick < b.tick; };
   const auto count = file.time_signatures.size();

@@ -41,8 +41,8 @@ bool ChunkRewriter::keep(const midi::Event& event, std::int64_t tick) {
   }
   if (event.running) {
     if (event.is_system()) {
-      // Its size is that of the message whose status it shares, which must stand there still. Where that is none,
-      // the first byte of the next delta time tells it from a status, and delta times change.
+      // It has the size of the message whose status it shares, so that message must still precede it. If there is none,
+      // the size depends on the first byte of the next delta time, and delta times change.
       if (!system_status_ || status_ != event.status || event.message == event.end) return false;
     } else if (status_ != event.status || (!follows_ && standard_status_ != event.status)) {
       out_.push_back(event.status);

@@ -16,7 +16,7 @@ class ChunkRewriter {
   ChunkRewriter(std::span<const std::uint8_t> bytes, std::vector<std::uint8_t>& out);
 
   // The next event of the old chunk, at `tick` of the new one. An event that was not the one before it in the old chunk
-  // must have been skipped(). False: it cannot stand here.
+  // must have been skipped(). False: it cannot be here.
   bool keep(const midi::Event& event, std::int64_t tick);
   // The next event of the old chunk is left out.
   void skip() { follows_ = false; }

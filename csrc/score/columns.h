@@ -1,4 +1,4 @@
-// Columns of many pieces as raw pointers: what Python's records.ScoreColumns says, without Python.
+// The columns of many pieces as raw pointers: Python's records.ScoreColumns, without Python.
 //
 // Inside a piece, runs are given by their ends relative to the piece's own run (see records.py); a PieceView resolves
 // them. Nothing here owns memory.

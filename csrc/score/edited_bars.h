@@ -19,8 +19,8 @@ class EditedBars {
     std::uint8_t log2_denominator;
   };
 
-  // `grid` is that of `file`; time signatures are those of the edited bars, first the file's. Returns nullptr, or what
-  // about the bars a file cannot say.
+  // `grid` is that of `file`; time signatures are those of the edited bars, first the file's. Returns nullptr, or
+  // the property of the bars that a file cannot express.
   const char* build(const midi::File& file, const BarGrid& grid, std::span<const std::int32_t> numerators,
                     std::span<const std::int32_t> denominators);
 

@@ -10,11 +10,11 @@ namespace {
 
 // Appends the notes of one track to the columns of a store, and a cell for every bar that has some.
 //
-// Notes go through the steps in blocks: first what their times are computed from, a column each, then the times, where
+// Notes go through the steps in groups: first what their times are computed from, a column each, then the times, where
 // the compiler divides and rounds several at once.
 class TrackPlacer {
  public:
-  // A block is written before it is read, and zeroing it for each track would show.
+  // A group is written before it is read, and zeroing it for each track would show.
   // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
   TrackPlacer(const midi::File& file, const BarGrid& grid, std::size_t piece_note, std::size_t most_notes,
               ColumnStore& store)
@@ -47,11 +47,11 @@ class TrackPlacer {
   }
 
  private:
-  static constexpr std::size_t kBlock = 256;
+  static constexpr std::size_t kGroup = 256;
   // 32 bits are enough: build() refuses files whose ticks, at either resolution, are more.
-  using Column = std::array<std::int32_t, kBlock>;
+  using Column = std::array<std::int32_t, kGroup>;
 
-  // Begin a block with the first notes; returns those that remain.
+  // Begin a group with the first notes; returns those that remain.
   std::span<const midi::Note> find_bars(std::span<const midi::Note> notes) {
     const Bar* const bars = grid_.bars.data();
     std::uint8_t* const pitches = pitches_ + count_;
@@ -59,7 +59,7 @@ class TrackPlacer {
     std::size_t bar = bar_;
     std::size_t size = 0;
     std::size_t next = 0;
-    for (; next < notes.size() && size < kBlock; ++next) {
+    for (; next < notes.size() && size < kGroup; ++next) {
       const midi::Note& note = notes[next];
       if (note.duration == midi::kUnclosed) continue;
       const std::int64_t on = note.onset;
@@ -145,12 +145,12 @@ class TrackPlacer {
   std::int32_t* const microtimings_;
   std::int32_t* const cell_bars_;
   std::int32_t* const cell_ends_;
-  std::size_t count_ = 0;  // notes of the blocks before
+  std::size_t count_ = 0;  // notes of the groups before
   std::size_t num_cells_ = 0;
   std::size_t bar_ = 0;  // of the latest note
   std::int32_t cell_bar_ = -1;
 
-  // The block.
+  // The group.
   std::size_t size_ = 0;
   Column note_bar_;
   Column bar_length_;    // at kResolution

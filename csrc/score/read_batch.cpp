@@ -29,7 +29,7 @@ struct Scratch {
   BarGrid grid;
 };
 
-// The numbers below `count` that nobody has taken, from either end.
+// The numbers below `count` that no thread has taken, from either end.
 class Untaken {
  public:
   explicit Untaken(std::size_t count) : end_(count) {}

@@ -106,8 +106,8 @@ struct KeptNotes {
 
 // Set the ends of `added` (one channel and pitch, ascending by start). Readers close the notes of a chunk in the order
 // in which they are opened, so an added note must end before the next one of its chunk does, and not before an earlier
-// one. Synthesizers hear one channel whichever chunk it is in: as far as that leaves a choice, the end of an added note
-// cuts no note of another chunk. Returns how many are left out, which are moved to the end: a note cannot be closed
+// one. Synthesisers do not distinguish chunks on one channel, so where there is a choice the end of an added note does
+// not cut a note of another chunk. Returns how many are left out, which are moved to the end: a note cannot be closed
 // while an earlier one of its chunk stays open.
 std::size_t order_ends(std::span<AddedNote> added, const KeptNotes& kept) {
   std::size_t placed = 0;
@@ -520,7 +520,7 @@ void Splicer::add_notes_elsewhere(std::size_t key, std::vector<KeptNote>& notes)
   for (std::size_t i = 1; i < notes.size(); ++i) notes[i].off = std::max(notes[i].off, notes[i - 1].off);
 }
 
-// Those of tracks first <= track < last.
+// The notes of tracks first <= track < last.
 std::span<const AddedNote> Splicer::added_to(std::size_t first, std::size_t last) const {
   const auto of_earlier = [](const AddedNote& note, std::size_t track) {
     return note.track < static_cast<std::int64_t>(track);

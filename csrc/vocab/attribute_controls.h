@@ -1,4 +1,4 @@
-// Attribute controls: what a score can be asked for beside its notes (docs/encoder-specification.md, B.7 and E.1).
+// Attribute controls: the properties of a score that can be requested (docs/encoder-specification.md, B.7 and E.1).
 #pragma once
 
 #include <array>

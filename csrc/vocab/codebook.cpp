@@ -129,7 +129,7 @@ std::string Codebook::index_domains() {
   for (const Domain& domain : domains_) {
     const std::string name(canonical_name(domain.type));
     if (domain.size < 1) return "token_domains: the size of " + name + " must be at least 1";
-    if (has(domain.type)) return "token_domains: " + name + " stands there twice";
+    if (has(domain.type)) return "token_domains: " + name + " is listed twice";
     sizes_[index_of(domain.type)] = domain.size;
     offsets_[index_of(domain.type)] = static_cast<std::int32_t>(total);
     total += domain.size;

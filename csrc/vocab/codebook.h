@@ -19,7 +19,7 @@
 
 namespace midigpt::vocab {
 
-// Largest values that a configuration may ask for; far beyond any use, they keep every size below 2^31.
+// Largest values of a configuration. They are far beyond any use and keep every size below 2^31.
 inline constexpr std::int32_t kMaxResolution = 1 << 16;
 inline constexpr std::int32_t kMaxVocabularySize = 1 << 22;
 
@@ -112,7 +112,7 @@ inline constexpr auto kCorrectedTrackTokens = std::to_array<AttributeToken>({
     {"silence_proportion_corrected", TokenType::RestPercentage},
     {"nomml_fine", TokenType::TrackLevelNomml},
 });
-// PitchClassSet stands under its alias: encoders look for "bar_PitchClassSet_0" while the control stores
+// PitchClassSet is listed under its alias: encoders look for "bar_PitchClassSet_0" while the control stores
 // "bar_BarLevelPitchClassSet_0", so the token is never written. Released models have never seen it.
 inline constexpr auto kBarAttributeTokens = std::to_array<AttributeToken>({
     {"Tension", TokenType::Tension},

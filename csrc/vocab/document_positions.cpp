@@ -15,7 +15,7 @@ std::int32_t DocumentPositions::next(std::int32_t token) {
   const TokenType type = book_->type_of(token);
   if (type == TokenType::FillInPlaceholder) placeholders_.push_back(place);
   if (type == TokenType::FillInStart) {
-    // A block without a placeholder, which no document of the encoder has, stays where it stands.
+    // A fill block without a placeholder, which no document of the encoder has, keeps its own places.
     shift_ = blocks_ < placeholders_.size() ? place - placeholders_[blocks_] : 0;
     ++blocks_;
   }

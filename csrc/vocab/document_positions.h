@@ -1,4 +1,4 @@
-// The position of each token of a document, as the model is told it (docs/encoder-specification.md, C.7).
+// The position that the model gets for each token of a document (docs/encoder-specification.md, C.7).
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 namespace midigpt::vocab {
 
 // Counts through one document. Encoder and grammar both count with this, so what is trained on and what is generated
-// cannot differ. No position is above the token's place in the document: a block comes after the placeholder it fills.
+// cannot differ. No position is above the token's place in the document: a fill block comes after its placeholder.
 class DocumentPositions {
  public:
   explicit DocumentPositions(const Codebook& book) : book_(&book) {}

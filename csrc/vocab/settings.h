@@ -31,7 +31,7 @@ struct Settings {
   // Onsets go to the nearest position and deltas have a sign; else they go down, as the released models learnt it.
   bool signed_deltas = false;
   bool supports_infill = false;
-  // The tokens of a filled block count on from the position of the placeholder that it fills.
+  // The tokens of a fill block count on from the position of the placeholder that it fills.
   bool placeholder_positions = false;
   bool supports_mask_bar_token = false;
   bool velocity_sticky = true;

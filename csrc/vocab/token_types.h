@@ -1,5 +1,5 @@
-// The one table of token types. Numbers identify types: they stand in every trained model's vocabulary, so a row is
-// never renumbered. Two names with one number share a slot of the vocabulary.
+// The one table of token types. Numbers identify types in every trained model's vocabulary, so they never change. Two
+// names with one number share a slot of the vocabulary.
 #pragma once
 
 #include <array>

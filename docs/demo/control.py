@@ -1,9 +1,9 @@
-"""Does the model do what attribute controls ask? Levels asked for beside levels reached, on pieces it never saw.
+"""Measures whether the model follows attribute controls: requested and reached levels, on pieces it never saw.
 
-Each request has one track of four bars written anew, the other tracks as context, with a level asked for; every level
-comes equally often. Afterwards the encoder measures the level of what was written. Beside the share of hits stands
-that of *shuffled* requests: how often a level reached is the level that some other request asked for, which is what a
-model gets that does not listen. Intervals are 95 % of a bootstrap over requests.
+Each request rewrites four bars of one track, with the other tracks as context, and asks for one level. Every level is
+requested equally often. The encoder then measures the level of the new notes. The share of hits is compared with that
+of *shuffled* requests: how often the reached level is the one that another request asked for. A model that ignores
+controls reaches the shuffled share. Intervals are 95 % of a bootstrap over requests.
 
     python docs/demo/control.py BUNDLE [--requests 400] [--seed 1] [--temperature 1.0]
 """
@@ -112,9 +112,9 @@ def rates(pairs: NDArray[np.int64], tolerance: int) -> tuple[float, float]:
 def row(control: Control, pairs: NDArray[np.int64], random: np.random.Generator) -> str:
     cells = [control.name, control.how, str(len(pairs))]
     for tolerance in (0, 1):
-        samples = [rates(pairs[random.integers(len(pairs), size=len(pairs))], tolerance) for _ in range(RESAMPLES)]
+        resampled = [rates(pairs[random.integers(len(pairs), size=len(pairs))], tolerance) for _ in range(RESAMPLES)]
         hit, shuffled = rates(pairs, tolerance)
-        hits, shuffles = np.array(samples).T
+        hits, shuffles = np.array(resampled).T
         ratios = hits / np.maximum(shuffles, 1e-9)
         cells += [
             f"{hit:.0%} ({interval(hits, '.0%')})",

@@ -1,8 +1,8 @@
-"""Do filled bars fit? How far a model keeps to the range that a track has elsewhere, on the validation pieces.
+"""Measures how well filled bars keep to the pitch range that their track has elsewhere, on the validation pieces.
 
-*Outside*: of the notes that it writes into bars 4 and 5 of a track, the share outside the range of the other bars;
-beside it that of the bars which stood there. *First pitch*: what the first pitch of bar 5, filled in alone, costs the
-model in nats, and how much of its probability lies inside the range.
+*Outside*: of the notes that the model writes into bars 4 and 5 of a track, the share outside the range of the other
+bars, and the same share of the original bars. *First pitch*: the cost in nats of the first pitch of bar 5, filled in
+alone, and how much of the model's probability is inside the range.
 
     python docs/demo/register.py BUNDLE [--seed 1] [--bars-per-step 1]
 """

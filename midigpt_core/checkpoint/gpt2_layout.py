@@ -113,7 +113,7 @@ def check_tensors(found: Mapping[str, tuple[int, ...]], size: Gpt2Size, path: Pa
             raise CheckpointError(f"{path}: tensor {name!r} is missing. {_NEXT}")
         if tuple(found[name]) != shape:
             raise CheckpointError(
-                f"{path}: tensor {name!r} has shape {tuple(found[name])}, its config asks for {shape}. {_NEXT}"
+                f"{path}: tensor {name!r} has shape {tuple(found[name])}, its config requires {shape}. {_NEXT}"
             )
     for name in found:
         if name not in expected and not is_old_buffer(name):

@@ -1,4 +1,4 @@
-"""Which format a bundle has, and what its header says: no tensor is read, torch is not imported.
+"""Finds the format of a bundle and reads its header, without reading a tensor or importing torch.
 
 A format is chosen by the path: its suffix or, for a folder or an unusual name, by what the format itself recognises.
 Formats are components; this module knows none of them.

@@ -117,7 +117,7 @@ def fetch(
 
     ``yellow_medium`` is a model in ``hf_repo``, ``owner/repo`` a repository that is one model, ``owner/repo/name`` one
     of several there. ``revision`` is a branch, tag or commit; ``token`` defaults to the one of ``HF_TOKEN`` or
-    ``hf auth login``. Where the Hub does not answer or refuses, a cached copy is used with a notice; only
+    ``hf auth login``. Where the Hub does not answer or refuses, a cached copy is used with a warning; only
     ``local_files_only`` or ``HF_HUB_OFFLINE=1`` ask for that. Raises :class:`midigpt_core.errors.CheckpointError`.
     """
     path = usable_path(name, what="bundle", error=CheckpointError)
@@ -346,7 +346,7 @@ def _explained(repo: str, revision: str | None, cause: BaseException | None) -> 
             return f"{_endpoint()} answers {cause.response.status_code} for {repo}. Try again later."
         case _ForeignAnswerError():
             return (
-                f"{_endpoint()} does not answer as the Hub does: a login page or a proxy may stand before it. Check "
+                f"{_endpoint()} does not answer as the Hub does: a login page or a proxy may be in between. Check "
                 "the network and try again."
             )
         case OSError() if cause.errno in _OF_THE_DISK:

@@ -33,7 +33,7 @@ _NO_EFFECT = frozenset({"PROTO", "FRAME"})
 
 
 class RefusedPickleError(ValueError):
-    """A pickle that is damaged, or asks for more than plain data."""
+    """A pickle that is damaged, or contains more than plain data."""
 
 
 @frozen
@@ -103,7 +103,7 @@ def _check_expanded(root: object) -> None:
             sizes[identity] = 1 + sum(sizes.get(id(item)) or _size(item) for item in inner)
             if sizes[identity] > _MAX_EXPANDED:
                 raise RefusedPickleError(
-                    f"its values refer to one another so often that they stand for more than {_MAX_EXPANDED}"
+                    f"its values refer to one another so often that they expand to more than {_MAX_EXPANDED}"
                 )
         else:
             entered.add(identity)

@@ -1,7 +1,7 @@
 """The zip archives of ``torch.save`` and TorchScript, read as data.
 
-Both hold ``data.pkl``, a pickle that describes a value and refers to storages ``data/0``, ``data/1``, … . Neither
-``torch.load`` nor ``torch.jit.load`` takes part: the description is interpreted
+Both contain ``data.pkl``, a pickle that describes a value and refers to storages ``data/0``, ``data/1``, … . They are
+read without ``torch.load`` and ``torch.jit.load``: the description is interpreted
 (:mod:`midigpt_core.checkpoint.pickle_data`), every storage and tensor is checked against the bytes that the file has,
 and tensors are then read straight from it (:mod:`midigpt_core.checkpoint.archive_tensors`). So reading the header of a
 bundle needs neither a tensor nor torch, and a single reader interprets the file.
@@ -123,7 +123,7 @@ class TorchArchive:
     def describe(self) -> object:
         """The value in ``data.pkl``, with :class:`StoredTensor` for tensors and ``Instance`` for TorchScript modules.
 
-        Raises :class:`midigpt_core.errors.CheckpointError` for a description that is damaged or asks for code.
+        Raises :class:`midigpt_core.errors.CheckpointError` for a description that is damaged or contains code.
         """
         try:
             return read(self._record("data.pkl", MAX_PICKLE_BYTES), call=self._call, persistent=self._storage)
@@ -229,7 +229,7 @@ class TorchArchive:
                 return arguments[0]
             if target.module.split(".")[0] == "__torch__":
                 return Instance(target)
-        raise RefusedPickleError(f"it wants to call {str(target)[:80]!r}, which is not plain data")
+        raise RefusedPickleError(f"it calls {str(target)[:80]!r}, which is not plain data")
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def evaluate(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Print validation losses of a bundle in nats per token: overall, by kind of sample and by group of tokens."""
+    """Print validation losses of a bundle in nats per token: overall, by kind of document and by group of tokens."""
     plugins = registry(ctx)
     chosen = source or plugins.source_of_selection() or "gigamidi"
     plugins.find("source", chosen)

@@ -120,7 +120,7 @@ def generate(
     """Write music with a trained model: fill in bars, add a track, or continue a piece.
 
     Writes a MIDI file and a piano roll for each candidate; new notes are drawn in another colour. With --input alone,
-    lists the tracks of the piece and what you can ask for.
+    lists the tracks of the piece and the requests that you can make.
     """
     from midigpt_core.checkpoint import build_encoder, read_header
     from midigpt_core.inference import RequestValidationError

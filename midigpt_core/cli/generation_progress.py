@@ -24,7 +24,7 @@ def generation_progress() -> Iterator[Callable[[Progress], None]]:
     if not console.is_terminal:
         yield ProgressLines(console, _line)
         return
-    columns = (TextColumn("writing"), BarColumn(), MofNCompleteColumn(), TextColumn("bars · {task.fields[speed]}"))
+    columns = (TextColumn("generating"), BarColumn(), MofNCompleteColumn(), TextColumn("bars · {task.fields[speed]}"))
     with ProgressBar(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None, speed="")
         yield lambda state: bar.update(task, completed=state.bars_done, total=state.bars, speed=_speed(state))

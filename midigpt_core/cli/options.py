@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from midigpt_core.paths import path_problem, usable_path
+from midigpt_core.paths import EMPTY, path_problem, usable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,9 +21,7 @@ class _Name(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not value:
-            self.fail(
-                "is empty, as an unset variable of the shell is. Leave the option out, or give it a value", param, ctx
-            )
+            self.fail(f"{EMPTY}. Leave the option out, or give it a value", param, ctx)
         return str(value)
 
 

@@ -1,8 +1,8 @@
 """The components that a configuration chooses, and the short spellings of their options.
 
-``mask_mode``, ``encoder_config_path`` and the model's sizes are older than component blocks and stay valid. Two
-spellings set the same option. If their strengths differ (default < file < flag, keyword, assignment), the stronger one
-wins; if they are equal, the values must agree.
+``mask_mode``, ``encoder_config_path`` and the model's sizes are older than the options of components and stay valid. So
+an option can be set in two spellings. If their strengths differ (default < file < flag, keyword, assignment), the
+stronger one wins; if they are equal, the values must agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHORT_OPTIONS: Mapping[Kind, Mapping[str, Mapping[str, str]]] = {
     Kind.OPTIMIZER: {"muon": {"learning_rate": "muon_learning_rate"}},
 }
 
-#: The component that a block without a name means; for the mask, ``mask_mode`` decides.
+#: The component of a choice without a name; for the mask, ``mask_mode`` decides.
 _DEFAULT_NAMES: Mapping[Kind, str] = {
     Kind.SOURCE: "gigamidi",
     Kind.ENCODER: "midigpt",
@@ -62,7 +62,7 @@ def strength(origin: str) -> int:
     return 2 if origin.startswith("--") or origin in ("keyword", "assignment") else 1
 
 
-def block(choice: str | Mapping[str, Any]) -> dict[str, Any]:
+def as_mapping(choice: str | Mapping[str, Any]) -> dict[str, Any]:
     """``"swing"`` and ``{"name": "swing"}`` as the latter, a copy."""
     return {"name": choice} if isinstance(choice, str) else dict(choice)
 
@@ -71,7 +71,7 @@ def resolve(config: Settings, kind: Kind) -> dict[str, Any]:
     """See :meth:`midigpt_core.config.TrainConfig.choice`."""
     field = kind.setting
     chosen = getattr(config, field)
-    choice = {} if chosen is None else block(chosen)
+    choice = {} if chosen is None else as_mapping(chosen)
     if "name" not in choice:
         choice = {"name": _default_name(config, kind), **choice}
     elif kind is Kind.MASK:
@@ -89,7 +89,7 @@ def resolve(config: Settings, kind: Kind) -> dict[str, Any]:
 
 
 def short_spellings(kind: Kind) -> tuple[str, ...]:
-    """The fields that are short spellings of options in the kind's component block."""
+    """The fields that are short spellings of options of the kind's components."""
     options = [spelling for named in _SHORT_OPTIONS.get(kind, {}).values() for spelling in named.values()]
     return tuple(dict.fromkeys(["mask_mode", *options] if kind is Kind.MASK else options))
 
@@ -141,12 +141,12 @@ def _refuse_orphans(config: Settings, kind: Kind, name: str) -> None:
             continue
         raise ConfigError(
             f"{spelling} ({origins[spelling]}) and {field} = {spell(name)} ({origins[field]}) do not go together: this "
-            f"{kind.words} takes its options in the {field} block. Keep one of them"
+            f"{kind.words} takes its options in the setting {field}. Keep one of them"
         )
 
 
 def _merge(config: Settings, field: str, choice: dict[str, Any], option: str, spelling: str) -> None:
-    """Write the short spelling's value into the block, or check that the block's own agrees."""
+    """Write the short spelling's value into ``choice``, or check that its own value agrees."""
     value, origins = getattr(config, spelling), config.origins
     here = origins.get(f"{field}.{option}", origins[field])
     if option not in choice:

@@ -58,8 +58,8 @@ def setting(
 
     ``path``: the text names a file or folder. If the default is empty, an empty value means none.
     """
-    sample = default[0] if isinstance(default, list) and default else default
-    if high is None and isinstance(sample, int) and not isinstance(sample, bool):
+    example = default[0] if isinstance(default, list) and default else default
+    if high is None and isinstance(example, int) and not isinstance(example, bool):
         high = LARGEST_COUNT
     metadata = {
         "help": help,

@@ -11,6 +11,7 @@ from midigpt_core.config.train import is_path, setting_names, setting_type
 from midigpt_core.config.wording import listed
 from midigpt_core.errors import ConfigError
 from midigpt_core.kinds import Kind
+from midigpt_core.paths import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +31,7 @@ def apply_overrides(config: TrainConfig, assignments: Iterable[str], origin: str
 def override_problems(config: TrainConfig, assignments: Iterable[str], origin: str = "--set") -> list[str]:
     """Apply the valid ``assignments``; returns the problems of the others."""
     problems = []
-    # Options last: naming a component replaces its whole block, whatever the order on the command line.
+    # Options last: naming a component replaces all its options, whatever the order on the command line.
     for assignment in sorted(assignments, key=lambda text: "." in text.partition("=")[0]):
         try:
             _apply(config, assignment, origin)
@@ -52,7 +53,7 @@ def _apply(config: TrainConfig, assignment: str, origin: str) -> None:
         _set_option(config, name, option, read_value(text), origin)
         return
     if not text and name in setting_names() and is_path(name):
-        raise ConfigError(f"{origin} {name}=: is empty, as an unset variable of the shell is. Leave it out.")
+        raise ConfigError(f"{origin} {name}=: {EMPTY}. Leave it out.")
     is_text = name in setting_names() and setting_type(name) is str
     config.update({path: text if is_text else read_value(text)}, origin)
 
@@ -81,9 +82,9 @@ def _set_option(config: TrainConfig, field: str, option: str, value: Any, origin
     if not option:
         raise ConfigError(f"{origin}: {field}.: names no option. Write {field}.OPTION=value.")
     current = getattr(config, field)
-    block = {} if current is None else choices.block(current)
+    choice = {} if current is None else choices.as_mapping(current)
     *outer, last = option.split(".")
-    inner = block
+    inner = choice
     for part in outer:
         nested = inner.get(part, {})
         if not isinstance(nested, dict):
@@ -91,4 +92,4 @@ def _set_option(config: TrainConfig, field: str, option: str, value: Any, origin
         inner[part] = dict(nested)
         inner = inner[part]
     inner[last] = value
-    config.set_option(field, block, option, origin)
+    config.set_option(field, choice, option, origin)

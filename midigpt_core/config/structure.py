@@ -165,7 +165,7 @@ def _record(kind: Any, converter: Converter) -> Hook:
 
 
 def _refuse(kind: Any) -> Hook:
-    raise TypeError(f"a value of type {kind!r} cannot stand in a configuration")
+    raise TypeError(f"a value of type {kind!r} cannot be in a configuration")
 
 
 def _is_union(kind: Any) -> bool:

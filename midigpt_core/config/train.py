@@ -53,26 +53,26 @@ class TrainConfig:
 
     Values are checked when they are set, wherever they come from: a wrong type, a number out of range or an unknown
     name raises :class:`~midigpt_core.errors.ConfigError`. :meth:`validate` checks the fields against one another.
-    Fields of the first block keep their documented names and defaults; fields of the second add to them without
+    Fields of the first group keep their documented names and defaults; fields of the second add to them without
     changing their meaning.
     """
 
     # Architecture
     encoder_config_path: str = setting("", "encoder JSON, preset name, or a bundle to take the encoder from", path=True)
     n_embd: int = setting(512, "GPT-2 width, a multiple of n_head", low=1)
-    n_layer: int = setting(6, "GPT-2 blocks", low=1)
+    n_layer: int = setting(6, "transformer blocks", low=1)
     n_head: int = setting(8, "GPT-2 attention heads", low=1)
     n_positions: int = setting(2048, "longest sequence the model can take, in tokens", low=2)
     # Data
     max_seq_len: int = setting(2048, "longest training sequence, in tokens; at most n_positions", low=2)
     num_bars_choices: list[int] = setting([4, 8], "window sizes in bars", low=1, length=(1, None))
-    min_tracks: int = setting(1, "least tracks of a sample", low=1)
-    max_tracks: int = setting(4, "most tracks of a sample", low=1)
+    min_tracks: int = setting(1, "least tracks of a window", low=1)
+    max_tracks: int = setting(4, "most tracks of a window", low=1)
     min_fill_ratio: float = setting(0.75, "least share of a track's window bars that hold notes", low=0, high=1)
     # Objective
-    infill_probability: float = setting(0.75, "share of samples with bars to fill in", low=0, high=1)
+    infill_probability: float = setting(0.75, "share of windows with bars to fill in", low=0, high=1)
     infill_bar_fraction: float = setting(0.5, "highest share of bars to fill in; drawn from 0 to this", low=0, high=1)
-    mask_apply_probability: float = setting(0.5, "share of samples with masked bars", low=0, high=1)
+    mask_apply_probability: float = setting(0.5, "share of windows with masked bars", low=0, high=1)
     mask_mode: int = setting(2, "0 random, 1 structured, 2 mixed; the short spelling of mask", low=0, high=2)
     # Optimisation
     learning_rate: float = setting(1e-4, "peak learning rate, as AdamW takes it", low=0, above=True)
@@ -109,11 +109,11 @@ class TrainConfig:
     velocity_scale: list[float] = setting(
         [0.8, 1.2], "factor on velocities, least and most", low=0, above=True, length=(2, 2), ascending=True
     )
-    genre_probability: float = setting(1.0, "share of samples that say their genre", low=0, high=1)
-    velocity_off_probability: float = setting(0.0, "share of samples written without velocity", low=0, high=1)
-    microtiming_off_probability: float = setting(0.0, "share of samples written without microtiming", low=0, high=1)
-    attributes_off_probability: float = setting(0.0, "share of samples written without any attribute", low=0, high=1)
-    attribute_dropout: float = setting(0.0, "share of samples that leave a given attribute out", low=0, high=1)
+    genre_probability: float = setting(1.0, "share of windows that say their genre", low=0, high=1)
+    velocity_off_probability: float = setting(0.0, "share of windows written without velocity", low=0, high=1)
+    microtiming_off_probability: float = setting(0.0, "share of windows written without microtiming", low=0, high=1)
+    attributes_off_probability: float = setting(0.0, "share of windows written without any attribute", low=0, high=1)
+    attribute_dropout: float = setting(0.0, "share of windows that leave a given attribute out", low=0, high=1)
     # The rest of the optimisation
     seed: int = setting(1, "random seed", low=0, high=2**63 - 1)
     muon_learning_rate: float | None = setting(
@@ -127,7 +127,9 @@ class TrainConfig:
     scheduler: Scheduler = setting("cosine", "learning rate after the warm-up, as transformers' get_scheduler names it")
     packing: bool = setting(True, "several documents a row, isolated from one another")
     compile: bool = setting(False, "torch.compile the model")
-    gradient_checkpointing: bool = setting(False, "compute blocks twice instead of keeping their activations")
+    gradient_checkpointing: bool = setting(
+        False, "compute transformer blocks twice instead of keeping their activations"
+    )
     # The rest of the infrastructure
     devices: int = setting(1, "devices per node", low=1)
     num_nodes: int = setting(1, "nodes", low=1)
@@ -181,9 +183,9 @@ class TrainConfig:
             object.__setattr__(self, name, value)
             self.note_origin(name, "default" if value is None else origin)
 
-    def set_option(self, field: str, block: dict[str, Any], option: str, origin: str) -> None:
-        """Replace a component's block; ``option`` (``"max_lookahead"``, dotted if nested) is the one that changed."""
-        object.__setattr__(self, field, block)
+    def set_option(self, field: str, choice: dict[str, Any], option: str, origin: str) -> None:
+        """Replace the choice of a component. ``option`` (``"max_lookahead"``, dotted if nested) has changed."""
+        object.__setattr__(self, field, choice)
         self.note_origin(f"{field}.{option}", origin)
 
     def note_origin(self, path: str, origin: str) -> None:
@@ -211,8 +213,8 @@ class TrainConfig:
     def set_values(self) -> dict[str, Any]:
         """The fields that were set, as content of a file that configures the same run.
 
-        Defaults are left out, because a default in a file counts as set on purpose. Component blocks are written in
-        full and without their short spellings, because a short spelling that lost to a stronger one would contradict
+        Defaults are left out, because a default in a file counts as set on purpose. Components are written in full and
+        without their short spellings, because a short spelling that lost to a stronger one would contradict
         them. Raises :class:`ConfigError` if two spellings of one setting differ.
         """
         values = {name: _plain(getattr(self, name)) for name in _SETTINGS if name in self.set_fields}
@@ -243,7 +245,7 @@ class TrainConfig:
                 problems.append(str(error))
         sizes = chosen.get(Kind.ARCHITECTURE, {})
         n_embd, n_head = sizes.get("n_embd"), sizes.get("n_head")
-        # The types of sizes in an architecture block are checked when the block becomes the component's options.
+        # The types of sizes in an architecture's options are checked when the options are built.
         if isinstance(n_embd, int) and isinstance(n_head, int) and n_head > 0 and n_embd % n_head:
             problems.append(f"n_embd: {n_embd} is not a multiple of n_head = {n_head}. Change one of them")
         if problems:

@@ -18,7 +18,7 @@ class TrainSet:
 
     #: Shards as ``--train-data`` takes them: files, folders or globs.
     paths: str | tuple[str, ...]
-    #: How often a sample is drawn from this set, relative to the others.
+    #: How often a window is drawn from this set, relative to the others.
     weight: float = field(default=1.0, validator=validators.gt(0))
     #: For reports; empty: ``set1``, ``set2``, … by its position.
     name: str = ""

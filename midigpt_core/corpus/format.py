@@ -4,14 +4,14 @@
 list column with the tracks. Anything that reads Arrow reads it. Bars, cells and notes, nearly all of the bytes, are a
 NumPy file for each column (``note_onset.npy``): such a file can grow while rows arrive, whereas Arrow requires the
 length of a column before its first byte. ``pieces.json``, the *sidecar*, is written last: it marks the shard as
-complete. It contains the position of each buffer, a checksum of every block, the identity of the content, and the
+complete. It contains the position of each buffer, a checksum of every segment, the identity of the content, and the
 report. Reading needs the sidecar and the mapped bytes, but no Arrow library.
 
 A small shard is ``pieces.arrow`` alone, where bars, cells and notes are list columns like the tracks: a process may
 have some 65,000 maps, and thousands of shards with a dozen files each would need more. The sidecar says which layout a
 shard has.
 
-Blocks are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
+Segments are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ NEXT_ACTION = "Run `midigpt corpus clean`, then `midigpt preprocess` again."
 
 DATA_NAME = "pieces.arrow"
 SIDECAR_NAME = "pieces.json"
-# A piece is spread over a dozen buffers. Blocks are small enough that reading a piece reads little else, and large
+# A piece is spread over a dozen buffers. Segments are small enough that reading a piece reads little else, and large
 # enough that the checksums of a million pieces are read in milliseconds.
-BLOCK_BYTES = 256 << 10
+SEGMENT_BYTES = 256 << 10
 
 #: Level of :class:`~midigpt_core.records.ScoreColumns` -> its list column in ``pieces.arrow``.
 LISTS = {"track": "tracks"}
@@ -109,7 +109,7 @@ class Buffer:
     offset: int
     #: Number of values.
     count: int
-    #: Bytes up to the next buffer or the file's end; blocks of these are checksummed.
+    #: Bytes up to the next buffer or the file's end; segments of these are checksummed.
     span: int
 
 
@@ -141,7 +141,7 @@ class Sidecar:
     identity: str
     #: File by file in the order of :func:`data_files`, ascending within a file.
     buffers: tuple[Buffer, ...]
-    #: XXH3 (64 bits) of every block, buffer after buffer.
+    #: XXH3 (64 bits) of every segment, buffer after buffer.
     checksums: tuple[int, ...]
     #: Rows of the source shard by reason; ``"kept"`` are those with music.
     counts: dict[str, int]

@@ -197,7 +197,7 @@ class _OneAtATime:
 
 
 def _verdicts(shards: Sequence[ShardFile], key: str, encoder: Encoder, limits: SelectionLimits) -> Sequence[UInt8Array]:
-    """Each shard's verdicts, from the file beside it if there is one for ``key``."""
+    """The verdicts of each shard, from the file in its folder if there is one for ``key``."""
     paths = [shard.path.with_name(f"valid-{key}.bin") for shard in shards]
     known = [_read(path, shard.shard.columns.num_pieces) for path, shard in zip(paths, shards, strict=True)]
     if all(verdicts is not None for verdicts in known):

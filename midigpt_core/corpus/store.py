@@ -17,10 +17,10 @@ from attrs import define, field
 
 from midigpt_core._native import MappedFile, mapped_losses
 from midigpt_core.corpus.format import (
-    BLOCK_BYTES,
     LEVELS,
     NEXT_ACTION,
     PIECE_COLUMNS,
+    SEGMENT_BYTES,
     SIDECAR_NAME,
     TEXT_COLUMNS,
     Sidecar,
@@ -118,27 +118,27 @@ class ShardFile:
         self._maps = {name: _map(path.with_name(name)) for name in self.sidecar.sizes()}
         self._inodes = {name: path.with_name(name).stat().st_ino for name in self._maps}
         self._bytes = {name: memoryview(mapped) for name, mapped in self._maps.items()}
-        self._blocks = _Blocks(self._bytes, self.sidecar, path.parent)
+        self._segments = _Segments(self._bytes, self.sidecar, path.parent)
         self.shard = self._interpret()
         self._index_checked = False
         self._checked: BoolArray = np.zeros(self.shard.columns.num_pieces, np.bool_)
 
     def verify_pieces(self, pieces: Int64Array) -> None:
         """Check the bytes of pieces, by their index in this shard."""
-        # Flags only change from False to True, and only after the bytes were checked: threads that race check a block
+        # Flags only change from False to True, and only after the bytes were checked: threads that race check a segment
         # twice at worst.
         todo = pieces[~self._checked[pieces]]
         if len(todo) == 0:
             return
         if not self._index_checked:
             for name, _, width in PIECE_COLUMNS:
-                self._blocks.verify_values(name, todo * width, (todo + 1) * width)
+                self._segments.verify_values(name, todo * width, (todo + 1) * width)
             for name in _OFFSETS:
-                self._blocks.verify_values(name, todo, todo + 2)
+                self._segments.verify_values(name, todo, todo + 2)
             self._check_runs(todo)
         for names, offsets in self._runs():
             for name in names:
-                self._blocks.verify_values(name, offsets[todo], offsets[todo + 1])
+                self._segments.verify_values(name, offsets[todo], offsets[todo + 1])
         self._checked[todo] = True
 
     def check_unlost(self) -> None:
@@ -153,19 +153,19 @@ class ShardFile:
     def verify_index(self) -> None:
         """Check the scalars and offsets of all pieces, before a pass over all of them."""
         if not self._index_checked:
-            self._blocks.verify_buffers(_INDEX)
+            self._segments.verify_buffers(_INDEX)
             self._check_runs(np.arange(self.shard.columns.num_pieces))
             self._index_checked = True
 
     def verify_columns(self, names: Iterable[str]) -> None:
         """Check whole columns, by field name of :class:`~midigpt_core.records.ScoreColumns`, and the index."""
         self.verify_index()
-        self._blocks.verify_buffers(names)
+        self._segments.verify_buffers(names)
 
     def verify_all(self) -> None:
         """Check every byte."""
         self.verify_index()
-        self._blocks.verify_buffers(buffer.name for buffer in self.sidecar.buffers)
+        self._segments.verify_buffers(buffer.name for buffer in self.sidecar.buffers)
 
     def _runs(self) -> Iterator[tuple[Iterable[str], Int64Array]]:
         """The columns of variable length with their offsets."""
@@ -223,8 +223,8 @@ class ShardFile:
                 raise CorpusError(f"{self.path}: {run}_offsets do not fit their columns. {NEXT_ACTION}")
 
 
-class _Blocks:
-    """The checksummed blocks of mapped files and which of them were checked."""
+class _Segments:
+    """The checksummed segments of mapped files and which of them were checked."""
 
     def __init__(self, content: Mapping[str, memoryview], sidecar: Sidecar, folder: Path) -> None:
         self._content = content
@@ -232,7 +232,7 @@ class _Blocks:
         self._source = sidecar.source
         self._checksums = sidecar.checksums
         self._buffers = {buffer.name: buffer for buffer in sidecar.buffers}
-        counts = [_num_blocks(buffer) for buffer in sidecar.buffers]
+        counts = [_num_segments(buffer) for buffer in sidecar.buffers]
         firsts = np.cumsum([0, *counts])
         self._first = dict(zip(self._buffers, firsts.tolist(), strict=False))
         self._itemsizes = {name: dtype.itemsize for name, dtype in buffer_dtypes().items()}
@@ -243,32 +243,32 @@ class _Blocks:
     def verify_buffers(self, names: Iterable[str]) -> None:
         for name in names:
             if name in self._buffers:
-                self._verify(name, np.arange(_num_blocks(self._buffers[name])))
+                self._verify(name, np.arange(_num_segments(self._buffers[name])))
 
     def verify_values(self, name: str, starts: Int64Array, ends: Int64Array) -> None:
-        """Check the blocks that hold the values ``starts[i] .. ends[i]`` (exclusive) of a buffer."""
+        """Check the segments that hold the values ``starts[i] .. ends[i]`` (exclusive) of a buffer."""
         if name not in self._buffers:
             return
         filled = ends > starts
         width = self._itemsizes[name]
-        first = starts[filled] * width // BLOCK_BYTES
-        last = (ends[filled] * width - 1) // BLOCK_BYTES
-        steps = np.zeros(_num_blocks(self._buffers[name]) + 1, np.int64)
+        first = starts[filled] * width // SEGMENT_BYTES
+        last = (ends[filled] * width - 1) // SEGMENT_BYTES
+        steps = np.zeros(_num_segments(self._buffers[name]) + 1, np.int64)
         np.add.at(steps, first, 1)
         np.subtract.at(steps, last + 1, 1)
         self._verify(name, np.flatnonzero(np.cumsum(steps[:-1])))
 
-    def _verify(self, name: str, blocks: Int64Array) -> None:
+    def _verify(self, name: str, segments: Int64Array) -> None:
         buffer, base = self._buffers[name], self._first[name]
-        for block in blocks[~self._checked[base + blocks]].tolist():
-            start = buffer.offset + block * BLOCK_BYTES
-            end = min(start + BLOCK_BYTES, buffer.offset + buffer.span)
-            if xxhash.xxh3_64_intdigest(self._content[buffer.file][start:end]) != self._checksums[base + block]:
+        for segment in segments[~self._checked[base + segments]].tolist():
+            start = buffer.offset + segment * SEGMENT_BYTES
+            end = min(start + SEGMENT_BYTES, buffer.offset + buffer.span)
+            if xxhash.xxh3_64_intdigest(self._content[buffer.file][start:end]) != self._checksums[base + segment]:
                 raise CorpusError(
                     f"{self._folder / buffer.file}: damaged between bytes {start} and {end} ({name}), "
                     f"corpus of {self._source}. {NEXT_ACTION}"
                 )
-            self._checked[base + block] = True
+            self._checked[base + segment] = True
 
 
 def _map(path: Path) -> MappedFile:
@@ -293,5 +293,5 @@ def _is_shorter(path: Path, inode: int, size: int) -> bool:
     return status.st_ino == inode and status.st_size < size
 
 
-def _num_blocks(buffer: Buffer) -> int:
-    return -(-buffer.span // BLOCK_BYTES)
+def _num_segments(buffer: Buffer) -> int:
+    return -(-buffer.span // SEGMENT_BYTES)

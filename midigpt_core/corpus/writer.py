@@ -23,13 +23,13 @@ import xxhash
 from midigpt_core import __version__, files
 from midigpt_core.corpus.cache import explained
 from midigpt_core.corpus.format import (
-    BLOCK_BYTES,
     DATA_NAME,
     FILED,
     LEVELS,
     LISTS,
     NUMPY_HEADER_BYTES,
     PIECE_COLUMNS,
+    SEGMENT_BYTES,
     SIDECAR_NAME,
     SMALL_BYTES,
     TEXT_COLUMNS,
@@ -163,7 +163,7 @@ class ShardWriter:
 def _write_arrow(
     stream: IO[bytes], columns: Mapping[str, _Column], lists: Mapping[str, str]
 ) -> tuple[list[Buffer], list[int]]:
-    """Write ``pieces.arrow``; returns the positions of its buffers and the checksums of all its blocks."""
+    """Write ``pieces.arrow``; returns the positions of its buffers and the checksums of all its segments."""
     batch = _to_record_batch({name: column.map() for name, column in columns.items()}, lists)
     with pa.ipc.new_file(stream, batch.schema) as writer:
         writer.write_batch(batch)
@@ -177,47 +177,47 @@ def _write_arrow(
 
 
 def _checksums(file: memoryview, buffers: list[Buffer], columns: Mapping[str, _Column]) -> list[int]:
-    """The checksums of all blocks. The head, and the bytes between the buffers, do not belong to a column."""
+    """The checksums of all segments. The head, and the bytes between the buffers, do not belong to a column."""
     dtypes = buffer_dtypes()
     checksums: list[int] = []
     for buffer in buffers:
         column = columns.get(buffer.name)
-        checksum = column.checksum.copy() if column is not None else _BlockChecksum()
+        checksum = column.checksum.copy() if column is not None else _SegmentChecksum()
         known = buffer.count * dtypes[buffer.name].itemsize if column is not None else 0
         checksum.update(file[buffer.offset + known : buffer.offset + buffer.span])
         checksums += checksum.finish()
     return checksums
 
 
-class _BlockChecksum:
-    """The checksum of each block of a growing run of bytes."""
+class _SegmentChecksum:
+    """The checksum of each segment of a growing run of bytes."""
 
     def __init__(self) -> None:
         self._finished: list[int] = []
         self._current = xxhash.xxh3_64()
         self._filled = 0
 
-    def copy(self) -> _BlockChecksum:
+    def copy(self) -> _SegmentChecksum:
         """A copy that continues independently."""
-        copied = _BlockChecksum()
+        copied = _SegmentChecksum()
         copied._finished, copied._current, copied._filled = [*self._finished], self._current.copy(), self._filled
         return copied
 
     def update(self, content: memoryview) -> None:
         while len(content):
-            taken = content[: BLOCK_BYTES - self._filled]
+            taken = content[: SEGMENT_BYTES - self._filled]
             self._current.update(taken)
             self._filled += len(taken)
             content = content[len(taken) :]
-            if self._filled == BLOCK_BYTES:
-                self._end_block()
+            if self._filled == SEGMENT_BYTES:
+                self._end_segment()
 
     def finish(self) -> list[int]:
         if self._filled:
-            self._end_block()
+            self._end_segment()
         return self._finished
 
-    def _end_block(self) -> None:
+    def _end_segment(self) -> None:
         self._finished.append(self._current.intdigest())
         self._current.reset()
         self._filled = 0
@@ -231,7 +231,7 @@ class _Column:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self.checksum = _BlockChecksum()
+        self.checksum = _SegmentChecksum()
         self.size = 0
         #: Where the next batch's runs start, for offsets.
         self.total = 0
@@ -303,8 +303,8 @@ class _NumpyFile(_Column):
         return buffers, self.checksums()
 
     def checksums(self) -> list[int]:
-        """The checksums of the file's blocks, its header first."""
-        head = _BlockChecksum()
+        """The checksums of the file's segments, its header first."""
+        head = _SegmentChecksum()
         head.update(memoryview(self._header()))
         return head.finish() + self.checksum.copy().finish()
 

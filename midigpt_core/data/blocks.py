@@ -161,7 +161,7 @@ class BlockMaker:
 
     def _encode(self, block_key: UInt64Array, first: int, count: int) -> _Draws:
         """Draws ``first`` .. ``first + count - 1`` of a block, encoded."""
-        keys = derive(block_key, Stage.SAMPLE, np.arange(first, first + count))
+        keys = derive(block_key, Stage.DRAW, np.arange(first, first + count))
         pieces = self._pieces.draw(keys)
         self._verify(pieces)
         drawn = self._windows.draw(keys, pieces)

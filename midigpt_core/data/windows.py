@@ -40,7 +40,7 @@ _DAMAGED = 2
 
 @frozen(eq=False, kw_only=True)
 class DrawnWindows:
-    """N draws, of which n found a window."""
+    """The windows of N draws, n of which found one."""
 
     #: int64[n], the draw (0 .. N-1) of each window, ascending.
     draw: Int64Array

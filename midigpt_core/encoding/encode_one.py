@@ -1,4 +1,4 @@
-"""One window of one score as tokens, or one line on why it has none: what commands and notebooks ask for."""
+"""Encodes one window of one score, for commands and notebooks. What cannot be encoded is an error of one line."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def window_of(part: Part) -> WindowBatch:
 
 
 def encode_part(encoder: Encoder, score: Score, part: Part) -> Int32Array:
-    """Token ids int32[n] of a part of a score, however many there are.
+    """Token ids int32[n] of a part of a score, of any length.
 
     Raises EncodingError naming what the encoder cannot express: the window size, infilling, a time signature and its
     bar, or a value without a token.
@@ -89,7 +89,7 @@ def encode_part(encoder: Encoder, score: Score, part: Part) -> Int32Array:
     sizes = encoder.window_sizes
     if sizes and part.num_bars not in sizes:
         raise EncodingError(
-            f"{part.num_bars} bars are no window that the encoder can announce. "
+            f"{part.num_bars} bars are not a window size of the encoder. "
             f"Choose bars so that there are {_either(sizes)} of them, e.g. 0-{sizes[0] - 1}."
         )
     if part.infill and "infill" not in encoder.provides:
@@ -122,7 +122,7 @@ def _check_signatures(encoder: Encoder, score: Score, part: Part) -> None:
 
 
 def _span(count: int) -> str:
-    return "0 alone" if count == 1 else f"0 to {count - 1}"
+    return "only 0" if count == 1 else f"0 to {count - 1}"
 
 
 def _either(sizes: Sequence[int]) -> str:

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 class WindowEncoder(Encoder):
     """Derives :meth:`encode_batch` from :meth:`encode_window`: an encoder in a few dozen lines of Python.
 
-    Windows arrive cut out, transposed and scaled, as a score of their own. A native encoder works on the corpus
-    columns instead and is some hundred times faster.
+    Each window is passed as a score of its own: cut out, transposed and with velocities scaled. A native encoder works
+    on the corpus columns instead and is some hundred times faster.
     """
 
     @abstractmethod
     def encode_window(self, score: Score, window: WindowBatch, index: int) -> tuple[Sequence[int], int]:
-        """Token ids of one window, and the index of the first that is a target (0: everything is).
+        """Token ids of one window, and the index of the first target (0: all tokens are targets).
 
         ``score`` has the window's bars and its tracks in the order in which they are written, transposition and
-        velocity scale applied; ``window`` at ``index`` says what is to be filled in and masked. Raises
+        velocity scale applied. Item ``index`` of ``window`` says which cells to fill in and to mask. Raises
         :class:`midigpt_core.errors.EncodingError` for a value that the vocabulary has no token for.
         """
 
     def encode_batch(self, corpus: Corpus, windows: WindowBatch, max_tokens: Int32Array) -> TokenBatch:
-        """See :meth:`midigpt_core.contracts.Encoder.encode_batch`. A window that does not fit is TOO_LONG: what may be
-        left out of a document only its encoder knows."""
+        """See :meth:`midigpt_core.contracts.Encoder.encode_batch`. A window that does not fit is TOO_LONG, because
+        only the encoder knows what may be left out of a document."""
         tokens = [np.zeros(0, np.int32)]
         roles = [np.zeros(0, np.uint8)]
         status = np.zeros(len(windows), np.uint8)
@@ -75,7 +75,7 @@ class WindowEncoder(Encoder):
 
 
 def window_score(corpus: Corpus, windows: WindowBatch, index: int) -> Score:
-    """Window ``index`` as a score: its bars of its tracks, transposed (melodic tracks) and with velocities scaled."""
+    """Window ``index`` as a score: its tracks and bars, transposed (melodic tracks) and with velocities scaled."""
     shard, piece = corpus.locate(int(windows.piece[index]))
     columns = select(corpus.shards[shard].columns, [piece])
     tracks = windows.tracks[index]
@@ -91,7 +91,7 @@ def window_score(corpus: Corpus, windows: WindowBatch, index: int) -> Score:
 
 
 def _cut(score: Score, tracks: Int32Array, first_bar: int, end_bar: int) -> dict[str, Any]:
-    """The columns, tempo aside, of bars ``first_bar`` .. ``end_bar - 1`` of ``tracks`` in this order."""
+    """The columns, without the tempo, of bars ``first_bar`` .. ``end_bar - 1`` of ``tracks`` in this order."""
     columns = score.columns
     starts = np.concatenate([[0], columns.cell_note_end])
     cells, notes, bars = [], [], []

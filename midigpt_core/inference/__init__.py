@@ -1,8 +1,9 @@
-"""Asking a trained model for music.
+"""Generates music with a trained model.
 
-``request`` says what is asked for and ``validation`` what is wrong with it; ``planner`` which bars are written in which
-window, ``fitting`` what a window does without so as to fit the model, ``prompts`` what the model reads first and
-``writing`` how tokens follow; ``session`` carries a request out, ``engine`` loads a bundle and opens sessions.
+``request`` defines requests and ``validation`` checks them. ``planner`` divides it into steps, each with a window
+and the bars to write. ``fitting`` leaves out context until a step fits the model. ``prompts`` makes the documents that
+the model reads first, and ``generation`` adds tokens to them. ``session`` carries out a request; ``engine`` loads a
+bundle and opens sessions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which context tracks a step keeps when the model cannot see all of them.
+"""Ranks context tracks, for steps that cannot keep all of them.
 
 The rule is :func:`rank_context`. It works on columns that :meth:`WindowContext.of` measures.
 """
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from midigpt_core.score import Score
     from midigpt_core.score.editing import NoteTable
 
-#: A track doubles another that has at least this share of its notes.
+#: A track doubles another one that contains at least this share of its notes.
 DOUBLING_SHARE = 0.8
-#: General MIDI's basses.
+#: The bass programs of General MIDI: from, up to but excluding.
 _BASS_PROGRAMS = (32, 40)
 _PROGRAMS_PER_FAMILY = 8
 #: The family of drum tracks; programs have 0 to 15.
@@ -66,7 +66,7 @@ class WindowContext:
         visible[tracks, bars - step.start_bar] = False
         table = editing.note_table(score)
         table = table.where((table.bar >= step.start_bar) & (table.bar < step.end_bar))
-        # What will be replaced says nothing about pitches.
+        # Notes that will be replaced say nothing about pitches.
         table = table.where((visible & ~before)[table.track, table.bar - step.start_bar])
         sounds = before & visible
         np.logical_or.at(sounds, table.track, _bars_of_notes(score, table, window))
@@ -79,7 +79,7 @@ class WindowContext:
         program = score.columns.track_program.astype(np.int64)
         note_track, note_key = _notes(table, drum, score.resolution)
         return cls(
-            # One for each of three circles that the track sounds in.
+            # One for each of these three nested regions in which the track sounds.
             nearness=np.sum([sounds[:, bars].any(axis=1) for bars in (asked, near, slice(None))], axis=0),
             bars=np.count_nonzero(sounds, axis=1),
             family=np.where(drum, _DRUMS, program // _PROGRAMS_PER_FAMILY),
@@ -100,7 +100,7 @@ class WindowContext:
 
 @frozen(eq=False, kw_only=True)
 class Kept:
-    """What :func:`rank_context` has chosen so far, as the clauses of the rule ask for it."""
+    """The facts about the tracks chosen so far that the clauses of the rule use."""
 
     #: bool[T], tracks that double one of those chosen.
     doubling: BoolArray
@@ -137,7 +137,7 @@ def sounding(context: WindowContext, kept: Kept) -> Int64Array:
 
 
 def no_doubling(context: WindowContext, kept: Kept) -> Int64Array:
-    """What doubles a track that is kept comes after what does not."""
+    """Tracks that double a track that is kept come after the others."""
     return kept.doubling.astype(np.int64)
 
 
@@ -198,7 +198,7 @@ def rank_context(
 
 
 def _bars_of_notes(score: Score, table: NoteTable, window: Int64Array) -> BoolArray:
-    """bool[N, bars of the window]: those in which each note sounds. All tracks of the score have as many bars."""
+    """bool[N, bars of the window]: the bars in which each note sounds. All tracks of the score have as many bars."""
     lengths = score.columns.bar_length.reshape(-1, editing.num_bars(score))[:, window] * score.resolution
     # Ticks from the start of the window.
     starts = np.cumsum(np.rint(lengths).astype(np.int64), axis=1)
@@ -210,7 +210,7 @@ def _bars_of_notes(score: Score, table: NoteTable, window: Int64Array) -> BoolAr
 
 
 def _basses(program: Int64Array, melodic: BoolArray, table: NoteTable) -> BoolArray:
-    """bool[T]: the bass instruments among the ``melodic`` tracks, or else the one of them that lies lowest."""
+    """bool[T]: the bass instruments among the ``melodic`` tracks, or else the lowest of these tracks."""
     named = melodic & (program >= _BASS_PROGRAMS[0]) & (program < _BASS_PROGRAMS[1])
     if named.any():
         return named

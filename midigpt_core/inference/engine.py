@@ -130,10 +130,10 @@ class InferenceEngine:
         return {**self.__dict__, "_reader": None}
 
     def to_bundle(self) -> Bundle:
-        """The bundle that this engine was made from, with the weights that its model has now (on the CPU), in the types
-        that the bundle has.
+        """The bundle that this engine was made from, with the model's current weights, on the CPU and in the bundle's
+        types.
 
-        Raises :class:`midigpt_core.errors.CheckpointError` for an engine that was put together by hand.
+        Raises :class:`midigpt_core.errors.CheckpointError` for an engine that was not made from a bundle.
         """
         if self._header is None:
             raise CheckpointError(
@@ -204,7 +204,7 @@ class InferenceEngine:
         return logits
 
     def _positions(self, ids: Tensor) -> Tensor | None:
-        """Those of a document int64[L], where they are not its tokens' places."""
+        """The positions of a document's tokens, int64[L]; None if they are the tokens' places."""
         positions = self.encoder.positions(ids.cpu().numpy().astype(np.int32))
         return None if positions is None else torch.from_numpy(positions).to(self.device, torch.int64)
 
@@ -225,7 +225,7 @@ class InferenceEngine:
         return scores
 
     def _read_logits(self, ids: Tensor) -> Tensor:
-        """Logits [L, V] as :meth:`reader` gives them, a token at a time: what a lesser precision makes of them."""
+        """Logits [L, V] of :meth:`reader`, read one token at a time in the precision of this engine."""
         tokens = ids.numpy().astype(np.int32)
         if not 0 <= tokens.min() <= tokens.max() < self.encoder.vocab_size:
             raise EncodingError(f"token ids must lie in 0..{self.encoder.vocab_size - 1}.")

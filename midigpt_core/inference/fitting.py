@@ -1,4 +1,4 @@
-"""Making steps fit the model, its longest sequence and most tracks: context is left out, then windows made narrower."""
+"""Makes steps fit the model's longest sequence and most tracks: leaves out context, then narrows windows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from midigpt_core.records import BoolArray, UInt8Array
     from midigpt_core.score import Score
 
-#: Tokens that a bar is thought to take at least.
+#: The fewest tokens that a bar is assumed to take.
 _LEAST_PER_BAR = 16
 #: When a cell is written, as seen from a step.
 _NOW, _BEFORE, _AFTER = range(3)
@@ -33,7 +33,7 @@ _NOW, _BEFORE, _AFTER = range(3)
 
 @frozen(kw_only=True)
 class Planned:
-    """A step with the tracks that it sees, in the order in which they are written, and those it does without."""
+    """A step with the tracks that it sees, in the order in which they are written, and those left out."""
 
     step: Step
     tracks: tuple[int, ...]
@@ -41,7 +41,7 @@ class Planned:
 
 
 class Fitter:
-    """Holds steps of one request against the model's longest sequence and the most tracks that it saw at once."""
+    """Fits the steps of one request to the longest sequence and the most tracks that the model supports."""
 
     def __init__(
         self, prompter: Prompter, config: InferenceConfig, *, max_tokens: int, trained: TrainedWindows
@@ -87,17 +87,17 @@ class Fitter:
         return planned
 
     def fit_running(self, scores: Sequence[Score], job: Job) -> tuple[Job, tuple[int, ...]]:
-        """The job as it fits now, and the tracks that had to go since it was planned."""
+        """The job as it fits now, and the tracks left out in addition to the planned ones."""
         written = np.zeros((len(job.masked), job.step.num_bars), np.uint8)
         fitted, dropped, _ = self._fit(scores, job, written)
         return fitted, dropped
 
     def _fit(self, scores: Sequence[Score], job: Job, when: UInt8Array) -> tuple[Job, tuple[int, ...], bool]:
-        """The job with as much context as fits, the tracks that go, and whether it fits.
+        """The job with as much context as fits, the tracks left out, and whether it fits.
 
         ``when`` uint8[tracks, bars of the window]: cells that steps before or after this one write.
         """
-        # As many tracks have to go whatever their length, as far as any may.
+        # So many tracks must be left out whatever their length, if that many may be.
         surplus = len(job.tracks) - self._max_tracks if self._max_tracks is not None else 0
         if surplus <= 0 and self._fits(scores, job):
             return job, (), True
@@ -115,7 +115,7 @@ class Fitter:
         return fitted, tuple(dropped), not dropped and surplus > 0 and self._fits(scores, job)
 
     def _taken_back(self, scores: Sequence[Score], job: Job, dropped: list[int], surplus: int) -> list[int]:
-        """What of ``dropped`` has to go after all: a track that went before a long one may have room without it."""
+        """The part of ``dropped`` that must stay out: once a long track is out, one dropped before it may fit again."""
         for track in reversed(dropped[:-1]):
             if len(dropped) <= surplus:
                 break
@@ -131,7 +131,7 @@ class Fitter:
         return length + self._to_write(job, length) <= self._limit
 
     def _droppable(self, scores: Sequence[Score], job: Job, when: UInt8Array) -> list[int]:
-        """Context tracks in the order in which they go: the listed ones, then those that matter least."""
+        """Context tracks in the order in which they are left out: the listed ones, then the least important."""
         kept = {*self._config.context_keep} - {*job.step.tracks}
         may_go = [track for track in job.tracks if track not in kept and track not in job.step.tracks]
         listed = [track for track in self._config.context_drop if track in may_go]
@@ -148,7 +148,7 @@ class Fitter:
         return len(self._prompter.prompts(scores, [job]).batch.tokens)
 
     def _to_write(self, job: Job, length: int) -> int:
-        """Tokens that the step will write, guessed from those of the bars it sees."""
+        """An estimate of the tokens that the step will write, from the tokens of the bars that it sees."""
         bars = slice(job.step.start_bar, job.step.end_bar)
         seen = int(np.count_nonzero(~job.masked[list(job.tracks), bars])) - len(job.step.cells)
         per_bar = max(length / max(seen, 1), _LEAST_PER_BAR) if seen > 0 else _LEAST_PER_BAR
@@ -158,7 +158,7 @@ class Fitter:
         return self._length(scores, job) + _LEAST_PER_BAR * len(job.step.cells) <= self._limit
 
     def _narrower(self, step: Step, num_bars: int) -> list[Step]:
-        """The step's bars in the next narrower window that the encoder announces; empty if there is none."""
+        """The step's bars in the next narrower window of the encoder; empty if there is none."""
         sizes = [size for size in self._sizes if size < step.num_bars]
         if not self._sizes and step.num_bars > 1:
             sizes = [step.num_bars // 2]
@@ -166,7 +166,7 @@ class Fitter:
 
 
 class _Order:
-    """Which cells are written before and after the step at hand. Only tracks that are written take memory."""
+    """Which cells are written before and after the current step. Only tracks that are written take memory."""
 
     def __init__(self, steps: Sequence[Step], num_tracks: int, num_bars: int) -> None:
         self._num_tracks = num_tracks

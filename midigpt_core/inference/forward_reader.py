@@ -1,4 +1,4 @@
-"""Sequences read through a model's forward pass: for architectures and devices without a reader of their own."""
+"""Reads sequences with a model's forward pass, for architectures and devices without a reader of their own."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ class ForwardSequences:
         return ForwardSequences(self._model, [self._read[source] for source in sources.tolist()])
 
     def _last_logits(self, index: int, added: Any) -> Float32Array:
-        rows, cache = self._read[index], None
+        unread, cache = self._read[index], None
         if hasattr(self._model, "make_cache"):
             if self._caches[index] is None:
                 self._caches[index] = self._model.make_cache()
-            elif len(added) < len(rows):
-                rows = added
+            elif len(added) < len(unread):
+                unread = added
             cache = self._caches[index]
         device = next(self._model.parameters()).device
-        pairs = torch.from_numpy(rows).to(device)
+        pairs = torch.from_numpy(unread).to(device)
         out = self._model(pairs[None, :, 0], position_ids=pairs[None, :, 1], cache=cache)
         last: Float32Array = out[0, -1].float().cpu().numpy()
         return last

@@ -1,4 +1,4 @@
-"""What became of a request: for every candidate and track the bars written, how new they are, attributes reached."""
+"""The outcome of a request: for every candidate and track the bars written, their novelty and attribute levels."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Reached:
-    """One attribute control that was asked for, in one window that wrote the track."""
+    """The requested and the reached level of one attribute control, in one window that wrote the track."""
 
     name: str
-    #: The bar, of a control of bars; None: the track's, over the bars ``first_bar`` to ``last_bar``.
+    #: The bar, for a bar control. None for a track control, which covers the bars ``first_bar`` to ``last_bar``.
     bar: int | None
     first_bar: int
     last_bar: int
     requested: int
-    #: The level of what was written; None: the control has none for it (a track without notes, say).
+    #: The level of the written notes. None if the control gives no level, as for a track without notes.
     reached: int | None
 
 
 @frozen(kw_only=True)
 class Listening:
-    """The context that the model had while it wrote some bars of a track."""
+    """The context that the model saw while it wrote some bars of a track."""
 
-    #: Bars that were written with it, ascending.
+    #: Bars that were written with this context, ascending.
     bars: tuple[int, ...]
     #: Other tracks that the model saw, ascending.
     heard: tuple[int, ...]
-    #: Tracks that were left out because the model sees only so many tracks and tokens at once, ascending.
+    #: Tracks that were left out because the number of tracks and tokens is limited, ascending.
     left_out: tuple[int, ...]
 
 
 @frozen(kw_only=True)
 class TrackOutcome:
-    """What one candidate has in one track that was asked for."""
+    """The outcome for one candidate in one requested track."""
 
     candidate: int
     track: int
@@ -63,7 +63,7 @@ class TrackOutcome:
     #: Share of these notes that the piece did not have in the same bar at the same onset and pitch; None without notes.
     novelty: float | None
     attributes: tuple[Reached, ...]
-    #: What the model heard while it wrote the bars: one for each set of tracks, in the order of their first bars.
+    #: The context of the bars: one item for each set of tracks, in the order of their first bars.
     context: tuple[Listening, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class TrackOutcome:
 
 
 def outcomes(session: SamplingSession, scores: Sequence[Score], encoder: Encoder) -> list[TrackOutcome]:
-    """What the last run of ``session``, which returned ``scores``, wrote; ``encoder`` is its engine's."""
+    """The outcomes of the last run of ``session``, which returned ``scores``; ``encoder`` is that of its engine."""
     return [
         _outcome(session, score, encoder, candidate, prompt)
         for candidate, score in enumerate(scores)
@@ -98,7 +98,7 @@ def _outcome(
         attributes=tuple(
             found
             for planned in session.plan
-            # A window that was cut short has not had its say.
+            # A window of which only some bars were generated has no level to compare.
             if {bar for track, bar in planned.step.cells if track == prompt.id} <= written
             for found in _reached(encoder, score, prompt, planned)
         ),
@@ -154,7 +154,7 @@ def _reached(encoder: Encoder, score: Score, prompt: TrackPrompt, planned: Plann
 
 
 def attribute_levels(encoder: Encoder, score: Score, part: Part) -> Int16Array:
-    """The levels of ``encoder.attributes`` in a window of a score: int16[T, 1+B, K], see ``attribute_values`` of a
+    """The levels of ``encoder.attributes`` in a window of a score: int16[T, 1+B, K], see ``attribute_values`` of
     :class:`~midigpt_core.records.WindowBatch`; -1 where a control does not apply. Bars beyond the score are empty."""
     whole = editing.with_bars(score, part.last_bar + 1)
     levels = encoder.compute_attributes(in_memory_corpus([whole]), window_of(part))

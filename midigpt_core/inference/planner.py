@@ -1,8 +1,8 @@
-"""Which bars each step writes, and the window it sees.
+"""Plans a request: which bars each step writes, and the window that it sees.
 
-Autoregressive steps come first, track by track: a window holds history of the track and writes on to its right edge;
-what is left of a run is written in one window as soon as that leaves enough history. Infill steps follow: chunks of
-the target bars, each in a window centred on it. A later step sees what earlier ones wrote.
+Autoregressive steps come first, track by track. A window starts with earlier bars of the track and writes up to its
+right edge. The rest of a run of bars is written in one window as soon as that leaves enough earlier bars. Infill steps
+follow: groups of the target bars, each in a window centred on it. A step sees the bars that earlier steps wrote.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from midigpt_core.inference.request import GenerationRequest, InferenceConfig
     from midigpt_core.inference.trained import TrainedWindows
 
-#: Window of an encoder that announces none.
+#: The window, in bars, for an encoder without a list of window sizes.
 _DEFAULT_WINDOW = 8
 
 
 @frozen(kw_only=True)
 class Step:
-    """One window, and the cells of it that are written at once."""
+    """One window, and the cells in it that are written together."""
 
     start_bar: int
-    #: Bars of the window; it may reach beyond a piece that is shorter than the narrowest window.
+    #: Bars of the window. It may extend beyond a piece that is shorter than the narrowest window.
     num_bars: int
     autoregressive: bool
     #: (track, bar) in the order of tracks, then bars.
@@ -42,7 +42,7 @@ class Step:
 
     @property
     def tracks(self) -> tuple[int, ...]:
-        """The tracks that it writes, ascending."""
+        """The tracks that the step writes, ascending."""
         return tuple(sorted({track for track, _ in self.cells}))
 
 
@@ -82,7 +82,7 @@ def narrowed(step: Step, num_bars: int, window: int, config: InferenceConfig) ->
 
 
 def window_of(config: InferenceConfig, num_bars: int, window_sizes: Sequence[int]) -> int:
-    """The window in bars: as asked, or the widest size that the piece fills (the narrowest if it fills none)."""
+    """The window in bars: as requested, or the widest that is not longer than the piece (else the narrowest)."""
     asked = _number(config.model_dim)
     if asked:
         return asked
@@ -92,16 +92,16 @@ def window_of(config: InferenceConfig, num_bars: int, window_sizes: Sequence[int
 
 
 def waves(steps: Sequence[Step]) -> list[list[int]]:
-    """Indices of ``steps`` in groups that can be written at once: the result is that of one after another."""
+    """Indices of ``steps`` in groups that can be written together, with the same result as one after another."""
     num_bars = max((max(step.end_bar, *(bar + 1 for _, bar in step.cells)) for step in steps), default=0)
-    #: By bar: the first wave that may see what the steps so far write there, and the last that saw it.
+    #: By bar: the first wave that may see the notes that the steps so far write there, and the last wave that saw it.
     written = np.zeros(num_bars, np.int32)
     seen = np.zeros(num_bars, np.int32)
     groups: list[list[int]] = []
     for index, step in enumerate(steps):
         window = slice(step.start_bar, step.end_bar)
         bars = [bar for _, bar in step.cells]
-        # An earlier step must not see what this one writes.
+        # An earlier step must not see the notes of this one.
         wave = int(max(written[window].max(initial=0), seen[bars].max(initial=0)))
         written[bars] = np.maximum(written[bars], wave + 1)
         seen[window] = np.maximum(seen[window], wave)
@@ -141,7 +141,8 @@ def _infill(group: dict[int, list[int]], num_bars: int, window: int, config: Inf
         return
     writes = min(_number(config.bars_per_step), window)
     if not writes:
-        # A track that fills its window has no bar to look at, which costs more than another step (docs/infilling.md).
+        # A track whose bars fill the window gives no bar of its own as context, which costs more than another step does
+        # (docs/infilling.md).
         span = bars[-1] - bars[0] + 1
         looks = window >= num_bars or all(len(targets) < window for targets in of_track.values())
         fits = span < window or (span == window and looks)

@@ -1,4 +1,4 @@
-"""From steps to prompts: documents of the encoder in which the bars to be written stand empty."""
+"""Makes the prompt of each step: an encoder's document in which the bars to write are empty."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Job:
     """One step on one score, and the tracks that it sees."""
 
     step: Step
-    #: Index into the scores that are prompted from.
+    #: Index of its score among the scores that prompts are made from.
     score: int
     #: In the order in which they are written.
     tracks: tuple[int, ...]
@@ -41,7 +41,7 @@ class Job:
 
 @frozen(eq=False, kw_only=True)
 class Prompts:
-    """N documents whose bars to be written are empty."""
+    """N documents in which the bars to write are empty."""
 
     batch: TokenBatch
     #: bool[N, T, B], the bars to write by track and bar of the document.
@@ -49,7 +49,7 @@ class Prompts:
 
 
 class Prompter:
-    """Writes the prompts of one request."""
+    """Makes the prompts of one request."""
 
     def __init__(self, encoder: Encoder, request: GenerationRequest) -> None:
         self._encoder = encoder
@@ -78,8 +78,10 @@ class Prompter:
         return Prompts(batch=batch, cells=cells)
 
     def _blank(self, scores: Sequence[Score], jobs: Sequence[Job]) -> Corpus:
-        """The scores without the notes of what is to be written in them; the last are kept, as making a step fit asks
-        for the same ones once for each track that it leaves out."""
+        """The scores without the notes of the cells to write.
+
+        The last result is kept: fitting a step needs the same scores once for each track that it leaves out.
+        """
         cells = tuple(dict.fromkeys((job.score, job.step.cells) for job in jobs))
         if not self._emptied.are(scores, cells):
             blank = in_memory_corpus([_without(score, index, cells) for index, score in enumerate(scores)])
@@ -123,10 +125,10 @@ class Prompter:
     def _attributes(
         self, scores: Sequence[Score], jobs: Sequence[Job], windows: WindowBatch, cells: BoolArray
     ) -> Int16Array | None:
-        """Attribute levels of the prompts: as asked, else as the score has them now.
+        """Attribute levels of the prompts: the requested ones, else those of the score as it is now.
 
-        Where there is nothing that could have a level they are left out: an empty bar that is to be written, or a
-        track without notes, would say "write nothing". What is written autoregressively, the model chooses.
+        An empty bar to write and a track without notes get no level, because theirs would mean "write nothing". In
+        bars that are written autoregressively the model chooses the levels.
         """
         values = self._encoder.compute_attributes(in_memory_corpus(scores), windows)
         if values is None:
@@ -161,15 +163,15 @@ class Prompter:
 
 
 def masked_as(mask_mode: str, encoder: Encoder) -> MaskedAs:
-    """How a mask mode writes a masked bar."""
+    """How a masked bar is written in a mask mode."""
     if mask_mode == "auto":
         mask_mode = "token" if "mask_bar" in encoder.provides else "attention"
     return {"token": MaskedAs.MASK_TOKEN, "attention": MaskedAs.SPAN, "remove": MaskedAs.REMOVED}[mask_mode]
 
 
 def _of_use(scores: Sequence[Score], jobs: Sequence[Job]) -> tuple[list[Score], list[Job]]:
-    """The scores that ``jobs`` are about, and the jobs with their places among these: a job costs the same however many
-    scores there are."""
+    """The scores that ``jobs`` refer to, and the jobs with indices into these. So the cost of a job does not depend on
+    the number of scores."""
     places = {score: place for place, score in enumerate(sorted({job.score for job in jobs}))}
     return [scores[score] for score in places], [attrs.evolve(job, score=places[job.score]) for job in jobs]
 
@@ -188,7 +190,7 @@ class _Emptied:
 
 
 def _without(score: Score, index: int, emptied: Sequence[tuple[int, tuple[tuple[int, int], ...]]]) -> Score:
-    """The score without the notes of what is to be written in it."""
+    """The score without the notes of the cells to write."""
     cells = np.zeros((len(score.columns.track_program), editing.num_bars(score)), np.bool_)
     for of_score, to_write in emptied:
         if of_score == index:

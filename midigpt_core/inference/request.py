@@ -1,7 +1,7 @@
-"""What a model is asked for: plain values, checked all at once by :mod:`midigpt_core.inference.validation`.
+"""Requests to a model: plain values, which :mod:`midigpt_core.inference.validation` checks all at once.
 
-The names are those of the public package midigpt 0.4.2. Tracks and bars count from 0 within the score. The numbers that
-a field takes stand beside it.
+The names are those of the public package midigpt 0.4.2. Tracks and bars count from 0 within the score. The range of a
+field is declared with it.
 """
 
 # ruff: noqa: RUF009 (`number` and `places` return attrs fields, not default values)
@@ -94,7 +94,7 @@ class InferenceConfig:
     polyphony_hard_limit: int = number(0, 0, _LARGEST)
     #: At most so many notes in a written bar; 0: no limit.
     density_hard_limit: int = number(0, 0, _LARGEST)
-    #: A step is tried at most so often until it passes the checks below; the last attempt stands.
+    #: The most attempts of a step until it passes the checks below. The last attempt is used in any case.
     max_attempts: int = number(3, 1, 1000)
     #: Try again if at least ``novelty_threshold`` of what was written was there before.
     novelty_check: bool = True

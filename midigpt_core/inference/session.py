@@ -1,4 +1,4 @@
-"""One request on one score, carried out step by step."""
+"""Carries out one request on one score, step by step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from attrs import frozen
 from midigpt_core import keys
 from midigpt_core.inference import planner, validation
 from midigpt_core.inference.fitting import Fitter, Planned
+from midigpt_core.inference.generation import generate, sampler_of
 from midigpt_core.inference.prompts import Job, Prompter
 from midigpt_core.inference.request import InferenceConfig
-from midigpt_core.inference.writing import sampler_of, write
 from midigpt_core.keys import Stage
 from midigpt_core.records import GrammarRequest
 from midigpt_core.score import editing
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from midigpt_core.contracts import Encoder, SequenceReader
+    from midigpt_core.inference.generation import Generated
     from midigpt_core.inference.request import GenerationRequest
     from midigpt_core.inference.trained import TrainedWindows
-    from midigpt_core.inference.writing import Written
     from midigpt_core.records import BoolArray, UInt64Array
     from midigpt_core.score import Score
     from midigpt_core.score.editing import NoteTable
 
-#: Documents that are written together: more share a reading of the weights, and take more memory.
+#: Documents that are generated together. More of them share each read of the weights, and take more memory.
 _TOGETHER = 32
-#: Progress is told at most so often, in chosen tokens.
+#: Progress is reported at most once per this many chosen tokens.
 _TELL_EVERY = 64
-#: That of ``InferenceConfig.temperature``: escalation would lead beyond every number.
+#: The upper limit of ``InferenceConfig.temperature``. Escalation would exceed every number.
 _HIGHEST_TEMPERATURE: float = attrs.fields(InferenceConfig).temperature.metadata["limits"].high
 
 
 @frozen(kw_only=True)
 class Progress:
-    """How far a session is."""
+    """The progress of a session."""
 
     steps_done: int
     steps: int
-    #: Bars complete, of all candidates, and how many there will be.
+    #: Complete bars of all candidates, and how many there will be.
     bars_done: int
     bars: int
     #: Tokens chosen so far.
@@ -56,7 +56,7 @@ class Progress:
 
 @frozen(kw_only=True)
 class Dropped:
-    """Context that one step did without, so as to fit the model."""
+    """Context tracks that one step left out to fit the model."""
 
     step: int
     candidate: int
@@ -65,7 +65,7 @@ class Dropped:
 
 
 class Engine(Protocol):
-    """What a session needs of an :class:`~midigpt_core.inference.engine.InferenceEngine`."""
+    """The part of an :class:`~midigpt_core.inference.engine.InferenceEngine`."""
 
     encoder: Encoder
     #: The windows that the model was trained on.
@@ -73,10 +73,10 @@ class Engine(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """The longest sequence that the model reads."""
+        """The length of the longest sequence that the model can read."""
 
     def reader(self) -> SequenceReader:
-        """The model as it reads sequences."""
+        """A reader of sequences for the model."""
 
 
 class SamplingSession:
@@ -84,7 +84,7 @@ class SamplingSession:
 
     :meth:`midigpt_core.inference.InferenceEngine.session` makes it.
 
-    Raises :class:`midigpt_core.inference.RequestValidationError` with all that is wrong with the request.
+    Raises :class:`midigpt_core.inference.RequestValidationError` with every problem of the request.
     """
 
     def __init__(self, engine: Engine, score: Score, request: GenerationRequest) -> None:
@@ -125,17 +125,17 @@ class SamplingSession:
         self.generated_bars: list[set[tuple[int, int]]] = []
         #: Attempts that each step of each candidate took, by (step, candidate).
         self.attempts: dict[tuple[int, int], int] = {}
-        #: Context that went in the last run beside what was planned, by (step, candidate).
+        #: Context tracks left out in the last run in addition to the planned ones, by (step, candidate).
         self._dropped: dict[tuple[int, int], tuple[int, ...]] = {}
-        #: Tokens of the last run: chosen, written (with those that follow from a choice), read by the model (with the
-        #: prompts); and how long it took.
+        #: Tokens of the last run: chosen, generated (chosen or forced by a choice), read by the model (with the
+        #: prompts); and the seconds that it took.
         self.tokens_chosen = 0
         self.tokens_written = 0
         self.tokens_read = 0
         self.seconds = 0.0
 
     def plan_summary(self) -> list[dict[str, Any]]:
-        """The plan as plain values, a row per step: window, mode, the bars it writes per track, the tracks left out."""
+        """The plan as plain values, an item per step: window, mode, bars to write by track, tracks left out."""
         return [
             {
                 "start_bar": planned.step.start_bar,
@@ -151,7 +151,7 @@ class SamplingSession:
 
     @property
     def dropped_context(self) -> list[Dropped]:
-        """Context left out for want of room: as planned and, where more had to go in the last run, as it was."""
+        """Context tracks left out for lack of room: the planned ones and those that the last run also left out."""
         return [
             Dropped(step=number, candidate=candidate, tracks=tracks)
             for number, planned in enumerate(self.plan)
@@ -160,27 +160,27 @@ class SamplingSession:
         ]
 
     def left_out(self, step: int, candidate: int) -> frozenset[int]:
-        """The tracks that ``step`` of ``candidate`` did without in the last run; before a run: those it will."""
+        """The tracks that ``step`` of ``candidate`` left out in the last run; before a run: the planned ones."""
         return frozenset((*self.plan[step].dropped, *self._dropped.get((step, candidate), ())))
 
     def cancel(self) -> None:
-        """End the run in progress, from any thread: it returns what is done, whole bars only.
+        """End the run in progress, from any thread. The run returns the bars that are complete.
 
-        Before a run it ends the next one, which then returns the score as it is: whoever cancels need not know whether
-        the run has begun.
+        Before a run it ends the next one, which then returns the score unchanged. So a caller need not know whether
+        the run has started.
         """
         self._cancel.set()
 
     def run(self, progress: Callable[[Progress], None] | None = None) -> Score:
-        """The score with the requested bars written; all else is as it was, note for note.
+        """The score with the requested bars generated. Everything else is unchanged, note for note.
 
-        With ``plan_only`` it is the score as it is. After :meth:`cancel` it has the bars that were complete, see
+        With ``plan_only`` the score is unchanged. After :meth:`cancel` only the complete bars are replaced, see
         ``generated_bars``.
         """
         return self._generate(1, progress)[0]
 
     def run_variations(self, progress: Callable[[Progress], None] | None = None) -> list[Score]:
-        """``num_candidates`` scores that answer the request, each from a key of its own; the first is :meth:`run`'s."""
+        """``num_candidates`` scores for the request, each with its own key. The first is the one of :meth:`run`."""
         return self._generate(self.request.config.num_candidates, progress)
 
     def _generate(self, candidates: int, progress: Callable[[Progress], None] | None) -> list[Score]:
@@ -209,7 +209,7 @@ class SamplingSession:
         return [self._result(score, written) for score, written in zip(working, self.generated_bars, strict=True)]
 
     def _carry_out(self, jobs: Sequence[tuple[int, int]], working: list[Score], run: _Run) -> None:
-        """Write steps of candidates, those that fail the checks once more, and put them into the candidates' scores."""
+        """Generate steps of candidates, repeat those that fail the checks, and put them into the candidates' scores."""
         before = list(working)
         waiting = list(jobs)
         for attempt in range(self.request.config.max_attempts):
@@ -233,18 +233,18 @@ class SamplingSession:
     def _attempt(
         self, jobs: Sequence[tuple[int, int]], scores: Sequence[Score], attempt: int, run: _Run
     ) -> list[tuple[tuple[int, int], NoteTable, list[tuple[int, int]]]]:
-        """Documents of ``jobs``: for each its notes and the bars that are complete."""
+        """Generate the documents of ``jobs``; returns for each its notes and the bars that are complete."""
         config = self.request.config
         fitted = []
         for candidate, number in jobs:
             job = self._job(self.plan[number].step, candidate, self.plan[number].tracks, self._pending(number))
             job, more = self._fitter.fit_running(scores, job)
-            # The attempt that stands is the last.
+            # Only the last attempt counts.
             self._dropped[number, candidate] = more
             fitted.append(job)
         prompts = self._prompter.prompts(scores, fitted)
         count = len(jobs)
-        written = write(
+        generated = generate(
             self._engine.reader(),
             self._engine.encoder,
             prompts.batch,
@@ -260,26 +260,27 @@ class SamplingSession:
             keys=np.concatenate([self._key(number, candidate, attempt) for candidate, number in jobs]),
             go_on=run.go_on,
         )
-        self.tokens_chosen += written.chosen
-        self.tokens_written += written.written
-        self.tokens_read += written.read
+        self.tokens_chosen += generated.chosen
+        self.tokens_written += generated.generated
+        self.tokens_read += generated.read
         return [
-            (pair, *self._decoded(job, written, row)) for row, (pair, job) in enumerate(zip(jobs, fitted, strict=True))
+            (pair, *self._decoded(job, generated, index))
+            for index, (pair, job) in enumerate(zip(jobs, fitted, strict=True))
         ]
 
-    def _decoded(self, job: Job, written: Written, row: int) -> tuple[NoteTable, list[tuple[int, int]]]:
-        """The notes of the complete bars of one document, at the score's resolution, and these bars."""
-        decoded = self._engine.encoder.decode(written.documents[row])
+    def _decoded(self, job: Job, generated: Generated, index: int) -> tuple[NoteTable, list[tuple[int, int]]]:
+        """The notes of the complete bars of document ``index``, at the score's resolution, and these bars."""
+        decoded = self._engine.encoder.decode(generated.documents[index])
         table = editing.note_table(decoded).at_resolution(decoded.resolution, self._start.resolution)
         in_order = [(track, bar) for track in job.tracks for of, bar in job.step.cells if of == track]
-        complete = in_order[: int(written.bars_written[row])]
+        complete = in_order[: int(generated.bars_written[index])]
         tracks = np.asarray(job.tracks, np.int64)[table.track]
         table = attrs.evolve(table, track=tracks, bar=table.bar + job.step.start_bar)
         cells = self._cells(complete)
         return table.where(cells[table.track, table.bar]), complete
 
     def _passes(self, original: Score, step: planner.Step, notes: NoteTable) -> bool:
-        """Whether what a step wrote is neither silence nor (nearly) what was there before."""
+        """Whether the notes of a step are neither silence nor (nearly) those that were there before."""
         config = self.request.config
         if config.silence_check and not len(notes):
             return False
@@ -288,7 +289,7 @@ class SamplingSession:
         return same_share(original, self._cells(step.cells), notes) < config.novelty_threshold
 
     def _result(self, working: Score, written: set[tuple[int, int]]) -> Score:
-        """The score as it came, with the written bars of a working score."""
+        """The original score with the ``written`` bars of a working score."""
         table = editing.note_table(working)
         cells = self._cells(sorted(written))
         signed = _with_signatures(editing.with_bars(self.score, 0), self.request, self._engine.encoder, written)
@@ -309,24 +310,24 @@ class SamplingSession:
     def _job(self, step: planner.Step, score: int, tracks: Sequence[int] | None, pending: BoolArray) -> Job:
         if tracks is None:
             seen = [track for track in range(len(self._start.tracks)) if track not in self._ignored]
-            # The track that goes on comes last: what the model writes follows what it knows.
+            # The track that is continued comes last, after its context.
             tracks = sorted(seen, key=lambda track: (step.autoregressive and track in step.tracks, track))
         return Job(step=step, score=score, tracks=tuple(tracks), masked=self._never_seen | pending)
 
     def _key(self, step: int, candidate: int, attempt: int) -> UInt64Array:
-        key = keys.derive(self.seed, Stage.SAMPLE, step)
-        return keys.derive(keys.derive(key, Stage.SAMPLE, candidate), Stage.SAMPLE, attempt)
+        key = keys.derive(self.seed, Stage.DRAW, step)
+        return keys.derive(keys.derive(key, Stage.DRAW, candidate), Stage.DRAW, attempt)
 
 
 def temperature_of(config: InferenceConfig, attempt: int) -> float:
-    """That of an attempt, at most the highest that a request may ask for."""
+    """The temperature of an attempt, at most the highest that a request may set."""
     with np.errstate(over="ignore"):
         factor = np.float64(config.temperature_escalation) ** attempt
     return float(min(config.temperature * factor, _HIGHEST_TEMPERATURE)) if config.temperature else 0.0
 
 
 class _Run:
-    """Counts of a run in progress, and whom to tell."""
+    """The counts of a run in progress, and the listener that they are reported to."""
 
     def __init__(self, steps: int, bars: int, listener: Callable[[Progress], None] | None, cancel: Event) -> None:
         self._steps = steps
@@ -346,7 +347,7 @@ class _Run:
         return not self._cancel.is_set()
 
     def tell(self) -> float:
-        """Tell the listener, if there is one; the seconds since the start."""
+        """Report to the listener, if there is one; returns the seconds since the start."""
         seconds = time.perf_counter() - self._started
         self._told = self.tokens
         if self._listener is not None:
@@ -377,7 +378,7 @@ def same_share(original: Score, cells: BoolArray, notes: NoteTable) -> float:
 
 
 def _prepared(score: Score, request: GenerationRequest, encoder: Encoder, window: int) -> Score:
-    """The score to work on: tracks of one length, at least a window long, in the signatures that are asked for."""
+    """The score to work on: tracks of one length, at least a window long, in the requested time signatures."""
     targets = {(prompt.id, bar) for prompt in request.tracks for bar in prompt.bars}
     return _with_signatures(editing.with_bars(score, window), request, encoder, targets)
 
@@ -394,7 +395,7 @@ def _with_signatures(
 
 
 def _never_seen(score: Score, request: GenerationRequest, num_bars: int) -> BoolArray:
-    """Cells that no step sees: those of ``mask_bars``, and bars that the piece does not have."""
+    """Cells that no step sees: cells in ``mask_bars``, and bars that the piece does not have."""
     masked = np.zeros((len(score.tracks), editing.num_bars(score)), np.bool_)
     masked[:, num_bars:] = True
     for prompt in request.tracks:

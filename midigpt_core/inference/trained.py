@@ -1,4 +1,4 @@
-"""Which windows a model was trained on, as far as its bundle says."""
+"""The windows that a model was trained on, if its bundle records them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Encoder
 
 
-#: No file that is read has more bars, or more tracks (docs/limits.md): what claims more was not trained on any.
+#: The most bars and tracks of any file (docs/limits.md). A model cannot have been trained on more.
 _MOST_BARS = 20_000
 _MOST_TRACKS = 1_024
 
@@ -23,14 +23,14 @@ _MOST_TRACKS = 1_024
 class TrainedWindows:
     #: Window sizes in bars, ascending; empty: any.
     sizes: tuple[int, ...]
-    #: Most tracks of a window; None: nobody knows.
+    #: Most tracks of a window; None: unknown.
     max_tracks: int | None = None
 
 
 def trained_windows(encoder: Encoder, provenance: Mapping[str, Any]) -> TrainedWindows:
-    """The windows of the run that ``provenance`` is of, among those of ``encoder``.
+    """The windows recorded in ``provenance`` that ``encoder`` supports.
 
-    A bundle of another program, or one that records anything else, leaves it at what the encoder can announce.
+    Without a valid record, as in bundles of other programs, all window sizes of the encoder.
     """
     recorded = mapping_or_empty(provenance.get("stream"))
     choices, most = recorded.get("num_bars_choices"), recorded.get("max_tracks")

@@ -1,4 +1,4 @@
-"""What is wrong with a request, all of it at once, before anything is sampled."""
+"""Checks a request and reports all of its problems at once, before anything is sampled."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ __all__ = ["RequestValidationError", "bar_ranges", "check", "problems", "signatu
 
 _TRACK_CONTROLS = ("time_signature",)
 _PIECE_CONTROLS = ("genre", "microtiming", "velocity")
-#: Of a set of bars or tracks a message names so many ranges.
+#: The most ranges of bars or tracks that a message names.
 _MOST_RANGES = 12
 
 
 class _Found:
-    """Problems in the order in which they were found. One that repeats for tracks or bars is one problem."""
+    """Problems in the order in which they were found. One that repeats for several tracks or bars counts once."""
 
     def __init__(self) -> None:
-        #: (text before the bars, text after them) -> track (None: of none) -> bars.
-        self._rows: dict[tuple[str, str], dict[int | None, set[int]]] = {}
+        #: (text before the bars, text after them) -> track (None: no track) -> bars.
+        self._problems: dict[tuple[str, str], dict[int | None, set[int]]] = {}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._problems)
 
     def add(self, text: str, track: int | None = None, *, bars: Iterable[int] = (), after: str = "") -> None:
-        """``text``, then the ranges of ``bars``, then ``after``, of ``track``."""
-        self._rows.setdefault((text, after), {}).setdefault(track, set()).update(bars)
+        """Add a problem of ``track``: ``text``, the ranges of ``bars``, ``after``."""
+        self._problems.setdefault((text, after), {}).setdefault(track, set()).update(bars)
 
     def add_at(self, path: str, text: str) -> None:
-        """``text`` about the value at ``path``, with which it begins: places of one list are told together."""
+        """Add ``text``, which begins with ``path``, the place of the value. Places in one list become one problem."""
         place = re.match(r"(.*\[)(\d{1,9})(\].*)", path)
         if place is None:
             self.add(text)
@@ -57,7 +57,7 @@ class _Found:
     def told(self) -> list[str]:
         """A line for each problem."""
         lines = []
-        for (text, after), by_track in self._rows.items():
+        for (text, after), by_track in self._problems.items():
             alike: dict[tuple[int, ...], list[int | None]] = {}
             for track, bars in by_track.items():
                 alike.setdefault(tuple(sorted(bars)), []).append(track)
@@ -76,11 +76,11 @@ def check(request: GenerationRequest, score: Score, encoder: Encoder, trained: T
 
 
 def problems(request: GenerationRequest, score: Score, encoder: Encoder, trained: TrainedWindows) -> list[str]:
-    """What is wrong with a request, one line each; empty: nothing. ``trained``: what the model saw."""
+    """The problems of a request, one line each; empty if it is valid. ``trained``: the windows that the model saw."""
     if not isinstance(request, GenerationRequest):
         return [f"request: expected a GenerationRequest, got {spell(request)}."]
     found = _Found()
-    # A value of a wrong type is said, and its default stands in for it while the others are looked at.
+    # A value of a wrong type is reported. Its default replaces it while the others are checked.
     request, prompts = _sound(request, found)
     has_types = not found
     _of_config(request.config, encoder, trained, found)
@@ -161,7 +161,7 @@ def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindow
 
 
 def out_of_range(config: InferenceConfig) -> Iterator[str]:
-    """Numbers of a configuration that no model takes."""
+    """Problems of numbers that no model supports."""
     for field in attrs.fields(InferenceConfig):
         name, value, limits = field.name, getattr(config, field.name), field.metadata.get("limits")
         if name in ("model_dim", "window_bars") and config.model_dim == config.window_bars:
@@ -224,7 +224,7 @@ def _of_controls(controls: Mapping[str, Any], encoder: Encoder, found: _Found) -
 
 
 def _known(controls: Mapping[str, Any], names: Sequence[str], found: _Found, track: int | None = None) -> Iterator[str]:
-    """The controls that there are; the others are named."""
+    """The known names among ``controls``; the others are added to ``found``."""
     unknown = [name for name in controls if name not in names]
     for name in unknown[:MOST_LISTED]:
         key = key_name(name)
@@ -343,7 +343,7 @@ def _differs(track: Track, bar: int, signature: tuple[int, int]) -> bool:
 
 
 def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWindows, found: _Found) -> None:
-    """Too many tracks that none may be left out of; otherwise the plan leaves some out and says so."""
+    """Add a problem if too many tracks are seen and the plan may leave none of them out."""
     config, most = request.config, trained.max_tracks
     if config.context == "auto" or most is None:
         return
@@ -361,7 +361,7 @@ def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWind
 def _of_signatures(
     request: GenerationRequest, seen: Sequence[int], tracks: Sequence[Track], encoder: Encoder, found: _Found
 ) -> None:
-    """Bars among ``seen``, those that a step sees, that the encoder cannot write."""
+    """Add a problem for the bars among ``seen`` (those that a step sees) that the encoder cannot write."""
     ignored = {prompt.id for prompt in request.tracks if prompt.ignore}
     rewritten = {
         (prompt.id, bar) for prompt in request.tracks for bar in prompt.bars if "time_signature" in prompt.controls
@@ -387,7 +387,7 @@ def _of_signatures(
 
 
 def bar_ranges(bars: Iterable[int], most: int | None = None) -> str:
-    """Ascending bars as ``0-3, 8``; of more than ``most`` ranges the first, and the number of the others."""
+    """Ascending bars as text, ``0-3, 8``: the first ``most`` ranges, then the number of further ones."""
     runs: list[list[int]] = []
     for bar in bars:
         if runs and bar == runs[-1][-1] + 1:

@@ -100,7 +100,7 @@ class Registry:
         options = {} if isinstance(choice, str) else {key: value for key, value in choice.items() if key != "name"}
         name = choice if isinstance(choice, str) else choice.get("name")
         if not isinstance(name, str) or not name:
-            raise ConfigError(f"{kind.setting}: the block names no {kind.words}. Add a name: {{name: …}}.")
+            raise ConfigError(f"{kind.setting}: no {kind.words} is named. Add a name: {{name: …}}.")
         return self.find(kind, name).ref(options)
 
     def check_requires(self, ref: ComponentRef, provider: ComponentRef, provides: Iterable[str]) -> None:

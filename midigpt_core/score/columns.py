@@ -52,7 +52,7 @@ def level_columns(level: str) -> dict[str, np.dtype[Any]]:
     return {name: spec.dtype for name, spec in COLUMNS.items() if spec.level == level}
 
 
-#: What the columns of notes say of a note: their names without ``note_``.
+#: The fields of a note: the names of its columns without ``note_``.
 NOTE_FIELDS = tuple(name.removeprefix("note_") for name in level_columns("note"))
 
 

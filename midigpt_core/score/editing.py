@@ -203,7 +203,7 @@ def replace_cells(score: Score, cells: BoolArray, notes: NoteTable | None = None
 
 
 def _padded_run(run: Int64Array, count: int) -> Int64Array:
-    """``run`` with its last bar repeated up to ``count`` bars; -1 stands for a bar in 4/4."""
+    """``run`` with its last bar repeated up to ``count`` bars; -1 means a bar in 4/4."""
     last = run[-1:] if len(run) else np.array([-1])
     return np.concatenate([run, np.repeat(last, max(count - len(run), 0))])
 

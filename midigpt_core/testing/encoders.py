@@ -16,7 +16,7 @@ from midigpt_core.plugins.building import build
 from midigpt_core.records import PLACEHOLDER, SEQUENCE, GrammarRequest, TokenRole, TokenStatus
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.editing import replace_cells
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 from midigpt_core.testing.general import process_registry
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def check_vocabulary_describes_every_token(subject: Subject) -> None:
 def check_tokens_are_within_the_vocabulary(subject: Subject) -> None:
     encoder = _build(subject)
     for infill in _modes(encoder):
-        batch = _encode(encoder, samples.corpus(), infill=infill)
+        batch = _encode(encoder, music.corpus(), infill=infill)
         assert batch.status.tolist() == [TokenStatus.OK] * len(batch), f"status {batch.status.tolist()}"
         assert batch.offsets[0] == 0
         assert batch.offsets[-1] == len(batch.tokens) == len(batch.role)
@@ -53,9 +53,9 @@ def check_tokens_are_within_the_vocabulary(subject: Subject) -> None:
 
 def check_roles_say_what_is_asked_for(subject: Subject) -> None:
     encoder = _build(subject)
-    assert (_encode(encoder, samples.corpus()).role == TokenRole.TARGET).all(), "without infill everything is a target"
+    assert (_encode(encoder, music.corpus()).role == TokenRole.TARGET).all(), "without infill everything is a target"
     if "infill" in encoder.provides:
-        batch = _encode(encoder, samples.corpus(), infill=True)
+        batch = _encode(encoder, music.corpus(), infill=True)
         for document in range(len(batch)):
             role = batch.role[batch.offsets[document] : batch.offsets[document + 1]]
             assert role[0] == TokenRole.CONTEXT, "an infill document begins with its context"
@@ -73,7 +73,7 @@ def check_positions_of_filled_bars_are_one_thing(subject: Subject) -> None:
     if encoder.infill_positions == PLACEHOLDER:
         assert encoder.to_config().get("infill_positions") == PLACEHOLDER, "to_config() does not keep infill_positions"
     for infill in _modes(encoder):
-        batch = _encode(encoder, samples.corpus(), infill=infill)
+        batch = _encode(encoder, music.corpus(), infill=infill)
         if encoder.infill_positions == SEQUENCE:
             assert batch.positions is None, "positions of an encoder whose infill_positions are 'sequence'"
             continue
@@ -93,16 +93,16 @@ def check_positions_of_filled_bars_are_one_thing(subject: Subject) -> None:
 
 def check_a_batch_is_its_windows_one_by_one(subject: Subject) -> None:
     encoder = _build(subject)
-    together = _documents(_encode(encoder, samples.corpus(), pieces=(0, 1, 0)))
-    alone = [_documents(_encode(encoder, samples.corpus(), pieces=(piece,)))[0] for piece in (0, 1, 0)]
+    together = _documents(_encode(encoder, music.corpus(), pieces=(0, 1, 0)))
+    alone = [_documents(_encode(encoder, music.corpus(), pieces=(piece,)))[0] for piece in (0, 1, 0)]
     assert all(map(np.array_equal, together, alone)), "a window's tokens depend on its batch"
 
 
 def check_no_document_is_longer_than_allowed(subject: Subject) -> None:
     encoder = _build(subject)
-    whole = np.diff(_encode(encoder, samples.corpus()).offsets)
+    whole = np.diff(_encode(encoder, music.corpus()).offsets)
     for limit in (1, int(whole.min()) // 2, int(whole.min()) - 1):
-        batch = _encode(encoder, samples.corpus(), max_tokens=limit)
+        batch = _encode(encoder, music.corpus(), max_tokens=limit)
         assert (np.diff(batch.offsets) <= limit).all(), f"a document is longer than max_tokens = {limit}"
         assert (batch.status != TokenStatus.OK).all(), "a document that does not fit has status OK"
 
@@ -110,7 +110,7 @@ def check_no_document_is_longer_than_allowed(subject: Subject) -> None:
 def check_decoding_and_encoding_again_settles(subject: Subject) -> None:
     """A first round trip may lose resolution and tempo; a second one loses nothing more."""
     encoder = _build(subject)
-    for first in _documents(_encode(encoder, samples.corpus())):
+    for first in _documents(_encode(encoder, music.corpus())):
         second = _again(encoder, first)
         assert np.array_equal(second, _again(encoder, second)), "encode(decode(tokens)) does not settle"
 
@@ -148,7 +148,7 @@ def check_its_grammar_writes_the_bars_that_are_asked_for(subject: Subject) -> No
             assert np.array_equal(allowed.any(axis=1), ~finished), (
                 "some token is allowed exactly until a sequence is finished"
             )
-            noise = keys.uniforms(keys.derive(choices, keys.Stage.SAMPLE, np.arange(2)), encoder.vocab_size)
+            noise = keys.uniforms(keys.derive(choices, keys.Stage.DRAW, np.arange(2)), encoder.vocab_size)
             grammar.advance(np.where(allowed, noise, -1).argmax(axis=1).astype(np.int32))
             choices += 1
             assert choices <= _MOST_TOKENS, "the grammar never finishes the bars"
@@ -189,23 +189,23 @@ def _modes(encoder: Encoder) -> tuple[bool, ...]:
 
 
 def _num_bars(encoder: Encoder) -> int:
-    return max((size for size in encoder.window_sizes if size <= samples.BARS), default=4)
+    return max((size for size in encoder.window_sizes if size <= music.BARS), default=4)
 
 
 def _encode(
     encoder: Encoder, corpus: Corpus, pieces: Sequence[int] = (0, 1), *, infill: bool = False, max_tokens: int = 0
 ) -> TokenBatch:
-    windows = samples.windows(pieces, _num_bars(encoder), infill=infill)
+    windows = music.windows(pieces, _num_bars(encoder), infill=infill)
     return encoder.encode_batch(corpus, windows, np.full(len(pieces), max_tokens, np.int32))
 
 
 def _to_write(encoder: Encoder, *, infill: bool) -> tuple[TokenBatch, GrammarRequest]:
     """Two documents with the second track's first bar to fill in, or the last track to write; and the request."""
-    windows = samples.windows((0, 1), _num_bars(encoder), infill=infill)
+    windows = music.windows((0, 1), _num_bars(encoder), infill=infill)
     cells = windows.infill.copy()
     if not infill:
         cells[:, 2] = True
-    blank = [replace_cells(score, _of_piece(score, row)) for score, row in zip(samples.scores(), cells, strict=True)]
+    blank = [replace_cells(score, _of_piece(score, row)) for score, row in zip(music.scores(), cells, strict=True)]
     documents = encoder.encode_batch(in_memory_corpus(blank), windows, np.zeros(2, np.int32))
     request = GrammarRequest(
         cells=cells,
@@ -219,7 +219,7 @@ def _to_write(encoder: Encoder, *, infill: bool) -> tuple[TokenBatch, GrammarReq
 
 def _of_piece(score: Score, cells: BoolArray) -> BoolArray:
     """Cells of a window as cells of the whole score."""
-    out = np.zeros((len(score.tracks), samples.BARS), np.bool_)
+    out = np.zeros((len(score.tracks), music.BARS), np.bool_)
     out[: cells.shape[0], : cells.shape[1]] = cells
     return out
 
@@ -237,12 +237,12 @@ def _positions(encoder: Encoder, tokens: Int32Array) -> Int32Array:
 def _again(encoder: Encoder, tokens: Int32Array) -> Int32Array:
     score: Score = encoder.decode(tokens)
     tracks = len(score.tracks)
-    windows = samples.windows((0,), len(score.tracks[0].bars), tracks)
+    windows = music.windows((0,), len(score.tracks[0].bars), tracks)
     return encoder.encode_batch(in_memory_corpus([score]), windows, np.zeros(1, np.int32)).tokens
 
 
 def _assert_same_tokens(one: Encoder, other: Encoder) -> None:
     assert one.vocab_size == other.vocab_size
     for infill in _modes(one):
-        ours, theirs = (_encode(encoder, samples.corpus(), infill=infill).tokens for encoder in (one, other))
+        ours, theirs = (_encode(encoder, music.corpus(), infill=infill).tokens for encoder in (one, other))
         assert np.array_equal(ours, theirs), "the same configuration gives different tokens"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from midigpt_core.contracts import LoggerContext, SampleLogger
 from midigpt_core.score.piano_roll import save_piano_roll
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 
 if TYPE_CHECKING:
     from midigpt_core.testing.general import Subject
@@ -24,7 +24,7 @@ def check_takes_metrics_and_closes(subject: Subject) -> None:
             logger.log_metrics({"train_loss": 3.0 - step}, step=step)
         if isinstance(logger, SampleLogger):
             midi, picture = Path(folder) / "samples/step2/kit.mid", Path(folder) / "samples/step2/kit.png"
-            score = samples.scores()[0]
+            score = music.scores()[0]
             score.to_midi(midi)
             save_piano_roll(picture, score)
             logger.log_sample("kit", midi, picture, step=2)

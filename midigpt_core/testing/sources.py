@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from midigpt_core.contracts import SourceContext
 from midigpt_core.errors import DataError
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,6 +85,6 @@ def _paths(subject: Subject) -> Iterator[tuple[str, ...]]:
         yield subject.paths
         return
     with tempfile.TemporaryDirectory() as folder:
-        for number, score in enumerate(samples.scores()):
+        for number, score in enumerate(music.scores()):
             score.to_midi(Path(folder) / f"piece{number}.mid")
         yield (folder,)

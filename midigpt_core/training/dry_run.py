@@ -15,7 +15,7 @@ from midigpt_core.training.keeping.identity import as_begun
 from midigpt_core.training.loop.initial import fresh_model, prepare_for_training
 from midigpt_core.training.loop.losses import token_losses
 from midigpt_core.training.loop.optimization import build_optimizer, optimization, state_bytes
-from midigpt_core.training.loop.precision import require_shardable, usable_precision
+from midigpt_core.training.loop.precision import require_fsdp_support, usable_precision
 from midigpt_core.training.planning.host_memory import host_memory, spelled_size
 from midigpt_core.training.reporting.flops import ModelFlops
 
@@ -92,7 +92,7 @@ def _sizes(plan: Plan) -> _Sizes:
 def require_memory(plan: Plan) -> None:
     """Raise :class:`TrainingError` if the model cannot be trained in the available memory, before it is created.
 
-    On a GPU only weights and optimiser state are counted, which some strategies shard. Activations are not: attention
+    On a GPU only weights and optimiser state are counted, which some strategies split. Activations are not: attention
     keeps others on a GPU than on a CPU, and a GPU reports by itself when it is full.
     """
     config = plan.config
@@ -133,7 +133,7 @@ def estimate(plan: Plan) -> Estimate:
     if checkpoint is not None:
         plan = as_begun(plan, saved_identity(checkpoint))
     config = plan.config
-    require_shardable(config, usable_precision(config.precision, gpu=torch.cuda.is_available()))
+    require_fsdp_support(config, usable_precision(config.precision, gpu=torch.cuda.is_available()))
     sizes = _sizes(plan)
     block = plan.training.open().block(0)
     report = block.report

@@ -27,6 +27,7 @@ from midigpt_core.training.keeping.retention import CheckpointFolder
 from midigpt_core.training.keeping.run_folder import HeldFolder, describe_run, run_provenance
 from midigpt_core.training.keeping.saving import Checkpoints
 from midigpt_core.training.loop.data_module import RunData
+from midigpt_core.training.loop.fsdp import gathered_weights
 from midigpt_core.training.loop.initial import initial_model
 from midigpt_core.training.loop.lightning_trainer import eval_steps, lightning_trainer
 from midigpt_core.training.loop.module import TrainingModule
@@ -34,7 +35,6 @@ from midigpt_core.training.loop.optimization import optimization
 from midigpt_core.training.loop.overflow import OverflowedSteps
 from midigpt_core.training.loop.precision import usable_precision
 from midigpt_core.training.loop.repeat import StepBatches
-from midigpt_core.training.loop.sharding import gathered_weights
 from midigpt_core.training.planning.launch import be_found_by_children, is_first
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.planning.resume import last_checkpoint_named

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 ENCODER = "encoder.json"
 WEIGHTS = "model.safetensors"
-#: Of weights in several files ("shards"), which file holds which tensor.
+#: Of weights in several files: which file contains which tensor.
 _INDEX = "model.safetensors.index.json"
 SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 
@@ -41,7 +41,7 @@ class HuggingFaceHeaders:
     """Satisfies :class:`midigpt_core.contracts.HeaderReader`."""
 
     def matches(self, path: Path) -> bool:
-        # A folder of shards deserves the reader's message, not "unknown format".
+        # A folder of weights in several files deserves the reader's message, not "unknown format".
         return (path / _INDEX).is_file() or ((path / CONFIG).is_file() and (path / WEIGHTS).is_file())
 
     def read_header(self, path: Path) -> BundleHeader:

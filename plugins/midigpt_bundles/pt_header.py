@@ -39,11 +39,11 @@ def build(_options: None, _context: FormatContext) -> PtHeaders:
 
 
 def described(archive: TorchArchive) -> tuple[BundleHeader, Mapping[str, StoredTensor]]:
-    """The header and the tensors that the file describes, checked, none of them read."""
+    """The header and the description of the tensors, checked. No tensor is read."""
     path = archive.path
     if archive.is_torchscript:
         raise CheckpointError(
-            f"{path}: a TorchScript program, not a bundle. If it stands beside a config.json, give that folder instead."
+            f"{path}: a TorchScript program, not a bundle. If its folder has a config.json, give that folder instead."
         )
     content = archive.describe()
     if not isinstance(content, dict) or "state_dict" not in content:

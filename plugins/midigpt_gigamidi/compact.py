@@ -43,7 +43,7 @@ class Compact:
         return last + (head >> 4) if head >> 4 else self.integer(), head & 15
 
     def items(self, depth: int) -> tuple[int, int]:
-        """How many items the next list has, and of which type."""
+        """The number of items of the next list, and their type."""
         _check_depth(depth)
         head = self.byte()
         return head >> 4 if head >> 4 < 15 else self._varint(), head & 15

@@ -110,7 +110,7 @@ class _Lists:
         self.names += text if children else 0
 
     def _value(self, kind: int, depth: int, lists: int, *, in_schema: bool) -> None:
-        """Skip a value inside ``depth`` structures and lists, of which ``lists`` are lists."""
+        """Skip a value inside ``depth`` structures and lists; ``lists`` of these are lists."""
         if kind in INTEGERS:
             self.reader.integer()
         elif kind == BINARY:

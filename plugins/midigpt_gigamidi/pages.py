@@ -123,7 +123,7 @@ def _pages(stream: IO[bytes], chunk: pq.ColumnChunkMetaData, where: str) -> Iter
 
 
 def _longest_value(stream: IO[bytes], page: _Page, compression: str) -> int:
-    """Of a dictionary, in bytes; that of the whole page where the values cannot be told apart here."""
+    """The bytes of the longest value of a dictionary, or of the whole page if values cannot be separated here."""
     if page.values > _MOST_DICTIONARY_VALUES:
         return page.size
     stream.seek(page.position)

@@ -375,7 +375,7 @@ def _with_music(table: pa.RecordBatch, columns: _Columns) -> tuple[BoolArray, di
 
 
 def _filter(music: pa.Array, keep: BoolArray) -> pa.Array:
-    """``music.filter(keep)``, a run of rows at a time: it is nearly all of a batch, of which a row is often lost."""
+    """``music.filter(keep)``, a run of rows at a time: music is most of a batch, and often only one row is dropped."""
     _, offsets, data = music.buffers()
     if music.null_count or data is None or not keep.any():
         return music.filter(pa.array(keep))

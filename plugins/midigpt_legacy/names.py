@@ -48,7 +48,7 @@ def named_tensors(module: object) -> tuple[dict[str, StoredTensor], dict[str, se
             continue
         seen += 1
         if seen > _MAX_OBJECTS or len(opened) > _MAX_DEPTH:
-            raise NamesDifferError("its modules stand too deep within one another")
+            raise NamesDifferError("its modules are nested too deeply")
         inside = _inside(value)
         if not inside and type(value) is not int and not isinstance(value, StoredTensor):
             continue

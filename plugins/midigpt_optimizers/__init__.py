@@ -1,1 +1,1 @@
-"""Bundled plugin ``optimizers``: how the weights are stepped."""
+"""Bundled plugin ``optimizers``: Muon and AdamW."""

@@ -1,4 +1,4 @@
-"""AdamW, torch's own."""
+"""The AdamW of PyTorch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Muon: the momentum of a weight matrix, orthogonalised, is its step; AdamW steps the rest.
+"""Muon: the step of a weight matrix is its orthogonalised momentum. AdamW steps the other parameters.
 
 Keller Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024,
-https://kellerjordan.github.io/posts/muon/). Its steps get the size of AdamW's by the rule of Liu et al., "Muon is
-Scalable for LLM Training" (2025, arXiv:2502.16982). ``torch.optim.Muon`` computes the same, but not for a parameter
-that holds several matrices or is stored as [in, out], and it leaves the other parameters to a second optimiser.
+https://kellerjordan.github.io/posts/muon/). Steps are scaled to the size of AdamW's by the rule of Liu et al., "Muon is
+Scalable for LLM Training" (2025, arXiv:2502.16982). ``torch.optim.Muon`` computes the same, but does not support a
+parameter that contains several matrices or is stored as [in, out], and needs a second optimiser for other parameters.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import OptimizerContext, WeightMatrix
     from midigpt_optimizers.options import MuonOptions
 
-#: The root mean square of AdamW's steps, relative to its rate, as Liu et al. found it.
+#: The root mean square of AdamW's steps relative to its learning rate, as measured by Liu et al.
 _RMS_OF_ADAMW = 0.2
-#: Numbers that are orthogonalised at a time, about: a step needs memory for some copies of them beyond what it keeps.
+#: About how many numbers are orthogonalised at a time. A step needs memory for some copies of them.
 _CHUNK = 1 << 22
 
 
 class Muon(Optimizer):
-    """Groups that say ``momentum`` hold weight matrices, the others are AdamW's."""
+    """Steps the parameter groups that have ``momentum``, which are weight matrices. AdamW steps the other groups."""
 
     def __init__(self, adamw: AdamW, groups: Sequence[dict[str, Any]], matrices: Sequence[WeightMatrix]) -> None:
-        """``adamw`` steps what is no matrix; each of ``groups`` has ``lr``, ``weight_decay``, ``momentum``,
-        ``nesterov``, ``iterations`` and ``rms_of_adamw``: whether ``lr`` is AdamW's."""
+        """``adamw`` steps the other parameters. Each of ``groups`` has ``lr``, ``weight_decay``, ``momentum``,
+        ``nesterov``, ``iterations`` and ``rms_of_adamw`` (whether ``lr`` is AdamW's)."""
         self._adamw = adamw
         self._matrices = {id(matrix.parameter): matrix for matrix in matrices}
         super().__init__([*adamw.param_groups, *groups], {})
@@ -51,7 +51,7 @@ class Muon(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        # A loaded state comes in new groups.
+        # Loading a state replaces the groups.
         self._adamw.param_groups = [group for group in self.param_groups if "momentum" not in group]
         self._adamw.state = self.state
         self._adamw.step()
@@ -74,10 +74,10 @@ class Muon(Optimizer):
             for part in of_one:
                 part.mul_(_scale(part, matrix, rms_of_adamw=group["rms_of_adamw"]))
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(_sharded_as(direction, parameter), alpha=-group["lr"])
+            parameter.add_(_split_as(direction, parameter), alpha=-group["lr"])
 
     def _direction(self, parameter: Parameter, group: dict[str, Any]) -> Tensor:
-        """Where the momentum leads, whole on every rank: a tensor of its own."""
+        """The direction of the step before orthogonalisation: a new tensor, complete on every rank."""
         gradient, state = parameter.grad, self.state[parameter]
         assert gradient is not None
         if "momentum" not in state:
@@ -89,7 +89,7 @@ class Muon(Optimizer):
 
 
 def _chunks(parameters: Sequence[Parameter]) -> Iterator[list[Parameter]]:
-    """Those of one shape together, as many as :data:`_CHUNK` numbers take, at least one.
+    """Parameters of one shape at a time: as many as have :data:`_CHUNK` numbers together, at least one.
 
     The order is a function of the shapes, so it is the same on every rank.
     """
@@ -103,7 +103,7 @@ def _chunks(parameters: Sequence[Parameter]) -> Iterator[list[Parameter]]:
 
 
 def _parts(direction: Tensor, matrix: WeightMatrix) -> list[Tensor]:
-    """The matrices that a parameter holds, as views."""
+    """The matrices that a parameter contains, as views."""
     if not matrix.parts:
         return [direction]
     ends = [sum(matrix.parts[:count]) for count in range(len(matrix.parts) + 1)]
@@ -111,7 +111,7 @@ def _parts(direction: Tensor, matrix: WeightMatrix) -> list[Tensor]:
 
 
 def _orthogonalize(matrices: Sequence[Tensor], iterations: int) -> None:
-    """In place, those of one shape together."""
+    """Orthogonalise ``matrices`` in place, those of one shape together."""
     by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
     for matrix in matrices:
         by_shape[matrix.shape].append(matrix)
@@ -121,28 +121,28 @@ def _orthogonalize(matrices: Sequence[Tensor], iterations: int) -> None:
 
 
 def _scale(matrix: Tensor, stored: WeightMatrix, *, rms_of_adamw: bool) -> float:
-    """What the step of an orthogonal matrix is multiplied by."""
+    """The factor for the step of an orthogonal matrix."""
     if rms_of_adamw:
         return _RMS_OF_ADAMW * sqrt(max(matrix.shape))
     outputs, inputs = matrix.shape[stored.output_dim], matrix.shape[1 - stored.output_dim]
     return sqrt(max(1.0, outputs / inputs))
 
 
-def _sharded_as(whole: Tensor, parameter: Parameter) -> Tensor:
+def _split_as(whole: Tensor, parameter: Parameter) -> Tensor:
     if not isinstance(parameter, DTensor):
         return whole
     return distribute_tensor(whole, parameter.device_mesh, parameter.placements)
 
 
 def build(options: MuonOptions, context: OptimizerContext) -> Muon:
-    """Muon for the weight matrices of the blocks, AdamW for embeddings, head, norms and biases.
+    """Muon for the weight matrices of the transformer blocks, AdamW for embeddings, head, norms and biases.
 
     Raises :class:`midigpt_core.errors.ConfigError` if no weight matrix is trained.
     """
     if not context.matrices:
         raise ConfigError(
-            "optimizer: muon has nothing to step: no weight matrix of the model's blocks is trained (freeze may hold "
-            "them). Choose optimizer 'adamw'."
+            "optimizer: muon has nothing to step: no weight matrix of the model's transformer blocks is trained "
+            "(freeze may list them). Choose optimizer 'adamw'."
         )
     chosen = {id(matrix.parameter) for matrix in context.matrices}
     rest = [

@@ -1,4 +1,4 @@
-"""What this plugin provides; imports nothing heavy."""
+"""The components that this plugin provides. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def midigpt_optimizers() -> list[OptimizerSpec]:
     return [
         OptimizerSpec(
             name="muon",
-            summary="Muon for the weight matrices of the blocks, AdamW for the rest",
+            summary="Muon for the weight matrices of the transformer blocks, AdamW for the rest",
             target="midigpt_optimizers.muon:build",
             options="midigpt_optimizers.options:MuonOptions",
             provides=frozenset({"fsdp"}),

@@ -42,8 +42,8 @@ _COLUMNS = """
 import attrs
 from midigpt_core import _native
 from midigpt_core.score.columns import in_memory_corpus
-from midigpt_core.testing import samples
-score = samples.scores()[0]
+from midigpt_core.testing import music
+score = music.scores()[0]
 corpus = in_memory_corpus([score] * 300)
 shard = corpus.shards[0]
 held = {name: np.array(getattr(shard.columns, name)) for name in ("track_offsets", "cell_bar", "cell_note_end")}
@@ -87,7 +87,7 @@ hammer(held["cell_bar"], -(2**31), call)
     "encode_batch": _COLUMNS
     + """
 from midigpt_core.records import Corpus
-from midigpt_core.testing.samples import windows
+from midigpt_core.testing.music import windows
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 encoder = MidigptEncoder(EncoderConfig.from_preset("yellow"))
@@ -107,15 +107,15 @@ hammer(held["cell_note_end"], 2**31 - 1, call)
 import attrs
 from midigpt_core.records import TokenBatch, GrammarRequest
 from midigpt_core.score.columns import in_memory_corpus
-from midigpt_core.testing import samples
-from midigpt_core.testing.samples import windows
+from midigpt_core.testing import music
+from midigpt_core.testing.music import windows
 from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 encoder = MidigptEncoder(EncoderConfig.from_preset("yellow"))
 asked = windows(range(1), 4, 2)
 cells = np.zeros((1, 2, 4), bool)
 cells[0, 1, 1] = True
-score = samples.scores()[0]
+score = music.scores()[0]
 from midigpt_core.score import editing
 blank = editing.replace_cells(score, np.ones((len(score.tracks), editing.num_bars(score)), bool))
 one = encoder.encode_batch(in_memory_corpus([blank]), attrs.evolve(asked, infill=cells), np.zeros(1, np.int32))
@@ -155,10 +155,10 @@ hammer(offsets[1:-1], 2**62, call)
 """,
     "read_batch": """
 from midigpt_core._native import read_batch
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 import tempfile, pathlib
 path = pathlib.Path(tempfile.mkdtemp()) / "a.mid"
-samples.scores()[0].to_midi(path)
+music.scores()[0].to_midi(path)
 file = np.frombuffer(path.read_bytes(), np.uint8)
 data, offsets = np.tile(file, 200), np.arange(201, dtype=np.int64) * len(file)
 hammer(offsets[1:], 2**62, lambda: read_batch(data, offsets, 1))

@@ -179,7 +179,7 @@ def test_an_encoder_with_one_configuration_gets_it_whole(bundle: Bundle, tmp_pat
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_old_buffers_and_a_missing_head_are_put_right_with_a_notice(
+def test_old_buffers_and_a_missing_head_are_corrected_with_a_warning(
     bundle: Bundle, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = dict(bundle.state_dict)
@@ -264,7 +264,7 @@ def test_half_a_file_is_an_error(bundle: Bundle, tmp_path: Path, suffix: str, fr
             read(path)
 
 
-def test_bits_that_flip_in_a_pt_are_noticed(bundle: Bundle, tmp_path: Path) -> None:
+def test_flipped_bits_in_a_pt_are_detected(bundle: Bundle, tmp_path: Path) -> None:
     path = save_bundle(bundle, tmp_path / "m.pt")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -109,7 +109,7 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are(files: list[str], 
     assert message in str(caught.value)
 
 
-def test_a_name_is_fetched_once_and_the_newest_is_noticed(
+def test_a_name_is_fetched_once_and_the_newest_is_found(
     hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path
 ) -> None:
     hub.add(REPO, {f"a-step{steps}.safetensors": content(bundle, tmp_path, steps) for steps in (90, 1000)})

@@ -185,7 +185,7 @@ def test_ids_and_names_may_be_mixed(tmp_path: Path, printed: Callable[..., str])
         (["--bars", "0-3", "--tracks", "1,1"], "tracks 1, 1: name each track once"),
         (["--bars", "0-3", "--infill", "0:4"], "infill 0:4 is not among bars 0-3 of tracks 0, 1."),
         (["--bars", "0-3", "--tracks", "1", "--infill", "0:1"], "infill 0:1 is not among bars 0-3 of tracks 1."),
-        ([], "34 bars are no window that the encoder can announce. Choose bars so that there are 4 or 8 of them"),
+        ([], "34 bars are not a window size of the encoder. Choose bars so that there are 4 or 8 of them"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -112,7 +112,7 @@ def test_an_option_without_a_default_is_named() -> None:
 
 
 def test_a_type_that_cannot_stand_in_a_configuration_is_the_authors_bug() -> None:
-    with pytest.raises(TypeError, match="cannot stand in a configuration"):
+    with pytest.raises(TypeError, match="cannot be in a configuration"):
         structure(3, complex, "x")
 
 

@@ -172,7 +172,7 @@ def test_set_values_configure_the_same_run_again() -> None:
         assert again.choice(kind) == config.choice(kind)
     assert (again.seed, again.max_steps) == (3, 7)
     assert again.set_values() == config.set_values()
-    # What was left at its default may still give way: it does not become a wish by being saved.
+    # Saving a configuration does not turn its defaults into settings made on purpose.
     assert "mask_apply_probability" not in again.set_fields
 
 

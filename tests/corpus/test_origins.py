@@ -8,7 +8,7 @@ import numpy as np
 from midigpt_core.corpus.origins import origin, row_text
 from midigpt_core.records import Corpus
 from midigpt_core.score.columns import in_memory_corpus
-from midigpt_core.testing.samples import scores
+from midigpt_core.testing.music import scores
 
 
 def _corpus() -> Corpus:

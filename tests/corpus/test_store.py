@@ -102,7 +102,7 @@ def test_a_small_shard_is_one_file_and_holds_the_same(shard: Path, small_shard: 
 
 
 def test_the_same_music_has_one_name_in_either_layout(shard: Path, small_shard: Path, tmp_path: Path) -> None:
-    """So that a run goes on where the shards of its corpus were made anew by a version with another layout."""
+    """So a run can resume after a version with another layout has rebuilt the shards of its corpus."""
     assert open_corpus([shard]).fingerprint == open_corpus([small_shard]).fingerprint
     other = write_shard(tmp_path / "a.parquet", [*small_rows(58), b"not MIDI", SMALL[1]])
     assert open_corpus(build(GIGAMIDI, [str(other)], cache=tmp_path / "cache").shards).fingerprint != (
@@ -226,7 +226,7 @@ def test_an_open_corpus_holds_no_descriptors(shard: Path) -> None:
 
 def test_pieces_are_checked_when_first_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("store", "writer"):
-        monkeypatch.setattr(f"midigpt_core.corpus.{module}.BLOCK_BYTES", 64)
+        monkeypatch.setattr(f"midigpt_core.corpus.{module}.SEGMENT_BYTES", 64)
     path = write_shard(tmp_path / "a.parquet", [SMALL[-1]] * 20)
     whole = build(GIGAMIDI, [str(path)], cache=tmp_path / "cache").shards[0]
     damaged = Path(shutil.copytree(whole.parent, tmp_path / "copy")) / DATA_NAME

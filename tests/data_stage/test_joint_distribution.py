@@ -72,7 +72,7 @@ def filled(num_tracks: int, num_bars: int, settings: StreamSettings) -> dict[fro
 
 def drawn(seed: int) -> dict[Outcome, int]:
     drawer = WindowDrawer(corpus_of([PIECE]), EchoEncoder(EchoOptions()), None, SETTINGS)
-    keys = derive(seed, Stage.SAMPLE, np.arange(DRAWS))
+    keys = derive(seed, Stage.DRAW, np.arange(DRAWS))
     found = drawer.draw(keys, np.zeros(DRAWS, dtype=np.int64))
     windows = found.windows
     assert len(found.draw) == DRAWS
@@ -111,7 +111,7 @@ def test_outcomes_come_up_as_often_as_defined(seed: int) -> None:
     assert chisquare(observed, wanted, sum_check=False).pvalue > 0.01
 
 
-def test_a_wrong_definition_would_be_noticed() -> None:
+def test_a_wrong_definition_would_be_detected() -> None:
     """The recipe's own way, always as many tracks as possible, is far from what is drawn."""
     counts, chances = drawn(1), defined(PIECE, SETTINGS)
     pairs = [outcome for outcome in chances if len(outcome[2]) == 2]

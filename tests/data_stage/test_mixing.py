@@ -23,7 +23,7 @@ SETS = (
 
 
 def draw(sets: tuple[PieceSet, ...], draws: np.ndarray) -> np.ndarray:
-    return PieceDrawer(PIECES, sets).draw(derive(17, Stage.SAMPLE, draws))
+    return PieceDrawer(PIECES, sets).draw(derive(17, Stage.DRAW, draws))
 
 
 def test_sets_are_drawn_by_weight_and_pieces_of_a_set_evenly() -> None:

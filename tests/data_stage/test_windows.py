@@ -24,7 +24,7 @@ DRAWS = 20_000
 
 
 def draw_keys(count: int, seed: int = 17) -> np.ndarray:
-    return derive(seed, Stage.SAMPLE, np.arange(count))
+    return derive(seed, Stage.DRAW, np.arange(count))
 
 
 def drawer_of(corpus, settings: StreamSettings) -> WindowDrawer:

@@ -18,7 +18,7 @@ from midigpt_core.contracts import BundleHeader, EncoderContext
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.score import Score
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         save_bundle(with_weights(header, build_model(header).state_dict()), tmp_path / "model_final.pt")
-    content = samples.scores()[0].to_dict()
+    content = music.scores()[0].to_dict()
     content["tracks"][0], content["tracks"][2] = content["tracks"][2], content["tracks"][0]
     Score.from_dict(content).to_midi(tmp_path / "song.mid")
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,7 @@ from midigpt_core.config import TrainConfig, apply_overrides
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins import Selection, current_registry, load_registry, structure_options
 from midigpt_core.plugins.discovery import ENTRY_POINT_GROUP
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,7 @@ def test_the_callbacks_of_the_example_take_part_in_a_run(tmp_path: Path, monkeyp
 
 
 def train_on_samples(folder: Path, *flags: str) -> None:
-    for number, score in enumerate(samples.scores()):
+    for number, score in enumerate(music.scores()):
         score.to_midi(folder / "songs" / f"{number}.mid")
     tiny = {"n_embd": 16, "n_layer": 1, "n_head": 1, "batch_size": 2, "max_steps": 2, "warmup_steps": 1}
     (folder / "tiny.json").write_text(json.dumps(tiny | {"source": "midifiles", "encoder_config_path": "ghost"}))

@@ -85,7 +85,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"token_domains": [{"type": "Track", "domain_size": 0}]}, "the size of Track must be at least 1"),
     (
         {"token_domains": [{"type": "NoteDuration", "domain_size": 2}, {"type": "NoteDurationDist", "domain_size": 2}]},
-        "NoteDuration stands there twice",
+        "NoteDuration is listed twice",
     ),
     ({"token_domains": [{"type": "Track", "domain_size": 2**30}]}, "tokens in all"),
 ]
@@ -118,7 +118,7 @@ def test_every_spelling_means_one_type() -> None:
     assert {name for _, name, legacy, _ in rows if not legacy} == {"UseVelocity", "UseMicrotiming", "TrackLevelNomml"}
 
 
-def test_unknown_keys_are_left_out_in_one_notice(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_keys_are_left_out_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     content = {
         "model_dim": 4,
         "attribute_controls": [{"name": "pitch_range", "params": {"mode": "min"}}],

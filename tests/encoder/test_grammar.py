@@ -19,7 +19,7 @@ from midigpt_core.errors import ConfigError, EncodingError
 from midigpt_core.records import GrammarRequest, MaskedAs
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
-from midigpt_core.testing.samples import windows
+from midigpt_core.testing.music import windows
 from support.encoder import PRESETS, goldens, piece, preset
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from midigpt_core.records import PLACEHOLDER, SEQUENCE, GrammarRequest, MaskedAs
 from midigpt_core.score import Score
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.editing import replace_cells
-from midigpt_core.testing.samples import windows
+from midigpt_core.testing.music import windows
 from support.encoder import PRESETS, preset
 
 if TYPE_CHECKING:

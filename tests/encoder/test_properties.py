@@ -121,7 +121,7 @@ def test_encoding_what_was_decoded_gives_the_same_tokens(
     decoded = encoder.decode(first.tokens)
     given = windows_of(asked, attribute_values=values_of(encoder, decoded), compute_attributes=False)
     assert documents(encode(encoder, in_memory_corpus([decoded]), given)) == documents(first)
-    # Measured anew, attributes are those of what is left of the music; from then on nothing changes.
+    # The attributes are now measured on the notes that are left. After that nothing changes.
     second = encode(encoder, in_memory_corpus([decoded]), windows_of(asked))
     third = encode(encoder, in_memory_corpus([encoder.decode(second.tokens)]), windows_of(asked))
     assert documents(third) == documents(second)

@@ -34,7 +34,7 @@ constexpr int kMostChoices = 2000;
 // max_tokens, max_notes, max_polyphony i32 each; masked spans, a count u8 and begin and end i16 each; damage to the
 // document, a count u8 and position u16 and token i32 each; damage to the cells, a count u8 and position u16 each; then
 // the choices, a u16 each.
-struct Writing {
+struct Generation {
   std::vector<std::int32_t> script;
   std::vector<std::pair<std::int64_t, std::int64_t>> masked;
   std::vector<std::uint8_t> cells;
@@ -73,7 +73,7 @@ std::int32_t limit_from(Bytes& bytes, bool raw) {
 }
 
 // Every bar that the script has.
-void ask_for_all(const Codebook& book, Writing& out) {
+void ask_for_all(const Codebook& book, Generation& out) {
   std::int64_t track = -1;
   std::int64_t bar = -1;
   for (const std::int32_t token : out.script) {
@@ -89,11 +89,11 @@ void ask_for_all(const Codebook& book, Writing& out) {
   }
 }
 
-Writing writing_from(const Codebook& book, Bytes& bytes) {
+Generation generation_from(const Codebook& book, Bytes& bytes) {
   const OwnedCorpus corpus = corpus_from(bytes);
   OwnedWindows windows = windows_from(bytes, corpus, book.controls().size());
   const auto flags = bytes.take<std::uint8_t>();
-  Writing out;
+  Generation out;
   out.cells = windows.infill;
   if ((flags & 1) != 0) std::fill(windows.infill.begin(), windows.infill.end(), std::uint8_t{0});
   out.script = script_of(book, corpus, windows.view());
@@ -154,8 +154,8 @@ std::int32_t choice(const std::vector<Range>& allowed, std::size_t index) {
 }
 
 // No bar has more notes than are allowed. Notes stand nowhere but in the bars that were written.
-void check_notes(const Codebook& book, const Writing& writing, const std::vector<std::int32_t>& tokens) {
-  const std::int32_t most = writing.request.max_notes;
+void check_notes(const Codebook& book, const Generation& generation, const std::vector<std::int32_t>& tokens) {
+  const std::int32_t most = generation.request.max_notes;
   std::int32_t notes = 0;
   for (const std::int32_t token : tokens) {
     const TokenType type = book.type_of(token);
@@ -164,18 +164,18 @@ void check_notes(const Codebook& book, const Writing& writing, const std::vector
   }
 }
 
-void check_document(const Codebook& book, const Writing& writing, const Sequence& sequence) {
+void check_document(const Codebook& book, const Generation& generation, const Sequence& sequence) {
   const std::vector<std::int32_t>& tokens = sequence.tokens();
-  const std::int64_t most = writing.request.max_tokens;
+  const std::int64_t most = generation.request.max_tokens;
   FUZZ_CHECK(most == 0 || static_cast<std::int64_t>(tokens.size()) <= most);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     FUZZ_CHECK(tokens[i] >= 0 && tokens[i] < book.vocab_size());
     static_cast<void>(sequence.is_masked(i));
   }
-  FUZZ_CHECK(sequence.bars_written() == std::count(writing.cells.begin(), writing.cells.end(), 1));
+  FUZZ_CHECK(sequence.bars_written() == std::count(generation.cells.begin(), generation.cells.end(), 1));
   const midigpt::decode::DecodeResult decoded = midigpt::decode::decode(book, tokens, true);
-  if (writing.is_damaged) return;
-  check_notes(book, writing, tokens);
+  if (generation.is_damaged) return;
+  check_notes(book, generation, tokens);
   FUZZ_CHECK(decoded.error.empty());
 }
 
@@ -186,7 +186,7 @@ void generation(Input input) {
   std::string refused;
   const auto book = Codebook::build(settings_from(bytes), refused);
   if (book == nullptr) return;
-  const Writing asked = writing_from(*book, bytes);
+  const Generation asked = generation_from(*book, bytes);
   Sequence sequence(*book);
   if (!sequence.start(asked.request).empty()) return;
   FUZZ_CHECK(asked.request.max_tokens >= 0 && asked.request.max_notes >= 0 && asked.request.max_polyphony >= 0);

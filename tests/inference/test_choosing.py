@@ -24,7 +24,7 @@ def draw(count: int = 4000, allowed: list[int] | None = None, temperature: float
         np.tile(LOGITS, count),
         flags.reshape(-1),
         np.full(count, temperature),
-        keys.derive(3, keys.Stage.SAMPLE, np.arange(count)),
+        keys.derive(3, keys.Stage.DRAW, np.arange(count)),
         0,
         out,
     )
@@ -69,7 +69,7 @@ def test_what_is_not_allowed_never_comes() -> None:
 
 
 def test_numbers_are_those_of_the_key() -> None:
-    key = keys.derive(9, keys.Stage.SAMPLE, np.arange(3))
+    key = keys.derive(9, keys.Stage.DRAW, np.arange(3))
     for counter in range(4):
         out = np.zeros(3, np.int32)
         TokenSampler().choose(np.zeros(3000, np.float32), np.ones(3000, bool), np.ones(3), key, counter, out)

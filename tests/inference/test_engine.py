@@ -18,7 +18,7 @@ from midigpt_core.contracts import Bundle
 from midigpt_core.errors import CheckpointError, EncodingError
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.inference.forward_reader import ForwardReader
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 from support.inference import engine as small_engine
 from support.tiny_gpt2 import tiny_gpt2
 
@@ -117,7 +117,7 @@ def test_weights_that_are_not_finite_are_refused_on_load(
     for arguments in (["generate", "--continue", "1", "-o", str(path.parent / "out")], ["evaluate", "--data", "none"]):
         if arguments[0] == "generate":
             midi = path.parent / "song.mid"
-            samples.scores()[0].to_midi(midi)
+            music.scores()[0].to_midi(midi)
             arguments += ["--input", str(midi)]
         assert main([*arguments, "--checkpoint", str(path)]) == 2
         said = capsys.readouterr().err
@@ -132,4 +132,4 @@ def test_weights_too_large_to_compute_with_are_an_error() -> None:
             parameter.fill_(1e30)
     request = GenerationRequest([TrackPrompt(id=0, bars=[0])], InferenceConfig(model_dim=4))
     with pytest.raises(CheckpointError, match="what the model computes is not finite"):
-        large.session(samples.scores()[0], request).run()
+        large.session(music.scores()[0], request).run()

@@ -14,11 +14,11 @@ from midigpt_encoder.encoder import MidigptEncoder
 from midigpt_core.errors import EncodingError
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.inference.forward_reader import ForwardReader
+from midigpt_core.inference.generation import generate, sampler_of
 from midigpt_core.inference.planner import plan
 from midigpt_core.inference.prompts import Job, Prompter
-from midigpt_core.inference.writing import sampler_of, write
 from midigpt_core.records import GrammarRequest
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 from support.inference import engine as small_engine
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class Watched:
 def fill_in(made: InferenceEngine, reader: Watched) -> Int32Array:
     """A document with five bars filled in, always by the likeliest token, and one masked."""
     request = GenerationRequest([TrackPrompt(id=track, bars=bars) for track, bars in CELLS.items()])
-    (step,) = plan(request, samples.BARS, made.trained)
-    masked = np.zeros((3, samples.BARS), np.bool_)
+    (step,) = plan(request, music.BARS, made.trained)
+    masked = np.zeros((3, music.BARS), np.bool_)
     masked[0, 6] = True
     job = Job(step=step, score=0, tracks=(0, 1, 2), masked=masked)
-    prompts = Prompter(made.encoder, request).prompts([samples.scores()[0]], [job])
+    prompts = Prompter(made.encoder, request).prompts([music.scores()[0]], [job])
     assert len(prompts.batch.masked_spans) == 1
-    written = write(
+    generated = generate(
         reader,
         made.encoder,
         prompts.batch,
@@ -90,9 +90,9 @@ def fill_in(made: InferenceEngine, reader: Watched) -> Int32Array:
         keys=np.full(1, 5, np.uint64),
         go_on=lambda _: True,
     )
-    assert written.bars_written.tolist() == [5]
+    assert generated.bars_written.tolist() == [5]
     first, end = prompts.batch.masked_spans[0, 1:]
-    reader.tokens[first:first] = written.documents[0][first:end].tolist()
+    reader.tokens[first:first] = generated.documents[0][first:end].tolist()
     reader.positions[first:first] = range(first, end)
     reader.answers = {read + int(end - first): answer for read, answer in reader.answers.items()}
     return np.delete(np.arange(len(reader.tokens)), slice(first, end)).astype(np.int32)
@@ -121,7 +121,7 @@ def test_prompt_and_steps_are_the_whole_document(setting: str, own_reader: bool)
 def test_scores_are_those_of_evaluation(setting: str) -> None:
     """Packed into a row behind another document, as evaluation has them; and by the reader of a lesser precision."""
     made = engine(setting)
-    corpus, windows = samples.corpus(), samples.windows((0, 1), samples.BARS, infill=True)
+    corpus, windows = music.corpus(), music.windows((0, 1), music.BARS, infill=True)
     batch = made.encoder.encode_batch(corpus, windows, np.zeros(2, np.int32))
     places = np.concatenate([np.arange(length) for length in np.diff(batch.offsets)])
     positions = places if batch.positions is None else batch.positions
@@ -141,7 +141,7 @@ def test_scores_are_those_of_evaluation(setting: str) -> None:
 
 def test_the_settings_score_filled_bars_otherwise() -> None:
     batch = engine("sequence").encoder.encode_batch(
-        samples.corpus(), samples.windows((0,), samples.BARS, infill=True), np.zeros(1, np.int32)
+        music.corpus(), music.windows((0,), music.BARS, infill=True), np.zeros(1, np.int32)
     )
     ours, theirs = (engine(setting).score_tokens(batch.tokens) for setting in SETTINGS)
     context = int((batch.role == 0).sum())

@@ -9,7 +9,7 @@ import numpy as np
 from midigpt_core.inference import GenerationRequest, InferenceConfig, TrackPrompt
 from midigpt_core.inference.planner import Step
 from midigpt_core.inference.prompts import Job, Prompter
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 from support.inference import engine
 
 
@@ -29,7 +29,7 @@ class OnlySome(list[Any]):
 
 
 def test_scores_that_no_job_is_about_are_not_touched() -> None:
-    first, second = samples.scores()[:2]
+    first, second = music.scores()[:2]
     request = GenerationRequest([TrackPrompt(id=0, bars=range(2))], InferenceConfig(window_bars=4))
     prompter = Prompter(engine().encoder, request)
     step = Step(start_bar=0, num_bars=4, autoregressive=False, cells=((0, 0), (0, 1)))

@@ -18,13 +18,13 @@ from midigpt_core.inference.fields import MOST_ENTRIES, typed_fields
 from midigpt_core.inference.session import temperature_of
 from midigpt_core.inference.validation import check, problems
 from midigpt_core.score import Score
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 from support.inference import PRESETS, engine, notes_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-SCORE = samples.scores()[0]  # two melodic tracks and drums, eight bars
+SCORE = music.scores()[0]  # two melodic tracks and drums, eight bars
 BARS, TRACKS = 8, 3
 CONFIG = typed_fields(InferenceConfig)
 PROMPT = typed_fields(TrackPrompt)

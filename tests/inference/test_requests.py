@@ -19,9 +19,9 @@ from midigpt_core.inference import (
 from midigpt_core.inference.trained import TrainedWindows, trained_windows
 from midigpt_core.inference.validation import check, problems
 from midigpt_core.score import Score
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 
-SCORE = samples.scores()[0]  # two melodic tracks and drums, eight bars
+SCORE = music.scores()[0]  # two melodic tracks and drums, eight bars
 
 
 def encoder(preset: str = "yellow", **changes: Any) -> MidigptEncoder:

@@ -22,13 +22,13 @@ from midigpt_core.inference import (
 )
 from midigpt_core.score import Score
 from midigpt_core.score.editing import empty_score, with_bars, with_track
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 from support.inference import PRESETS, engine, notes_inside, notes_outside
 
 if TYPE_CHECKING:
     from midigpt_core.inference import Progress
 
-SCORE = samples.scores()[0]
+SCORE = music.scores()[0]
 #: 40 bars, so that windows slide.
 LONG = with_bars(SCORE, 40)
 
@@ -237,7 +237,7 @@ def test_a_step_hears_what_earlier_steps_wrote_and_not_what_later_ones_will() ->
     # Tracks 4 and 6 are silent when the first track is written; track 5, and track 0 of another family, are not.
     assert last[1,].tracks == (0, 5, 1)
     assert last[6,].tracks == (0, 4, 6)
-    # Tracks that will be written anew are not there yet, whatever notes they have now.
+    # Tracks that will be rewritten count as silent, whatever notes they have now.
     plan = session(*wanted, score=band(2, 3), on=on).plan
     assert {planned.tracks for planned in plan if planned.step.tracks == (1,)} == {(0, 5, 1)}
 

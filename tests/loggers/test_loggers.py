@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from midigpt_core.contracts import LoggerContext
 from midigpt_core.errors import PluginError
 from midigpt_core.score.piano_roll import save_piano_roll
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,8 +67,8 @@ def test_wandb_writes_offline_without_a_network(tmp_path: Path, monkeypatch: pyt
     logger = wandb.build(WandbOptions(project="study", tags=("a",)), context(tmp_path))
     logger.log_metrics({"loss": 2.5}, step=10)
     midi, picture = (tmp_path / "samples" / "step10" / f"prompt1.{suffix}" for suffix in ("mid", "png"))
-    samples.scores()[0].to_midi(midi)
-    save_piano_roll(picture, samples.scores()[0])
+    music.scores()[0].to_midi(midi)
+    save_piano_roll(picture, music.scores()[0])
     logger.log_sample("prompt1", midi, picture, step=10)
     assert logger.experiment.name == "trial"
     assert logger.experiment.offline

@@ -200,7 +200,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("baseline", help="The interpreter that has the public package: .venv-baseline/bin/python.")
     baseline = parser.parse_args().baseline
-    logging.basicConfig(format="notice: %(message)s")
+    logging.basicConfig(format="warning: %(message)s")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         asked = list(cases(folder))

@@ -17,9 +17,9 @@ from midigpt_core.score.editing import (
     with_signature,
     with_track,
 )
-from midigpt_core.testing import samples
+from midigpt_core.testing import music
 
-SCORE = samples.scores()[0]
+SCORE = music.scores()[0]
 
 
 def table(rows: list[tuple[int, int, int, int]]) -> NoteTable:

@@ -121,18 +121,18 @@ def test_bf16_and_unpacked_rows_train(configure: Configure, shard: Path) -> None
     assert sum(line["padding"] for line in unpacked) > sum(line["padding"] for line in packed)
 
 
-def test_fp16_without_a_gpu_is_fp32_with_a_notice(
+def test_fp16_without_a_gpu_is_fp32_with_a_warning(
     configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     full = train(configure("full"), shard)
     asked = train(configure("asked", precision="fp16"), shard)
-    notices = [record.message for record in caplog.records if "precision" in record.message]
-    assert notices == ["precision is fp32 instead of fp16: there is no GPU."]
+    warnings = [record.message for record in caplog.records if "precision" in record.message]
+    assert warnings == ["precision is fp32 instead of fp16: there is no GPU."]
     assert curve(asked.run_dir) == curve(full.run_dir)
 
 
-def test_a_warm_up_longer_than_the_run_is_noticed(
+def test_a_warm_up_longer_than_the_run_is_warned_of(
     configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepare(configure(max_steps=3, warmup_steps=3), shard)
@@ -141,7 +141,7 @@ def test_a_warm_up_longer_than_the_run_is_noticed(
     assert "warmup_steps is 4, but max_steps is 3: the learning rate never reaches 0.01." in caplog.text
 
 
-def test_compile_gives_way_on_the_cpu_with_a_notice(
+def test_compile_gives_way_on_the_cpu_with_a_warning(
     configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -105,7 +105,7 @@ ON_RESUME: Mapping[str, Effect] = {
     "gradient_checkpointing": Effect.COURSE,
     "devices": Effect.COURSE,
     "num_nodes": Effect.COURSE,
-    # Exception: a run that was not sharded cannot switch to fsdp, see Change.effect.
+    # Exception: a run whose weights were not split cannot switch to fsdp, see Change.effect.
     "strategy": Effect.COURSE,
     "collective_timeout": Effect.AROUND,
     # The weights come from the checkpoint: another bundle would only add its name and data sources.

@@ -105,7 +105,7 @@ def first_whole(candidates: Sequence[Path]) -> Path | None:
 
 
 def saved_identity(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of the run that wrote it
+    """The identity of the run that wrote a checkpoint
     (:class:`midigpt_core.training.keeping.identity.RunIdentity`), as plain values; its tensors are not read."""
     identity: dict[str, Any] = _read(path, "cpu", mmap=True)["midigpt"]
     return identity

@@ -1,4 +1,4 @@
-"""Where the tokens of packed rows stand in their documents. Positions, which the model is told, may say otherwise."""
+"""The places of the tokens of packed rows in their documents. The positions that the model gets may differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def places(document_ids: Tensor) -> Tensor:
-    """How many tokens of its document stand before each: int64[B, L], 0 in padding.
+    """The number of tokens of its document before each token: int64[B, L], 0 in padding.
 
     ``document_ids`` int32[B, L] are those of :class:`midigpt_core.records.PackedBatch`.
     """

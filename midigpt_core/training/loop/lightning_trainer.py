@@ -10,8 +10,8 @@ from lightning.pytorch.loops.fit_loop import _FitLoop as FitLoop
 
 from midigpt_core.errors import ConfigError
 from midigpt_core.training.keeping.checkpoints import AtomicCheckpointIO
+from midigpt_core.training.loop.fsdp import lightning_strategy
 from midigpt_core.training.loop.precision import LIGHTNING_NAMES
-from midigpt_core.training.loop.sharding import lightning_strategy
 from midigpt_core.training.processes.signals import keep_lightnings_handlers_out
 
 if TYPE_CHECKING:

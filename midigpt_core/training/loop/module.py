@@ -13,9 +13,9 @@ from midigpt_core import terminal
 from midigpt_core.errors import CheckpointError, TrainingError
 from midigpt_core.records import IGNORED_LABEL
 from midigpt_core.training.loop.documents import places
+from midigpt_core.training.loop.fsdp import split_over_ranks, whole
 from midigpt_core.training.loop.losses import LossTally, counted_labels, token_losses
 from midigpt_core.training.loop.optimization import build_optimizer, build_schedule, hyperparameters, reset
-from midigpt_core.training.loop.sharding import shard, whole
 from midigpt_core.training.planning.resume import recount_micro_batches
 from midigpt_core.training.processes.ranks import gathered
 
@@ -138,7 +138,7 @@ class TrainingModule(LightningModule):
         self._hyperparameters: list[dict[str, Any]] = []
 
     def configure_model(self) -> None:
-        shard(self.model, self.trainer)
+        split_over_ranks(self.model, self.trainer)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         logits: Tensor = self.model(

@@ -40,7 +40,7 @@ class OptimizationSettings:
 
 
 def optimization(config: TrainConfig, optimizer: ComponentRef) -> OptimizationSettings:
-    """What ``config`` says of it; ``optimizer`` is the component that it chooses."""
+    """The settings in ``config``; ``optimizer`` is the component that it chooses."""
     return OptimizationSettings(
         optimizer=optimizer,
         learning_rate=config.learning_rate,
@@ -84,9 +84,9 @@ def build_optimizer(model: nn.Module, settings: OptimizationSettings, *, fused: 
 
 
 def state_bytes(optimizer: Optimizer) -> int:
-    """What ``optimizer`` keeps of its parameters, which are fake tensors. It takes a step to find out.
+    """The bytes of the state of ``optimizer``, whose parameters are fake tensors. It takes a step to find out.
 
-    Of one that cannot step fake tensors, two moments, as AdamW has them.
+    For an optimiser that cannot step fake tensors, the bytes of two moments, as in AdamW.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter in parameters:
@@ -96,12 +96,12 @@ def state_bytes(optimizer: Optimizer) -> int:
     except RuntimeError:
         return sum(2 * parameter.numel() * parameter.element_size() for parameter in parameters)
     kept = (value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor))
-    # A count of steps is no size to speak of.
+    # Counts of steps are negligible.
     return sum(tensor.numel() * tensor.element_size() for tensor in kept if tensor.dim())
 
 
 def build_schedule(optimizer: Optimizer, settings: OptimizationSettings) -> LRScheduler:
-    """Linear warm-up, then the schedule of that name down to ``max_steps``."""
+    """Linear warm-up, then the schedule of ``settings`` until ``max_steps``."""
     schedule: LRScheduler = get_scheduler(
         settings.scheduler,
         optimizer,
@@ -112,7 +112,7 @@ def build_schedule(optimizer: Optimizer, settings: OptimizationSettings) -> LRSc
 
 
 def hyperparameters(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """All that the groups of an optimiser say beside their parameters."""
+    """The settings of the groups of an optimiser, without their parameters."""
     return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
 
 

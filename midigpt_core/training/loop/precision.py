@@ -25,7 +25,7 @@ def usable_precision(precision: str, *, gpu: bool) -> str:
     return "fp32" if precision == "fp16" and not gpu else precision
 
 
-def require_shardable(config: TrainConfig, precision: str) -> None:
+def require_fsdp_support(config: TrainConfig, precision: str) -> None:
     """Raise :class:`ConfigError` if the strategy does not support ``precision``, a usable one."""
     if config.strategy == FSDP and precision == "fp16":
         raise ConfigError("strategy: fsdp does not support precision fp16. Set precision to bf16 or fp32.")

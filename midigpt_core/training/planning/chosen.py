@@ -81,8 +81,8 @@ def choose_optimizer(config: TrainConfig, registry: Registry) -> ComponentRef:
     structure_options(ref)
     if config.strategy == FSDP and FSDP not in registry.find(Kind.OPTIMIZER, _qualified(ref)).spec.provides:
         raise ConfigError(
-            f"strategy: optimizer {ref.name!r} cannot step weights that are in shards (fsdp). Choose strategy 'ddp', "
-            "or optimizer 'adamw'."
+            f"strategy: optimizer {ref.name!r} cannot step weights that are split over devices (fsdp). Choose strategy "
+            "'ddp', or optimizer 'adamw'."
         )
     return ref
 

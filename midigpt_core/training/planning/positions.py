@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from midigpt_core.training.planning.chosen import Chosen
 
 _FIELD = "infill_positions"
-#: The origin of the setting where it is that of what the run starts from.
+#: The origin of the setting if the bundle or checkpoint that the run starts from decides it.
 _START = "what the run starts from"
 
 
 def settle_positions(
     config: TrainConfig, chosen: Chosen, registry: Registry, *, kept: str | None
 ) -> tuple[Chosen, Encoder]:
-    """The components with an encoder that numbers filled bars as the run is to, that encoder, and the setting written
-    into ``config``. ``kept`` is how the bundle or checkpoint has it that the run starts from.
+    """The components with an encoder that numbers filled bars as the run needs, and that encoder.
 
-    The default gives way to what an encoder's configuration says, and to what encoder and architecture can do. Raises
-    :class:`ConfigError` where the setting was set to what they cannot.
+    The setting is written into ``config``. ``kept`` is its value in the bundle or checkpoint that the run starts from.
+
+    The default yields to the encoder's configuration, and to what encoder and architecture support. Raises
+    :class:`ConfigError` if the user has chosen a value that they do not support.
     """
     asked = config.origins[_FIELD] not in ("default", _START)
     wanted = config.infill_positions if asked or kept is None else kept

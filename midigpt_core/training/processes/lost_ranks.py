@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 #: Seconds that the remaining ranks have to answer.
 _ROLL_CALL_S = 5.0
-#: Seconds that the backend has to notice that a process started by this one is gone. Some backends never do.
-_NOTICED_S = 10.0
+#: Seconds within which the backend should detect that a process started by this one is gone. Some never do.
+_DETECTED_S = 10.0
 _POLL_S = 0.2
-#: How torch's backends begin what they say of another rank.
+#: The first words of the messages of torch's backends about another rank.
 _BACKENDS = ("gloo", "NCCL", "ProcessGroup", "c10d", "pair closure", "Connection closed by peer", "Timed out waiting")
 
 
@@ -125,7 +125,7 @@ class _Children:
         while not self._over.wait(_POLL_S):
             lost = self.ended()
             if lost:
-                if not self._over.wait(_NOTICED_S):
+                if not self._over.wait(_DETECTED_S):
                     self._say(lost)
                     sys.stderr.flush()
                     os._exit(RankLost.exit_code)

@@ -46,7 +46,7 @@ class Rendezvous(Callback):
         if trainer.global_rank == 0 and "TORCHELASTIC_RUN_ID" not in os.environ:
             _require_free(port)
         place = f"{address}:{port}"
-        threading.Thread(target=self._wait, args=(_notice(trainer, place),), name="rendezvous", daemon=True).start()
+        threading.Thread(target=self._wait, args=(_warning(trainer, place),), name="rendezvous", daemon=True).start()
         try:
             yield
         except distributed.DistError as error:
@@ -59,9 +59,9 @@ class Rendezvous(Callback):
         finally:
             self._have_met.set()
 
-    def _wait(self, notice: str) -> None:
+    def _wait(self, warning: str) -> None:
         if not self._have_met.wait(PATIENCE_S):
-            self._say(notice)
+            self._say(warning)
 
 
 _ADVICE = (
@@ -70,7 +70,7 @@ _ADVICE = (
 )
 
 
-def _notice(trainer: Trainer, place: str) -> str:
+def _warning(trainer: Trainer, place: str) -> str:
     rank, count = trainer.global_rank, trainer.world_size
     whom = f"the other {count - 1} of {count} processes" if rank == 0 else "rank 0"
     return f"Rank {rank} of {count} has been waiting for {whom} at {place} for {PATIENCE_S:.0f} s. {_ADVICE}"

@@ -28,7 +28,7 @@ class ModelFlops:
 
     @classmethod
     def of_model(cls, model: Any) -> ModelFlops:
-        """``model``: a :class:`midigpt_core.contracts.Architecture`, before it is sharded."""
+        """``model``: a :class:`midigpt_core.contracts.Architecture`, before it is split over devices."""
         looked_up = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
         multiplied = sum(weight.numel() for weight in model.parameters() if id(weight) not in looked_up)
         sizes = model.architecture_config()

@@ -29,9 +29,9 @@ const Named kTwoBars{{TokenType::Track, 0},   {TokenType::Instrument, 3}, {Token
                      {TokenType::TimeSig, 1}, {TokenType::BarEnd, 0},     {TokenType::TrackEnd, 0}};
 
 // A document that is being written, and what it was asked for.
-class Writing {
+class Generation {
  public:
-  explicit Writing(midigpt::vocab::Settings settings = rich_settings())
+  explicit Generation(midigpt::vocab::Settings settings = rich_settings())
       : book_(codebook(settings)), sequence_(*book_) {}
 
   std::string start(const Named& script, std::vector<std::uint8_t> cells, Request request = {}) {
@@ -71,67 +71,67 @@ long peak_memory() {
 }
 
 TEST_CASE("the script is followed to the bar that is asked for, and no further than its end") {
-  Writing writing;
+  Generation generation;
   const std::vector<std::pair<std::int64_t, std::int64_t>> masked{{2, 4}};
   Request request;
   request.masked = masked;
-  REQUIRE(writing.start(kTwoBars, {0, 1}, request).empty());
-  const std::string before = writing.text();
-  CHECK(writing.sequence().tokens().size() == 7);
-  CHECK(writing.sequence().is_masked(3));
-  CHECK_FALSE(writing.sequence().is_masked(4));
-  CHECK_FALSE(writing.sequence().finished());
-  CHECK(writing.allows(TokenType::BarEnd, 0));
-  CHECK_FALSE(writing.add(TokenType::TrackEnd, 0));
-  CHECK(writing.text() == before);
-  CHECK(writing.add(TokenType::BarEnd, 0));
-  CHECK(writing.sequence().finished());
-  CHECK(writing.sequence().allowed().empty());
-  CHECK(writing.sequence().bars_written() == 1);
-  CHECK(writing.sequence().tokens().size() == 8);
+  REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
+  const std::string before = generation.text();
+  CHECK(generation.sequence().tokens().size() == 7);
+  CHECK(generation.sequence().is_masked(3));
+  CHECK_FALSE(generation.sequence().is_masked(4));
+  CHECK_FALSE(generation.sequence().finished());
+  CHECK(generation.allows(TokenType::BarEnd, 0));
+  CHECK_FALSE(generation.add(TokenType::TrackEnd, 0));
+  CHECK(generation.text() == before);
+  CHECK(generation.add(TokenType::BarEnd, 0));
+  CHECK(generation.sequence().finished());
+  CHECK(generation.sequence().allowed().empty());
+  CHECK(generation.sequence().bars_written() == 1);
+  CHECK(generation.sequence().tokens().size() == 8);
 }
 
 TEST_CASE("positions ascend within the bar, pitches within a position, velocities stick") {
-  Writing writing;
-  REQUIRE(writing.start(kTwoBars, {0, 1}).empty());
-  CHECK_FALSE(writing.allows(TokenType::NoteOnset, 60));  // no velocity yet
-  CHECK(writing.allows(TokenType::VelocityLevel, 25));
-  CHECK(writing.allows(TokenType::TimeAbsolutePos, 35));
-  CHECK_FALSE(writing.allows(TokenType::TimeAbsolutePos, 36));  // beyond 3/4
-  REQUIRE(writing.add(TokenType::TimeAbsolutePos, 6));
-  CHECK_FALSE(writing.allows(TokenType::BarEnd, 0));
-  REQUIRE(writing.add(TokenType::VelocityLevel, 25));
-  REQUIRE(writing.add(TokenType::NoteOnset, 60));
-  REQUIRE(writing.add(TokenType::NoteDuration, 11));
-  CHECK_FALSE(writing.allows(TokenType::NoteOnset, 60));
-  CHECK(writing.allows(TokenType::NoteOnset, 61));
-  CHECK_FALSE(writing.allows(TokenType::VelocityLevel, 25));
-  CHECK(writing.allows(TokenType::VelocityLevel, 24));
-  CHECK_FALSE(writing.allows(TokenType::TimeAbsolutePos, 6));
-  CHECK(writing.allows(TokenType::TimeAbsolutePos, 7));
-  REQUIRE(writing.add(TokenType::TimeAbsolutePos, 7));
-  CHECK(writing.allows(TokenType::NoteOnset, 0));
+  Generation generation;
+  REQUIRE(generation.start(kTwoBars, {0, 1}).empty());
+  CHECK_FALSE(generation.allows(TokenType::NoteOnset, 60));  // no velocity yet
+  CHECK(generation.allows(TokenType::VelocityLevel, 25));
+  CHECK(generation.allows(TokenType::TimeAbsolutePos, 35));
+  CHECK_FALSE(generation.allows(TokenType::TimeAbsolutePos, 36));  // beyond 3/4
+  REQUIRE(generation.add(TokenType::TimeAbsolutePos, 6));
+  CHECK_FALSE(generation.allows(TokenType::BarEnd, 0));
+  REQUIRE(generation.add(TokenType::VelocityLevel, 25));
+  REQUIRE(generation.add(TokenType::NoteOnset, 60));
+  REQUIRE(generation.add(TokenType::NoteDuration, 11));
+  CHECK_FALSE(generation.allows(TokenType::NoteOnset, 60));
+  CHECK(generation.allows(TokenType::NoteOnset, 61));
+  CHECK_FALSE(generation.allows(TokenType::VelocityLevel, 25));
+  CHECK(generation.allows(TokenType::VelocityLevel, 24));
+  CHECK_FALSE(generation.allows(TokenType::TimeAbsolutePos, 6));
+  CHECK(generation.allows(TokenType::TimeAbsolutePos, 7));
+  REQUIRE(generation.add(TokenType::TimeAbsolutePos, 7));
+  CHECK(generation.allows(TokenType::NoteOnset, 0));
 }
 
 TEST_CASE("a bar has no more notes, nor more at once, than are allowed") {
-  Writing writing;
+  Generation generation;
   Request request;
   request.max_notes = 1;
-  REQUIRE(writing.start(kTwoBars, {0, 1}, request).empty());
-  REQUIRE(writing.add(TokenType::VelocityLevel, 25));
-  REQUIRE(writing.add(TokenType::NoteOnset, 60));
-  REQUIRE(writing.add(TokenType::NoteDuration, 11));
-  CHECK(writing.sequence().finished());  // the end was no choice
+  REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
+  REQUIRE(generation.add(TokenType::VelocityLevel, 25));
+  REQUIRE(generation.add(TokenType::NoteOnset, 60));
+  REQUIRE(generation.add(TokenType::NoteDuration, 11));
+  CHECK(generation.sequence().finished());  // the end was no choice
 
   request.max_notes = 0;
   request.max_polyphony = 1;
-  REQUIRE(writing.start(kTwoBars, {0, 1}, request).empty());
-  REQUIRE(writing.add(TokenType::VelocityLevel, 25));
-  REQUIRE(writing.add(TokenType::NoteOnset, 60));
-  REQUIRE(writing.add(TokenType::NoteDuration, 11));
-  CHECK_FALSE(writing.allows(TokenType::NoteOnset, 61));
-  CHECK_FALSE(writing.allows(TokenType::TimeAbsolutePos, 11));
-  CHECK(writing.allows(TokenType::TimeAbsolutePos, 12));
+  REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
+  REQUIRE(generation.add(TokenType::VelocityLevel, 25));
+  REQUIRE(generation.add(TokenType::NoteOnset, 60));
+  REQUIRE(generation.add(TokenType::NoteDuration, 11));
+  CHECK_FALSE(generation.allows(TokenType::NoteOnset, 61));
+  CHECK_FALSE(generation.allows(TokenType::TimeAbsolutePos, 11));
+  CHECK(generation.allows(TokenType::TimeAbsolutePos, 12));
 }
 
 TEST_CASE("a bar that is longer than the vocabulary has positions takes no memory for the rest") {
@@ -140,98 +140,98 @@ TEST_CASE("a bar that is longer than the vocabulary has positions takes no memor
   settings.token_domains.assign(usual->domains().begin(), usual->domains().end());
   settings.resolution = 1 << 16;
   settings.time_signatures = {{1 << 16, 1}, {3, 4}};  // 2^34 positions
-  Writing writing(settings);
+  Generation generation(settings);
   Request request;
   request.max_polyphony = 1;
   const long before = peak_memory();
-  REQUIRE(writing.start(kTwoBars, {1, 0}, request).empty());
+  REQUIRE(generation.start(kTwoBars, {1, 0}, request).empty());
   CHECK(peak_memory() - before < 16'000);
-  CHECK(writing.allows(TokenType::TimeAbsolutePos, 47));
-  REQUIRE(writing.add(TokenType::TimeAbsolutePos, 47));
-  REQUIRE(writing.add(TokenType::VelocityLevel, 25));
-  REQUIRE(writing.add(TokenType::NoteOnset, 60));
-  REQUIRE(writing.add(TokenType::NoteDuration, 11));
-  CHECK_FALSE(writing.allows(TokenType::NoteOnset, 61));
+  CHECK(generation.allows(TokenType::TimeAbsolutePos, 47));
+  REQUIRE(generation.add(TokenType::TimeAbsolutePos, 47));
+  REQUIRE(generation.add(TokenType::VelocityLevel, 25));
+  REQUIRE(generation.add(TokenType::NoteOnset, 60));
+  REQUIRE(generation.add(TokenType::NoteDuration, 11));
+  CHECK_FALSE(generation.allows(TokenType::NoteOnset, 61));
 }
 
 TEST_CASE("whatever is chosen, a document ends within its tokens") {
   for (const std::int64_t most : {8, 9, 12, 13, 40}) {
     CAPTURE(most);
-    Writing writing;
+    Generation generation;
     Request request;
     request.max_tokens = most;
-    REQUIRE(writing.start(kTwoBars, {0, 1}, request).empty());
+    REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
     // The bar's end is the first of what is allowed, and taken only where nothing else is.
-    while (!writing.sequence().finished()) REQUIRE(writing.add(writing.sequence().allowed().back().first));
-    CHECK(writing.sequence().tokens().size() <= static_cast<std::size_t>(most));
-    CHECK(writing.sequence().tokens().size() + 4 > static_cast<std::size_t>(most));
-    CHECK(writing.sequence().bars_written() == 1);
+    while (!generation.sequence().finished()) REQUIRE(generation.add(generation.sequence().allowed().back().first));
+    CHECK(generation.sequence().tokens().size() <= static_cast<std::size_t>(most));
+    CHECK(generation.sequence().tokens().size() + 4 > static_cast<std::size_t>(most));
+    CHECK(generation.sequence().bars_written() == 1);
   }
-  Writing writing;
+  Generation generation;
   Request request;
   request.max_tokens = 7;
-  CHECK(writing.start(kTwoBars, {0, 1}, request) == "the prompt alone has 8 tokens, 7 are allowed");
+  CHECK(generation.start(kTwoBars, {0, 1}, request) == "the prompt alone has 8 tokens, 7 are allowed");
 }
 
 TEST_CASE("attributes that are left out are chosen in their place, or stay out") {
   auto settings = rich_settings();
   settings.attribute_controls = {
       {midigpt::vocab::Control::NoteDensity, midigpt::vocab::Level::Track, midigpt::vocab::TrackKind::Both, {}}};
-  Writing writing(settings);
+  Generation generation(settings);
   Request request;
-  REQUIRE(writing.start(kTwoBars, {0, 1}, request).empty());
-  CHECK(writing.sequence().tokens().size() == 7);
+  REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
+  CHECK(generation.sequence().tokens().size() == 7);
   request.choose_attributes = true;
-  REQUIRE(writing.start(kTwoBars, {0, 1}, request).empty());
-  CHECK(writing.sequence().tokens().size() == 2);
-  CHECK_FALSE(writing.allows(TokenType::Bar, 0));
-  REQUIRE(writing.add(TokenType::NoteDensity, 4));
-  CHECK(writing.text().rfind("Track(0) Instrument(3) NoteDensity(4) Bar(0)", 0) == 0);
-  CHECK(writing.sequence().bars_written() == 0);
+  REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
+  CHECK(generation.sequence().tokens().size() == 2);
+  CHECK_FALSE(generation.allows(TokenType::Bar, 0));
+  REQUIRE(generation.add(TokenType::NoteDensity, 4));
+  CHECK(generation.text().rfind("Track(0) Instrument(3) NoteDensity(4) Bar(0)", 0) == 0);
+  CHECK(generation.sequence().bars_written() == 0);
 }
 
 TEST_CASE("a bar to fill in is written in its block") {
   const Named script{{TokenType::Track, 0},    {TokenType::Instrument, 3},        {TokenType::Bar, 0},
                      {TokenType::TimeSig, 0},  {TokenType::FillInPlaceholder, 0}, {TokenType::BarEnd, 0},
                      {TokenType::TrackEnd, 0}, {TokenType::FillInStart, 0},       {TokenType::FillInEnd, 0}};
-  Writing writing;
-  REQUIRE(writing.start(script, {1}).empty());
-  CHECK(writing.sequence().tokens().size() == 8);
-  CHECK_FALSE(writing.allows(TokenType::BarEnd, 0));
-  CHECK(writing.allows(TokenType::TimeAbsolutePos, 47));
-  CHECK(writing.add(TokenType::FillInEnd, 0));
-  CHECK(writing.sequence().finished());
+  Generation generation;
+  REQUIRE(generation.start(script, {1}).empty());
+  CHECK(generation.sequence().tokens().size() == 8);
+  CHECK_FALSE(generation.allows(TokenType::BarEnd, 0));
+  CHECK(generation.allows(TokenType::TimeAbsolutePos, 47));
+  CHECK(generation.add(TokenType::FillInEnd, 0));
+  CHECK(generation.sequence().finished());
   const Named without(script.begin(), script.end() - 2);
-  CHECK(writing.start(without, {1}) == "1 bars are to be written, the prompt has room for 0");
+  CHECK(generation.start(without, {1}) == "1 bars are to be written, the prompt has room for 0");
   Named twice = script;
   twice.emplace_back(TokenType::FillInStart, 0);
-  CHECK(writing.start(twice, {1}) == "there are more blocks than placeholders");
+  CHECK(generation.start(twice, {1}) == "there are more fill blocks than placeholders");
   Named full = script;
   full.insert(full.end() - 1, {TokenType::NoteOnset, 60});
-  CHECK(writing.start(full, {1}) == "block 0 is not empty");
+  CHECK(generation.start(full, {1}) == "fill block 0 is not empty");
 }
 
 TEST_CASE("what cannot be written is refused") {
-  Writing writing;
-  CHECK(writing.start(kTwoBars, {0, 0}) == "no bar is to be written");
-  CHECK(writing.start(kTwoBars, {0, 1, 1}) == "2 bars are to be written, the prompt has room for 1");
+  Generation generation;
+  CHECK(generation.start(kTwoBars, {0, 0}) == "no bar is to be written");
+  CHECK(generation.start(kTwoBars, {0, 1, 1}) == "2 bars are to be written, the prompt has room for 1");
   Named full = kTwoBars;
   full.insert(full.end() - 2, {TokenType::NoteOnset, 60});
-  CHECK(writing.start(full, {0, 1}) == "bar 1 of track 0 is to be written and not empty");
-  CHECK(writing.start({{TokenType::Track, 1 << 20}}, {1}) == "token 0 is outside the vocabulary");
+  CHECK(generation.start(full, {0, 1}) == "bar 1 of track 0 is to be written and not empty");
+  CHECK(generation.start({{TokenType::Track, 1 << 20}}, {1}) == "token 0 is outside the vocabulary");
   Request request;
   const std::vector<std::pair<std::int64_t, std::int64_t>> masked{{4, 2}};
   request.masked = masked;
-  CHECK(writing.start(kTwoBars, {0, 1}, request) == "a masked span ends before it begins");
+  CHECK(generation.start(kTwoBars, {0, 1}, request) == "a masked span ends before it begins");
   request.masked = {};
   request.max_polyphony = -1;
-  CHECK(writing.start(kTwoBars, {0, 1}, request) == "max_polyphony is -1, it must be at least 0 (no limit)");
+  CHECK(generation.start(kTwoBars, {0, 1}, request) == "max_polyphony is -1, it must be at least 0 (no limit)");
   request.max_polyphony = 0;
   request.max_notes = INT32_MIN;
-  CHECK(writing.start(kTwoBars, {0, 1}, request) == "max_notes is -2147483648, it must be at least 0 (no limit)");
+  CHECK(generation.start(kTwoBars, {0, 1}, request) == "max_notes is -2147483648, it must be at least 0 (no limit)");
   request.max_notes = 0;
   request.max_tokens = -1;
-  CHECK(writing.start(kTwoBars, {0, 1}, request) == "max_tokens is -1, it must be at least 0 (no limit)");
+  CHECK(generation.start(kTwoBars, {0, 1}, request) == "max_tokens is -1, it must be at least 0 (no limit)");
 }
 
 }  // namespace

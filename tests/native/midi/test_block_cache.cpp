@@ -41,7 +41,7 @@ TEST_CASE("a block that was given back is taken again, for somewhat less too") {
 #endif
 
 #if !defined(MIDIGPT_ADDRESS_SANITIZER)
-TEST_CASE("blocks that nobody asks for make room for those that are given back later") {
+TEST_CASE("memory blocks that are no longer used make room for those that are given back later") {
   constexpr std::size_t kBytes = 320 * kLeastBlock;  // a size that no other test leaves there
   std::vector<Block> stale;
   for (int i = 0; i < 70; ++i) stale.push_back(take_block(kMostCached / 64));

@@ -123,7 +123,7 @@ TEST_CASE("what cannot be used is refused by the name of the setting") {
   CHECK(
       starts(refusal([](Settings& s) { s.token_domains = {{TokenType::Bar, 0}}; }), "token_domains: the size of Bar"));
   CHECK(starts(refusal([](Settings& s) { s.token_domains = {{TokenType::Bar, 1}, {TokenType::Bar, 1}}; }),
-               "token_domains: Bar stands there twice"));
+               "token_domains: Bar is listed twice"));
   CHECK(starts(refusal([](Settings& s) { s.note_duration_max_beats = 1 << 30; }), "token_domains: more than"));
 }
 

@@ -247,7 +247,7 @@ def test_a_dry_run_counts_what_the_optimiser_keeps(optimizer: str, configure: Co
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"optimizer": "muom"}, r"no optimizer named 'muom'\. Did you mean 'muon'"),
+        ({"optimizer": "muom"}, r"no optimiser named 'muom'\. Did you mean 'muon'"),
         ({"optimizer": {"name": "muon", "momentun": 0.9}}, r"optimizer\.momentun.*Did you mean 'momentum'"),
         ({"optimizer": {"name": "muon", "momentum": 1.0}}, r"optimizer\.momentum: .*1"),
         ({"optimizer": "adamw", "muon_learning_rate": 0.02}, "muon_learning_rate .* do not go together"),

@@ -22,7 +22,7 @@ _SIXTEENTH = 120
 
 def noise(number: int, notes_per_bar: int) -> Score:
     """A piece of notes at random: nothing in it can be guessed, only known."""
-    draws = uniforms(derive(7, Stage.SAMPLE, number), 1 + BARS * notes_per_bar * 3)[0]
+    draws = uniforms(derive(7, Stage.DRAW, number), 1 + BARS * notes_per_bar * 3)[0]
     per_note = draws[1:].reshape(BARS, notes_per_bar, 3)
     notes = [
         [bar, int(16 * onset) * _SIXTEENTH, _SIXTEENTH * (1 + int(4 * duration)), 40 + int(40 * pitch), 80, 0]

@@ -26,7 +26,7 @@ def test_steps_are_sorted_as_numbers(folder: Path) -> None:
     assert list(step_files(folder)) == [9, 10]
 
 
-def test_auto_takes_the_newest_or_starts_anew(folder: Path, tmp_path: Path) -> None:
+def test_auto_takes_the_newest_or_starts_a_new_run(folder: Path, tmp_path: Path) -> None:
     assert checkpoint_for("auto", folder) == folder / "step10.ckpt"
     assert checkpoint_for("auto", tmp_path / "none") is None
 

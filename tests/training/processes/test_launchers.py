@@ -82,7 +82,7 @@ def stop_after_some_steps(process: subprocess.Popen[bytes], folder: Path) -> int
         ({"RANK": "", "LOCAL_RANK": "x"}, True),
     ],
 )
-def test_notices_are_the_first_process_s_to_give(
+def test_only_the_first_process_logs_warnings(
     environment: dict[str, str], *, is_first: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
@@ -93,9 +93,9 @@ def test_notices_are_the_first_process_s_to_give(
     package = "package_of_" + "_".join(f"{name}{value}" for name, value in environment.items())
     quiet_other_ranks([package])
     log = logging.getLogger(f"{package}.module")
-    log.warning("a notice")
+    log.warning("a warning")
     log.error("an error")
-    assert [record.getMessage() for record in caplog.records] == ["a notice"] * is_first + ["an error"]
+    assert [record.getMessage() for record in caplog.records] == ["a warning"] * is_first + ["an error"]
     chosen = logging.getLogger(f"{package}_with_a_level")
     chosen.setLevel(logging.WARNING)
     quiet_other_ranks([chosen.name])

@@ -12,8 +12,8 @@ from torch.distributed.tensor import DTensor
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.config.train import STRATEGIES
 from midigpt_core.errors import ConfigError
+from midigpt_core.training.loop.fsdp import lightning_strategy
 from midigpt_core.training.loop.module import TrainingModule
-from midigpt_core.training.loop.sharding import lightning_strategy
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.planning.resume import step_files
 from support.stopping import Run, Stop, joined, observed, outcome

@@ -81,7 +81,7 @@ def test_waiting_is_said_and_heeds_signals(  # noqa: PLR0917
     assert text.count(f"Stopped by {signal.Signals(number).name} before a step was taken.") == int(is_first)
 
 
-def test_the_notice_comes_after_ten_seconds() -> None:
+def test_the_warning_comes_after_ten_seconds() -> None:
     assert rendezvous.PATIENCE_S == 10
 
 

@@ -1,4 +1,4 @@
-"""Music while a run goes: files and loggers get it, and the run does not notice."""
+"""Music while a run goes: files and loggers get it, and the run itself is unaffected."""
 
 from __future__ import annotations
 

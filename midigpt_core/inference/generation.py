@@ -1,8 +1,8 @@
-"""A batch of documents, written token by token: a grammar says what may come, the model how likely, a key which.
+"""Generates a batch of documents token by token: the grammar allows tokens, the model scores them, a sampler chooses.
 
-What is forced is read in one run with the choice before it, prompts that are equal are read once, and a choice is one
-native call each of grammar and sampler. Row n draws its k-th choice with number k of its key, so what is written
-depends on its prompt, its key and the model alone.
+Forced tokens are read in one run with the choice before them. Equal prompts are read once. Each choice is one native
+call of the grammar and one of the sampler. The k-th choice of a document uses number k of the document's key, so its
+tokens depend only on its prompt, its key and the model.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 
 @frozen(eq=False, kw_only=True)
-class Written:
-    """N documents, whole or as far as they came."""
+class Generated:
+    """N generated documents. They may be incomplete if the generation was ended early."""
 
     documents: list[Int32Array]
-    #: int32[N], how many of the bars asked for are complete, in the order of the document.
+    #: int32[N], how many of the requested bars are complete, counted in the order of the document.
     bars_written: Int32Array
-    #: Tokens that were chosen, that were written (with those that follow from a choice), and that the model read.
+    #: Tokens that were chosen, that were generated (chosen or forced by a choice), and that the model read.
     chosen: int
-    written: int
+    generated: int
     read: int
 
 
@@ -49,7 +49,7 @@ def sampler_of(config: InferenceConfig) -> TokenSampler:
     return TokenSampler(top_k=config.top_k, top_p=config.top_p, mask_k=config.mask_k, mask_p=config.mask_p)
 
 
-def write(
+def generate(
     reader: SequenceReader,
     encoder: Encoder,
     prompts: TokenBatch,
@@ -59,10 +59,10 @@ def write(
     temperatures: Float64Array,
     keys: UInt64Array,
     go_on: Callable[[int], bool],
-) -> Written:
-    """Write what ``request`` asks of N ``prompts``; ``temperatures`` float64[N], ``keys`` uint64[N].
+) -> Generated:
+    """Generate the bars of ``request`` after N ``prompts``; ``temperatures`` float64[N], ``keys`` uint64[N].
 
-    ``go_on`` is called after every choice with the number of tokens chosen since; False ends the writing.
+    ``go_on`` is called after every choice with the number of tokens just chosen. False ends the generation.
     """
     grammar = encoder.grammar()
     if grammar is None:
@@ -89,12 +89,14 @@ def write(
         sequences.step(*following, logits)
         read += len(following[0])
     documents = [grammar.document(index) for index in range(count)]
-    written = sum(map(len, documents)) - begun
-    return Written(documents=documents, bars_written=grammar.bars_written(), chosen=chosen, written=written, read=read)
+    generated = sum(map(len, documents)) - begun
+    return Generated(
+        documents=documents, bars_written=grammar.bars_written(), chosen=chosen, generated=generated, read=read
+    )
 
 
 def _choose(sampler: TokenSampler, scores: Float32Array, *arguments: Any) -> None:
-    """``sampler.choose``. Raises CheckpointError where the model, its weights too large, says nothing."""
+    """Call ``sampler.choose``. Raises CheckpointError if the model's logits are not finite."""
     try:
         sampler.choose(scores, *arguments)
     except ValueError as error:
@@ -108,7 +110,7 @@ def _choose(sampler: TokenSampler, scores: Float32Array, *arguments: Any) -> Non
 def _read_prompts(
     reader: SequenceReader, grammar: Grammar, count: int, capacity: int, size: int
 ) -> tuple[Sequences, Float32Array, int]:
-    """Sequences that have read the prompts, their logits float32[N, V], and how many tokens that took."""
+    """Read the prompts: the sequences, their logits float32[N, V], and the number of tokens read."""
     tokens, positions, offsets = grammar.take()
     runs = [slice(int(first), int(end)) for first, end in pairwise(offsets)]
     prompts = [(tokens[run].tobytes(), positions[run].tobytes()) for run in runs]

@@ -1,4 +1,4 @@
-"""Strategy ``fsdp``: shards weights, gradients and optimiser state over the devices.
+"""Strategy ``fsdp``: splits weights, gradients and optimiser state over the devices.
 
 This is FSDP2 (``fully_shard``), which keeps the names and shapes of parameters. Weight decay and freezing depend on
 them, checkpoints and bundles are the same as with other strategies, and it runs on CPUs too. FSDP1 flattens
@@ -16,7 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from midigpt_core.config.train import FSDP
-from midigpt_core.training.loop.precision import require_shardable
+from midigpt_core.training.loop.precision import require_fsdp_support
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -29,8 +29,8 @@ _UNUSED = "ddp_find_unused_parameters_true"
 
 
 def lightning_strategy(config: TrainConfig, precision: str) -> str | Strategy:
-    """The Lightning strategy for ``config``. Raises the errors of :func:`require_shardable`."""
-    require_shardable(config, precision)
+    """The Lightning strategy for ``config``. Raises the errors of :func:`require_fsdp_support`."""
+    require_fsdp_support(config, precision)
     timeout = timedelta(seconds=config.collective_timeout)
     devices = config.devices * config.num_nodes
     if config.strategy == "auto" and devices == 1:
@@ -42,8 +42,8 @@ def lightning_strategy(config: TrainConfig, precision: str) -> str | Strategy:
     )
 
 
-def shard(model: nn.Module, trainer: Trainer) -> None:
-    """Shard ``model`` over the ranks of ``trainer`` if its strategy is fsdp: block by block, then the rest."""
+def split_over_ranks(model: nn.Module, trainer: Trainer) -> None:
+    """Split ``model`` over the ranks of ``trainer`` if its strategy is fsdp: each transformer block, then the rest."""
     strategy = trainer.strategy
     if not isinstance(strategy, ModelParallelStrategy):
         return
@@ -55,7 +55,7 @@ def shard(model: nn.Module, trainer: Trainer) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The full ``tensor`` on every rank, gathered if it is sharded. All ranks must call this."""
+    """The full ``tensor`` on every rank, gathered if it is split. All ranks must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
