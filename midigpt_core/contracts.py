@@ -68,8 +68,10 @@ class RowBatch:
     genre: pa.Array | None = None
     #: NOMML levels per track: Arrow list<int> array, or None.
     nomml: pa.Array | None = None
-    #: Rows that the metadata filter dropped since the previous batch, by reason.
+    #: Rows that the source dropped since the previous batch, by reason.
     dropped: Mapping[str, int] = Factory(dict)
+    #: Number and name of a few of them, by reason, for reports.
+    dropped_rows: Mapping[str, Sequence[tuple[int, str]]] = Factory(dict)
 
 
 @runtime_checkable

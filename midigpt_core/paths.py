@@ -84,9 +84,9 @@ def find_files(paths: Sequence[str], suffixes: Collection[str], *, kind: str, hi
     sorted.
 
     Folders and patterns follow the same rules: links to folders are followed, and names that start with a dot are
-    skipped unless the path or pattern contains the dot. ``suffixes`` are lower-case, with their dot; a file that is
-    named directly may have any suffix. ``kind`` is what such files are called, e.g. ``"parquet"``; ``hint`` is the
-    advice for a folder without such a file.
+    skipped unless the path or pattern contains the dot. ``suffixes`` are lower-case, with their dot, such as
+    ``.parquet`` or ``.tar.gz``; a file that is named directly may have any suffix. ``kind`` is what such files are
+    called, e.g. ``"parquet"``; ``hint`` is the advice for a folder without such a file.
 
     Raises :class:`DataError` if one of ``paths`` matches no file, or if a folder cannot be searched.
     """
@@ -108,7 +108,7 @@ def _expand(path: str, suffixes: Collection[str], kind: str, hint: str) -> list[
     if literal.is_file():
         return [FoundFile(literal, readable_name(literal.name))]
     if literal.is_dir():
-        files = [file for file in sorted(_below(literal)) if file.suffix.lower() in suffixes]
+        files = [file for file in sorted(_below(literal)) if _has_suffix(file, suffixes)]
         if not files:
             endings = ", ".join(sorted(suffixes))
             raise DataError(f"{path}: no {kind} file ({endings}) in this folder or below. {hint or 'Check the path.'}")
@@ -126,11 +126,15 @@ def _expand(path: str, suffixes: Collection[str], kind: str, hint: str) -> list[
             raise DataError(f"{path}: nothing matches this pattern. Check the path, and quote it in the shell.")
         # A pattern that matches files with the suffixes means those; otherwise it names files with other suffixes on
         # purpose.
-        called_so = [file for file in files if file.suffix.lower() in suffixes]
+        called_so = [file for file in files if _has_suffix(file, suffixes)]
         return [FoundFile(file, readable_name(file.relative_to(start))) for file in called_so or files]
     if literal.exists():
         raise DataError(f"{path}: is neither a regular file nor a folder. Name a {kind} file or a folder.")
     raise DataError(f"{path}: no such file or folder. Check the path.")
+
+
+def _has_suffix(file: Path, suffixes: Collection[str]) -> bool:
+    return any(file.name.lower().endswith(suffix) and len(file.name) > len(suffix) for suffix in suffixes)
 
 
 def _split(pattern: Path) -> tuple[Path, tuple[str, ...]]:

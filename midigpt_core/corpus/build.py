@@ -245,7 +245,7 @@ class _Run:
                     columns, pieces = to_pieces(rows, parsed)
                     writer.add(columns, pieces)
                     tally.add(columns, pieces, parsed.error_offset)
-                    tally.add_dropped(rows.dropped)
+                    tally.add_dropped(rows.dropped, rows.dropped_rows)
                     self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
                     del rows, parsed, columns, pieces
             self._check_unchanged(shard, fingerprint)

@@ -13,7 +13,7 @@ from midigpt_core.corpus.origins import identity_of, row_text
 from midigpt_core.corpus.status import KEPT, in_order, status_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from midigpt_core.records import Int64Array, PieceTable, ScoreColumns
 
@@ -48,9 +48,12 @@ class Tally:
         self._programs.update(_count_programs(columns))
         self._signatures.update(_count_signatures(columns))
 
-    def add_dropped(self, dropped: Mapping[str, int]) -> None:
-        """Rows that the source left out."""
+    def add_dropped(self, dropped: Mapping[str, int], named: Mapping[str, Sequence[tuple[int, str]]]) -> None:
+        """Rows that the source dropped: how many, and number and name of a few of them."""
         self.counts.update(dropped)
+        for reason, rows in named.items():
+            examples = self.examples.setdefault(reason, [])
+            examples += [row_text(row, identity) for row, identity in rows[: MAX_EXAMPLES - len(examples)]]
 
     def totals(self) -> Totals:
         return Totals(**self._sizes, programs=dict(self._programs), signatures=dict(self._signatures))

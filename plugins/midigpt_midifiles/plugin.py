@@ -1,4 +1,4 @@
-"""The data source ``midifiles``: MIDI files in folders."""
+"""The data source ``midifiles``: MIDI files in folders and archives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def midigpt_sources() -> list[SourceSpec]:
     return [
         SourceSpec(
             name="midifiles",
-            summary="MIDI files (.mid, .midi, .kar): files, folders and all in them, or globs",
+            summary="MIDI files (.mid, .midi, .kar, .rmi), also in .zip and .tar(.gz): files, folders and all in them, globs",
             target="midigpt_midifiles.source:build",
         )
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from midigpt_midifiles import files
 from midigpt_midifiles import source as midifiles
 
 from midigpt_core.components import ComponentRef
@@ -70,10 +71,10 @@ def test_a_file_that_goes_before_it_is_read_is_named(tmp_path: Path) -> None:
 
 def test_batches_are_bounded_in_files_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, [f"{n:03}.mid" for n in range(20)])
-    monkeypatch.setattr(midifiles, "_BATCH_FILES", 8)
+    monkeypatch.setattr(files, "BATCH_FILES", 8)
     assert [len(batch.row) for batch in rows(tmp_path)] == [8, 8, 4]
     assert np.concatenate([batch.row for batch in rows(tmp_path)]).tolist() == list(range(20))
-    monkeypatch.setattr(midifiles, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(files, "BATCH_BYTES", 1)
     assert [len(batch.row) for batch in rows(tmp_path)] == [1] * 20
 
 
@@ -160,7 +161,7 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, cache: Path) -> None
 def test_a_new_file_leaves_the_other_shards_as_they_are(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(midifiles, "_SHARD_FILES", 8)
+    monkeypatch.setattr(midifiles, "SHARD_FILES", 8)
     write(tmp_path / "songs", [f"{n:03}.mid" for n in range(100)])
     before = build(SOURCE, [str(tmp_path / "songs")], cache=cache)
     assert before.built == len(before.shards) > 5
@@ -173,7 +174,7 @@ def test_a_new_file_leaves_the_other_shards_as_they_are(
 
 
 def test_shards_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(midifiles, "_MOST_SHARD_FILES", 3)
+    monkeypatch.setattr(midifiles, "MOST_SHARD_FILES", 3)
     write(tmp_path, [f"{n}.mid" for n in range(8)])
     assert sum(len(shard.files) for shard in shards(tmp_path)) == 8
     assert max(len(shard.files) for shard in shards(tmp_path)) == 3

@@ -1,0 +1,237 @@
+"""Archives of every kind, inside one another, encrypted, damaged and malicious."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from midigpt_core.archives import Archive, Listing, Member, MemberError, Problem, archive, content, is_archive
+from midigpt_core.files import blake3_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOST = 1 << 20
+FILES = {f"deep/{n:02}.mid": random.Random(n).randbytes(100 + 37 * n) for n in range(20)}
+
+
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def tarred(files: dict[str, bytes], mode: str = "w") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def listed(tmp_path: Path, data: bytes, name: str = "songs.bin") -> tuple[Archive, Listing]:
+    path = tmp_path / name
+    path.write_bytes(data)
+    found = Archive(path, blake3_of)
+    return found, found.listing({".mid"})
+
+
+def contents(found: Archive, listing: Listing) -> dict[str, bytes | str]:
+    """What each member reads as, or why it cannot be read."""
+    read: dict[str, bytes | str] = {}
+    with found.opened():
+        for item in listing.found:
+            try:
+                read[item.name] = item.read(MOST) if isinstance(item, Member) else item.reason
+            except MemberError as error:
+                read[item.name] = error.reason
+    return read
+
+
+def read(tmp_path: Path, data: bytes, name: str = "songs.bin") -> dict[str, bytes | str]:
+    return contents(*listed(tmp_path, data, name))
+
+
+KINDS = {
+    "zip": zipped(FILES),
+    "stored zip": zipped(FILES, zipfile.ZIP_STORED),
+    "zip behind a program": b"#!/bin/sh\n" * 50 + zipped(FILES),
+    "tar": tarred(FILES),
+    "tar.gz": tarred(FILES, "w:gz"),
+    "tar.gz in parts": b"".join(
+        gzip.compress(tarred(FILES)[start : start + 7000]) for start in range(0, len(tarred(FILES)), 7000)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_its_files(tmp_path: Path, kind: str) -> None:
+    assert read(tmp_path, KINDS[kind]) == FILES
+    assert is_archive(tmp_path / "songs.bin") == (kind != "zip behind a program")
+
+
+@pytest.mark.parametrize("outer", [zipped, tarred])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_archives_inside_archives(tmp_path: Path, outer: object, method: int) -> None:
+    inner = {"in/a.zip": zipped(FILES, method), "b.TAR": tarred(FILES), "c.tgz": tarred(FILES, "w:gz"), "d.mid": b"d"}
+    found = read(tmp_path, outer(inner))  # type: ignore[operator]
+    wanted = {f"{name}/{file}": data for name in ("in/a.zip", "b.TAR", "c.tgz") for file, data in FILES.items()}
+    assert found == {**wanted, "d.mid": b"d"}
+
+
+def test_deflated_archives_inside_are_read_from_anywhere_by_several_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "_POINT_BYTES", 1 << 16)
+    monkeypatch.setattr(content, "_MOST_POINTS", 8)
+    monkeypatch.setattr(content, "_PIECE_BYTES", 1 << 12)
+    monkeypatch.setattr(content, "_MOST_CURSORS", 3)
+    files = {f"{n}.mid": random.Random(n).randbytes(20_000) + bytes(n) for n in range(100)}
+    found, listing = listed(tmp_path, zipped({"inner.zip": zipped(files)}))
+    members = {item.name.removeprefix("inner.zip/"): item for item in listing.found if isinstance(item, Member)}
+    names = list(files) * 3
+    random.Random(1).shuffle(names)
+    with found.opened(), ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda name: members[name].read(MOST) == files[name], names)) == [True] * len(names)
+
+
+def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
+    for data in (zipped({"a.mid": bytes(5 << 20)}), tarred({"a.mid": bytes(5 << 20)}, "w:gz")):
+        assert read(tmp_path, data) == {"a.mid": bytes(MOST)}
+
+
+def test_other_files_are_counted_and_hidden_ones_left_out(tmp_path: Path) -> None:
+    names = ["a.mid", "cover.JPG", "x/notes.txt", "y.txt", "README", "__MACOSX/a.mid", "x/._a.mid", ".git/b.mid"]
+    found, listing = listed(tmp_path, zipped(dict.fromkeys(names, b"x")))
+    assert contents(found, listing) == {"a.mid": b"x"}
+    assert listing.skipped == {".jpg": 1, ".txt": 2, "": 1}
+
+
+def test_encrypted_members_are_problems(tmp_path: Path) -> None:
+    data = bytearray(zipped({"a.mid": b"aaa", "b.mid": b"bbb", "c.zip": b"ccc", "d.txt": b"d"}))
+    for name in (b"a.mid", b"c.zip", b"d.txt"):
+        data[data.rindex(name) - 46 + 8] |= 1
+    assert read(tmp_path, bytes(data)) == {"a.mid": "encrypted", "b.mid": b"bbb", "c.zip": "encrypted"}
+
+
+def test_a_damaged_member_costs_no_other(tmp_path: Path) -> None:
+    data = bytearray(zipped({"a.mid": b"aaaa" * 9, "b.mid": b"bbb", "c.mid": b"ccc"}, zipfile.ZIP_STORED))
+    data[data.index(b"aaaa")] ^= 1
+    data[data.index(b"b.mid") - 30] ^= 1
+    assert read(tmp_path, bytes(data)) == {"a.mid": "damaged_member", "b.mid": "damaged_member", "c.mid": b"ccc"}
+
+
+def test_a_compression_that_is_not_read_is_a_problem(tmp_path: Path) -> None:
+    data = zipped({"a.mid": b"a" * 99}, zipfile.ZIP_LZMA)
+    assert read(tmp_path, data) == {"a.mid": "unsupported_member"}
+
+
+def test_a_damaged_archive_is_a_problem_after_what_can_be_read(tmp_path: Path) -> None:
+    assert read(tmp_path, zipped(FILES)[:-30]) == {"": "damaged_archive"}
+    assert read(tmp_path, b"<html>not found</html>", "songs.zip") == {"": "damaged_archive"}
+    assert read(tmp_path, b"", "songs.tar.gz") == {"": "damaged_archive"}
+    whole = tarred(FILES)
+    for cut in (tarred(FILES, "w:gz")[:-500], whole[:9000], whole[:4096] + b"x" * 512 + whole[4608:], whole[:10240]):
+        found = read(tmp_path, cut)
+        assert found.pop("") == "damaged_archive"
+        good = {name: data for name, data in found.items() if data != "damaged_member"}
+        assert len(good) >= len(found) - 1
+        assert good.items() < FILES.items()
+    inner = read(tmp_path, zipped({"a.zip": b"PK\x03\x04 junk", "b.mid": b"b"}))
+    assert inner == {"a.zip": "damaged_archive", "b.mid": b"b"}
+
+
+class TestMalicious:
+    def test_an_archive_in_itself_ends(self, tmp_path: Path) -> None:
+        data = zipped({"a.mid": b"a"})
+        for _ in range(archive.MOST_LEVELS + 2):
+            data = zipped({"a.mid": b"a", "in.zip": data}, zipfile.ZIP_STORED)
+        found = read(tmp_path, data)
+        assert list(found.values()) == [b"a"] * archive.MOST_LEVELS + ["archive_too_deep"]
+
+    def test_an_archive_that_inflates_without_end(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(archive, "SPARE_BYTES", 1 << 20)
+        bomb = zipped({"x.txt": bytes(20 << 20), "a.mid": b"a"}, zipfile.ZIP_STORED)
+        assert read(tmp_path, zipped({"in.zip": bomb, "b.mid": b"b"})) == {"in.zip": "archive_bomb", "b.mid": b"b"}
+        assert read(tmp_path, tarred({"x": bytes(20 << 20), "b.mid": b"b"}, "w:gz")) == {"": "archive_bomb"}
+
+    def test_many_small_bombs_share_one_budget(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(archive, "SPARE_BYTES", 1 << 20)
+        monkeypatch.setattr(archive, "MOST_EXPANSION", 10)
+        bomb = zipped({"x.txt": bytes(1 << 19), "a.mid": b"a"}, zipfile.ZIP_STORED)
+        found = read(tmp_path, zipped({f"{n}.zip": bomb for n in range(20)}))
+        assert 1 < list(found.values()).count("archive_bomb") < 20
+
+    def test_a_directory_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(archive, "SPARE_BYTES", 1 << 14)
+        inner = zipped({f"{n:04}.mid": b"" for n in range(2000)}, zipfile.ZIP_STORED)
+        assert read(tmp_path, zipped({"in.zip": inner, "b.mid": b"b"}))["in.zip"] == "archive_bomb"
+
+    def test_more_files_than_are_listed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(archive, "MOST_MEMBERS", 5)
+        assert list(read(tmp_path, zipped(FILES)).values())[5:] == ["archive_bomb"]
+
+    def test_overlapping_members(self, tmp_path: Path) -> None:
+        data = zipped({"a.mid": b"a" * 500, "b.mid": b"b" * 500, "c.mid": b"c"}, zipfile.ZIP_STORED)
+        # The directory says that b starts where a does.
+        directory = bytearray(data)
+        at = directory.rindex(b"b.mid") - 46 + 42
+        directory[at : at + 4] = bytes(4)
+        found = read(tmp_path, bytes(directory))
+        assert found["a.mid"] == "damaged_member"
+        assert found["c.mid"] == b"c"
+
+    def test_a_header_of_a_tar_that_claims_gigabytes(self, tmp_path: Path) -> None:
+        info = tarfile.TarInfo("pax")
+        info.type, info.size = tarfile.XHDTYPE, 1 << 32
+        assert read(tmp_path, info.tobuf() + bytes(4096)) == {"": "archive_bomb"}
+
+    def test_every_cut_and_many_mutations_are_read_or_refused(self, tmp_path: Path) -> None:
+        few = dict(list(FILES.items())[:3])
+        chance = random.Random(0)
+        for whole in (zipped({"in.zip": zipped(few), **few}), tarred(few), tarred(few, "w:gz")):
+            for number in range(120):
+                changed = bytearray(whole[: chance.randrange(1, len(whole))] if number % 2 else whole)
+                for _ in range(3):
+                    changed[chance.randrange(len(changed))] = chance.randrange(256)
+                for name, data in read(tmp_path, bytes(changed), "songs.zip").items():
+                    assert isinstance(data, str) or len(data) <= MOST, name
+
+
+def test_names_are_printable_text_without_roots(tmp_path: Path) -> None:
+    found = read(
+        tmp_path, tarred({"/abs.mid": b"1", "../up.mid": b"2", b"\xff.mid".decode("utf-8", "surrogateescape"): b"3"})
+    )
+    assert list(found) == ["abs.mid", "up.mid", r"\xff.mid"]
+    for name in found:
+        name.encode()
+
+
+def test_a_problem_has_its_place(tmp_path: Path) -> None:
+    _, listing = listed(tmp_path, zipped({"in.zip": zipped({"x/lz.mid": b"1"}, zipfile.ZIP_BZIP2)}))
+    assert listing.found == [Problem("in.zip/x/lz.mid", "unsupported_member")]
+
+
+def test_the_hash_of_a_file_that_changed(tmp_path: Path) -> None:
+    calls: list[Path] = []
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped(FILES))
+    found = Archive(path, lambda path: calls.append(path) or blake3_of(path))  # type: ignore[func-returns-value]
+    assert found.content_hash() == found.content_hash() == blake3_of(path)
+    assert len(calls) == 1
+    found.content_hash(after_reading=True)
+    found.content_hash(after_reading=True)
+    assert len(calls) == 2
+    path.write_bytes(zipped(FILES) + b"x")
+    assert found.content_hash(after_reading=True) == blake3_of(path)
