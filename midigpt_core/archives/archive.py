@@ -1,7 +1,7 @@
 """An archive file, and the listing of what is in it and in the archives inside it.
 
 Every file in it is read on its own, in any order and from several threads. A file that cannot be read is a
-:class:`Problem` or raises :class:`MemberError`; it never costs the others. What a listing may take is bounded by the
+:class:`Problem` or raises :class:`~midigpt_core.archives.MemberError`; it never costs the others. What a listing may take is bounded by the
 size of the archive file (:func:`_budget`), and each file is read up to a limit, so no archive, however made, fills the
 memory or runs for long.
 """
@@ -51,7 +51,8 @@ class Member:
     _entry: ZipEntry | TarEntry
 
     def read(self, most: int) -> bytes:
-        """Its first ``most`` bytes, while the archive is open. Raises :class:`MemberError` with the reason."""
+        """Its first ``most`` bytes, while the archive is open. Raises
+        :class:`~midigpt_core.archives.MemberError` with the reason."""
         return self._entry.read(most)
 
 
