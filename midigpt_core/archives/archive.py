@@ -1,9 +1,9 @@
 """An archive file, and the listing of what is in it and in the archives inside it.
 
 Every file in it is read on its own, in any order and from several threads. A file that cannot be read is a
-:class:`Problem` or raises :class:`~midigpt_core.archives.MemberError`; it never costs the others. What a listing may take is bounded by the
-size of the archive file (:func:`_budget`), and each file is read up to a limit, so no archive, however made, fills the
-memory or runs for long.
+:class:`Problem` or raises :class:`~midigpt_core.archives.MemberError`; it never costs the others. What a listing may
+take is bounded by the size of the archive file (:func:`_budget`), and each file is read up to a limit, so no archive,
+however made, fills the memory or runs for long.
 """
 
 from __future__ import annotations

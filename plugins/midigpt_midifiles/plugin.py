@@ -13,7 +13,7 @@ def midigpt_sources() -> list[SourceSpec]:
     return [
         SourceSpec(
             name="midifiles",
-            summary="MIDI files (.mid, .midi, .kar, .rmi), also in .zip and .tar(.gz): files, folders and all in them, globs",
+            summary="MIDI files (.mid, .midi, .kar, .rmi), also in .zip and .tar(.gz): files, folders, globs",
             target="midigpt_midifiles.source:build",
         )
     ]
