@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _WINDOWS = 8192
 #: Windows of one call: about a block's.
 _CALL = 512
-_PEER_STEP = 40
+_BASELINE_STEP = 40
 _MAX_TOKENS = 1 << 20
 
 
@@ -59,8 +59,8 @@ def rows(session: Session) -> Iterator[Row]:
     data = ready([shard], session.folder)
     on_one, whole, on_two = encoding(data, 1), encoding(data, 1, _WINDOWS), encoding(data, 2, _WINDOWS)
     with (
-        session.baseline("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "whole") as baseline,
-        session.baseline("encoding.py", shard, session.preset(PRESET), _PEER_STEP, "bare") as bare,
+        session.baseline("encoding.py", shard, session.preset(PRESET), _BASELINE_STEP, "whole") as baseline,
+        session.baseline("encoding.py", shard, session.preset(PRESET), _BASELINE_STEP, "bare") as bare,
     ):
         one = take_turns({"ours": one_thread(on_one), "baseline": baseline, "bare": bare}, session.repeats)
     whole()
@@ -74,10 +74,10 @@ def rows(session: Session) -> Iterator[Row]:
         one.get("baseline"),
         against=BASELINE,
         required=ratio_at_least(60),
-        how=f"{windows}; the baseline's Tokenizer.encode on windows of every {_PEER_STEP}th piece",
+        how=f"{windows}; the baseline's Tokenizer.encode on windows of every {_BASELINE_STEP}th piece",
     )
     yield Row.of(
-        "windows to tokens, beside the baseline's C++ alone",
+        "windows to tokens, compared with the baseline's C++ alone",
         "tokens/s",
         one["ours"],
         one.get("bare"),

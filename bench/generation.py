@@ -1,4 +1,4 @@
-"""Music from a model, beside the baseline: both load one bundle with random weights and write the same bars."""
+"""Music from a model, compared with the baseline: both load one bundle with random weights and write the same bars."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _overhead(bundle: Path, repeats: int) -> Iterator[Row]:
         between = sum(begin - end for (_, end), (begin, _) in pairwise(timed.spans))
         figures.append(between / (len(timed.spans) - 1) * 1e3)
     yield Row(
-        name="beside the model's own forward pass, a token",
+        name="besides the model's own forward pass, a token",
         unit="ms",
         ours=sorted(figures)[len(figures) // 2],
         required=at_most(0.05),
@@ -174,12 +174,12 @@ def _overhead(bundle: Path, repeats: int) -> Iterator[Row]:
 
 
 def _many_candidates(bundle: Path, repeats: int) -> Row:
-    """A candidate's cost among many, beside that among few: both in one run."""
+    """A candidate's cost among many, compared with that among few: both in one run."""
     few, many = 16, 256
     engine, score = InferenceEngine.from_checkpoint(bundle, "cpu"), music.scores()[0]
 
     def candidates(count: int) -> Callable[[], float]:
-        # Short bars: what a candidate costs beside the model's own work is what could grow.
+        # Short bars: what a candidate costs besides the model's own work is what could grow.
         request = _request(count).with_config(density_hard_limit=1)
 
         def write() -> float:
@@ -195,7 +195,7 @@ def _many_candidates(bundle: Path, repeats: int) -> Row:
         for few_rate, many_rate in zip(measured["few"].samples, measured["many"].samples, strict=True)
     ]
     return Row(
-        name=f"a candidate's cost among {many}, beside that among {few}",
+        name=f"a candidate's cost among {many}, compared with that among {few}",
         unit="times",
         ours=statistics.median(ratios),
         required=at_most(2),
@@ -222,5 +222,5 @@ def _likelihood() -> Iterator[Row]:
             unit="nats",
             ours=float(np.abs(scored - exact).mean()),
             how=f"the model of `make run` on {len(exact)} held-out tokens; at most {np.abs(scored - exact).max():.3f}; "
-            f"mean negative log-likelihood {-scored.mean():.4f} beside {-exact.mean():.4f} with float32",
+            f"mean negative log-likelihood {-scored.mean():.4f} compared with {-exact.mean():.4f} with float32",
         )

@@ -26,7 +26,7 @@ from bench.rows import format_number
 from bench.session import Session
 from bench.start import start
 from bench.stream import PRESET as STREAM_PRESET
-from bench.stream import samples
+from bench.stream import windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,11 +74,11 @@ def _stages(session: Session, size: int) -> Iterator[tuple[str, Callable[[], Tur
     yield "starting, starts/s", wall(lambda: start(shards, session.folder))
     yield "encoding, tokens/s", one_thread(encoding(ready(shards, session.folder, PRESET), 1))
     data = ready(shards, session.folder, STREAM_PRESET)
-    yield "sample stream, samples/s", one_thread(samples(data.stream_spec()))
+    yield "token stream, windows/s", one_thread(windows(data.stream_spec()))
 
 
 def draw(measured: Mapping[str, Any], path: Path) -> None:
-    """Each stage's pace beside its own at the smallest size, over the size of the corpus."""
+    """Each stage's pace compared with its own at the smallest size, over the size of the corpus."""
     figure = Figure(figsize=(8, 4.8), dpi=120, layout="constrained")
     axes = figure.subplots()
     for (stage, values), marker in zip(measured["figures"].items(), "osD^v", strict=True):
@@ -93,7 +93,7 @@ def draw(measured: Mapping[str, Any], path: Path) -> None:
     axes.set_yticks(_TICKS, [f"{tick:g}×" for tick in _TICKS])
     axes.minorticks_off()
     axes.set_xlabel("rows of the corpus")
-    axes.set_ylabel("pace beside that at the smallest corpus")
+    axes.set_ylabel("pace compared with that at the smallest corpus")
     axes.set_title("Each stage at 1, 10 and 100 times the corpus", loc="left")
     axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""What a step of each optimiser costs beside the forward and backward pass before it.
+"""What a step of each optimiser costs, compared with the forward and backward pass before it.
 
 python -m bench.optimizers           # processor seconds on one thread; figures in docs/running.md
 """

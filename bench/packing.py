@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _BLOCKS = 100
 _UNPACKED_BLOCKS = 600
 _ROW = 2048
-_PEER_STEP = 12
-_PEER_BATCHES = 8
+_BASELINE_STEP = 12
+_BASELINE_BATCHES = 8
 
 
 def rows(session: Session) -> Iterator[Row]:
@@ -41,7 +41,7 @@ def rows(session: Session) -> Iterator[Row]:
         packed.append(block.documents.length)
     lengths, unpacked = np.concatenate(packed), _unpacked(data)
     drawn = sum(statuses.values())
-    with session.baseline("padding.py", shard, session.preset(PRESET), _PEER_STEP, _PEER_BATCHES) as baseline:
+    with session.baseline("padding.py", shard, session.preset(PRESET), _BASELINE_STEP, _BASELINE_BATCHES) as baseline:
         theirs = None if baseline is None else 100 * baseline().work
     yield Row(
         name="padding",
@@ -51,7 +51,7 @@ def rows(session: Session) -> Iterator[Row]:
         against=f"{BASELINE}, batches of 16",
         required=at_most(1),
         how=f"{_BLOCKS} blocks of {ROWS_PER_BLOCK} rows of {_ROW}, yellow; the baseline's MidiGPTCollator on "
-        f"{_PEER_BATCHES} batches",
+        f"{_BASELINE_BATCHES} batches",
     )
     # A block ends before the first document that does not fit; that one is passed over, and no other.
     passed_over = _BLOCKS + drawn - len(lengths) - statuses["no_window"]
@@ -68,8 +68,8 @@ def rows(session: Session) -> Iterator[Row]:
         unit="",
         ours=_fairness(lengths, unpacked),
         required=at_least(0.01),
-        how=f"lengths of {len(lengths):,} packed documents beside {len(unpacked):,} drawn for rows of their own, in "
-        "quartiles of the latter",
+        how=f"lengths of {len(lengths):,} packed documents compared with {len(unpacked):,} drawn for rows of "
+        "their own, in quartiles of the latter",
     )
 
 

@@ -25,7 +25,7 @@ _ROWS = 20_000
 _SHARDS = 2
 _HOSTILE = 0.01
 #: The baseline takes minutes over each thousand rows.
-_PEER_ROWS = 500
+_BASELINE_ROWS = 500
 _REPEATS = 3
 #: Rows of the two shards whose peaks of memory are compared.
 _SMALL_SHARD, _LARGE_SHARD = 2_000, 20_000
@@ -34,9 +34,9 @@ _SMALL_SHARD, _LARGE_SHARD = 2_000, 20_000
 def rows(session: Session) -> Iterator[Row]:
     clean = corpus.shards("rows", _ROWS, _SHARDS, folder=session.folder)
     hostile = corpus.shards("hostile", _ROWS, _SHARDS, hostile=_HOSTILE, folder=session.folder)
-    few = corpus.shards("few", _PEER_ROWS, _SHARDS, folder=session.folder)
+    few = corpus.shards("few", _BASELINE_ROWS, _SHARDS, folder=session.folder)
     repeats = min(session.repeats, _REPEATS)
-    with session.baseline("preprocess.py", session.preset(PRESET), _PEER_ROWS, *few) as baseline:
+    with session.baseline("preprocess.py", session.preset(PRESET), _BASELINE_ROWS, *few) as baseline:
         sides = {
             "ours": preprocess(session, clean, _ROWS),
             "hostile": preprocess(session, hostile, _ROWS),
@@ -51,7 +51,7 @@ def rows(session: Session) -> Iterator[Row]:
         measured.get("baseline"),
         against=BASELINE,
         required=ratio_at_least(150),
-        how=f"{how}; the baseline's with its default of one worker on {_PEER_ROWS} such rows; each side less its "
+        how=f"{how}; the baseline's with its default of one worker on {_BASELINE_ROWS} such rows; each side less its "
         "own run with a full cache; seconds on the clock",
     )
     yield Row.of(

@@ -27,7 +27,7 @@ from bench.reading import read
 from bench.session import Session
 from bench.start import start
 from bench.stream import PRESET as STREAM_PRESET
-from bench.stream import samples
+from bench.stream import windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def _encoding(session: Session) -> Callable[[], object]:
 
 
 def _stream(session: Session) -> Callable[[], object]:
-    return samples(ready([corpus.pieces_path(session.folder)], session.folder, STREAM_PRESET).stream_spec())
+    return windows(ready([corpus.pieces_path(session.folder)], session.folder, STREAM_PRESET).stream_spec())
 
 
 def _preprocess(session: Session) -> Callable[[], object]:

@@ -1,4 +1,4 @@
-"""Bytes to columns with bars, over the bench corpus; beside the baseline, symusic, and the least that could be done."""
+"""Bytes to columns with bars, over the bench corpus, compared with the baseline, symusic and a bare event loop."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 #: Files of one call: the chunk in which the corpus builder parses.
 _CALL = 32
-#: Files of a call on two threads and on one beside it: in calls of 256, a batch of the source, starting threads and
-#: bringing columns together takes a tenth of the time (docs/performance.md).
+#: Files of a call on two threads, and on one thread for comparison. In calls of 256, a batch of the source, starting
+#: threads and joining columns takes a tenth of the time (docs/performance.md).
 _CALL_OF_TWO = 1024
 #: The baseline reads every n-th file, which takes it some seconds.
-_PEER_STEP = 24
+_BASELINE_STEP = 24
 
 
 def read(data: UInt8Array, offsets: Int64Array, threads: int, call: int = _CALL) -> float:
@@ -52,7 +52,7 @@ def rows(session: Session) -> Iterator[Row]:
         loop()
         return len(data)
 
-    with session.baseline("reading.py", corpus.pieces_path(session.folder), _PEER_STEP) as baseline:
+    with session.baseline("reading.py", corpus.pieces_path(session.folder), _BASELINE_STEP) as baseline:
         one = take_turns(
             {
                 "ours": one_thread(lambda: read(data, offsets, 1)),
@@ -81,11 +81,11 @@ def rows(session: Session) -> Iterator[Row]:
         baseline_rate,
         against=BASELINE,
         required=ratio_at_least(200),
-        how=f"{len(files)} files of the bench corpus; the baseline every {_PEER_STEP}th of them with Score.from_bytes. "
+        how=f"{len(files)} files of the bench corpus; the baseline every {_BASELINE_STEP}th with Score.from_bytes. "
         f"Counted in bytes and stated in files of the mean size, {len(data) / len(files) / 1e3:.1f} kB",
     )
     yield Row.of(
-        "bytes to columns with bars, beside a plain parse",
+        "bytes to columns with bars, compared with a plain parse",
         "MB/s",
         one["ours"].scaled(to_megabytes),
         one["symusic"].scaled(to_megabytes),
@@ -94,7 +94,7 @@ def rows(session: Session) -> Iterator[Row]:
         how="the same bytes; symusic.Score.from_midi file by file",
     )
     yield Row.of(
-        "bytes to columns with bars, beside a bare event loop",
+        "bytes to columns with bars, compared with a bare event loop",
         "MB/s",
         one["ours"].scaled(to_megabytes),
         one["bare"].scaled(to_megabytes),

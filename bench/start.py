@@ -19,7 +19,7 @@ _FEW, _MANY = 5_000, 500_000
 #: Small pieces: what a start costs does not depend on their music.
 _NOTES = 12
 _DISTINCT = 1_000
-_PEER_STEP = 8
+_BASELINE_STEP = 8
 
 
 def start(shards: Sequence[Path], folder: Path) -> float:
@@ -32,7 +32,7 @@ def rows(session: Session) -> Iterator[Row]:
     few, many = _shard(session, _FEW), _shard(session, _MANY)
 
     pieces = corpus.pieces_path(session.folder)
-    with session.baseline("start.py", pieces, session.preset(PRESET), _PEER_STEP) as baseline:
+    with session.baseline("start.py", pieces, session.preset(PRESET), _BASELINE_STEP) as baseline:
         measured = take_turns(
             {
                 "few": wall(lambda: start([few], session.folder)),
@@ -50,7 +50,7 @@ def rows(session: Session) -> Iterator[Row]:
         milliseconds.get("baseline"),
         against=f"{BASELINE}, 500 pieces",
         required=at_most(50),
-        how=f"{what}; the baseline's MidiGPTDataset over every {_PEER_STEP}th piece from its index",
+        how=f"{what}; the baseline's MidiGPTDataset over every {_BASELINE_STEP}th piece from its index",
     )
     yield Row.of(
         f"start from cache, {_MANY:,} pieces",

@@ -1,4 +1,4 @@
-"""The sample stream from a ready corpus: window, augment, mask, encode, pack."""
+"""The token stream from a ready corpus: window, augment, mask, encode, pack."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PRESET = "ghost"
 _BLOCKS = 20
 #: Blocks that two workers make in one turn, after as many that start them up.
 _WORKER_BLOCKS = 60
-_PEER_STEP = 12
-_PEER_SAMPLES = 60
+_BASELINE_STEP = 12
+_BASELINE_SAMPLES = 60
 #: A row of these has a dozen tracks or more.
 _MANY_TRACKS = 12
 #: Rows of the corpora over which a worker's memory is compared.
@@ -52,33 +52,33 @@ def _against_baseline(session: Session, data: Ready, shard: Path) -> Iterator[Ro
     many_tracks = data.pieces[tracks_per_piece(data.opened)[data.pieces] >= _MANY_TRACKS]
     encoder = session.preset(PRESET)
     with (
-        session.baseline("stream.py", shard, encoder, _PEER_STEP, 1, _PEER_SAMPLES) as baseline,
-        session.baseline("stream.py", shard, encoder, 1, _MANY_TRACKS, _PEER_SAMPLES // 4) as baseline_many,
+        session.baseline("stream.py", shard, encoder, _BASELINE_STEP, 1, _BASELINE_SAMPLES) as baseline,
+        session.baseline("stream.py", shard, encoder, 1, _MANY_TRACKS, _BASELINE_SAMPLES // 4) as baseline_many,
     ):
         measured = take_turns(
             {
-                "ours": one_thread(samples(data.stream_spec())),
+                "ours": one_thread(windows(data.stream_spec())),
                 "tokens": one_thread(_tokens(data.stream_spec())),
                 "baseline": baseline,
-                "many": one_thread(samples(data.stream_spec(pieces=many_tracks))),
+                "many": one_thread(windows(data.stream_spec(pieces=many_tracks))),
                 "baseline many": baseline_many,
             },
             session.repeats,
         )
     yield Row.of(
-        "sample stream",
-        "samples/s",
+        "token stream",
+        "windows/s",
         measured["ours"],
         measured.get("baseline"),
         against=BASELINE,
         required=ratio_at_least(400),
         how=f"{PRESET}, defaults of training, documents of {_BLOCKS} blocks at 2048; the baseline's MidiGPTDataset, "
-        f"samples of every {_PEER_STEP}th piece",
+        f"windows of every {_BASELINE_STEP}th piece",
     )
-    yield Row.of("sample stream, tokens", "tokens/s", measured["tokens"], how="the tokens of those samples")
+    yield Row.of("token stream, tokens", "tokens/s", measured["tokens"], how="the tokens of those windows")
     yield Row.of(
-        f"sample stream, pieces of {_MANY_TRACKS} tracks or more",
-        "samples/s",
+        f"token stream, pieces of {_MANY_TRACKS} tracks or more",
+        "windows/s",
         measured["many"],
         measured.get("baseline many"),
         against=BASELINE,
@@ -100,13 +100,14 @@ def _by_length(session: Session) -> Row:
     )
     mean = {name: int(notes_per_piece(data.opened).mean()) for name, data in by_length.items()}
     return Row.of(
-        "sample stream, pieces ten times longer",
+        "token stream, pieces ten times longer",
         "tokens/s",
         measured["long"],
         measured["short"],
         against="short pieces",
         required=ratio_at_least(0.9),
-        how=f"40 pieces of two tracks and {mean['long']:,} notes beside 40 of {mean['short']:,}, as many notes a bar",
+        how=f"40 pieces of two tracks and {mean['long']:,} notes compared with 40 of "
+        f"{mean['short']:,}, as many notes a bar",
     )
 
 
@@ -119,22 +120,22 @@ def _on_two_cores(session: Session, data: Ready) -> Iterator[Row]:
             {"two": _workers(spec, 2), "one": _workers(spec, 1), "alone": wall(work), "twins": twins}, session.repeats
         )
     yield Row.of(
-        "sample stream, two processes",
+        "token stream, two processes",
         "tokens/s",
         measured["twins"],
         measured["alone"],
         against="one process",
         required=ratio_at_least(1.8),
-        how="two processes beside one, nobody takes the blocks; seconds on the clock",
+        how="two processes compared with one, nothing uses the blocks; seconds on the clock",
     )
     yield Row.of(
-        "sample stream, two workers",
+        "token stream, two workers",
         "rows/s",
         measured["two"],
         measured["one"],
         against="one worker",
-        how=f"batches of 64 rows from num_workers=2 beside num_workers=1, {_WORKER_BLOCKS} batches after the first; "
-        "seconds on the clock; the process that takes them needs some of the two cores too",
+        how=f"batches of 64 rows from num_workers=2 compared with num_workers=1, {_WORKER_BLOCKS} batches after the "
+        "first; seconds on the clock; the process that takes them needs some of the two cores too",
     )
 
 
@@ -162,7 +163,7 @@ def _held_after(spec: StreamSpec) -> int:
     return held_bytes()
 
 
-def samples(spec: StreamSpec) -> Callable[[], float]:
+def windows(spec: StreamSpec) -> Callable[[], float]:
     stream = spec.open()
     return lambda: float(sum(report.documents for report in _made(stream)))
 

@@ -1,4 +1,4 @@
-"""Training: the whole pipeline beside a bare loop and beside the baseline's trainer, in real tokens per second."""
+"""Training: the whole pipeline compared with a bare loop and the baseline's trainer, in real tokens per second."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Shape:
     layers: int
     heads: int
     length: int
-    #: Rows a batch and optimiser steps a turn: beside the bare loop, of ours beside the baseline, of the baseline.
+    #: Rows a batch and optimiser steps a turn: against the bare loop, of ours against the baseline, of the baseline.
     bare: tuple[int, int]
     ours: tuple[int, int]
     baseline: tuple[int, int]
@@ -56,7 +56,7 @@ class _Shape:
 
 
 #: The baseline has its default batch: 16 samples, each in a row of its own. A packed row holds several samples: 4 rows
-#: of 2048 have about as many tokens as 16 samples.
+#: of 2048 have about as many tokens as 16 windows.
 _SHAPES = (
     _Shape(
         width=128,
@@ -86,11 +86,11 @@ _SHAPES = (
 def rows(session: Session) -> Iterator[Row]:
     parquet = _parquet(session.folder)
     for shape in _SHAPES:
-        yield from _beside_a_bare_loop(session, parquet, shape)
-        yield _beside_the_baseline(session, parquet, shape)
+        yield from _against_a_bare_loop(session, parquet, shape)
+        yield _against_the_baseline(session, parquet, shape)
 
 
-def _beside_a_bare_loop(session: Session, parquet: Path, shape: _Shape) -> Iterator[Row]:
+def _against_a_bare_loop(session: Session, parquet: Path, shape: _Shape) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         sides = {
             side: running.enter_context(
@@ -114,11 +114,11 @@ def _beside_a_bare_loop(session: Session, parquet: Path, shape: _Shape) -> Itera
         unit="% of a step",
         ours=100 * measured["pipeline"].median / measured["data"].median,
         required=at_most(2),
-        how=f"{how}; drawing, encoding and packing a token, for which the step waits, beside all that the step does",
+        how=f"{how}; drawing, encoding and packing a token, for which the step waits, compared with the whole step",
     )
 
 
-def _beside_the_baseline(session: Session, parquet: Path, shape: _Shape) -> Row:
+def _against_the_baseline(session: Session, parquet: Path, shape: _Shape) -> Row:
     threads = available_cores()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         batch_size, steps = shape.baseline
@@ -133,13 +133,13 @@ def _beside_the_baseline(session: Session, parquet: Path, shape: _Shape) -> Row:
         }
         measured = take_turns(sides, min(session.repeats, shape.most_turns))
     return Row.of(
-        f"midigpt train, {shape.name}, beside the baseline's trainer",
+        f"midigpt train, {shape.name}, compared with the baseline's trainer",
         "tokens/s",
         measured["ours"],
         measured.get("baseline"),
         against=BASELINE,
         required=ratio_at_least(shape.ratio),
-        how=f"{_how(*shape.ours)}, the baseline {batch_size} samples a batch, {steps} steps; the same pieces on both "
+        how=f"{_how(*shape.ours)}, the baseline {batch_size} windows a batch, {steps} steps; the same pieces on both "
         f"sides, {threads} threads, seconds on the clock, no data worker; padding counts for neither",
     )
 

@@ -321,13 +321,13 @@ class Architecture(Protocol):
 
         ``position_ids`` int64[B, L] are the tokens' positions; None: their places in their documents. An architecture
         that provides ``placeholder_positions`` uses them unchanged, even if they do not ascend or occur twice. Which
-        tokens a token sees depends only on places. The same holds for its reader. ``document_ids``
-        int32[B, L] counts documents from 0 within a row (-1: padding): a token sees only earlier tokens of its own
-        document, bit for bit as if the document were alone. None: one document per row. An architecture that provides
-        ``kv_cache`` has a method ``make_cache()``; ``cache`` is what it returned, and ``input_ids`` then contains only
-        the tokens after those already read with this cache. An architecture that provides ``gradient_checkpointing``
-        has a method ``enable_gradient_checkpointing()``, after which training keeps fewer activations and recomputes
-        them, with equal results.
+        tokens a token sees depends only on places. The same holds for its reader. ``document_ids`` int32[B, L] counts
+        documents from 0 within a packed row (-1: padding): a token sees only earlier tokens of its own document, bit
+        for bit as if the document were alone. None: one document per row. An architecture that provides ``kv_cache``
+        has a method ``make_cache()``; ``cache`` is what it returned, and ``input_ids`` then contains only the tokens
+        after those already read with this cache. An architecture that provides ``gradient_checkpointing`` has a method
+        ``enable_gradient_checkpointing()``, after which training keeps fewer activations and recomputes them, with
+        equal results.
         """
 
     def architecture_config(self) -> dict[str, Any]:

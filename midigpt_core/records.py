@@ -1,7 +1,7 @@
 """The records that carry everything between stages: flat arrays with documented shape, dtype and unit.
 
 Legend of the shape letters: N windows or pieces, P pieces, T tracks, B bars, C cells (non-empty (track, bar) pairs),
-K attribute controls, R rows of a batch, L tokens of a row, V vocabulary size.
+K attribute controls, R packed rows of a batch, L tokens of a packed row, V vocabulary size.
 
 Variable-length data is stored relative to its piece, so the columns of two batches of pieces are joined by plain
 concatenation, and a piece's values do not depend on its position. This module does not import NumPy, so importing the
@@ -111,7 +111,7 @@ class PieceTable:
     id_offsets: Int64Array
     #: uint8, names that the source gave (GigaMIDI: the md5), as UTF-8.
     id_bytes: UInt8Array
-    #: int64[P], row within the source file.
+    #: int64[P], row of the source file.
     row: Int64Array
     #: uint8[P], 0 or the reason why there is no music (:mod:`midigpt_core.corpus.status`).
     status: UInt8Array
@@ -277,7 +277,7 @@ class GrammarRequest:
 
 @frozen(eq=False, kw_only=True)
 class PackedBatch:
-    """R rows of L tokens, with several documents per row.
+    """R packed rows of L tokens, each with several documents.
 
     ``labels[t]`` is ``input_ids[t + 1]`` inside a document and :data:`IGNORED_LABEL` at a document's last token and in
     padding. They are already shifted: a model must not shift them.
@@ -289,11 +289,11 @@ class PackedBatch:
     labels: Int64Array
     #: int64[R, L], from 0 in every document, as its encoder numbers it (:attr:`TokenBatch.positions`); 0 in padding.
     position_ids: Int64Array
-    #: int32[R, L], from 0 in every row, -1 in padding.
+    #: int32[R, L], from 0 in every packed row, -1 in padding.
     document_ids: Int32Array
     #: uint8[R, L], :class:`TokenRole`; CONTEXT in padding.
     role: UInt8Array
-    #: int64[R], index of the row in the run's token stream (names the pieces: ``midigpt_core.data.blocks``).
+    #: int64[R], index of the packed row in the run's token stream (names the pieces: ``midigpt_core.data.blocks``).
     row: Int64Array
 
 

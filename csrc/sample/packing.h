@@ -1,4 +1,4 @@
-// Packing documents into rows of equal length.
+// Packing documents: packed rows of equal length.
 #pragma once
 
 #include <cstdint>

@@ -30,7 +30,7 @@ _WITHOUT_COUNTERPART: Mapping[str, str] = {
     "num_epochs": "training ends after max_steps optimiser steps; 'midigpt train --dry-run' prints the steps of a pass",
     "num_train_epochs": "training ends after max_steps optimiser steps",
     "warmup_ratio": "set warmup_steps to this share of max_steps",
-    "per_device_eval_batch_size": "evaluation uses batch_size; eval_rows says how many rows",
+    "per_device_eval_batch_size": "evaluation uses batch_size; eval_rows is the number of packed rows",
     "adam_epsilon": "the optimiser's own 1e-8 is used",
     "wandb_project": "kept only with logger wandb, as its option project",
 }

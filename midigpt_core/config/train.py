@@ -76,7 +76,7 @@ class TrainConfig:
     mask_mode: int = setting(2, "0 random, 1 structured, 2 mixed; the short spelling of mask", low=0, high=2)
     # Optimisation
     learning_rate: float = setting(1e-4, "peak learning rate, as AdamW takes it", low=0, above=True)
-    batch_size: int = setting(16, "sequences per device and micro-batch; packed, a sequence is a full row", low=1)
+    batch_size: int = setting(16, "sequences per device and micro-batch; packed, a sequence is a packed row", low=1)
     max_steps: int = setting(100_000, "optimiser steps", low=1)
     warmup_steps: int = setting(1000, "optimiser steps of linear warm-up", low=0)
     precision: Literal["fp16", "bf16", "fp32"] = setting("fp16", "arithmetic; fp16 without a GPU becomes fp32")
@@ -95,7 +95,7 @@ class TrainConfig:
     optimizer: Choice = setting("muon", "optimiser component: muon, adamw, …")
     checkpoint_format: Choice = setting("pt", "format of the bundles written")
     mask_bar_fraction: float = setting(0.25, "share of bars that the random mask masks", low=0, high=1)
-    mask_max_lookahead: int = setting(4, "most bars that the structured mask masks in a row", low=1)
+    mask_max_lookahead: int = setting(4, "most bars that the structured mask masks one after another", low=1)
     # The rest of the objective
     infill_positions: Literal["sequence", "placeholder"] = setting(
         "placeholder", "positions of filled bars: placeholder, those of their bars' places, or sequence"
@@ -125,7 +125,7 @@ class TrainConfig:
     gradient_clip: float = setting(1.0, "largest gradient norm; 0: no clipping", low=0)
     accumulation: int = setting(1, "micro-batches per optimiser step", low=1)
     scheduler: Scheduler = setting("cosine", "learning rate after the warm-up, as transformers' get_scheduler names it")
-    packing: bool = setting(True, "several documents a row, isolated from one another")
+    packing: bool = setting(True, "several documents in a packed row, isolated from one another")
     compile: bool = setting(False, "torch.compile the model")
     gradient_checkpointing: bool = setting(
         False, "compute transformer blocks twice instead of keeping their activations"
@@ -140,7 +140,7 @@ class TrainConfig:
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
     sample_steps: int = setting(0, "optimiser steps between samples of music; 0: none", low=0)
-    eval_rows: int = setting(64, "rows per evaluation", low=1, high=MOST_EVALUATION_ROWS)
+    eval_rows: int = setting(64, "packed rows per evaluation", low=1, high=MOST_EVALUATION_ROWS)
     workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1, high=2**31 - 1)
     run_name: str = setting("", "name shown by loggers; empty: the output folder's")
 

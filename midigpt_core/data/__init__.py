@@ -1,4 +1,4 @@
-"""The data stage: windows drawn by key, encoded, packed into rows, batched.
+"""The data stage: windows drawn by key, encoded, packed, batched.
 
 Start at :mod:`midigpt_core.data.stream`; ``docs/sampling.md`` defines the distribution.
 """

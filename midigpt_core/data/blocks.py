@@ -1,4 +1,4 @@
-"""A block: 64 rows of tokens as a pure function of (seed, block index).
+"""A block: 64 packed rows as a pure function of (seed, block index).
 
 A block contains the first documents of its sequence of draws, as many as fit into its rows together. Packing 64 rows at
 once wastes far less space than filling row by row. The documents are a prefix of the draws, so none is skipped because
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from midigpt_core.records import Int32Array, Int64Array, PackedBatch, UInt8Array, UInt64Array
 
 ROWS_PER_BLOCK = 64
-#: A corpus is rejected if this many draws in a row give no token.
+#: A corpus is rejected if this many successive draws give no token.
 _MOST_USELESS_DRAWS = 4096
 _NO_WINDOW = 255
 
@@ -37,9 +37,9 @@ class BlockReport:
     """The outcomes of a block's draws; the counts of ``statuses`` add up to ``draws``."""
 
     draws: int
-    #: Documents, all of them in the rows.
+    #: Documents, all of them in the packed rows.
     documents: int
-    #: Tokens in the rows, and positions without one.
+    #: Tokens in the packed rows, and positions without one.
     tokens: int
     padding: int
     #: Draws by outcome: the names of :class:`midigpt_core.records.TokenStatus`, and ``no_window``.
@@ -48,14 +48,14 @@ class BlockReport:
 
 @frozen(eq=False, kw_only=True)
 class BlockDocuments:
-    """The D documents of a block, in the order in which they were drawn, also within a row."""
+    """The D documents of a block, in the order in which they were drawn, also within a packed row."""
 
     piece: Int64Array
     start_bar: Int32Array
     num_bars: Int32Array
     #: int64[D], tokens.
     length: Int64Array
-    #: int32[D], row within the block.
+    #: int32[D], packed row within the block.
     row: Int32Array
 
 
@@ -65,7 +65,7 @@ class Block:
     batch: PackedBatch
     documents: BlockDocuments
     report: BlockReport
-    #: int64[R, S], tokens of each row by training set.
+    #: int64[R, S], tokens of each packed row by training set.
     tokens_by_set: Int64Array
 
 
@@ -134,7 +134,7 @@ class BlockMaker:
         )
 
     def _draw(self, key: UInt64Array) -> tuple[_Draws, Int32Array]:
-        """The draws of a block and the rows of their documents."""
+        """The draws of a block and the packed rows of their documents."""
         capacity = ROWS_PER_BLOCK * self._settings.max_seq_len if self._settings.packing else ROWS_PER_BLOCK
         chunks: list[_Draws] = []
         drawn = spent = 0
@@ -196,7 +196,7 @@ class BlockMaker:
         )
 
     def _tokens_by_set(self, documents: BlockDocuments) -> Int64Array:
-        """Tokens of each row by training set: int64[R, S]."""
+        """Tokens of each packed row by training set: int64[R, S]."""
         count = self._pieces.num_sets
         place = documents.row * count + self._pieces.set_of(documents.piece)
         tokens = np.bincount(place, weights=documents.length, minlength=ROWS_PER_BLOCK * count)

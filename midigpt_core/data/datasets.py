@@ -54,8 +54,8 @@ _AHEAD = shared_memory.BLOCKS_A_WORKER - 1
 
 @frozen(eq=False)
 class _RowPlan:
-    """Which rows of the stream one rank takes: global micro-batch k is ``world_size * batch_size`` consecutive rows,
-    and each rank takes a consecutive share of them."""
+    """The packed rows of the stream that one rank takes. Global micro-batch k is ``world_size * batch_size``
+    consecutive ones, and each rank takes a consecutive share of them."""
 
     batch_size: int
     first_row: int

@@ -1,5 +1,4 @@
-"""Packs documents into rows: the longest prefix of a sequence that best-fit decreasing packs without leaving one
-over."""
+"""Packs documents: the longest prefix of a sequence that best-fit decreasing packs without leaving one over."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ LEFT_OVER = -1
 
 
 def best_fit(lengths: Int64Array, num_rows: int, row_length: int) -> Int32Array:
-    """The row of each document, int32[D], :data:`LEFT_OVER` where no row had room.
+    """The packed row of each document, int32[D], :data:`LEFT_OVER` where no row had room.
 
     Documents are placed from the longest to the shortest, each into the row with the least room that is enough.
     """
@@ -30,7 +29,7 @@ def best_fit(lengths: Int64Array, num_rows: int, row_length: int) -> Int32Array:
 
 
 def fit_longest_prefix(lengths: Int64Array, num_rows: int, row_length: int) -> Int32Array:
-    """The rows of the first K documents, int32[K], for the largest K that bisection finds to leave none over.
+    """The packed rows of the first K documents, int32[K], for the largest K that bisection finds to leave none over.
 
     A longer prefix could fill the rows better only by leaving documents out, the short ones first.
     """

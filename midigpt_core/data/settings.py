@@ -40,13 +40,13 @@ def _pair(_settings: StreamSettings, attribute: Attribute[Any], value: tuple[Any
 
 @frozen(kw_only=True)
 class StreamSettings:
-    """The fields of the training configuration that decide what a row of tokens contains.
+    """The fields of the training configuration that decide what a packed row contains.
 
     Names, defaults and ranges are those of :class:`midigpt_core.config.TrainConfig`.
     """
 
     seed: int = 1
-    #: Tokens of a row, and the longest document.
+    #: Tokens of a packed row, and the longest document.
     max_seq_len: int = 2048
     #: Window sizes in bars, ascending.
     num_bars_choices: tuple[int, ...] = field(default=(4, 8), converter=_sizes)
@@ -64,7 +64,7 @@ class StreamSettings:
     microtiming_off_probability: float = 0.0
     attributes_off_probability: float = 0.0
     attribute_dropout: float = 0.0
-    #: Whether a row contains several documents or one.
+    #: Whether a packed row contains several documents or one.
     packing: bool = True
 
     def __attrs_post_init__(self) -> None:

@@ -16,7 +16,7 @@ FOLDER = "/dev/shm"
 BLOCKS_A_WORKER = 3
 # The fields of records.PackedBatch that have a value per position: three of 8 bytes, one of 4, one of 1.
 BYTES_A_POSITION = 29
-# For values that a row has besides its positions, and for rounding each file up to whole pages.
+# For values that a packed row has besides its positions, and for rounding each file up to whole pages.
 _SPARE_BYTES = 64 << 10
 
 

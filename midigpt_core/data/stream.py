@@ -1,4 +1,4 @@
-"""The token stream of a run: an endless sequence of rows, each identified by its number.
+"""The token stream of a run: an endless sequence of packed rows, each identified by its number.
 
 Row ``r`` is row ``r mod 64`` of block ``r div 64``, and a block is a function of (seed, block index) alone. So the
 stream does not depend on workers, ranks or where a run starts, and needs no state.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @frozen
 class RowPiece:
-    """One document of a row."""
+    """One document of a packed row."""
 
     origin: PieceOrigin
     piece: int
@@ -82,7 +82,7 @@ class StreamSpec:
 
 
 class TokenStream:
-    """Blocks of token rows from an open corpus."""
+    """Blocks of packed rows from an open corpus."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class TokenStream:
             self._check_unlost()
 
     def pieces_of_row(self, row: int) -> list[RowPiece]:
-        """The documents of a row."""
+        """The documents of a packed row."""
         documents = self.block(row // ROWS_PER_BLOCK).documents
         return [
             RowPiece(

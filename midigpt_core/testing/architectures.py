@@ -64,7 +64,9 @@ def check_packed_documents_do_not_see_one_another(subject: Subject) -> None:
         alone = model(tokens[:, first : LENGTH - padding])
     second = slice(first, LENGTH - padding)
     assert torch.isfinite(together).all(), "padding makes logits that are not finite"
-    assert torch.equal(together[:, second], other_neighbour[:, second]), "a document sees its neighbour in the row"
+    assert torch.equal(together[:, second], other_neighbour[:, second]), (
+        "a document sees its neighbour in the packed row"
+    )
     assert torch.allclose(together[:, second], alone, atol=1e-4), "a packed document differs from the document alone"
 
 

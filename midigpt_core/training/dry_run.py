@@ -39,14 +39,14 @@ class Estimate:
     #: Parameters that are not frozen.
     trained: int
     pieces: int
-    #: Positions of an optimiser step over all devices, and how many are tokens, estimated from the first rows.
+    #: Positions of an optimiser step over all devices, and how many are tokens, estimated from the first packed rows.
     positions_per_step: int
     tokens_per_step: int
     #: Model FLOPs of an optimiser step over all devices (:class:`midigpt_core.training.reporting.flops.ModelFlops`).
     flops_per_step: float
-    #: Share of the tokens by training set, estimated from the first rows; empty if the run has no sets.
+    #: Share of the tokens by training set, estimated from the first packed rows; empty if the run has no sets.
     token_shares: Mapping[str, float]
-    #: Rows after which each piece has been used once on average, and the optimiser steps that this takes.
+    #: Packed rows after which each piece has been used once on average, and the optimiser steps that this takes.
     rows_per_pass: int
     steps_per_pass: float
     #: Weights, gradients and optimiser state.
@@ -169,7 +169,7 @@ def describe(plan: Plan) -> str:
         "tokens per step": f"{found.tokens_per_step:,} of {found.positions_per_step:,} positions",
         "model FLOPs": f"{found.flops_per_step:.3g} per step",
         **{f"tokens of {name}": f"{share:.1%}" for name, share in found.token_shares.items()},
-        "rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",
+        "packed rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",
         "memory": f"{spelled_size(found.state_bytes + found.activation_bytes)} per device ("
         f"{spelled_size(found.state_bytes)} weights and optimiser, {spelled_size(found.activation_bytes)} activations)",
     }

@@ -241,7 +241,7 @@ def test_a_batch_that_is_larger_than_the_memory_is_one_line(
     data = ["--data", str(folder / "valid.parquet"), "--rows", "4"]
     assert main(["evaluate", "--checkpoint", str(bundle), *data, "--batch-size", "2000000000"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("Error: batch_size: with 2000000000, a batch of rows of ")
+    assert error.startswith("Error: batch_size: with 2000000000, a batch of packed rows of ")
     assert error.count("\n") == 1
 
 
@@ -257,7 +257,7 @@ def test_evaluate(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
 def test_dry_run_trains_nothing(folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *_train_arguments(folder, "dry"), "--dry-run"]) == 0
     output = capsys.readouterr().out
-    assert all(word in output for word in ("parameters", "tokens per step", "rows per pass", "memory"))
+    assert all(word in output for word in ("parameters", "tokens per step", "packed rows per pass", "memory"))
     assert not (folder / "dry").exists()
 
 

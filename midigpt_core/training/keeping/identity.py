@@ -93,7 +93,7 @@ class RunIdentity:
 
     #: Architecture, encoder and vocabulary, which the weights depend on.
     model: Mapping[str, Any]
-    #: The music that rows are drawn from.
+    #: The music that packed rows are drawn from.
     corpus: Mapping[str, Any]
     #: The configuration, as it takes effect
     #: (:func:`midigpt_core.training.keeping.changed_settings.effective_settings`).

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class RunData(LightningDataModule):
-    """Rows of the training stream from the current position on, and the first rows of the evaluation stream.
+    """Packed rows of the training stream from the current one on, and the first ones of the evaluation stream.
 
     The only state is the index of the next row: a row is a pure function of the seed and its index.
     """
@@ -84,7 +84,7 @@ class RunData(LightningDataModule):
         return self._repeated.take(batch)
 
     def val_dataloader(self) -> Iterable[Batch]:
-        """The evaluation rows, encoded once and kept: every evaluation uses the same rows."""
+        """The packed rows of the evaluation, encoded once and kept: every evaluation uses the same rows."""
         if self._evaluation is None:
             return []
         trainer = self._attached
@@ -120,7 +120,7 @@ class RunData(LightningDataModule):
 
 
 def first_rows(spec: StreamSpec, rows: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-    """The part of rows 0 .. ``rows`` - 1 of a stream that belongs to ``rank``, in batches of up to ``batch_size``.
+    """The share of ``rank`` of packed rows 0 .. ``rows`` - 1 of a stream, in batches of up to ``batch_size``.
 
     Every rank gets the same number of batches, because ranks wait for one another in each. A rank without a row left
     gets a batch whose labels are all ignored.

@@ -51,7 +51,7 @@ def _role_of_predicted(role: Tensor) -> Tensor:
 
 
 def document_kinds(role: Tensor, document_ids: Tensor) -> Tensor:
-    """The index into :data:`KINDS` of what each token of a row predicts: int64[B, L].
+    """The index into :data:`KINDS` of what each token of a packed row predicts: int64[B, L].
 
     A document starts with context exactly if it is an infill document (:class:`midigpt_core.records.TokenBatch`).
     """
@@ -62,7 +62,7 @@ def document_kinds(role: Tensor, document_ids: Tensor) -> Tensor:
 
 @frozen(kw_only=True)
 class EvaluationReport:
-    """Mean validation losses per token, in nats, over a fixed set of rows."""
+    """Mean validation losses per token, in nats, over a fixed set of packed rows."""
 
     loss: float
     #: Number of predicted tokens.

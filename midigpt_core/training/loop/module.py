@@ -61,9 +61,9 @@ class TakenStep:
 class _MicroBatch:
     """The contribution of a micro-batch to its optimiser step."""
 
-    #: int64[B], rows of the token stream.
+    #: int64[B], packed rows of the token stream.
     rows: Tensor
-    #: float[B], summed over the row's tokens.
+    #: float[B], summed over the packed row's tokens.
     losses: Tensor
     predicted: Tensor
     padding: Tensor
@@ -110,7 +110,7 @@ class TrainingModule(LightningModule):
         accept_new_data: bool = False,
         loss_on: str = "all",
     ) -> None:
-        """``name_pieces`` returns the pieces in rows of the token stream, for messages. The ranks agree on ``signals``
+        """``name_pieces`` returns the pieces in packed rows, for messages. The ranks agree on ``signals``
         together with the step's loss. ``loss_on``: see :func:`midigpt_core.training.loop.losses.counted_labels`."""
         super().__init__()
         self.model = model
@@ -125,7 +125,7 @@ class TrainingModule(LightningModule):
         self._pending: list[_MicroBatch] = []
         self._tally = LossTally(vocabulary)
         self.last_step: TakenStep | None = None
-        #: The rows of the last step if its gradients overflowed fp16 and the scaler skipped it, else empty.
+        #: The packed rows of the last step if its gradients overflowed fp16 and the scaler skipped it, else empty.
         self.overflowed_rows: list[int] = []
         #: How often the current step has overflowed.
         self.overflows = 0
@@ -228,8 +228,8 @@ class TrainingModule(LightningModule):
         # Every rank raises this error, and the user may read any of the messages.
         bad = gathered(_rows(pending) if what == "gradient" else _non_finite_rows(pending))
         raise TrainingError(
-            f"step {self.trainer.global_step + 1}: the {what} is not finite in {len(bad)} rows ({self.name_rows(bad)})."
-            " The step was not taken."
+            f"step {self.trainer.global_step + 1}: the {what} is not finite in {len(bad)} packed rows"
+            f" ({self.name_rows(bad)}). The step was not taken."
             " Resume from the last checkpoint with a lower learning_rate or gradient_clip, or with precision fp32."
         )
 

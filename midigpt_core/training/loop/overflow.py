@@ -1,5 +1,5 @@
 """Repeats steps whose gradients overflow fp16. The gradient scaler skips such a step and lowers its scale. The step is
-then repeated with the same rows; the skipped one advances no counter, learning rate, data or evaluation.
+then repeated with the same packed rows; the skipped one advances no counter, learning rate, data or evaluation.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class OverflowedSteps(Callback):
             return
         # Lightning's count includes the step that was skipped.
         raise TrainingError(
-            f"step {trainer.global_step}: the gradients overflow fp16, {times} times in a row, down to a loss scale of"
-            f" {scale:g} ({self._module.name_rows(self._module.overflowed_rows)}). The step was not taken. Resume from"
-            " the last checkpoint with precision bf16 or fp32, or with a lower learning_rate."
+            f"step {trainer.global_step}: the gradients overflow fp16, {times} times one after another, down to a"
+            f" loss scale of {scale:g} ({self._module.name_rows(self._module.overflowed_rows)}). The step was not"
+            " taken. Resume from the last checkpoint with precision bf16 or fp32, or with a lower learning_rate."
         )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PROC_CGROUP = Path("/proc/self/cgroup")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
-#: The fewest bytes that a position of a row takes: token, document, position id, role.
+#: The fewest bytes that a position of a packed row takes: token, document, position id, role.
 _BYTES_PER_POSITION = 13
 #: About how many windows a block draws at once, and the bytes of a track in a window.
 _WINDOWS_AT_ONCE = 6 * ROWS_PER_BLOCK
@@ -34,7 +34,7 @@ def host_memory() -> int:
 
 
 def require_rows_fit(*, max_tracks: int, max_seq_len: int, batch_size: int, eval_rows: int = 0) -> None:
-    """Raise :class:`ConfigError` if rows or windows are larger than the memory. Does not import torch.
+    """Raise :class:`ConfigError` if packed rows or windows are larger than the memory. Does not import torch.
 
     ``eval_rows`` rows are kept on this machine for the whole run.
     """
@@ -45,9 +45,9 @@ def require_rows_fit(*, max_tracks: int, max_seq_len: int, batch_size: int, eval
     kept = eval_rows * max_seq_len * shared_memory.BYTES_A_POSITION
     for name, value, needed, what in (
         ("max_tracks", max_tracks, windows, "the windows drawn at once"),
-        ("max_seq_len", max_seq_len, block, f"{ROWS_PER_BLOCK} rows"),
-        ("batch_size", batch_size, batch, f"a batch of rows of {max_seq_len} tokens"),
-        ("eval_rows", eval_rows, kept, f"the rows of {max_seq_len} tokens that every evaluation sees"),
+        ("max_seq_len", max_seq_len, block, f"{ROWS_PER_BLOCK} packed rows"),
+        ("batch_size", batch_size, batch, f"a batch of packed rows of {max_seq_len} tokens"),
+        ("eval_rows", eval_rows, kept, f"the packed rows of {max_seq_len} tokens that every evaluation sees"),
     ):
         if needed > memory:
             raise ConfigError(

@@ -29,7 +29,7 @@ def explained_memory(config: TrainConfig, step: Callable[[], int]) -> Iterator[N
             raise
         first_line = str(error).partition("\n")[0] or "no memory left"
         raise TrainingError(
-            f"step {step() + 1}: out of memory with {config.batch_size} rows of {config.max_seq_len} tokens a"
+            f"step {step() + 1}: out of memory with {config.batch_size} packed rows of {config.max_seq_len} tokens a"
             f" micro-batch ({first_line}). {_advice(config)} Resume from the last checkpoint."
         ) from error
 
@@ -44,7 +44,7 @@ def is_memory(error: Exception) -> bool:
 def _advice(config: TrainConfig) -> str:
     ways = []
     if config.batch_size > 1:
-        # The largest divisor: the steps keep the same rows.
+        # The largest divisor: the steps keep the same packed rows.
         smaller = next(size for size in range(config.batch_size // 2, 0, -1) if config.batch_size % size == 0)
         more = config.accumulation * config.batch_size // smaller
         ways.append(f"set batch_size to {smaller} and accumulation to {more}, which gives the same steps")

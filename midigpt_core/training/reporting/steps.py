@@ -32,7 +32,7 @@ class StepRecord:
     learning_rate: float
     #: Before clipping.
     gradient_norm: float
-    #: Tokens in the rows, and how many of them count in the loss.
+    #: Tokens in the packed rows, and how many of them count in the loss.
     tokens: int
     predicted: int
     #: Share of the positions that contain no token.
@@ -45,7 +45,7 @@ class StepRecord:
     #: Model FLOPs utilisation (:class:`midigpt_core.training.reporting.flops.ModelFlops`): share of the devices' peak;
     #: None if their peak is unknown.
     flops_utilisation: float | None = None
-    #: Tokens in the rows by training set; empty if the run has no sets.
+    #: Tokens in the packed rows by training set; empty if the run has no sets.
     tokens_by_set: Mapping[str, int] = field(factory=dict)
 
     @property

@@ -132,7 +132,9 @@ def overflow_from(step: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TrainingModule, "training_step", training_step)
 
 
-@pytest.mark.parametrize(("scale", "words"), [(2.0**60, "20 times in a row.* 1.09951e.12"), (2.0, "2 times .* 0.5")])
+@pytest.mark.parametrize(
+    ("scale", "words"), [(2.0**60, "20 times one after another.* 1.09951e.12"), (2.0, "2 times .* 0.5")]
+)
 def test_an_overflow_that_lasts_is_an_error(
     configure: Configure, shard: Path, scaled: Callable[..., None], scale: float, words: str
 ) -> None:

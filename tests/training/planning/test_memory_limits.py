@@ -25,9 +25,9 @@ LARGE = 10**9
     ("settings", "message"),
     [
         ({"max_tracks": 2**31 - 1}, r"max_tracks: with 2147483647, the windows drawn at once need 3,072.0 GiB"),
-        ({"max_seq_len": LARGE, "n_positions": LARGE}, r"max_seq_len: with 1000000000, 64 rows need 774.9 GiB"),
-        ({"eval_rows": 10**6, "max_seq_len": 2**20, "n_positions": 2**20}, r"eval_rows: with 1000000, the rows of"),
-        ({"batch_size": 2**31 - 1}, r"batch_size: with 2147483647, a batch of rows of \d+ tokens need"),
+        ({"max_seq_len": LARGE, "n_positions": LARGE}, r"max_seq_len: with 1000000000, 64 packed rows need 774.9 GiB"),
+        ({"eval_rows": 10**6, "max_seq_len": 2**20, "n_positions": 2**20}, r"eval_rows: with 1000000, the packed rows"),
+        ({"batch_size": 2**31 - 1}, r"batch_size: with 2147483647, a batch of packed rows of \d+ tokens need"),
     ],
 )
 def test_rows_and_windows(configure: Configure, settings: dict[str, Any], message: str) -> None:

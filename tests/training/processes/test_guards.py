@@ -66,7 +66,7 @@ def test_memory_that_does_not_suffice_is_said_with_what_to_lower(
         train(config, shard)
     said = str(caught.value)
     assert "\n" not in said
-    assert said.startswith("step 4: out of memory with 6 rows of 256 tokens a micro-batch (")
+    assert said.startswith("step 4: out of memory with 6 packed rows of 256 tokens a micro-batch (")
     assert said.endswith(
         "To need less: set batch_size to 3 and accumulation to 2, which gives the same steps, or lower max_seq_len,"
         " or set gradient_checkpointing to true. Resume from the last checkpoint."
@@ -104,7 +104,7 @@ def test_every_rank_names_the_rows_of_the_rank_that_failed(
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Error: step 3")]
     assert len(errors) == 2
     assert errors[0] == errors[1]
-    assert "the loss is not finite in 1 rows (" in errors[0]
+    assert "the loss is not finite in 1 packed rows (" in errors[0]
     assert "train.parquet, row" in errors[0]
 
 
