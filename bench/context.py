@@ -176,7 +176,7 @@ class Scorer:
 
 
 def target_of(encoder: Encoder, tokens: Int32Array, *, from_left: bool) -> BoolArray:
-    """bool[n]: the tokens of the true bars: those of the last track after its header, or those of the blocks."""
+    """bool[n]: the tokens of the true bars: those of the last track after its header, or those of the fill blocks."""
     names = np.array([encoder.vocabulary.name(token).partition("(")[0] for token in tokens.tolist()])
     places = np.arange(len(names))
     if from_left:

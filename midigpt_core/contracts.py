@@ -194,7 +194,7 @@ class Encoder(ABC):
 
     @property
     def infill_positions(self) -> str:
-        """How filled blocks are numbered, one of :data:`~midigpt_core.records.INFILL_POSITIONS`.
+        """How fill blocks are numbered, one of :data:`~midigpt_core.records.INFILL_POSITIONS`.
 
         An encoder with ``placeholder`` says so under this name in :meth:`to_config`: bundles are checked by it. Its
         documents have ``positions`` (:class:`~midigpt_core.records.TokenBatch`), the same as :meth:`positions` and the
@@ -304,10 +304,10 @@ class Architecture(Protocol):
     It may have a method ``reader(precision)`` that returns a :class:`SequenceReader`, which generation then uses in
     place of :meth:`forward`.
 
-    A method ``weight_matrices()`` names the weight matrices of its blocks, each a :class:`WeightMatrix`. It is needed
-    where a parameter holds several matrices or is stored as [in, out]. Without it every parameter of two dimensions in
-    an ``nn.ModuleList`` is one, or in a model without such a list the weights of its linear layers. Embeddings and the
-    head are none.
+    A method ``weight_matrices()`` names the weight matrices of its transformer blocks, each a :class:`WeightMatrix`. It
+    is needed where a parameter contains several matrices or is stored as [in, out]. Without it these are the parameters
+    of two dimensions in any ``nn.ModuleList``, or, in a model without one, the weights of its linear layers. Embeddings
+    and the head never are.
     """
 
     def forward(
@@ -393,7 +393,7 @@ class OptimizerContext:
     decayed: Sequence[Parameter]
     #: The other trained parameters.
     undecayed: Sequence[Parameter]
-    #: The trained weight matrices of the blocks. They are among :attr:`decayed`.
+    #: The trained weight matrices of the transformer blocks. They are among :attr:`decayed`.
     matrices: Sequence[WeightMatrix]
     #: Whether torch's fused kernels may be used: they need a CPU or a CUDA device, and do not go with fp16.
     fused: bool

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 #: Ticks per quarter note of every score read from a file and of every corpus.
 CORPUS_RESOLUTION = 480
 
-#: How the tokens of filled blocks are numbered (docs/infilling.md): ``sequence``, by their places in the document, or
-#: ``placeholder``, on from the position of the placeholder that the block fills.
+#: How the tokens of fill blocks are numbered (docs/infilling.md): ``sequence``, by their places in the document, or
+#: ``placeholder``, on from the position of the placeholder that the fill block belongs to.
 SEQUENCE, PLACEHOLDER = INFILL_POSITIONS = ("sequence", "placeholder")
 
 #: The value of ``labels`` that the loss ignores (PyTorch's own default).

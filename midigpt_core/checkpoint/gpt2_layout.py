@@ -1,7 +1,7 @@
 """The tensors of a GPT-2 bundle: names, shapes, and what old files do differently.
 
 Every format that stores a GPT-2 stores these tensors, under the names of transformers' ``GPT2LMHeadModel``. Layers
-inside blocks are input-major (y = x W + b); ``c_attn`` gives queries, keys and values in that order.
+inside transformer blocks are input-major (y = x W + b); ``c_attn`` gives queries, keys and values in that order.
 """
 
 from __future__ import annotations

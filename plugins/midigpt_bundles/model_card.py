@@ -31,7 +31,7 @@ _OTHERS = (
 _POSITIONS = {
     SEQUENCE: "Positions (`infill_positions`): `sequence`. A token's position is its place in the document.",
     PLACEHOLDER: (
-        "Positions (`infill_positions`): `placeholder`. Outside filled blocks, a token's position is its place in the "
+        "Positions (`infill_positions`): `placeholder`. Outside fill blocks, a token's position is its place in the "
         "document. FillInStart of the nth block takes the position of the nth FillInPlaceholder, and the tokens up to "
         "its FillInEnd count on from there. midigpt-core does so; the public package midigpt counts on, so there the "
         "model continues music but does not fill in bars. With transformers, give `position_ids`, and an "

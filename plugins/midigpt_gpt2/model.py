@@ -61,7 +61,7 @@ class Gpt2(PackedModel):
         return self.transformer.h
 
     def weight_matrices(self) -> Iterator[WeightMatrix]:
-        """The matrices of the blocks, stored as [in, out]; queries, keys and values share one matrix."""
+        """The matrices of the transformer blocks, stored as [in, out]; queries, keys and values share one matrix."""
         width = self.body.config.n_embd
         block: Any
         for block in self.blocks:

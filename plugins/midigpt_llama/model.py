@@ -45,7 +45,7 @@ def transformers_config(options: LlamaOptions, *, vocab_size: int, n_positions: 
 class Llama(PackedModel):
     """Llama; ``state_dict`` has exactly the keys of transformers' ``LlamaForCausalLM``.
 
-    The modules of its blocks compute what transformers' do, in fewer passes over memory.
+    The modules of its transformer blocks compute what transformers' do, in fewer passes over memory.
     """
 
     def __init__(self, options: LlamaOptions, *, vocab_size: int, n_positions: int) -> None:

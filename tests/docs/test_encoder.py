@@ -1,4 +1,4 @@
-"""docs/encoder.md says what the encoder does: its blocks run from top to bottom."""
+"""docs/encoder.md says what the encoder does: its code blocks run from top to bottom."""
 
 from __future__ import annotations
 

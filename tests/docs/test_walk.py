@@ -1,4 +1,4 @@
-"""docs/walk.md says what the code does: its blocks run from top to bottom."""
+"""docs/walk.md says what the code does: its code blocks run from top to bottom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions of filled blocks: the same in encoding, in generation and for a document on its own (docs/infilling.md)."""
+"""Positions of fill blocks: the same in encoding, in generation and for a document on its own (docs/infilling.md)."""
 
 from __future__ import annotations
 
