@@ -211,7 +211,7 @@ DAMAGE: list[Change] = [
     ),
     (
         "shape",
-        r"'transformer\.wpe\.weight' has shape \(31, 16\), its config asks for \(32, 16\)",
+        r"'transformer\.wpe\.weight' has shape \(31, 16\), its config requires \(32, 16\)",
         lambda c: c["state_dict"].update({"transformer.wpe.weight": torch.zeros(31, 16)}),
     ),
     ("foreign", r"a tensor 'extra' that no GPT-2 has", lambda c: c["state_dict"].update(extra=torch.zeros(1))),
