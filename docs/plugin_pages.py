@@ -408,13 +408,13 @@ def _selection(kind: Kind | None) -> list[str]:
         parts[-1] += f" `--plugin {name}` also selects the source, if the plugin has no other."
     if kind is Kind.CHECKPOINT_FORMAT:
         parts[-1] += (
-            " To read a bundle nobody selects a format: the file itself tells. `midigpt convert IN OUT` writes the "
-            "format that the suffix of `OUT` means."
+            " A format is not selected for reading: it follows from the file. `midigpt convert IN OUT` writes the "
+            "format of the suffix of `OUT`."
         )
     if kind is Kind.ENCODER or kind is Kind.ARCHITECTURE:
         parts[-1] += (
-            f" A bundle stores the {kind.words}'s name and options, so whoever loads the bundle needs your plugin, and "
-            "selects nothing."
+            f" A bundle stores the {kind.words}'s name and options, so your plugin must be installed to load the "
+            "bundle, and nothing need be selected."
         )
     return parts
 

@@ -101,8 +101,8 @@ def fsync_folder(folder: Path) -> None:
 def try_lock(handle: int, path: Path) -> bool:
     """Take the kernel's lock on an open file or folder; False if another process or open file has it.
 
-    The kernel releases the lock when its owner dies, however it dies. Also True if the file system has no locks; nobody
-    is kept out then. Raises :class:`WriteError` for any other system error.
+    The kernel releases the lock when its owner dies, however it dies. Also True if the file system has no locks, and
+    then no process is kept out. Raises :class:`WriteError` for any other system error.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

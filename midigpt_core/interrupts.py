@@ -63,7 +63,7 @@ class Interrupts:
             self._thread.start()
             self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
             for number in self._numbers:
-                # nohup: whoever started the process wants it to outlive the terminal.
+                # nohup: the process was started to outlive the terminal.
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._in_main)
         return self

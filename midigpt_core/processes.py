@@ -21,7 +21,7 @@ def die_with_parent(parent: int | None = None) -> None:
         return
     parent = os.getppid() if parent is None else parent
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # If the parent ended before the call above, nobody waits for this process any more.
+    # If the parent ended before the call above, nothing waits for this process any more.
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -80,7 +80,7 @@ def test_a_temporary_file_has_the_suffix_that_tells_its_format(tmp_path: Path) -
 
 
 def test_the_action_fits_the_cause(tmp_path: Path) -> None:
-    """ "Choose a folder that you can write to" helps nobody whose name is too long."""
+    """ "Choose a folder that you can write to" does not help if the name is too long."""
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")

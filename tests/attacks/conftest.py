@@ -28,6 +28,6 @@ def content() -> dict[str, Any]:
 
 @pytest.fixture
 def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that must never come to be; relative payloads land beside it."""
+    """A file that must never be created. Relative payloads would be written next to it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / "canary"

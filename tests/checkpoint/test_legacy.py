@@ -33,7 +33,7 @@ class Wrapped(nn.Module):
 
 
 class Renamed(nn.Module):
-    """The same tensors in the same order under names that nobody knows."""
+    """The same tensors in the same order under unknown names."""
 
     def __init__(self, inner: Traceable) -> None:
         super().__init__()

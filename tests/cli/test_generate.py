@@ -388,7 +388,7 @@ def test_a_file_in_the_folders_place(generate: Callable[..., tuple[int, str, str
 def test_a_place_that_cannot_be_written_is_found_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], bundle: str, command: str, folder: str
 ) -> None:
-    """What would be read is no bundle, no tokens, no run and no device: whoever looks at it first says that instead."""
+    """The files are no bundle, tokens, run or device: a command that looked at them first would report that instead."""
     (tmp_path / "file").write_text("mine")
     out = Path(folder.replace("FILE", str(tmp_path / "file")))
     cut = tmp_path / "cut.pt"

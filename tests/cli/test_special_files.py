@@ -37,7 +37,7 @@ def test_a_pipe_or_device_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A pipe nobody writes to is waited for; /dev/zero has no end."""
+    """Reading a pipe without a writer never returns; /dev/zero has no end."""
     monkeypatch.chdir(tmp_path)
     for suffix in ("pt", "safetensors", "mid", "json"):
         if kind == "pipe":

@@ -25,7 +25,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def reference(paths: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], float]:
-    """What a build that nobody disturbs writes, and how long it takes in a process of its own."""
+    """The files of an undisturbed build, and the time that it takes in a process of its own."""
     cache = tmp_path_factory.mktemp("reference")
     start_build(paths, cache / "warm-up", SLOW, workers=1)[1].recv()
     started = time.monotonic()

@@ -243,7 +243,7 @@ class TestDamage:
         def refuse(*_: Any, **__: Any) -> None:
             raise PermissionError(13, "Permission denied")
 
-        # Permissions hold for nobody who may do everything, as in many containers.
+        # Permissions do not apply to root, as in many containers.
         monkeypatch.setattr(pq, "ParquetFile", refuse)
         (shard,) = source(path).shards()
         with pytest.raises(DataError, match=r"a\.parquet: cannot be read \(Permission denied\)"):

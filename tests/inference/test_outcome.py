@@ -1,4 +1,4 @@
-"""What a session wrote: notes, novelty, and the levels that the music has beside those asked for."""
+"""The outcome of a session: notes, novelty, and the requested and reached levels."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_blocks_are_those_that_the_mask_needs(rows: list[list[int]], spare: int)
     count = -(-length // BLOCK)
     mask = torch.zeros(len(rows), count * BLOCK, count * BLOCK, dtype=torch.bool)
     mask[:, :length, :length] = documents.attention_mask(ids)[:, 0]
-    # What lies beyond the row is nobody's: it must not keep a block from being whole.
+    # Tokens beyond the packed row belong to no document: they must not prevent a complete attention block.
     inside = torch.zeros_like(mask)
     inside[:, :length, :length] = True
     tiles = [part.view(len(rows), count, BLOCK, count, BLOCK).transpose(2, 3) for part in (mask, mask | ~inside)]

@@ -22,7 +22,7 @@ class Generated(NamedTuple):
     features: frozenset[str]
 
 
-#: What the files differ in, beside their numbers.
+#: The differences between the files, apart from their numbers.
 FEATURES = frozenset(
     {
         "format 0",

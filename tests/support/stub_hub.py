@@ -74,7 +74,7 @@ class HubStub:
         return repo
 
     def close(self) -> None:
-        """From now on nobody answers at :attr:`url`."""
+        """Stop the server, so that nothing answers at :attr:`url`."""
         self._server.stop()
 
     def __enter__(self) -> HubStub:

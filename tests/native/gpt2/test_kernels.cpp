@@ -61,7 +61,7 @@ TEST_CASE("every instruction set multiplies, in every precision") {
       std::vector<float> y(kRows * width, 9.0F);
       kernels->multiply(packed.view(), x.data(), kIn, kRows, y.data(), width, 0, width / kPanel);
       check_close(y, expected, error);
-      // A row's sums are the same, bit for bit, whatever is computed beside it.
+      // The sums of a row are the same, bit for bit, whatever else is computed with it.
       std::vector<float> alone(width, 9.0F);
       for (std::size_t panel = 0; panel < width / kPanel; ++panel) {
         kernels->multiply(packed.view(), &x[5 * kIn], kIn, 1, alone.data(), width, panel, panel + 1);

@@ -129,7 +129,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(configur
     config = configure(save_steps=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainingModule, "training_step", training_step)
-        with pytest.raises(TrainingError, match=r"step 4: the loss is not finite in 2 packed rows \(.*train\.parquet, row"):
+        with pytest.raises(
+            TrainingError, match=r"step 4: the loss is not finite in 2 packed rows \(.*train\.parquet, row"
+        ):
             train(config, shard)
     ((after, before),) = heads
     assert torch.equal(after, before)

@@ -48,7 +48,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(
 
     at_step(monkeypatch, 3, spoil)
     config = configure(save_steps=2, accumulation=2, precision=precision)
-    with pytest.raises(TrainingError, match=r"step 4: the gradient is not finite in 4 packed rows \(.*parquet, row.*; …\)"):
+    with pytest.raises(
+        TrainingError, match=r"step 4: the gradient is not finite in 4 packed rows \(.*parquet, row.*; …\)"
+    ):
         train(config, shard)
     after, before = heads[0]
     assert torch.equal(after, before)

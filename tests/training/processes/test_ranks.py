@@ -31,7 +31,7 @@ STOPPED = 128 + signal.SIGTERM
 
 @pytest.fixture(scope="module")
 def pair(shard: Path, tmp_path_factory: pytest.TempPathFactory, make_config: Configure) -> Run:
-    """A run of two ranks that nobody stopped."""
+    """A run of two ranks without a stop."""
     run = Run(make_config(tmp_path_factory.mktemp("pair") / "run", batch_size=1, **TWO), shard, shard)
     assert run.ranks(2) == [0, 0]
     return run

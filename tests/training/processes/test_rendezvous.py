@@ -27,7 +27,7 @@ DEVICES: dict[str, Any] = {"devices": 2, "num_nodes": 1, "strategy": "ddp"}
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port that nobody listens at."""
+    """A port without a listener."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]

@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {"max_steps": 9, "accumulation": 2, "save_steps": 2, 
 
 @pytest.fixture(scope="module")
 def whole(shard: Path, tmp_path_factory: pytest.TempPathFactory, make_config: Configure) -> dict[str, Any]:
-    """The outcome of the run that nobody stops."""
+    """The outcome of the run without a stop."""
     run = Run(make_config(tmp_path_factory.mktemp("whole") / "run", **SETTINGS), shard, shard)
     assert run.exit_code() == 0
     return outcome(run.folder)

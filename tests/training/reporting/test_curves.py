@@ -143,7 +143,7 @@ def test_what_has_no_curves_is_said(tmp_path: Path) -> None:
         run_curves(tmp_path)
 
 
-#: What stands in no run's metrics: deep, huge, of another type.
+#: Values that no run writes to its metrics: deep, huge, of another type.
 HOSTILE = [
     "[" * 100_000,
     '{"step": 1, "loss": ' + "[" * 50_000,
