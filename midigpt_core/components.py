@@ -63,6 +63,12 @@ class SourceSpec(ComponentSpec):
 
     kind: ClassVar[Kind] = Kind.SOURCE
 
+    #: Endings of the names of files that it reads, in lower case with the dot (``.mid``, ``.tar.gz``). A run whose
+    #: source is not named takes the one that reads what its paths lead to.
+    suffixes: tuple[str, ...] = ()
+    #: Schemes of addresses that it reads, such as ``hf`` for ``hf://datasets/…``.
+    schemes: tuple[str, ...] = ()
+
 
 @frozen(kw_only=True)
 class EncoderSpec(ComponentSpec):

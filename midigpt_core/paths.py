@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from midigpt_core.errors import DataError, MidigptError, readable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import NoReturn
 
 
@@ -137,6 +137,21 @@ def _has_suffix(file: Path, suffixes: Collection[str]) -> bool:
     return any(file.name.lower().endswith(suffix) and len(file.name) > len(suffix) for suffix in suffixes)
 
 
+def names_at(path: str) -> Iterator[str]:
+    """Names of the files that :func:`find_files` would look at for ``path``; none if nothing is there.
+
+    Folders that may not be searched are passed over, and the files themselves are not touched.
+    """
+    literal = usable_path(path)
+    if literal.is_dir():
+        for _, names in _walk(literal):
+            yield from names
+    elif literal.is_file():
+        yield literal.name
+    elif glob.has_magic(path):
+        yield from (file.name for file in _matching(*_split(literal)))
+
+
 def _split(pattern: Path) -> tuple[Path, tuple[str, ...]]:
     """The folder that a pattern starts in, and the parts that are matched below it."""
     parts = pattern.parts
@@ -202,7 +217,15 @@ def _is_hidden(name: str) -> bool:
 
 
 def _below(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
-    """All files below a folder; ``hidden``: also files whose name, or a folder's name, starts with a dot.
+    """All files below a folder; ``hidden``: also files whose name, or a folder's name, starts with a dot."""
+    for parent, names in _walk(folder, hidden=hidden, onerror=_refuse):
+        yield from (file for name in names if _may_be_read(file := parent / name))
+
+
+def _walk(
+    folder: Path, *, hidden: bool = False, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and all folders below it, each with the names of what is in it apart from folders.
 
     Each folder is visited once, under its path without links if it was found by one: links may form a loop.
     """
@@ -210,7 +233,7 @@ def _below(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
     starts = [folder]
     # The loop appends the links that it finds.
     for start in starts:
-        for name, folders, names in os.walk(start, onerror=_refuse):
+        for name, folders, names in os.walk(start, onerror=onerror):
             parent = Path(name)
             status = parent.stat()
             if (status.st_dev, status.st_ino) in seen:
@@ -219,8 +242,7 @@ def _below(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
             seen.add((status.st_dev, status.st_ino))
             folders[:] = sorted(name for name in folders if hidden or not _is_hidden(name))
             starts += [path for name in folders if (path := parent / name).is_symlink()]
-            visible = (parent / name for name in names if hidden or not _is_hidden(name))
-            yield from (file for file in visible if _may_be_read(file))
+            yield parent, [name for name in names if hidden or not _is_hidden(name)]
 
 
 def _may_be_read(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""``midigpt config show`` and ``midigpt config convert``."""
+"""``midigpt config show``, ``presets`` and ``convert``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.tables import table
 from midigpt_core.config.convert import convert
 from midigpt_core.config.overrides import apply_overrides
+from midigpt_core.config.packaged import preset_names, preset_summary
 from midigpt_core.config.reading import read_mapping
 from midigpt_core.config.train import TrainConfig, setting_help, setting_names
 from midigpt_core.errors import ConfigError
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     cls=LazyGroup,
     lazy_commands={
         "show": ("midigpt_core.cli.config:show", "Show all settings and where each value came from."),
+        "presets": ("midigpt_core.cli.config:presets", "List the configurations that come with the package."),
         "convert": ("midigpt_core.cli.config:convert_file", "Rewrite a midigpt 0.4.2 configuration."),
     },
 )
 def config() -> None:
-    """Show or convert a configuration."""
+    """Show, list or convert configurations."""
 
 
 @common_options
@@ -45,7 +47,7 @@ def config() -> None:
 def show(
     file: str | None, config_file: str | None, assignments: tuple[str, ...], as_json: bool, help_keys: bool
 ) -> None:
-    """Show all settings after defaults, FILE (.json, .yaml or .toml) and --set, and where each value came from."""
+    """Show all settings after defaults, FILE (.json, .yaml, .toml or a preset) and --set, and where each came from."""
     path = file or config_file
     settings = TrainConfig.from_file(path) if path else TrainConfig()
     apply_overrides(settings, assignments)
@@ -60,6 +62,26 @@ def show(
         for name in setting_names()
     ]
     echo_lines(table(("key", "value", last), rows))
+
+
+@common_options
+@click.command("presets")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the settings of each.")
+def presets(as_json: bool) -> None:
+    """List the configurations that come with the package: --config takes their names, as in --config laptop."""
+    if as_json:
+        echo_json(
+            [
+                {
+                    "name": name,
+                    "summary": preset_summary(name),
+                    "settings": TrainConfig.from_file(name).set_values(),
+                }
+                for name in preset_names()
+            ]
+        )
+        return
+    echo_lines(table(("preset", "what it is for"), [(name, preset_summary(name)) for name in preset_names()]))
 
 
 @common_options

@@ -9,8 +9,17 @@ import click
 
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_line
 from midigpt_core.cli.groups import LazyGroup
-from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
-from midigpt_core.cli.selected import registry
+from midigpt_core.cli.options import (
+    NAME,
+    PATH,
+    SOURCE_HELP,
+    Several,
+    SeveralCommand,
+    common_options,
+    data_argument,
+    one_spelling,
+)
+from midigpt_core.cli.selected import registry, source_of_data
 from midigpt_core.cli.tables import counts_table, table
 from midigpt_core.corpus.build import locate
 from midigpt_core.corpus.cache import cache_root
@@ -24,7 +33,6 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.report import CorpusInfo, Leakage
 
 _MOST_COMMON = 8
-_DATA = "Source shards whose corpora to use.  [default: all in the cache]"
 
 
 @common_options
@@ -48,7 +56,8 @@ def corpus() -> None:
 
 @common_options
 @click.command("info", cls=SeveralCommand)
-@click.option("--data", cls=Several, type=PATH, metavar="PATH...", help=_DATA)
+@data_argument
+@click.option("--data", cls=Several, type=PATH, metavar="PATH...", help="The same as DATA.")
 @click.option(
     "--eval-data",
     cls=Several,
@@ -56,23 +65,25 @@ def corpus() -> None:
     metavar="PATH...",
     help="Shards to compare with --data: which pieces have the same music.",
 )
-@click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
+@click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def show_info(
     ctx: click.Context,
     /,
     *,
+    data_paths: tuple[str, ...],
     data: tuple[str, ...],
     eval_data: tuple[str, ...],
     source: str | None,
     as_json: bool,
 ) -> None:
-    """Show what corpora contain: rows by reason with examples, pieces, tracks, bars, notes, programs, time
-    signatures, bytes on disk.
+    """Show what the corpora of DATA (files, folders, globs) contain: rows by reason with examples, pieces, tracks,
+    bars, notes, programs, time signatures, bytes on disk. Without DATA: all corpora in the cache.
 
     With --eval-data, also list evaluation pieces that have exactly the music of a training piece.
     """
+    data = one_spelling(ctx, data_paths, data)
     shards = _shards(ctx, data, source)
     found = info(shards)
     shared = None
@@ -90,11 +101,15 @@ def show_info(
 
 @common_options
 @click.command("verify", cls=SeveralCommand)
-@click.option("--data", cls=Several, type=PATH, metavar="PATH...", help=_DATA)
-@click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
+@data_argument
+@click.option("--data", cls=Several, type=PATH, metavar="PATH...", help="The same as DATA.")
+@click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
 @click.pass_context
-def verify_all(ctx: click.Context, /, *, data: tuple[str, ...], source: str | None) -> None:
-    """Check every byte of corpora."""
+def verify_all(
+    ctx: click.Context, /, *, data_paths: tuple[str, ...], data: tuple[str, ...], source: str | None
+) -> None:
+    """Check every byte of the corpora of DATA (files, folders, globs); without DATA, of all in the cache."""
+    data = one_spelling(ctx, data_paths, data)
     report = verify(_shards(ctx, data, source) if data else _cached(finished_shards()))
     remark_line(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
     if report.damaged:
@@ -122,7 +137,7 @@ def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> list
     plugins = registry(ctx)
     if not data:
         return _cached(cached_shards())
-    return locate(plugins.resolve("source", source or plugins.source_of_selection() or "gigamidi"), list(data))
+    return locate(plugins.resolve("source", source_of_data(plugins, source, data)), list(data))
 
 
 def _cached(shards: list[Path]) -> list[Path]:

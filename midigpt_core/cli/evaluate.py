@@ -5,17 +5,27 @@ from __future__ import annotations
 import click
 
 from midigpt_core.cli.echo import echo_json, echo_lines
-from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
-from midigpt_core.cli.selected import registry
+from midigpt_core.cli.options import (
+    NAME,
+    PATH,
+    SOURCE_HELP,
+    Several,
+    SeveralCommand,
+    common_options,
+    data_argument,
+    one_spelling,
+)
+from midigpt_core.cli.selected import registry, source_of_data
 from midigpt_core.cli.tables import table
 from midigpt_core.config.counts import LARGEST_COUNT, MOST_EVALUATION_ROWS
 
 
 @common_options
 @click.command(cls=SeveralCommand)
+@data_argument
 @click.option("--checkpoint", type=PATH, required=True, metavar="BUNDLE", help="Bundle to evaluate.")
-@click.option("--data", cls=Several, type=PATH, required=True, metavar="PATH...", help="Shards: files, folders, globs.")
-@click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
+@click.option("--data", cls=Several, type=PATH, metavar="PATH...", help="The same as DATA.")
+@click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
 @click.option(
     "--rows",
     type=click.IntRange(1, MOST_EVALUATION_ROWS),
@@ -38,6 +48,7 @@ def evaluate(
     ctx: click.Context,
     /,
     *,
+    data_paths: tuple[str, ...],
     checkpoint: str,
     data: tuple[str, ...],
     source: str | None,
@@ -47,15 +58,21 @@ def evaluate(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Print validation losses of a bundle in nats per token: overall, by kind of document and by group of tokens."""
+    """Print validation losses of a bundle on DATA in nats per token: overall, by kind of document and by
+    group of tokens.
+
+    DATA are files, folders, globs or addresses of music.
+    """
+    paths = one_spelling(ctx, data_paths, data)
+    if not paths:
+        raise click.UsageError("Missing option '--data'. Give it or DATA: files, folders or globs.")
     plugins = registry(ctx)
-    chosen = source or plugins.source_of_selection() or "gigamidi"
-    plugins.find("source", chosen)
+    chosen = source_of_data(plugins, source, paths)
     # Imports torch and Lightning, which takes seconds; a wrong name is reported before.
     from midigpt_core.training import evaluate as evaluation
 
     report = evaluation.evaluate(
-        checkpoint, list(data), source=chosen, rows=rows, batch_size=batch_size, precision=precision, device=device
+        checkpoint, list(paths), source=chosen, rows=rows, batch_size=batch_size, precision=precision, device=device
     )
     if as_json:
         echo_json(report.to_dict())

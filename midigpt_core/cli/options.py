@@ -44,6 +44,9 @@ NAME = _Name()
 PATH = _PathName()
 
 
+SOURCE_HELP = "Data source component.  [default: the one that reads what the paths lead to]"
+
+
 class PluginFlags:
     """The plugin options of one invocation, from before and after the subcommand."""
 
@@ -99,8 +102,28 @@ class Several(click.Option):
         super().__init__(declarations, **{"multiple": True, **settings})
 
 
+def data_argument(command: Command) -> Command:
+    """Add the argument ``DATA...``: paths before the first option, or after ``--``."""
+    return click.argument("data_paths", nargs=-1, type=PATH, metavar="DATA...")(command)
+
+
+def one_spelling(ctx: click.Context, arguments: Sequence[str], option: Sequence[str]) -> tuple[str, ...]:
+    """The paths given as ``DATA...`` or with the option for them. Raises :class:`click.UsageError` if both are given."""
+    if arguments and option:
+        raise click.UsageError(
+            f"Got unexpected extra argument ({arguments[0]}). Put it after the option it belongs to: {_several(ctx)}",
+            ctx,
+        )
+    return tuple(arguments or option)
+
+
+def _several(ctx: click.Context) -> str:
+    """``--data or --eval-data``"""
+    return " or ".join("/".join(option.opts) for option in ctx.command.params if isinstance(option, Several))
+
+
 class SeveralCommand(click.Command):
-    """A command without positional arguments whose :class:`Several` options take many values."""
+    """A command whose :class:`Several` options take many values; positional arguments precede such an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         flags = {flag for option in self.params if isinstance(option, Several) for flag in option.opts}
@@ -121,5 +144,6 @@ class SeveralCommand(click.Command):
             # click has no error class for unexpected arguments.
             if type(error) is not click.UsageError or not error.message.startswith("Got unexpected"):
                 raise
-            named = " or ".join("/".join(option.opts) for option in self.params if isinstance(option, Several))
-            raise click.UsageError(f"{error.message}. Put it after the option it belongs to: {named}", ctx) from error
+            raise click.UsageError(
+                f"{error.message}. Put it after the option it belongs to: {_several(ctx)}", ctx
+            ) from error

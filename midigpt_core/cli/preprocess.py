@@ -8,7 +8,16 @@ import click
 
 from midigpt_core.cli.build_progress import build_progress
 from midigpt_core.cli.echo import remark_line, remark_lines
-from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
+from midigpt_core.cli.options import (
+    NAME,
+    PATH,
+    SOURCE_HELP,
+    Several,
+    SeveralCommand,
+    common_options,
+    data_argument,
+    one_spelling,
+)
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table
 from midigpt_core.cli.train import configure
@@ -25,15 +34,15 @@ if TYPE_CHECKING:
 
 @common_options
 @click.command(cls=SeveralCommand)
+@data_argument
 @click.option(
     "--parquet",
     "--data",
     "paths",
     cls=Several,
     type=PATH,
-    required=True,
     metavar="PATH...",
-    help="Shards: files, folders, globs.",
+    help="The same as DATA.",
 )
 @click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Take the encoder from this bundle.")
 @click.option(
@@ -60,7 +69,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Take window sizes and fill ratio from this configuration.",
 )
-@click.option("--source", type=NAME, metavar="NAME", help="Data source component.")
+@click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
 @click.option("--workers", type=click.IntRange(1, LARGEST_COUNT), help="Number of processes.  [default: one per core]")
 @click.option("--verify", is_flag=True, help="Hash all shards again, even if size and time are unchanged.")
 @click.pass_context
@@ -68,6 +77,7 @@ def preprocess(
     ctx: click.Context,
     /,
     *,
+    data_paths: tuple[str, ...],
     paths: tuple[str, ...],
     checkpoint: str | None,
     encoder_config: str | None,
@@ -78,7 +88,8 @@ def preprocess(
     workers: int | None,
     verify: bool,
 ) -> None:
-    """Parse the shards once into the corpus that training reads, and count the pieces that fit the encoder.
+    """Parse DATA (files, folders, globs, addresses) once into the corpus that training reads. With an encoder, also
+    count the pieces that fit it.
 
     The corpus is kept in ~/.midigpt; MIDIGPT_CACHE names another folder. It does not depend on the encoder: with
     another encoder, --min-bars or --min-tracks nothing is parsed again.
@@ -86,14 +97,19 @@ def preprocess(
     from midigpt_core.corpus.build import build
     from midigpt_core.corpus.select import SelectionLimits, require_nonempty, select
     from midigpt_core.corpus.store import open_corpus
+    from midigpt_core.training.planning.chosen import settle_source
 
+    paths = one_spelling(ctx, data_paths, paths)
+    if not paths:
+        raise click.UsageError("Missing option '--parquet' / '--data'. Give it or DATA: files, folders or globs.")
     if checkpoint is not None and encoder_config is not None:
         raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
     plugins = registry(ctx)
     config = configure(config_file, (), {"source": source, "encoder_config_path": encoder_config}, plugins)
-    if checkpoint is None and not {"encoder", "encoder_config_path"} & config.set_fields:
-        raise ConfigError("no encoder is named. Give --checkpoint BUNDLE or --encoder-config JSON.")
-    encoder: Encoder = build_component(_encoder_ref(checkpoint, config, plugins), EncoderContext())
+    settle_source(config, plugins, paths)
+    encoder: Encoder | None = None
+    if checkpoint is not None or {"encoder", "encoder_config_path"} & config.set_fields:
+        encoder = build_component(_encoder_ref(checkpoint, config, plugins), EncoderContext())
     with build_progress() as progress:
         report = build(
             plugins.resolve("source", config.choice("source")),
@@ -102,19 +118,20 @@ def preprocess(
             verify=verify,
             progress=progress,
         )
-    limits = SelectionLimits(
-        min_bars=min_bars,
-        min_tracks=min_tracks,
-        window_sizes=config.num_bars_choices,
-        min_fill_ratio=config.min_fill_ratio,
-    )
-    opened = open_corpus(report.shards)
-    valid = select(opened, encoder, limits)
     remark_lines(counts_table("rows of the source", report.counts, report.examples))
     remark_line()
-    remark_lines(counts_table("pieces of the corpus", valid.counts, {}))
-    require_nonempty(valid, opened, limits)
-    remark_line()
+    if encoder is not None:
+        limits = SelectionLimits(
+            min_bars=min_bars,
+            min_tracks=min_tracks,
+            window_sizes=config.num_bars_choices,
+            min_fill_ratio=config.min_fill_ratio,
+        )
+        opened = open_corpus(report.shards)
+        valid = select(opened, encoder, limits)
+        remark_lines(counts_table("pieces of the corpus", valid.counts, {}))
+        require_nonempty(valid, opened, limits)
+        remark_line()
     remark_line(f"{len(report.shards)} shards, {report.built} built now, in {report.seconds:.1f} s.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midigpt_core.cli.options import plugin_flags
+from midigpt_core.corpus.detection import detect_source
 from midigpt_core.errors import PluginError
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins.discovery import discover
@@ -35,6 +36,16 @@ def registry(ctx: click.Context) -> Registry:
     _require_one_in_each_folder(ctx, loaded.entries)
     use_registry(loaded)
     return loaded
+
+
+def source_of_data(plugins: Registry, source: str | None, paths: Sequence[str]) -> str:
+    """The data source that ``--source`` or ``--plugin`` names, or else the one that reads ``paths``.
+
+    Raises :class:`PluginError` for a name that no plugin provides.
+    """
+    chosen = source or plugins.source_of_selection() or detect_source(plugins, paths)
+    plugins.find("source", chosen)
+    return chosen
 
 
 def plugin_entries(ctx: click.Context) -> tuple[PluginEntry, ...]:

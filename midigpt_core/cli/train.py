@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from midigpt_core.cli.echo import echo_lines, remark_line
-from midigpt_core.cli.options import NAME, PATH, Several, SeveralCommand, common_options
+from midigpt_core.cli.options import (
+    NAME,
+    PATH,
+    Several,
+    SeveralCommand,
+    common_options,
+    data_argument,
+    one_spelling,
+)
 from midigpt_core.cli.selected import registry
 from midigpt_core.config.overrides import override_problems, require_none
 from midigpt_core.config.train import TrainConfig, is_path, setting_help
+from midigpt_core.errors import ConfigError
 from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
@@ -38,6 +48,13 @@ FLAGS = (
 )
 
 
+#: The packaged configuration that a run of some minutes starts from.
+LAPTOP = "laptop"
+#: Share of the pieces that is held out where DATA is all that is given, and what its origin says.
+HELD_OUT = 0.1
+_ALONE = "no --eval-data"
+
+
 def _flag(name: str) -> str:
     return "--encoder-config" if name == "encoder_config_path" else f"--{name.replace('_', '-')}"
 
@@ -46,15 +63,37 @@ def _setting_flags(function: Function) -> Function:
     """A text option for every name in FLAGS; the configuration checks the values."""
     for name in reversed(FLAGS):
         kind = PATH if is_path(name) else NAME
-        function = click.option(_flag(name), name, type=kind, metavar="VALUE", help=f"{setting_help(name)}.")(function)
+        spellings = [_flag(name), *(["-o"] if name == "output_dir" else [])]
+        function = click.option(*spellings, name, type=kind, metavar="VALUE", help=f"{setting_help(name)}.")(function)
     return function
 
 
 @common_options
 @click.command(cls=SeveralCommand)
-@click.option("--config", "config_file", type=PATH, metavar="FILE", help="Configuration: .json, .yaml or .toml.")
-@click.option("--train-data", cls=Several, type=PATH, metavar="PATH...", help="Shards: files, folders, globs.")
-@click.option("--eval-data", cls=Several, type=PATH, metavar="PATH...", help="Shards to evaluate on.")
+@data_argument
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, 60 * 24 * 365, min_open=True),
+    metavar="M",
+    help="Choose model size, batch and steps for this machine so that the run takes about this long.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=PATH,
+    metavar="FILE|NAME",
+    help="Configuration: .json, .yaml or .toml, or a name that 'midigpt config presets' lists.",
+)
+@click.option(
+    "--train-data", cls=Several, type=PATH, metavar="PATH...", help="The same as DATA, with nothing held out of it."
+)
+@click.option(
+    "--eval-data",
+    cls=Several,
+    type=PATH,
+    metavar="PATH...",
+    help=f"Music to evaluate on.  [default: with DATA, {HELD_OUT:.0%} of it]",
+)
 @_setting_flags
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. weight_decay=0."
@@ -71,6 +110,8 @@ def train(
     ctx: click.Context,
     /,
     *,
+    data_paths: tuple[str, ...],
+    minutes: float | None,
     config_file: str | None,
     train_data: tuple[str, ...],
     eval_data: tuple[str, ...],
@@ -80,17 +121,38 @@ def train(
     dry_run: bool,
     **flags: str | None,
 ) -> None:
-    """Train a model on parquet shards and write its bundle, model_final.pt, to the output folder.
+    """Train a model on DATA and write its bundle, model_final.pt, to the output folder.
 
-    Flags and --set override --config, which overrides the defaults.
+    DATA are folders, MIDI files, archives of them, parquet shards, globs or addresses. Flags and --set override
+    --config, which overrides the defaults.
     """
     from midigpt_core.training.planning.launch import die_with_first, quiet_other_ranks
 
+    # The minutes of a run include what precedes its first step.
+    started = time.monotonic()
     die_with_first()
     quiet_other_ranks(["midigpt_core"])
-    config = configure(config_file, assignments, flags, registry(ctx))
-    if not train_data and not config.train_sets:
-        raise click.UsageError("Missing option '--train-data'. Give it, or set train_sets in the configuration.")
+    plugins = registry(ctx)
+    recorded = None
+    if resume and not config_file:
+        from midigpt_core.training.planning.recorded import chosen_minutes, recorded_settings, spelled_minutes
+
+        recorded = recorded_settings(resume, flags["output_dir"] or TrainConfig().output_dir)
+    if recorded is not None:
+        config = configured(recorded, assignments, flags, plugins)
+    else:
+        config = configure(config_file or (LAPTOP if minutes else None), assignments, flags, plugins)
+    paths = one_spelling(ctx, data_paths, train_data)
+    if not paths and not config.train_sets:
+        raise click.UsageError(
+            "Missing option '--train-data'. Give it or DATA, or set train_sets in the configuration."
+        )
+    if (data_paths or minutes) and not eval_data and "eval_share" not in config.set_fields:
+        config.update({"eval_share": HELD_OUT}, _ALONE)
+    if minutes and recorded is None:
+        from midigpt_core.training.planning.recorded import leave_open
+
+        leave_open(config, minutes)
     from midigpt_core.cli.build_progress import build_progress
     from midigpt_core.training.planning.prepare import prepare
 
@@ -98,12 +160,27 @@ def train(
     with build_progress() as progress:
         plan = prepare(
             config,
-            list(train_data) or None,
+            list(paths) or None,
             list(eval_data),
             resume=resume,
             accept_new_data=accept_new_data,
             progress=progress,
         )
+    if recorded is not None:
+        if minutes and chosen_minutes(recorded) != spelled_minutes(minutes):
+            remark_line("--minutes is ignored: the run goes on with its own settings. --max-steps makes it longer.")
+        remark_line(f"Continuing with the settings chosen for {chosen_minutes(recorded)}: {config.max_steps:,} steps.")
+    elif minutes:
+        if plan.resume_from:
+            raise ConfigError(
+                f"--minutes: the run in {plan.run_dir} was begun without. Give its configuration with --config."
+            )
+        from midigpt_core.training.sizing import fit_minutes
+
+        fitted = fit_minutes(plan, minutes, spent=time.monotonic() - started)
+        plan = fitted.plan
+        for line in fitted.lines:
+            remark_line(line)
     if dry_run:
         from midigpt_core.training.dry_run import describe
 
@@ -114,7 +191,7 @@ def train(
     result = fit(plan)
     if result.rank == 0:
         done = f"Trained {result.steps:,} steps"
-        if result.steps == result.steps_before >= config.max_steps:
+        if result.steps == result.steps_before >= plan.config.max_steps:
             done = f"The run already has its {result.steps:,} steps (max_steps): nothing was trained"
         remark_line(f"{done}. The bundle is {result.bundle}.")
         if result.best_bundle is not None:
@@ -125,7 +202,15 @@ def configure(
     config_file: str | None, assignments: tuple[str, ...], flags: dict[str, str | None], registry: Registry
 ) -> TrainConfig:
     """The configuration of a command line, checked as far as possible without the data."""
-    config = TrainConfig.from_file(config_file) if config_file else TrainConfig()
+    return configured(
+        TrainConfig.from_file(config_file) if config_file else TrainConfig(), assignments, flags, registry
+    )
+
+
+def configured(
+    config: TrainConfig, assignments: tuple[str, ...], flags: dict[str, str | None], registry: Registry
+) -> TrainConfig:
+    """``config`` with flags and ``--set`` applied, checked as far as possible without the data."""
     problems = []
     for name, value in flags.items():
         if value is None:

@@ -149,7 +149,10 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = usable_path(path, what="configuration", error=ConfigError)
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
-        raise ConfigError(f"{file}: a configuration is a {', '.join(sorted(_READERS))} file. Rename or convert it.")
+        presets = "" if file.suffix else " 'midigpt config presets' lists what comes with the package."
+        raise ConfigError(
+            f"{file}: a configuration is a {', '.join(sorted(_READERS))} file. Rename or convert it.{presets}"
+        )
     try:
         # Windows editors begin a file with a byte-order mark, which is not part of the text.
         text = files.read_bytes(file, _MOST_BYTES).decode("utf-8-sig")

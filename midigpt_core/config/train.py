@@ -12,6 +12,7 @@ from midigpt_core.config import choices
 from midigpt_core.config.convert import current_name
 from midigpt_core.config.counts import MOST_EVALUATION_ROWS
 from midigpt_core.config.fields import check, setting
+from midigpt_core.config.packaged import preset_file
 from midigpt_core.config.reading import read_mapping
 from midigpt_core.config.structure import Mismatch
 from midigpt_core.config.train_sets import TrainSet, contradictions
@@ -140,6 +141,9 @@ class TrainConfig:
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
     sample_steps: int = setting(0, "optimiser steps between samples of music; 0: none", low=0)
+    eval_share: float = setting(
+        0.0, "share of the pieces held out for evaluation if there is no evaluation data", low=0, high=1, below=True
+    )
     eval_rows: int = setting(64, "packed rows per evaluation", low=1, high=MOST_EVALUATION_ROWS)
     workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1, high=2**31 - 1)
     run_name: str = setting("", "name shown by loggers; empty: the output folder's")
@@ -154,8 +158,9 @@ class TrainConfig:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> TrainConfig:
-        """Read a configuration from a ``.json``, ``.yaml`` or ``.toml`` file; one error lists all problems in it."""
-        return cls.from_mapping(read_mapping(path), str(path))
+        """Read a configuration from a ``.json``, ``.yaml`` or ``.toml`` file, or the packaged one of that name
+        (``"laptop"``); one error lists all problems in it."""
+        return cls.from_mapping(read_mapping(preset_file(str(path)) or path), str(path))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> TrainConfig:

@@ -8,10 +8,12 @@ import torch
 from attrs import asdict, evolve, field, frozen
 from attrs.validators import ge, le
 
+from midigpt_core import terminal
 from midigpt_core.checkpoint import build_encoder, build_model, encoder_ref, load_checkpoint
 from midigpt_core.config import TrainConfig
 from midigpt_core.config.counts import LARGEST_COUNT, MOST_EVALUATION_ROWS
 from midigpt_core.config.structure import structure_class
+from midigpt_core.corpus.detection import detect_source
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.inference.fields import integers_within
@@ -19,7 +21,8 @@ from midigpt_core.plugins import current_registry
 from midigpt_core.training.loop.data_module import first_rows
 from midigpt_core.training.loop.losses import LossTally, token_losses
 from midigpt_core.training.loop.precision import arithmetic
-from midigpt_core.training.planning.corpora import gather
+from midigpt_core.training.planning.corpora import gather, listed
+from midigpt_core.training.planning.held_out import hold_out
 from midigpt_core.training.planning.host_memory import require_rows_fit
 from midigpt_core.training.planning.objective import stream_settings
 
@@ -30,14 +33,16 @@ if TYPE_CHECKING:
 
     from midigpt_core.contracts import BundleHeader, Encoder
     from midigpt_core.training.loop.losses import EvaluationReport
-    from midigpt_core.training.planning.corpora import Paths
+    from midigpt_core.training.planning.corpora import Paths, Pieces
+
+_log = terminal.logger("midigpt_core.training")
 
 
 def evaluate(
     checkpoint: str | os.PathLike[str],
     data: Paths,
     *,
-    source: str | Mapping[str, Any] = "gigamidi",
+    source: str | Mapping[str, Any] | None = None,
     rows: int | None = None,
     batch_size: int | None = None,
     precision: str | None = None,
@@ -45,6 +50,8 @@ def evaluate(
     workers: int | None = None,
 ) -> EvaluationReport:
     """Mean losses of a bundle on the shards of ``data``. On its run's ``eval_path`` they equal the run's own figures.
+
+    ``source`` None: the one that reads what ``data`` leads to.
 
     Windows are drawn as in the bundle's training, or by the defaults if the bundle does not say how. They are always
     the same, without augmentation or masked bars. Evaluates ``rows`` packed rows in batches of ``batch_size`` in
@@ -60,7 +67,9 @@ def evaluate(
     place = next(model.parameters()).device
     encoder = build_encoder(bundle)
     settings = _settings(bundle, encoder, str(checkpoint))
-    pieces = gather(data, current_registry().resolve("source", source), encoder, settings, workers=workers)
+    registry = current_registry()
+    chosen = registry.resolve("source", source or detect_source(registry, listed(data)))
+    pieces = _not_trained_on(gather(data, chosen, encoder, settings, workers=workers), bundle, str(checkpoint))
     spec = StreamSpec(
         shards=pieces.shards,
         pieces=pieces.valid,
@@ -79,6 +88,22 @@ def evaluate(
             logits = model(moved["input_ids"], position_ids=moved["position_ids"], document_ids=moved["document_ids"])
             tally.add(token_losses(logits, moved["labels"]), moved)
     return tally.report()
+
+
+def _not_trained_on(pieces: Pieces, bundle: BundleHeader, path: str) -> Pieces:
+    """The pieces that the run held out, if ``pieces`` are of the corpus that the run was trained on."""
+    share, corpus = bundle.provenance.get("held_out"), bundle.provenance.get("corpus")
+    if not share or corpus != pieces.fingerprint:
+        return pieces
+    TrainConfig.from_mapping({"eval_share": share}, f"{path}: held_out")
+    _, held_out = hold_out([pieces], float(share))
+    if not held_out:
+        return pieces
+    _log.info(
+        "the data is what %s was trained on: it is evaluated on the %s pieces that were held out.",
+        path, f"{len(held_out[0].valid):,}",
+    )  # fmt: skip
+    return held_out[0]
 
 
 @frozen(kw_only=True)

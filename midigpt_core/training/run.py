@@ -48,7 +48,7 @@ from midigpt_core.training.reporting import metrics_file
 from midigpt_core.training.reporting.flops import ModelFlops
 from midigpt_core.training.reporting.logger_sink import LoggerSink
 from midigpt_core.training.reporting.metrics_file import MetricsFile
-from midigpt_core.training.reporting.progress import progress_sink
+from midigpt_core.training.reporting.progress import Forecast, progress_sink
 from midigpt_core.training.reporting.samples import SampleWriter, draw_prompts
 from midigpt_core.training.reporting.steps import StepReporter
 
@@ -226,8 +226,11 @@ def _say(console: Console, line: str) -> None:
 
 def _sinks(plan: Plan, logger: Logger | None, console: Console, run_folder: HeldFolder) -> list[StepSink]:
     config = plan.config
+    # The default of max_steps is meant for a GPU.
+    is_long = config.origins["max_steps"] == "default" and not torch.cuda.is_available()
     return [
         MetricsFile(plan.run_dir / metrics_file.NAME, run_folder.require_there),
+        *([Forecast(console, config.max_steps)] if is_long else []),
         progress_sink(console, config.max_steps, config.log_steps),
         LoggerSink([logger] if logger else [], config.log_steps),
     ]

@@ -15,5 +15,6 @@ def midigpt_sources() -> list[SourceSpec]:
             name="gigamidi",
             summary="parquet shards as in the GigaMIDI data set: files, folders or globs",
             target="midigpt_gigamidi.source:build",
+            suffixes=(".parquet",),
         )
     ]

@@ -15,5 +15,6 @@ def midigpt_sources() -> list[SourceSpec]:
             name="midifiles",
             summary="MIDI files (.mid, .midi, .kar, .rmi), also in .zip and .tar(.gz): files, folders, globs",
             target="midigpt_midifiles.source:build",
+            suffixes=(".mid", ".midi", ".kar", ".rmi", ".zip", ".tar", ".tar.gz", ".tgz"),
         )
     ]

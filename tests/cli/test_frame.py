@@ -98,7 +98,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         (["train", "--train-data", "x", "--plugin", "gigamid"], "no such plugin. Did you mean 'gigamidi'?"),
         (["train", "--train-data", "no/such.parquet"], "no/such.parquet"),
         (["train", "--train-data", "x", "--config", "no/such.json"], "no/such.json: cannot be read"),
-        (["preprocess", "--parquet", "x"], "Give --checkpoint BUNDLE or --encoder-config JSON"),
+        (["preprocess", "--parquet", "x"], "x: no such file or folder"),
         (
             ["preprocess", "--parquet", "x", "--checkpoint", "y", "--encoder-config", "z"],
             "--checkpoint and --encoder-config both name an encoder",
@@ -111,7 +111,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         ),
         (["--plugins-dir", "docs", "encoders"], "--plugins-dir docs: contains no plugin. Name a folder with"),
         (
-            ["corpus", "info", "x.parquet"],
+            ["corpus", "info", "--data", "a", "--json", "x.parquet"],
             "Got unexpected extra argument (x.parquet). Put it after the option it belongs to: --data or --eval-data.",
         ),
         (["corpus", "info", "--jason"], "No such option"),

@@ -115,6 +115,8 @@ ON_RESUME: Mapping[str, Effect] = {
     "keep_checkpoints": Effect.AROUND,
     "log_steps": Effect.AROUND,
     "sample_steps": Effect.AROUND,
+    # What is held out is not trained on.
+    "eval_share": Effect.COURSE,
     "eval_rows": Effect.EVALUATION,
     "workers": Effect.AROUND,
     "run_name": Effect.AROUND,

@@ -74,7 +74,8 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
     config = plan.config
     # Batch size and precision too: they affect the last digits of a loss.
     evaluation = {"rows": config.eval_rows, "batch_size": config.batch_size, "precision": config.precision}
-    return {**record, "sources": list(plan.sources), "stream": settings, "evaluation": evaluation}
+    held_out = {"held_out": config.eval_share} if plan.is_held_out else {}
+    return {**record, "sources": list(plan.sources), "stream": settings, "evaluation": evaluation, **held_out}
 
 
 def environment() -> dict[str, Any]:

@@ -11,16 +11,22 @@ from midigpt_core import checkpoint
 from midigpt_core.components import CheckpointFormatSpec
 from midigpt_core.config.train import FSDP
 from midigpt_core.contracts import EncoderContext
+from midigpt_core.corpus.detection import detect_source
 from midigpt_core.errors import ConfigError
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins import build, structure_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
     from midigpt_core.contracts import BundleHeader, Encoder
     from midigpt_core.plugins import Registry
 
+
+#: The origin of a source that was detected from the paths of the training data.
+DETECTED = "the training data"
 
 #: Kinds with a function of their own here.
 _CHOSEN_OTHERWISE = (Kind.ENCODER, Kind.OPTIMIZER)
@@ -73,6 +79,25 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
         checkpoint_format=refs[Kind.CHECKPOINT_FORMAT],
         bundle_suffix=written.suffixes[0] if written.suffixes else "",
     )
+
+
+def settle_source(config: TrainConfig, registry: Registry, paths: Sequence[str]) -> None:
+    """Write into ``config`` the data source that reads ``paths``, unless a source was set.
+
+    Raises :class:`midigpt_core.errors.DataError` for paths that no single source reads.
+    """
+    if Kind.SOURCE.setting in config.set_fields or not paths:
+        return
+    found = detect_source(registry, paths)
+    if found != config.source:
+        config.update({Kind.SOURCE.setting: found}, DETECTED)
+
+
+def source_of(paths: Sequence[str], config: TrainConfig, registry: Registry) -> ComponentRef:
+    """The source that reads ``paths``: the configuration's if it was set, otherwise the one that these paths need."""
+    if config.origins[Kind.SOURCE.setting] in ("default", DETECTED):
+        return registry.resolve(Kind.SOURCE, detect_source(registry, paths))
+    return registry.resolve(Kind.SOURCE, config.choice(Kind.SOURCE))
 
 
 def choose_optimizer(config: TrainConfig, registry: Registry) -> ComponentRef:

@@ -17,8 +17,9 @@ from midigpt_core.errors import ConfigError
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
 from midigpt_core.records import SEQUENCE
-from midigpt_core.training.planning.chosen import bundled_header, choose
+from midigpt_core.training.planning.chosen import bundled_header, choose, settle_source, source_of
 from midigpt_core.training.planning.corpora import gather, listed
+from midigpt_core.training.planning.held_out import hold_out
 from midigpt_core.training.planning.host_memory import require_rows_fit
 from midigpt_core.training.planning.launch import (
     die_with_first,
@@ -60,6 +61,8 @@ class Plan:
     #: Names of the data sources that the weights are trained on, including those of ``init_from``.
     sources: tuple[str, ...]
     eval_pieces: Pieces | None
+    #: Whether ``eval_pieces`` were held out of the training data (``eval_share``).
+    is_held_out: bool
     training: StreamSpec
     evaluation: StreamSpec | None
     #: Checkpoints to continue from: the first intact one is used; empty: the run starts at step 0.
@@ -100,7 +103,7 @@ def prepare(
         max_tracks=config.max_tracks,
         max_seq_len=config.max_seq_len,
         batch_size=config.batch_size,
-        eval_rows=config.eval_rows // config.num_nodes if eval_path else 0,
+        eval_rows=config.eval_rows // config.num_nodes if eval_path or config.eval_share else 0,
     )
     if config.output_dir.startswith("~"):
         folder = usable_path(config.output_dir, what="output_dir", error=ConfigError)
@@ -118,6 +121,7 @@ def prepare(
             "warmup_steps is %d, but max_steps is %d: the learning rate never reaches %g.",
             config.warmup_steps, config.max_steps, config.learning_rate,
         )  # fmt: skip
+    settle_source(config, registry, listed(train_path) if train_path else ())
     adopted = adopt(config, registry) if config.init_from else None
     chosen = choose(config, registry, encoder=adopted)
     chosen, encoder = settle_positions(config, chosen, registry, kept=_kept_positions(config, registry, resume))
@@ -138,8 +142,15 @@ def prepare(
         gather, source=chosen.source, encoder=encoder, settings=settings, workers=config.workers, progress=progress
     )
     train_sets = gather_sets(config, collect, registry)
-    train_pieces = collect(train_path) if train_path else joined(train_sets)
-    eval_pieces = collect(eval_path) if eval_path else None
+    parts = [collect(train_path)] if train_path else [one.pieces for one in train_sets]
+    evaluated: list[Pieces] = []
+    if eval_path:
+        evaluated = [collect(eval_path, source=source_of(listed(eval_path), config, registry))]
+    elif config.eval_share:
+        parts, evaluated = hold_out(parts, config.eval_share)
+        train_sets = tuple(evolve(one, pieces=part) for one, part in zip(train_sets, parts, strict=False))
+    train_pieces = parts[0] if train_path else joined(parts)
+    eval_pieces = (evaluated[0] if len(evaluated) == 1 else joined(evaluated)) if evaluated else None
     training = StreamSpec(
         shards=train_pieces.shards,
         pieces=train_pieces.valid,
@@ -165,6 +176,7 @@ def prepare(
         train_sets=train_sets,
         sources=tuple(sorted({*set_sources(config, chosen.source, registry), *inherited_sources(config)})),
         eval_pieces=eval_pieces,
+        is_held_out=eval_pieces is not None and not eval_path,
         training=training,
         evaluation=evaluation,
         resume_from=resume_from,

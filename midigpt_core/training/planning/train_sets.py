@@ -15,7 +15,8 @@ from midigpt_core.corpus.tally import MAX_EXAMPLES
 from midigpt_core.data.mixing import PieceSet
 from midigpt_core.errors import ConfigError
 from midigpt_core.plugins import structure_options
-from midigpt_core.training.planning.corpora import Pieces
+from midigpt_core.training.planning.chosen import source_of
+from midigpt_core.training.planning.corpora import Pieces, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,21 +51,27 @@ def require_one_spelling(config: TrainConfig, train_path: Paths | None) -> None:
 
 
 def gather_sets(config: TrainConfig, collect: Callable[..., Pieces], registry: Registry) -> tuple[GatheredSet, ...]:
-    """The sets of the configuration; ``collect(paths)``, or ``collect(paths, source=ref)``, finds a set's pieces."""
-    sources = [{"source": registry.resolve("source", one.source)} if one.source else {} for one in config.train_sets]
-    for chosen in sources:
-        for source in chosen.values():
-            structure_options(source)
+    """The sets of the configuration; ``collect(paths, source=ref)`` finds a set's pieces."""
+    sources = _sources(config, registry)
+    for source in sources:
+        structure_options(source)
     return tuple(
-        GatheredSet(name=name, weight=one.weight, pieces=collect(one.paths, **source))
+        GatheredSet(name=name, weight=one.weight, pieces=collect(one.paths, source=source))
         for name, one, source in zip(set_names(config.train_sets), config.train_sets, sources, strict=True)
     )
 
 
 def set_sources(config: TrainConfig, source: ComponentRef, registry: Registry) -> set[str]:
-    """Names of the sets' data sources; ``source`` is used for a set that names none, and for a run without sets."""
-    chosen = [registry.resolve("source", one.source) if one.source else source for one in config.train_sets]
-    return {one.name for one in chosen or [source]}
+    """Names of the sets' data sources; ``source`` is that of a run without sets."""
+    return {one.name for one in _sources(config, registry) or [source]}
+
+
+def _sources(config: TrainConfig, registry: Registry) -> list[ComponentRef]:
+    """The source of each set: the set's own, the run's, or the one that the set's paths need."""
+    return [
+        registry.resolve("source", one.source) if one.source else source_of(listed(one.paths), config, registry)
+        for one in config.train_sets
+    ]
 
 
 def piece_sets(sets: Sequence[GatheredSet]) -> tuple[PieceSet, ...]:
@@ -72,9 +79,8 @@ def piece_sets(sets: Sequence[GatheredSet]) -> tuple[PieceSet, ...]:
     return tuple(PieceSet(name=one.name, pieces=len(one.pieces.valid), weight=one.weight) for one in sets)
 
 
-def joined(sets: Sequence[GatheredSet]) -> Pieces:
-    """The pieces of all sets, one set after the other."""
-    parts = [one.pieces for one in sets]
+def joined(parts: Sequence[Pieces]) -> Pieces:
+    """The pieces of several sets, one set after the other."""
     firsts = np.cumsum([0, *(part.corpus_pieces for part in parts)])
     return Pieces(
         shards=tuple(shard for part in parts for shard in part.shards),

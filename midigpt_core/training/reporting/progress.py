@@ -115,6 +115,36 @@ class ProgressLines:
         self._console.print(printable(line, None), markup=False, highlight=False, soft_wrap=True)
 
 
+class Forecast:
+    """Says after the first step how long the run will take and how to have a shorter one."""
+
+    def __init__(self, console: Console, max_steps: int) -> None:
+        self._console = console
+        self._max_steps = max_steps
+        self._said = False
+
+    def begin(self, first_step: int) -> None:
+        self._said = first_step > 0
+
+    def step(self, record: StepRecord) -> None:
+        if self._said:
+            return
+        self._said = True
+        whole = timedelta(seconds=round(record.seconds * self._max_steps))
+        line = (
+            f"{self._max_steps:,} steps like the first, of {record.seconds:.1f} s, take {whole} on this machine, which "
+            "has no GPU. For a model in minutes, press Ctrl-C and run: midigpt train DATA -o FOLDER --minutes 15. "
+            "--config laptop is a small model too, and --max-steps N a shorter run."
+        )
+        self._console.print(printable(line, None), markup=False, highlight=False, soft_wrap=True)
+
+    def evaluation(self, step: int, report: EvaluationReport) -> None:
+        return
+
+    def end(self) -> None:
+        return
+
+
 def evaluation_line(step: int, report: EvaluationReport) -> str:
     kinds = "  ".join(f"{name} {loss:.3f}" for name, loss in report.by_kind.items())
     return f"step {step}  evaluation loss {report.loss:.3f}  ({kinds})"

@@ -106,6 +106,7 @@ OTHER: Mapping[str, Any] = {
     "keep_checkpoints": 5,
     "log_steps": 3,
     "sample_steps": 50,
+    "eval_share": 0.2,
     "eval_rows": 8,
     "workers": 1,
     "run_name": "another",

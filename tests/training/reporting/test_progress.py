@@ -11,7 +11,7 @@ from rich.console import Console
 from midigpt_core.training.loop.losses import EvaluationReport
 from midigpt_core.training.processes.clock import StepClock
 from midigpt_core.training.reporting.metrics_file import MetricsFile
-from midigpt_core.training.reporting.progress import ProgressBar, ProgressLines, progress_sink
+from midigpt_core.training.reporting.progress import Forecast, ProgressBar, ProgressLines, progress_sink
 from midigpt_core.training.reporting.steps import StepRecord
 
 if TYPE_CHECKING:
@@ -137,3 +137,21 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "4/4" in shown
     assert "loss 2.000 · 2,000 tokens/s" in shown
     assert "evaluation loss 3.000" in shown
+
+
+def test_a_long_run_says_after_its_first_step_how_long_it_takes() -> None:
+    output = io.StringIO()
+    forecast = Forecast(Console(file=output, width=80), 100_000)
+    forecast.begin(0)
+    forecast.step(record(1))
+    forecast.step(record(2))
+    assert output.getvalue().count("100,000 steps like the first, of 0.5 s, take 13:53:20") == 1
+    assert "--minutes 15" in output.getvalue()
+
+
+def test_a_long_run_that_continues_says_nothing() -> None:
+    output = io.StringIO()
+    forecast = Forecast(Console(file=output), 100_000)
+    forecast.begin(5)
+    forecast.step(record(6))
+    assert not output.getvalue()

@@ -1,0 +1,164 @@
+"""What a musician types: a folder, an output folder, some minutes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from midigpt_core.checkpoint import read_header
+from midigpt_core.cli.main import main
+from midigpt_core.training import sizing
+from support.training import evaluations, metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SMALL = ["--set", "n_embd=16", "--set", "n_layer=1", "--set", "n_head=1", "--set", "n_positions=256"]
+TINY = [*SMALL, "--set", "max_seq_len=256", "--set", "eval_rows=4"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory: pytest.TempPathFactory, midi_folder: Path) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("music") / "songs"
+    shutil.copytree(midi_folder, folder, ignore=shutil.ignore_patterns("*.md"))
+    (folder / "cover.jpg").write_bytes(b"\xff\xd8")
+    (folder / "lyrics.txt").write_text("la la la")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIDIGPT_CACHE", str(folder.parent / "cache"))
+        yield folder
+
+
+@pytest.fixture
+def midigpt(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command; returns what it printed on standard output."""
+
+    def run(*arguments: object) -> str:
+        code = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert code == 0, printed.err
+        return printed.out
+
+    return run
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    return {name: entry["value"] for name, entry in json.loads((run / "settings.json").read_text()).items()}
+
+
+def test_a_folder_and_minutes_are_all(songs: Path, tmp_path: Path, midigpt: Callable[..., str]) -> None:
+    printed = midigpt("train", songs, "-o", tmp_path / "run1", "--minutes", 0.05, *TINY, "--max-steps", 3)
+    lines = [line.partition(":")[0] for line in printed.splitlines()]
+    assert lines[:4] == ["size", "batch", "steps", "evaluation"]
+    for choice in printed.splitlines()[:4]:
+        # How to override it.
+        assert "--" in choice
+    settings = settings_of(tmp_path / "run1")
+    # A flag wins over what would be chosen.
+    assert settings["max_steps"] == 3
+    assert settings["n_embd"] == 16
+    assert settings["source"] == "midifiles"
+    assert settings["eval_share"] == 0.1
+    assert settings["precision"] == "fp32"
+    corpus = json.loads((tmp_path / "run1" / "corpus.json").read_text())
+    assert 0 < corpus["eval"]["pieces"] < corpus["train"]["pieces"]
+    assert len(evaluations(tmp_path / "run1")) >= 1
+    header = read_header(tmp_path / "run1" / "model_final.pt")
+    assert header.provenance["held_out"] == 0.1
+    report = json.loads(midigpt("evaluate", songs, "--checkpoint", tmp_path / "run1" / "model_final.pt", "--json"))
+    assert report["loss"] == evaluations(tmp_path / "run1")[-1]["eval_loss"]
+
+
+def test_steps_are_chosen_and_what_was_chosen_alone_decides_the_run(
+    songs: Path, tmp_path: Path, midigpt: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is that of its recorded settings, without any timing, to the last bit."""
+    monkeypatch.setattr(sizing, "_timed", wrapped(sizing._timed, train=0.5, evaluate=0.1))
+    midigpt("train", songs, "-o", tmp_path / "timed", "--minutes", 0.15, *TINY)
+    steps = settings_of(tmp_path / "timed")["max_steps"]
+    assert 3 <= steps <= 12
+    assert len(metrics(tmp_path / "timed")) == steps
+    config = tmp_path / "timed" / "config.json"
+    midigpt("train", "--train-data", songs, "--config", config, "--output-dir", tmp_path / "plain")
+    same = ("loss", "gradient_norm", "learning_rate")
+    timed, plain = ([[step[key] for key in same] for step in metrics(tmp_path / run)] for run in ("timed", "plain"))
+    assert timed == plain
+
+
+def wrapped(timed: Callable[..., sizing.Timing], **values: float) -> Callable[..., sizing.Timing]:
+    """The real timing, whose figures are replaced."""
+
+    def wrapper(*arguments: Any) -> sizing.Timing:
+        return sizing.Timing(**values, tokens=timed(*arguments).tokens)
+
+    return wrapper
+
+
+def test_resuming_needs_no_minutes(
+    songs: Path, tmp_path: Path, midigpt: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "_timed", wrapped(sizing._timed, train=0.5, evaluate=0.1))
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    fixed = ["--set", "scheduler=constant", "--set", "save_steps=2", "--set", "eval_steps=2"]
+    midigpt("train", songs, "-o", whole, "--minutes", 0.15, "--max-steps", 4, *TINY, *fixed)
+    midigpt("train", songs, "-o", stopped, "--minutes", 0.15, "--max-steps", 2, *TINY, *fixed)
+    monkeypatch.setattr(sizing, "fit_minutes", None)
+    printed = midigpt("train", songs, "-o", stopped, "--resume", "auto", "--max-steps", 4)
+    assert "settings chosen for 0.15 minutes" in printed
+    assert [step["loss"] for step in metrics(stopped)] == [step["loss"] for step in metrics(whole)]
+    assert settings_of(stopped)["n_embd"] == 16
+    # Repeating the minutes changes nothing.
+    assert "already has its 4 steps" in midigpt(
+        "train", songs, "-o", stopped, "--resume", "auto", "--minutes", 0.15, "--max-steps", 4
+    )
+
+
+def test_minutes_do_not_change_a_run_that_was_begun_without(
+    songs: Path, tmp_path: Path, midigpt: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    midigpt("train", songs, "-o", run, "--config", "laptop", *TINY, "--max-steps", 1, "--set", "save_steps=1")
+    assert main(["train", str(songs), "-o", str(run), "--minutes", "1", "--resume", "auto"]) == 2
+    assert "was begun without" in capsys.readouterr().err
+
+
+def test_the_old_spelling_holds_nothing_out(songs: Path, tmp_path: Path, midigpt: Callable[..., str]) -> None:
+    midigpt("train", "--plugin", "midifiles", "--train-data", songs, "--output-dir", tmp_path, *TINY, "--max-steps", 1)
+    assert settings_of(tmp_path)["eval_share"] == 0
+    assert json.loads((tmp_path / "corpus.json").read_text())["eval"] is None
+
+
+def test_data_is_named_once(songs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(songs), "--train-data", str(songs)]) == 2
+    assert "Put it after the option it belongs to: --train-data or --eval-data" in capsys.readouterr().err
+
+
+def test_preprocess_and_corpus_tell_the_source_and_need_no_encoder(songs: Path, midigpt: Callable[..., str]) -> None:
+    printed = midigpt("preprocess", songs)
+    assert "kept" in printed
+    assert "pieces of the corpus" not in printed
+    by_argument = json.loads(midigpt("corpus", "info", songs, "--json"))
+    assert by_argument == json.loads(midigpt("corpus", "info", "--data", songs, "--json"))
+    assert by_argument["totals"]["pieces"] == 18
+    assert "1 shards" in midigpt("corpus", "verify", songs)
+
+
+def test_presets_are_listed_and_named(midigpt: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "laptop" in midigpt("config", "presets")
+    listed = {one["name"]: one for one in json.loads(midigpt("config", "presets", "--json"))}
+    assert listed["laptop"]["settings"]["n_embd"] == 128
+    assert json.loads(midigpt("config", "show", "laptop", "--json"))["n_embd"] == 128
+    assert main(["train", "songs", "--config", "leptop"]) == 2
+    assert "config presets" in capsys.readouterr().err
