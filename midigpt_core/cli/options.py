@@ -108,7 +108,7 @@ def data_argument(command: Command) -> Command:
 
 
 def one_spelling(ctx: click.Context, arguments: Sequence[str], option: Sequence[str]) -> tuple[str, ...]:
-    """The paths given as ``DATA...`` or with the option for them. Raises :class:`click.UsageError` if both are given."""
+    """The paths given as ``DATA...`` or with the option for them. Raises :class:`click.UsageError` for both."""
     if arguments and option:
         raise click.UsageError(
             f"Got unexpected extra argument ({arguments[0]}). Put it after the option it belongs to: {_several(ctx)}",
