@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
 from midigpt_transformers import documents
 from midigpt_transformers.model import PackedModel
 from torch import nn
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from midigpt_llama.options import LlamaOptions
 
 _INITIALIZER_RANGE = 0.02
+#: Gates of feed-forward layers before their activation, at the start, from the embeddings alone: silu(2) is 1.76.
+_OPEN_GATE = 2.0
 
 
 def transformers_config(options: LlamaOptions, *, vocab_size: int, n_positions: int) -> LlamaConfig:
@@ -57,6 +60,7 @@ class Llama(PackedModel):
         for block in body.layers:
             for layer in (block.self_attn.o_proj, block.mlp.down_proj):
                 nn.init.normal_(layer.weight, std=_INITIALIZER_RANGE / math.sqrt(2 * options.n_layer))
+        _open_gates(body)
         for block in body.layers:
             block.self_attn = Attention(block.self_attn)
             block.mlp = FeedForward(block.mlp)
@@ -88,3 +92,16 @@ class Llama(PackedModel):
             "n_inner": config.intermediate_size,
             "rope_theta": self._theta,
         }
+
+
+@torch.no_grad()
+def _open_gates(body: Any) -> None:
+    """Let feed-forward layers start nearly linear: with gates near 0 they multiply two small numbers and learn slowly.
+
+    Without biases only a part that all embeddings have in common can open a gate; it is as large as their random part.
+    After the norm its numbers are 1 / sqrt(2) each.
+    """
+    embeddings = body.embed_tokens.weight
+    embeddings.add_(_INITIALIZER_RANGE)
+    for block in body.layers:
+        block.mlp.gate_proj.weight.add_(_OPEN_GATE * math.sqrt(2) / embeddings.size(1))

@@ -104,6 +104,18 @@ def test_it_starts_as_specified() -> None:
         assert float(state[f"model.layers.1.{name}.weight"].std()) == pytest.approx(0.01, rel=0.05)
 
 
+def test_gates_start_open() -> None:
+    module = build(evolve(SIZE, n_embd=128, n_layer=4), CONTEXT)
+    gates: list[torch.Tensor] = []
+    for block in module.blocks:
+        block.mlp.gate_proj.register_forward_hook(lambda _module, _inputs, gate: gates.append(gate.detach()))
+    module(torch.arange(40)[None])
+    # 2 from the embeddings alone; what attention and earlier blocks add makes their common part smaller.
+    assert len(gates) == 4
+    assert 1 < float(gates[0].mean()) < 2.5
+    assert all(float((gate > 0).float().mean()) > 0.9 for gate in gates)
+
+
 def test_weights_are_a_function_of_the_seed() -> None:
     first, same, other = seeded(3), seeded(3), seeded(4)
     assert all(torch.equal(first[name], same[name]) for name in first)
