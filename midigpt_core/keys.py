@@ -39,6 +39,7 @@ class Stage(IntEnum):
     ATTRIBUTES = 12
     SET = 13
     PROMPT = 14
+    WHOLE_TRACK = 15
 
 
 def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:

@@ -30,7 +30,8 @@ def draw_infill(valid: BoolArray, num_bars: Int32Array, keys: UInt64Array, setti
     """Cells to fill in: bool[N, T, B] (docs/encoder-specification.md, G.3).
 
     A window has such cells with probability ``infill_probability``. Then a density p is drawn, uniform in 0 ..
-    ``infill_bar_fraction``, and each cell is chosen with probability p; if none is, one cell is drawn uniformly.
+    ``infill_bar_fraction``, and each cell is chosen with probability p; if none is, one cell is drawn uniformly. With
+    probability ``infill_track_probability`` the cells are instead those of one track, drawn uniformly.
     """
     infill = np.zeros(valid.shape, dtype=np.bool_)
     stage = derive(keys, Stage.INFILL)
@@ -50,8 +51,19 @@ def draw_infill(valid: BoolArray, num_bars: Int32Array, keys: UInt64Array, setti
     empty = chosen.sum(axis=(1, 2)) == 0
     single = below(draws[:, 2], own.sum(axis=(1, 2)))
     chosen |= own & (empty[:, None, None] & (place == single[:, None, None]))
+    if settings.infill_track_probability > 0:
+        _choose_tracks(chosen, own, keys[asked], settings.infill_track_probability)
     infill[asked] = chosen
     return infill
+
+
+def _choose_tracks(chosen: BoolArray, valid: BoolArray, keys: UInt64Array, probability: float) -> None:
+    """In a share of windows, make ``chosen`` bool[N, T, B] one whole track."""
+    draws = uniforms(derive(keys, Stage.WHOLE_TRACK), 2)
+    whole = draws[:, 0] < probability
+    track = below(draws[:, 1], valid.any(axis=2).sum(axis=1))
+    of_track = valid & (np.arange(valid.shape[1]) == track[:, None])[:, :, None]
+    chosen[whole] = of_track[whole]
 
 
 class Masker:

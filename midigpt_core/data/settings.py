@@ -56,6 +56,7 @@ class StreamSettings:
     infill_probability: float = 0.75
     infill_bar_fraction: float = 0.5
     mask_apply_probability: float = 0.5
+    infill_track_probability: float = 0.0
     #: Semitones, both ends included.
     transpose_range: tuple[int, int] = field(default=(-6, 6), converter=_integers, validator=_pair)
     velocity_scale: tuple[float, float] = field(default=(0.8, 1.2), converter=_reals, validator=_pair)
@@ -77,12 +78,13 @@ class StreamSettings:
 
     def evaluation(self, *, infill: bool = False) -> StreamSettings:
         """Settings for evaluation, with the same windows for every run: no augmentation, nothing masked, every switch
-        on, and no infill unless ``infill`` is True."""
+        on, no infill unless ``infill`` is True, and then of bars, not of whole tracks."""
         return attrs.evolve(
             self,
             seed=EVALUATION_SEED,
             infill_probability=self.infill_probability if infill else 0.0,
             mask_apply_probability=0.0,
+            infill_track_probability=0.0,
             transpose_range=(0, 0),
             velocity_scale=(1.0, 1.0),
             velocity_off_probability=0.0,

@@ -160,6 +160,7 @@ def _off_or_default(off: BoolArray) -> Int8Array:
 def _check_capabilities(encoder: Encoder, masker: Masker | None, settings: StreamSettings) -> None:
     needs = {
         "infill_probability": "infill",
+        "infill_track_probability": "infill",
         "velocity_off_probability": "use_velocity",
         "microtiming_off_probability": "use_microtiming",
     }

@@ -234,6 +234,7 @@ def test_positions_that_the_model_does_not_have_are_refused(monkeypatch, spoil, 
     ("change", "capability"),
     [
         ({"infill_probability": 0.5}, "infill"),
+        ({"infill_track_probability": 0.5}, "infill"),
         ({"mask_apply_probability": 0.5}, "mask_bar"),
         ({"velocity_off_probability": 0.5}, "use_velocity"),
         ({"microtiming_off_probability": 0.5}, "use_microtiming"),

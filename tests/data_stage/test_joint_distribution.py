@@ -24,6 +24,7 @@ SETTINGS = StreamSettings(
     min_fill_ratio=0.6,
     infill_probability=0.6,
     infill_bar_fraction=0.8,
+    infill_track_probability=0.3,
     mask_apply_probability=0.0,
 )
 
@@ -65,7 +66,10 @@ def filled(num_tracks: int, num_bars: int, settings: StreamSettings) -> dict[fro
         if size == 1:  # if no cell comes up, one is taken
             share += float(np.mean((1 - density) ** len(cells))) / len(cells)
         for chosen in combinations(cells, size):
-            shares[frozenset(chosen)] = settings.infill_probability * share
+            whole = len({track for track, _ in chosen}) == 1 and size == num_bars
+            by_track = settings.infill_track_probability
+            of_either = (1 - by_track) * share + by_track * whole / num_tracks
+            shares[frozenset(chosen)] = settings.infill_probability * of_either
     assert len(shares) == sum(comb(len(cells), size) for size in range(len(cells) + 1))
     return shares
 

@@ -106,6 +106,26 @@ def test_infill_cells_follow_the_formula(fraction, shape):
         assert chisquare([(of_size == code).sum() for code in sets]).pvalue > 0.01
 
 
+def test_whole_tracks_take_the_place_of_bars_and_leave_the_other_windows_as_they_are() -> None:
+    keys = draw_keys(2000)
+    valid = np.zeros((len(keys), 3, 6), dtype=np.bool_)  # the batch is wider than the windows
+    valid[:, :2, :4] = True
+    num_bars = np.full(len(keys), 4, dtype=np.int32)
+    bars = StreamSettings(infill_probability=0.7)
+    tracks = StreamSettings(infill_probability=0.7, infill_track_probability=0.4)
+    without, infill = draw_infill(valid, num_bars, keys, bars), draw_infill(valid, num_bars, keys, tracks)
+    changed = (without != infill).any(axis=(1, 2))
+    assert changed.mean() == pytest.approx(0.7 * 0.4, abs=0.04)
+    by_track = infill[changed].sum(axis=2)
+    assert (np.sort(by_track) == [0, 0, 4]).all()
+    assert by_track[:, 0].mean() == pytest.approx(2, abs=0.4)
+    assert not draw_infill(valid, num_bars, keys, tracks.evaluation())[0].any()
+    assert (
+        draw_infill(valid, num_bars, keys, tracks.evaluation(infill=True))
+        == draw_infill(valid, num_bars, keys, bars.evaluation(infill=True))
+    ).all()
+
+
 def test_attributes_are_left_out_one_by_one_and_all_together():
     settings = StreamSettings(attributes_off_probability=0.2, attribute_dropout=0.3)
     kept = windows_of(settings).attributes_kept

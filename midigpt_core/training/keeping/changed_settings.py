@@ -83,6 +83,7 @@ ON_RESUME: Mapping[str, Effect] = {
     "mask_max_lookahead": Effect.COURSE,
     # As the encoder has it, part of whose configuration it is.
     "infill_positions": Effect.MODEL,
+    "infill_track_probability": Effect.COURSE,
     "loss_on": Effect.COURSE,
     "train_sets": Effect.COURSE,
     "transpose_range": Effect.COURSE,

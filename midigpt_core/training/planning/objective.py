@@ -27,6 +27,7 @@ _log = terminal.logger("midigpt_core.training")
 #: Probability -> the capability without which it must be 0.
 _SWITCHES = {
     "infill_probability": "infill",
+    "infill_track_probability": "infill",
     "velocity_off_probability": "use_velocity",
     "microtiming_off_probability": "use_microtiming",
 }

@@ -77,6 +77,7 @@ OTHER: Mapping[str, Any] = {
     "mask_bar_fraction": 0.5,
     "mask_max_lookahead": 2,
     "infill_positions": "sequence",
+    "infill_track_probability": 0.25,
     "loss_on": "targets",
     "train_sets": [{"paths": "SHARD", "weight": 3.5, "name": "one"}],
     "transpose_range": [-1, 1],
