@@ -23,11 +23,12 @@ def available_cores() -> int:
 
     A quota of one and a half processors counts as two: the kernel lets both run, but not all the time.
     """
-    allotted = [_affinity(), *_slurm(), *_quotas(_PROC_CGROUP, _CGROUP_ROOT)]
+    allotted = [affinity(), *_slurm(), *_quotas(_PROC_CGROUP, _CGROUP_ROOT)]
     return max(1, min(allotted))
 
 
-def _affinity() -> int:
+def affinity() -> int:
+    """Processors that this process may run on, if only for a part of their time."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -44,6 +44,7 @@ from midigpt_core.training.processes.memory import explained_memory
 from midigpt_core.training.processes.quiet import quiet_lightning
 from midigpt_core.training.processes.rendezvous import Rendezvous
 from midigpt_core.training.processes.signals import StopSignals
+from midigpt_core.training.processes.threads import warn_of_spinning_threads
 from midigpt_core.training.reporting import metrics_file
 from midigpt_core.training.reporting.flops import ModelFlops
 from midigpt_core.training.reporting.logger_sink import LoggerSink
@@ -111,6 +112,7 @@ def fit(plan: Plan) -> TrainResult:
         plan = as_begun(plan, saved_identity(checkpoint))
     config = plan.config
     require_memory(plan)
+    warn_of_spinning_threads()
     model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
     if config.compile and _compiles():
         model.compile()
