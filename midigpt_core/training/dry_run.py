@@ -14,7 +14,7 @@ from midigpt_core.training.keeping.checkpoints import first_whole, saved_identit
 from midigpt_core.training.keeping.identity import as_begun
 from midigpt_core.training.loop.initial import fresh_model, prepare_for_training
 from midigpt_core.training.loop.losses import token_losses
-from midigpt_core.training.loop.optimization import build_optimizer, optimization, state_bytes
+from midigpt_core.training.loop.optimization import build_optimizer, optimization, step_memory
 from midigpt_core.training.loop.precision import require_fsdp_support, usable_precision
 from midigpt_core.training.planning.host_memory import host_memory, spelled_size
 from midigpt_core.training.reporting.flops import ModelFlops
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from midigpt_core.config import TrainConfig
+    from midigpt_core.training.loop.optimization import StepMemory
     from midigpt_core.training.planning.prepare import Plan
 
 #: Bytes of a float32, the type of weights and gradients.
@@ -53,6 +54,13 @@ class Estimate:
     state_bytes: int
     #: What one micro-batch keeps for its backward pass.
     activation_bytes: int
+    #: What the optimiser's step needs for a moment, after the backward pass has freed the activations.
+    step_bytes: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most that is needed at a time."""
+        return self.state_bytes + max(self.activation_bytes, self.step_bytes)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,11 +74,11 @@ class _Sizes:
     trained: int
     flops: ModelFlops
     activation_bytes: int
-    optimizer_bytes: int
+    optimizer: StepMemory
 
     @property
     def state_bytes(self) -> int:
-        return (self.parameters + self.trained) * _BYTES_PER_PARAMETER + self.optimizer_bytes
+        return (self.parameters + self.trained) * _BYTES_PER_PARAMETER + self.optimizer.kept
 
 
 def _sizes(plan: Plan) -> _Sizes:
@@ -85,7 +93,7 @@ def _sizes(plan: Plan) -> _Sizes:
             trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
             flops=ModelFlops.of_model(model),
             activation_bytes=activations if config.precision == "fp32" else activations // 2,
-            optimizer_bytes=state_bytes(build_optimizer(model, settings, fused=True)),
+            optimizer=step_memory(build_optimizer(model, settings, fused=True)),
         )
 
 
@@ -110,7 +118,7 @@ def require_memory(plan: Plan) -> None:
     else:
         # Activations have the precision of the CPU's arithmetic; a compiled model may keep fewer.
         activations = 0 if config.compile else sizes.activation_bytes
-        needed = sizes.state_bytes + activations
+        needed = sizes.state_bytes + max(activations, sizes.optimizer.temporary)
         _require("its weights, optimiser state and activations", needed, host_memory(), config)
 
 
@@ -156,6 +164,7 @@ def estimate(plan: Plan) -> Estimate:
         steps_per_pass=rows_per_pass / rows_per_step,
         state_bytes=sizes.state_bytes,
         activation_bytes=sizes.activation_bytes,
+        step_bytes=sizes.optimizer.temporary,
     )
 
 
@@ -170,8 +179,9 @@ def describe(plan: Plan) -> str:
         "model FLOPs": f"{found.flops_per_step:.3g} per step",
         **{f"tokens of {name}": f"{share:.1%}" for name, share in found.token_shares.items()},
         "packed rows per pass": f"{found.rows_per_pass:,} ({found.steps_per_pass:,.1f} steps)",
-        "memory": f"{spelled_size(found.state_bytes + found.activation_bytes)} per device ("
-        f"{spelled_size(found.state_bytes)} weights and optimiser, {spelled_size(found.activation_bytes)} activations)",
+        "memory": f"{spelled_size(found.memory_bytes)} per device ("
+        f"{spelled_size(found.state_bytes)} weights and optimiser, {spelled_size(found.activation_bytes)} activations "
+        f"and, when these are freed, {spelled_size(found.step_bytes)} for the optimiser's step)",
     }
     rows = {printable(name): value for name, value in rows.items()}
     width = max(16, *map(len, rows))

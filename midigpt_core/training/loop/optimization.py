@@ -12,6 +12,7 @@ from transformers import get_scheduler
 from midigpt_core.contracts import OptimizerContext
 from midigpt_core.plugins import build
 from midigpt_core.training.loop.matrices import weight_matrices
+from midigpt_core.training.loop.peak_memory import PeakMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,21 +84,33 @@ def build_optimizer(model: nn.Module, settings: OptimizationSettings, *, fused: 
     return optimizer
 
 
-def state_bytes(optimizer: Optimizer) -> int:
-    """The bytes of the state of ``optimizer``, whose parameters are fake tensors. It takes a step to find out.
+@frozen
+class StepMemory:
+    """Bytes that an optimiser needs besides weights and gradients."""
 
-    For an optimiser that cannot step fake tensors, the bytes of two moments, as in AdamW.
+    #: What it keeps from step to step.
+    kept: int
+    #: What it holds at most during a step and frees again, e.g. copies of the matrices that it orthogonalises.
+    temporary: int
+
+
+def step_memory(optimizer: Optimizer) -> StepMemory:
+    """The memory of ``optimizer``, whose parameters are fake tensors. It takes two steps to find out.
+
+    For an optimiser that cannot step fake tensors: the bytes of two moments, as in AdamW, and nothing temporary.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     try:
-        optimizer.step()
+        optimizer.step()  # the first step creates the state
+        with PeakMemory() as memory:
+            optimizer.step()
     except RuntimeError:
-        return sum(2 * parameter.numel() * parameter.element_size() for parameter in parameters)
+        return StepMemory(sum(2 * parameter.numel() * parameter.element_size() for parameter in parameters), 0)
     kept = (value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor))
     # Counts of steps are negligible.
-    return sum(tensor.numel() * tensor.element_size() for tensor in kept if tensor.dim())
+    return StepMemory(sum(tensor.numel() * tensor.element_size() for tensor in kept if tensor.dim()), memory.peak)
 
 
 def build_schedule(optimizer: Optimizer, settings: OptimizationSettings) -> LRScheduler:

@@ -14,15 +14,17 @@ from transformers.pytorch_utils import Conv1D
 from midigpt_core.config import TrainConfig
 from midigpt_core.contracts import ArchitectureContext, WeightMatrix
 from midigpt_core.errors import ConfigError, PluginError
-from midigpt_core.plugins import build, current_registry
+from midigpt_core.plugins import Selection, build, current_registry, load_registry, use_registry
 from midigpt_core.training.dry_run import estimate
+from midigpt_core.training.loop.initial import initial_model
 from midigpt_core.training.loop.matrices import weight_matrices
-from midigpt_core.training.loop.optimization import OptimizationSettings, build_optimizer
+from midigpt_core.training.loop.optimization import OptimizationSettings, build_optimizer, optimization
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
 from support.training import curve, metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.training import Configure
@@ -244,6 +246,56 @@ def test_a_dry_run_counts_what_the_optimiser_keeps(optimizer: str, configure: Co
     assert found.state_bytes == 16 * found.parameters - spared
 
 
+@pytest.mark.parametrize("rate", [None, 0.02])
+def test_rate_decay_and_schedule_of_a_matrix(rate: float | None) -> None:
+    """As docs/running.md says: learning_rate times 0.2 times the root of the larger side of each matrix, or Muon's own
+    rate times the root of outputs / inputs; weight decay at the same rate; the schedule scales both."""
+    layers = Layers(linear(values(12, 6)), linear(values(6, 12)), linear(values(6, 6)))
+    optimizer = build_optimizer(layers, muon(learning_rate=rate, momentum=0.0, nesterov=False), fused=False)
+    for group in optimizer.param_groups:
+        group["lr"] /= 2  # what a schedule does
+    weights = [block.weight for block in layers.blocks]
+    before = [weight.detach().clone() for weight in weights]
+    for weight in weights:
+        weight.grad = torch.sin(weight.detach() * 50)
+    optimizer.step()
+    factors = [0.2 * 12**0.5, 0.2 * 12**0.5, 0.2 * 6**0.5] if rate is None else [2**0.5, 1, 1]
+    scheduled = (ADAMW.learning_rate if rate is None else rate) / 2
+    for weight, old, factor in zip(weights, before, factors, strict=True):
+        assert weight.grad is not None
+        [direction] = orthogonalized(weight.grad[None], 5)
+        expected = old * (1 - scheduled * ADAMW.weight_decay) - scheduled * factor * direction
+        torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize("chunk", [1 << 22, 5000])
+def test_a_dry_run_counts_what_a_step_needs_for_a_moment(
+    chunk: int, configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte what torch's profiler counts in a step of the model itself."""
+    monkeypatch.setattr("midigpt_optimizers.muon._CHUNK", chunk)
+    plan = prepare(configure(optimizer="muon", n_layer=3), shard)
+    found = estimate(plan)
+    assert found.memory_bytes == found.state_bytes + max(found.activation_bytes, found.step_bytes)
+    model = initial_model(plan.config, plan.chosen.architecture, plan.encoder.vocab_size)
+    optimizer = build_optimizer(model, optimization(plan.config, plan.chosen.optimizer), fused=True)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    with torch.profiler.profile(profile_memory=True) as profiler:
+        optimizer.step()
+    live = peak = 0
+    for event in sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            peak = max(peak, live)
+    assert found.step_bytes == peak > 0
+
+
+def test_adamws_fused_step_needs_nothing_for_a_moment(configure: Configure, shard: Path) -> None:
+    assert estimate(prepare(configure(optimizer="adamw"), shard)).step_bytes == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -257,6 +309,24 @@ def test_what_cannot_be_is_an_error_in_a_line(configure: Configure, changes: dic
     with pytest.raises((ConfigError, PluginError), match=words) as caught:
         prepare(configure(**changes), "nothing is read")
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def lion(pytestconfig: pytest.Config) -> Iterator[None]:
+    """The optimiser of the examples, which does not say that it can step shards."""
+    before = current_registry()
+    use_registry(load_registry(Selection(plugin_dirs=(str(pytestconfig.rootpath / "examples" / "optimizer"),))))
+    yield
+    use_registry(before)
+
+
+@pytest.mark.usefixtures("lion")
+def test_shards_go_to_an_optimiser_that_can_step_them(configure: Configure, shard: Path) -> None:
+    with pytest.raises(ConfigError, match=r"strategy: optimizer 'lion' cannot .* Choose .*'adamw'\.") as caught:
+        prepare(configure(optimizer="lion", strategy="fsdp", devices=2), shard)
+    assert "\n" not in str(caught.value)
+    for optimizer, strategy in (("lion", "ddp"), ("muon", "fsdp"), ("adamw", "fsdp")):
+        prepare(configure(optimizer=optimizer, strategy=strategy, devices=2), shard)
 
 
 @pytest.mark.parametrize("act", [train, lambda config, shard: estimate(prepare(config, shard))])
