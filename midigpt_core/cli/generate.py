@@ -189,13 +189,16 @@ def _list_piece(ctx: click.Context, input_file: str, checkpoint: str | None, *, 
     """List the piece and exit with code 2, as for any incomplete command."""
     from midigpt_core.checkpoint import build_encoder, read_header
     from midigpt_core.score import Score
+    from midigpt_core.score.reading import file_content
+    from midigpt_core.score.track_names import track_names
 
-    score = Score.from_midi(input_file)
+    midi = file_content(input_file)
+    score = Score.from_bytes(midi, name=input_file)
     encoder = None
     if checkpoint is not None:
         registry(ctx)
         encoder = build_encoder(read_header(checkpoint))
-    content = piece.listing(score, encoder)
+    content = piece.listing(score, encoder, track_names(midi))
     if as_json:
         echo_json({"input": input_file, **content}, indent=None)
     else:

@@ -6,29 +6,43 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from midigpt_core import files
 from midigpt_core.checkpoint import report
 from midigpt_core.checkpoint.plain import mapping_or_empty
+from midigpt_core.cli import piece
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.options import PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
+from midigpt_core.paths import usable_path
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from midigpt_core.plugins import Registry
+
+_MIDI = b"MThd"
+_MIDI_SUFFIXES = (".mid", ".midi", ".kar")
 _COMPONENT_PARTS = ("name", "plugin", "distribution", "version", "options_sha256")
 
 
 @common_options
 @click.command()
-@click.argument("bundle", type=PATH)
+@click.argument("file", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with the whole encoder configuration.")
 @click.pass_context
-def inspect(ctx: click.Context, bundle: str, as_json: bool) -> None:
-    """Show what a bundle is and who made it. Reads the header only, no tensor."""
-    registry(ctx)
-    found = report.inspect(bundle)
+def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
+    """Show what a bundle is and who made it, or what a MIDI file contains.
+
+    Of a bundle, reads the header only, no tensor. Of a MIDI file, lists tracks with name, instrument, notes and range,
+    bars, time signatures and tempo, and which encoder presets can write it.
+    """
+    plugins = registry(ctx)
+    if _is_midi(file):
+        _inspect_song(file, plugins, as_json=as_json)
+        return
+    found = report.inspect(file)
     if as_json:
         echo_json(found.to_dict())
         return
@@ -39,6 +53,33 @@ def inspect(ctx: click.Context, bundle: str, as_json: bool) -> None:
         made_with = [(printable(kind), *_component(made_of)) for kind, made_of in components.items()]
         echo_line()
         echo_lines(table(("component", "name", "plugin", "distribution", "version", "options"), made_with))
+
+
+def _is_midi(file: str) -> bool:
+    """Whether a file is MIDI by its first bytes or by its name."""
+    if file.lower().endswith(_MIDI_SUFFIXES):
+        return True
+    path = usable_path(file)
+    try:
+        with files.open_regular(path) as stream:
+            return stream.read(len(_MIDI)) == _MIDI
+    except OSError:
+        # A folder can be a bundle, and what cannot be read is reported when the bundle is read.
+        return False
+
+
+def _inspect_song(file: str, plugins: Registry, *, as_json: bool) -> None:
+    from midigpt_core.score import Score
+    from midigpt_core.score.reading import file_content
+    from midigpt_core.score.track_names import track_names
+
+    midi = file_content(file)
+    score = Score.from_bytes(midi, name=file)
+    content = {**piece.listing(score, None, track_names(midi)), "presets": piece.presets(score, plugins)}
+    if as_json:
+        echo_json({"input": file, **content})
+        return
+    echo_lines("\n".join(piece.listing_lines(printable(file, None), content)))
 
 
 def _facts(found: report.BundleReport) -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from midigpt_core import __version__
 from midigpt_core.cli.groups import THIRD_PARTY_COMMANDS, LazyGroup
 from midigpt_core.cli.options import common_options
 
@@ -28,9 +29,11 @@ from midigpt_core.cli.options import common_options
         "encoders": ("midigpt_core.cli.encoders:encoders", "List encoders and presets."),
         "config": ("midigpt_core.cli.config:config", "Show or convert a configuration."),
         "plugins": ("midigpt_core.cli.plugins:plugins", "List, show and write plugins."),
+        "help": ("midigpt_core.cli.help:help_on", "Show the usage of a command."),
         "version": ("midigpt_core.cli.version:version", "Show the versions of midigpt-core and its main dependencies."),
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+@click.version_option(__version__, prog_name="midigpt-core", message="%(prog)s %(version)s")
 def root() -> None:
     """Train MIDI-GPT models on multitrack MIDI and write music with them. Every stage can be a plugin."""
