@@ -1,4 +1,4 @@
-"""What rows on ready data start from: corpora of bench pieces and token streams over them, as training has them."""
+"""Builds the input of figures on ready data: corpora of bench pieces and token streams over them, as in training."""
 
 from __future__ import annotations
 

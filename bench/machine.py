@@ -1,4 +1,4 @@
-"""What a run of the bench ran on, as far as it bears on the figures; nothing that names the machine."""
+"""Describes the machine of a bench run: the properties that affect the figures, and nothing that names it."""
 
 from __future__ import annotations
 

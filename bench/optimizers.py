@@ -1,4 +1,4 @@
-"""What a step of each optimiser costs, compared with the forward and backward pass before it.
+"""The cost of a step of each optimiser, compared with the forward and backward pass before it.
 
 python -m bench.optimizers           # processor seconds on one thread; figures in docs/running.md
 """

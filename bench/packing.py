@@ -1,4 +1,4 @@
-"""How full rows of 2048 are (yellow), which documents are passed over, and whether long and short ones fare alike."""
+"""Packing: the padding of packed rows of 2048 (yellow), the documents left out, and fairness over their lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the processor time of our side of a group of rows goes, by library and by function, and in Python by function.
+"""Profiles the processor time of our side of a group of figures, by library and function, and by Python function.
 
 python -m bench.profile [GROUP...]
 

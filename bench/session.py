@@ -1,4 +1,4 @@
-"""What a group of rows needs to measure: how often, with which data, and the baseline if it is here."""
+"""The settings of a measurement: repeats, data, and the baseline if it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a figure could be at best on this machine: loops in C that do the least, compiled when they are measured."""
+"""Upper bounds of figures on this machine: minimal loops in C, compiled when they are measured."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a training script ends in: it takes some optimiser steps each time a line arrives, and answers with a turn.
+"""The end of a training script: takes some optimiser steps for each line of input, and answers with a turn.
 
-Beside :mod:`serving`, for a loop that is not ours to call: the loop calls the gate at the beginning of every step.
+Like :mod:`serving`, for a loop that is not ours to call: the loop calls the gate at the beginning of every step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much shared memory data workers need, and whether the machine has it: containers often have 64 MiB."""
+"""Checks that the machine has the shared memory that data workers need: containers often have only 64 MiB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters of a model are weight matrices, for optimisers that step matrices otherwise than vectors."""
+"""Finds the weight matrices of a model, for optimisers that step matrices and vectors differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is decided before torch is needed: settings, components, corpora, what to start or continue from.
+"""The decisions before torch is needed: settings, components, corpora, what to start or continue from.
 
 Nothing in this package imports torch, so a wrong flag is reported within a second.
 """

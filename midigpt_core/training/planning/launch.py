@@ -1,4 +1,4 @@
-"""What launchers tell about a run's processes, read without torch: how many there are, and which one this is."""
+"""Reads from the launcher's environment, without torch, how many processes a run has and which one this is."""
 
 from __future__ import annotations
 

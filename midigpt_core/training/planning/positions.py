@@ -1,4 +1,4 @@
-"""How a run numbers the bars that it fills in: as it was told, as what it starts from has it, or as well as it can."""
+"""Decides how a run numbers filled bars: by the setting, by what the run starts from, or by what is supported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of a run share, apart from gradients."""
+"""The values that the processes of a run share, apart from gradients."""
 
 from __future__ import annotations
 
