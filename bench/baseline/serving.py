@@ -1,6 +1,7 @@
 """The loop at the end of every baseline script: does the work for each line of input and answers seconds and amount.
 
-Import it before anything is made: from then on everything that the package prints goes to stderr, and stdout is for answers.
+Import it before anything is made: from then on everything that the package prints goes to stderr, and stdout is for
+answers.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class TrainConfig:
         "placeholder", "positions of filled bars: placeholder, those of their bars' places, or sequence"
     )
     infill_track_probability: float = setting(
-        0.0, "share of samples with bars to fill in that fill in one whole track instead", low=0, high=1
+        0.0, "share of windows with bars to fill in that fill in one whole track instead", low=0, high=1
     )
     loss_on: Literal["all", "targets"] = setting("all", "tokens that count: all, or targets (not the infill's context)")
     train_sets: list[TrainSet] = setting([], "sets {paths, weight, name, source} to mix, in place of --train-data")
