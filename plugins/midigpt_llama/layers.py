@@ -32,7 +32,7 @@ class Rotations(nn.Module):
 
 
 class RmsNorm(nn.Module):
-    """:class:`LlamaRMSNorm` with its weight."""
+    """transformers' ``LlamaRMSNorm`` with its weight."""
 
     def __init__(self, made: Any) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class RmsNorm(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """:class:`LlamaMLP` with its layers."""
+    """transformers' ``LlamaMLP`` with its layers."""
 
     def __init__(self, made: Any) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """:class:`LlamaAttention` with its layers, always with our attention within documents."""
+    """transformers' ``LlamaAttention`` with its layers, always with our attention within documents."""
 
     def __init__(self, made: Any) -> None:
         super().__init__()
