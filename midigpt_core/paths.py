@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from midigpt_core.errors import DataError, MidigptError, readable_name
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import NoReturn
 
@@ -79,7 +80,15 @@ class FoundFile(NamedTuple):
     name: str
 
 
-def find_files(paths: Sequence[str], suffixes: Collection[str], *, kind: str, hint: str = "") -> list[FoundFile]:
+def find_files(
+    paths: Sequence[str],
+    suffixes: Collection[str],
+    *,
+    kind: str,
+    hint: str = "",
+    skipped: Counter[str] | None = None,
+    list_unsearchable: bool = False,
+) -> list[FoundFile]:
     """Find each file once, in the order of ``paths``; the files of a folder (searched recursively) or a glob are
     sorted.
 
@@ -88,13 +97,17 @@ def find_files(paths: Sequence[str], suffixes: Collection[str], *, kind: str, hi
     ``.parquet`` or ``.tar.gz``; a file that is named directly may have any suffix. ``kind`` is what such files are
     called, e.g. ``"parquet"``; ``hint`` is the advice for a folder without such a file.
 
+    ``skipped`` counts the other files of the folders by suffix. With ``list_unsearchable``, a folder below a named one
+    that cannot be searched is listed itself, and whoever reads it finds out why.
+
     Raises :class:`DataError` if one of ``paths`` matches no file, or if a folder cannot be searched.
     """
     if not paths:
         raise DataError(f"no data: name at least one {kind} file, folder or glob.")
     found: dict[Path, FoundFile] = {}
+    rules = _Rules(suffixes, kind, hint, skipped, list_unsearchable)
     try:
-        for file in itertools.chain.from_iterable(_expand(path, suffixes, kind, hint) for path in paths):
+        for file in itertools.chain.from_iterable(_expand(path, rules) for path in paths):
             # Unlike Path.resolve, this terminates if links form a loop.
             found.setdefault(Path(os.path.realpath(file.path)), file)
     except OSError as error:
@@ -102,16 +115,41 @@ def find_files(paths: Sequence[str], suffixes: Collection[str], *, kind: str, hi
     return list(found.values())
 
 
-def _expand(path: str, suffixes: Collection[str], kind: str, hint: str) -> list[FoundFile]:
+class _Rules(NamedTuple):
+    """The arguments of :func:`find_files` that hold for every path."""
+
+    suffixes: Collection[str]
+    kind: str
+    hint: str
+    skipped: Counter[str] | None
+    list_unsearchable: bool
+
+
+def _expand(path: str, rules: _Rules) -> list[FoundFile]:
+    suffixes, kind = rules.suffixes, rules.kind
     # A file name that contains glob characters is taken literally.
     literal = usable_path(path)
     if literal.is_file():
         return [FoundFile(literal, readable_name(literal.name))]
     if literal.is_dir():
-        files = [file for file in sorted(_below(literal)) if _has_suffix(file, suffixes)]
+        unsearchable: list[Path] = []
+
+        def note(error: OSError) -> None:
+            if not rules.list_unsearchable or Path(error.filename) == literal:
+                _refuse(error)
+            unsearchable.append(Path(error.filename))
+
+        files, others = [], []
+        for file in _below(literal, onerror=note):
+            (files if _has_suffix(file, suffixes) else others).append(file)
+        files = sorted([*files, *unsearchable])
         if not files:
             endings = ", ".join(sorted(suffixes))
-            raise DataError(f"{path}: no {kind} file ({endings}) in this folder or below. {hint or 'Check the path.'}")
+            raise DataError(
+                f"{path}: no {kind} file ({endings}) in this folder or below. {rules.hint or 'Check the path.'}"
+            )
+        if rules.skipped is not None:
+            rules.skipped.update(file.suffix.lower() for file in others)
         return [FoundFile(file, readable_name(file.relative_to(literal))) for file in files]
     if glob.has_magic(path):
         start, pattern = _split(literal)
@@ -216,9 +254,9 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _below(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
+def _below(folder: Path, *, hidden: bool = False, onerror: Callable[[OSError], object] | None = None) -> Iterator[Path]:
     """All files below a folder; ``hidden``: also files whose name, or a folder's name, starts with a dot."""
-    for parent, names in _walk(folder, hidden=hidden, onerror=_refuse):
+    for parent, names in _walk(folder, hidden=hidden, onerror=onerror or _refuse):
         yield from (file for name in names if _may_be_read(file := parent / name))
 
 
@@ -235,7 +273,13 @@ def _walk(
     for start in starts:
         for name, folders, names in os.walk(start, onerror=onerror):
             parent = Path(name)
-            status = parent.stat()
+            try:
+                status = parent.stat()
+            except OSError as error:  # the folder was removed meanwhile
+                folders.clear()
+                if onerror is not None:
+                    onerror(error)
+                continue
             if (status.st_dev, status.st_ino) in seen:
                 folders.clear()
                 continue

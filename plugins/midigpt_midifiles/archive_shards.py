@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 def archive_shards(file: FoundFile, hash_file: Callable[[Path], str]) -> tuple[list[ArchiveShard], Counter[str]]:
     """The shards of an archive, and how many files in it are not MIDI, by suffix.
 
-    Raises :class:`midigpt_core.errors.DataError` if the file cannot be opened; what is wrong inside it becomes dropped
-    rows.
+    Raises OSError if the file cannot be opened; what is wrong inside it becomes dropped rows.
     """
     archive = Archive(file.path, hash_file)
-    with explained(file.path):
-        listing = archive.listing(SUFFIXES)
+    listing = archive.listing(SUFFIXES)
     shards: list[ArchiveShard] = []
     first = 0
     for end, found in enumerate(listing.found, 1):

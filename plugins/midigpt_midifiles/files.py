@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar", ".rmi"})
 
+#: The reason of a file that the system does not let be read.
+UNREADABLE = "unreadable"
+
 #: Files of a shard on average, and at most: enough that a shard's own files do not count, few enough that several
 #: processors find work.
 SHARD_FILES = 512

@@ -20,7 +20,15 @@ from midigpt_core.errors import DataError, readable_name
 from midigpt_core.files import FileState, open_regular
 from midigpt_core.paths import find_files
 from midigpt_midifiles.archive_shards import archive_shards
-from midigpt_midifiles.files import MOST_FILE_BYTES, MOST_SHARD_FILES, SHARD_FILES, SUFFIXES, Batches, explained
+from midigpt_midifiles.files import (
+    MOST_FILE_BYTES,
+    MOST_SHARD_FILES,
+    SHARD_FILES,
+    SUFFIXES,
+    UNREADABLE,
+    Batches,
+    explained,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,11 +52,14 @@ class MidiFiles:
     context: SourceContext
 
     def shards(self) -> Sequence[SourceShard]:
-        """Shards of files first, then those of each archive."""
+        """Shards of files first, then those of each archive, then archives that cannot be opened, a row each."""
         shards: list[SourceShard] = []
         archives: list[FoundFile] = []
         files: list[FoundFile] = []
-        for file in find_files(self.context.paths, SUFFIXES | ARCHIVE_SUFFIXES, kind="MIDI"):
+        skipped: Counter[str] = Counter()
+        for file in find_files(
+            self.context.paths, SUFFIXES | ARCHIVE_SUFFIXES, kind="MIDI", skipped=skipped, list_unsearchable=True
+        ):
             if _is_archive(file):
                 archives.append(file)
                 continue
@@ -59,24 +70,30 @@ class MidiFiles:
                 files = []
         if files:
             shards.append(MidiFilesShard(tuple(files)))
-        return [*shards, *self._in_archives(archives)]
-
-    def _in_archives(self, archives: Sequence[FoundFile]) -> Iterator[SourceShard]:
-        skipped: Counter[str] = Counter()
+        unreadable: list[FoundFile] = []
         for file in archives:
-            shards, others = archive_shards(file, self.context.hash_file)
+            try:
+                found, others = archive_shards(file, self.context.hash_file)
+            except OSError:
+                unreadable.append(file)
+                continue
             skipped += others
-            yield from shards
+            shards += found
+        if unreadable:
+            shards.append(MidiFilesShard(tuple(unreadable)))
         if skipped:
             kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common(8))
-            _log.warning("%s files in archives are not MIDI and are left out: %s.", f"{skipped.total():,}", kinds)
+            _log.warning("%s files are not MIDI and are left out: %s.", f"{skipped.total():,}", kinds)
+        return shards
 
 
 def _is_archive(file: FoundFile) -> bool:
     if file.path.suffix.lower() in SUFFIXES:
         return False
-    with explained(file.path):
+    try:
         return is_archive(file.path)
+    except OSError:  # a row without music, as any file that cannot be read
+        return False
 
 
 @define(eq=False)
@@ -84,7 +101,7 @@ class MidiFilesShard:
     """Files that are read, kept and lost together."""
 
     files: tuple[FoundFile, ...]
-    #: State of each file when it was hashed, and its sha256.
+    #: State of each file when it was hashed, and its sha256. A file that could not be read has none.
     _hashed: dict[FoundFile, tuple[FileState, bytes]] = field(init=False, factory=dict)
 
     @property
@@ -100,34 +117,45 @@ class MidiFilesShard:
         for file in self.files:
             # Names and contents are hashed separately, so that moving bytes from one to the next changes the result.
             seen.update(hashlib.sha256(file.name.encode()).digest())
-            seen.update(self._hash(file))
+            seen.update(self._hash(file) or UNREADABLE.encode())
         return seen.hexdigest()
 
     def batches(self) -> Iterator[RowBatch]:
         batches = Batches()
         for row, file in enumerate(self.files):
-            content = _read(file.path)
-            if file in self._hashed and hashlib.sha256(content).digest() != self._hashed[file][1]:
-                raise DataError(
-                    f"{readable_name(file.path)}: was changed while it was read. "
-                    "Run again when nothing writes to it any more."
-                )
-            batches.add(row, file.name, content)
+            try:
+                content = _read(file.path)
+            except OSError as error:
+                if file in self._hashed:
+                    with explained(file.path):
+                        raise
+                problem = "a folder that cannot be searched" if file.path.is_dir() else error.strerror
+                batches.drop(row, f"{file.name}: {problem}", UNREADABLE)
+            else:
+                if file in self._hashed and hashlib.sha256(content).digest() != self._hashed[file][1]:
+                    raise DataError(
+                        f"{readable_name(file.path)}: was changed while it was read. "
+                        "Run again when nothing writes to it any more."
+                    )
+                batches.add(row, file.name, content)
             if batches.is_full:
                 yield batches.take()
         if not batches.is_empty:
             yield batches.take()
 
-    def _hash(self, file: FoundFile) -> bytes:
-        """The sha256 of the file, which is not read again if it did not change."""
-        with explained(file.path):
+    def _hash(self, file: FoundFile) -> bytes | None:
+        """The sha256 of the file, which is not read again if it did not change; None if it cannot be read."""
+        try:
             state = FileState.of(file.path)
-        if file not in self._hashed or self._hashed[file][0] != state:
-            self._hashed[file] = state, hashlib.sha256(_read(file.path)).digest()
-            state.check(file.path)
+            if file not in self._hashed or self._hashed[file][0] != state:
+                self._hashed[file] = state, hashlib.sha256(_read(file.path)).digest()
+                state.check(file.path)
+        except OSError:
+            self._hashed.pop(file, None)
+            return None
         return self._hashed[file][1]
 
 
 def _read(path: Path) -> bytes:
-    with explained(path), open_regular(path) as stream:
+    with open_regular(path) as stream:
         return stream.read(MOST_FILE_BYTES)

@@ -112,7 +112,7 @@ def test_an_archive_that_changes_while_it_is_read_is_named(tmp_path: Path) -> No
 def test_other_kinds_of_file_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_zip(tmp_path / "a.zip", ["a.mid", "1.jpg", "2.jpg", "README"])
     shards(tmp_path)
-    assert "3 files in archives are not MIDI and are left out: 2 .jpg, 1 without a suffix." in caplog.text
+    assert "3 files are not MIDI and are left out: 2 .jpg, 1 without a suffix." in caplog.text
 
 
 def test_rmi_is_the_midi_file_in_it(tmp_path: Path, cache: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,9 +63,8 @@ def test_a_folder_is_read_to_its_depths(tmp_path: Path) -> None:
 def test_a_file_that_goes_before_it_is_read_is_named(tmp_path: Path) -> None:
     write(tmp_path, ["a.mid", "b.mid"])
     (shard,) = shards(tmp_path)
+    shard.fingerprint()
     (tmp_path / "b.mid").unlink()
-    with pytest.raises(DataError, match=r"b\.mid: cannot be read \(No such file"):
-        shard.fingerprint()
     with pytest.raises(DataError, match=r"b\.mid: cannot be read \(No such file"):
         list(shard.batches())
 
@@ -151,11 +151,54 @@ def test_what_slides_from_one_file_into_the_next_is_seen(tmp_path: Path) -> None
     assert shards(tmp_path / "one")[0].fingerprint() != shards(tmp_path / "two")[0].fingerprint()
 
 
-def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, cache: Path) -> None:
-    write(tmp_path, ["a.mid"])
+def test_what_cannot_be_read_is_a_row_under_its_reason(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, ["a.mid", "locked/x.mid", "vanished/y.mid", "z.mid"])
     (tmp_path / "b.mid").symlink_to(tmp_path / "gone.mid")
-    with pytest.raises(DataError, match=r"b\.mid: cannot be read \(No such file.* or move it elsewhere"):
-        build(SOURCE, [str(tmp_path)], cache=cache)
+    (tmp_path / "loop.mid").symlink_to(tmp_path / "loop.mid")
+    original = os.scandir
+
+    def scandir(path: Any) -> Any:
+        """Whoever runs the tests may be allowed everything, so the system's answer is ours."""
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        if Path(path).name == "vanished" and Path(path).exists():
+            (Path(path) / "y.mid").unlink()
+            Path(path).rmdir()
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    report = build(SOURCE, [str(tmp_path)], cache=cache)
+    assert report.counts == {"kept": 2, "unreadable": 4}
+    named = " ".join(report.examples["unreadable"])
+    assert f"{tmp_path}/a.mid and 3 more: row 1 (b.mid: No such file or directory)" in named
+    assert "(locked: a folder that cannot be searched)" in named
+    assert "(loop.mid: Too many levels of symbolic links)" in named
+    # What can be read again is another shard.
+    (tmp_path / "gone.mid").write_bytes(MUSIC[7])
+    assert build(SOURCE, [str(tmp_path)], cache=cache).counts["kept"] > 2
+
+
+def test_a_file_without_permission_is_a_row(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, ["a.mid", "locked.mid", "locked.zip"])
+    original = os.open
+
+    def refuse(path: Any, *arguments: Any, **more: Any) -> Any:
+        if Path(path).stem == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    report = build(SOURCE, [str(tmp_path)], cache=cache)
+    assert report.counts == {"kept": 1, "unreadable": 2}
+    assert "(locked.mid: Permission denied)" in " ".join(report.examples["unreadable"])
+
+
+def test_other_kinds_of_file_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, ["a.mid", "cover.JPG", "sub/back.jpg", "LICENSE", ".hidden.txt"])
+    shards(tmp_path)
+    assert "3 files are not MIDI and are left out: 2 .jpg, 1 without a suffix." in caplog.text
 
 
 def test_a_new_file_leaves_the_other_shards_as_they_are(
