@@ -15,21 +15,14 @@ from attrs import frozen
 
 from midigpt_core._native import TokenSampler
 from midigpt_core.errors import CheckpointError, EncodingError
+from midigpt_core.records import GrammarRequest, TokenBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from midigpt_core.contracts import Encoder, Grammar, SequenceReader, Sequences
     from midigpt_core.inference.request import InferenceConfig
-    from midigpt_core.records import (
-        Float32Array,
-        Float64Array,
-        GrammarRequest,
-        Int32Array,
-        Int64Array,
-        TokenBatch,
-        UInt64Array,
-    )
+    from midigpt_core.records import Float32Array, Float64Array, Int32Array, Int64Array, UInt64Array
 
 
 @frozen(eq=False, kw_only=True)
@@ -93,6 +86,30 @@ def generate(
     return Generated(
         documents=documents, bars_written=grammar.bars_written(), chosen=chosen, generated=generated, read=read
     )
+
+
+def joined(prompts: Sequence[TokenBatch], requests: Sequence[GrammarRequest]) -> tuple[TokenBatch, GrammarRequest]:
+    """The documents of several batches of one encoder as one batch, and what to write in them."""
+    lengths = np.concatenate([np.diff(batch.offsets) for batch in prompts])
+    documents = np.cumsum([0, *map(len, prompts)])
+    positions = [batch.positions for batch in prompts if batch.positions is not None]
+    spans = [batch.masked_spans + np.array([first, 0, 0]) for batch, first in zip(prompts, documents, strict=False)]
+    batch = TokenBatch(
+        tokens=np.concatenate([batch.tokens for batch in prompts]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        role=np.concatenate([batch.role for batch in prompts]),
+        status=np.concatenate([batch.status for batch in prompts]),
+        masked_spans=np.concatenate(spans),
+        positions=np.concatenate(positions) if positions else None,
+    )
+    shape = np.max([request.cells.shape[1:] for request in requests], axis=0)
+    cells = np.zeros((len(batch), *shape), np.bool_)
+    for request, first in zip(requests, documents, strict=False):
+        count, tracks, bars = request.cells.shape
+        cells[first : first + count, :tracks, :bars] = request.cells
+    names = ("choose_attributes", "max_tokens", "max_notes", "max_polyphony")
+    others = {name: np.concatenate([getattr(request, name) for request in requests]) for name in names}
+    return batch, GrammarRequest(cells=cells, **others)
 
 
 def _choose(sampler: TokenSampler, scores: Float32Array, *arguments: Any) -> None:

@@ -14,7 +14,7 @@ from attrs import frozen
 from midigpt_core import keys
 from midigpt_core.inference import planner, validation
 from midigpt_core.inference.fitting import Fitter, Planned
-from midigpt_core.inference.generation import generate, sampler_of
+from midigpt_core.inference.generation import generate, joined, sampler_of
 from midigpt_core.inference.prompts import Job, Prompter
 from midigpt_core.inference.request import InferenceConfig
 from midigpt_core.keys import Stage
@@ -22,13 +22,13 @@ from midigpt_core.records import GrammarRequest
 from midigpt_core.score import editing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from midigpt_core.contracts import Encoder, SequenceReader
     from midigpt_core.inference.generation import Generated
     from midigpt_core.inference.request import GenerationRequest
     from midigpt_core.inference.trained import TrainedWindows
-    from midigpt_core.records import BoolArray, UInt64Array
+    from midigpt_core.records import BoolArray, Float64Array, TokenBatch, UInt64Array
     from midigpt_core.score import Score
     from midigpt_core.score.editing import NoteTable
 
@@ -234,6 +234,27 @@ class SamplingSession:
         self, jobs: Sequence[tuple[int, int]], scores: Sequence[Score], attempt: int, run: _Run
     ) -> list[tuple[tuple[int, int], NoteTable, list[tuple[int, int]]]]:
         """Generate the documents of ``jobs``; returns for each its notes and the bars that are complete."""
+        asked = self._ask(jobs, scores, attempt)
+        generated = generate(
+            self._engine.reader(),
+            self._engine.encoder,
+            asked.prompts,
+            asked.request,
+            sampler=sampler_of(self.request.config),
+            temperatures=asked.temperatures,
+            keys=asked.keys,
+            go_on=run.go_on,
+        )
+        self.tokens_chosen += generated.chosen
+        self.tokens_written += generated.generated
+        self.tokens_read += generated.read
+        return [
+            (pair, *self._decoded(job, generated, index))
+            for index, (pair, job) in enumerate(zip(jobs, asked.jobs, strict=True))
+        ]
+
+    def _ask(self, jobs: Sequence[tuple[int, int]], scores: Sequence[Score], attempt: int) -> _Asked:
+        """What :func:`midigpt_core.inference.generation.generate` takes to generate the documents of ``jobs``."""
         config = self.request.config
         fitted = []
         for candidate, number in jobs:
@@ -244,29 +265,19 @@ class SamplingSession:
             fitted.append(job)
         prompts = self._prompter.prompts(scores, fitted)
         count = len(jobs)
-        generated = generate(
-            self._engine.reader(),
-            self._engine.encoder,
-            prompts.batch,
-            GrammarRequest(
+        return _Asked(
+            jobs=fitted,
+            prompts=prompts.batch,
+            request=GrammarRequest(
                 cells=prompts.cells,
                 choose_attributes=np.array([job.step.autoregressive for job in fitted]),
                 max_tokens=np.full(count, self._engine.max_tokens, np.int32),
                 max_notes=np.full(count, config.density_hard_limit, np.int32),
                 max_polyphony=np.full(count, config.polyphony_hard_limit, np.int32),
             ),
-            sampler=sampler_of(config),
             temperatures=np.full(count, temperature_of(config, attempt)),
             keys=np.concatenate([self._key(number, candidate, attempt) for candidate, number in jobs]),
-            go_on=run.go_on,
         )
-        self.tokens_chosen += generated.chosen
-        self.tokens_written += generated.generated
-        self.tokens_read += generated.read
-        return [
-            (pair, *self._decoded(job, generated, index))
-            for index, (pair, job) in enumerate(zip(jobs, fitted, strict=True))
-        ]
 
     def _decoded(self, job: Job, generated: Generated, index: int) -> tuple[NoteTable, list[tuple[int, int]]]:
         """The notes of the complete bars of document ``index``, at the score's resolution, and these bars."""
@@ -317,6 +328,69 @@ class SamplingSession:
     def _key(self, step: int, candidate: int, attempt: int) -> UInt64Array:
         key = keys.derive(self.seed, Stage.DRAW, step)
         return keys.derive(keys.derive(key, Stage.DRAW, candidate), Stage.DRAW, attempt)
+
+
+@frozen(eq=False, kw_only=True)
+class _Asked:
+    """N documents to generate."""
+
+    jobs: list[Job]
+    prompts: TokenBatch
+    request: GrammarRequest
+    #: float64[N], uint64[N]
+    temperatures: Float64Array
+    keys: UInt64Array
+
+
+def run_together(sessions: Sequence[SamplingSession], go_on: Callable[[], bool] = lambda: True) -> list[Score]:
+    """The scores that each session's ``run()`` returns, note for note; their documents are generated in one batch.
+
+    For sessions of one engine that make one attempt with the same sampler. ``go_on`` is called after every choice of
+    tokens; when it returns False, the sessions are cancelled. Raises ValueError for other sessions.
+    """
+    if len({(session._engine, _sampling(session.request.config)) for session in sessions}) > 1:
+        raise ValueError("sessions that run together have one engine, one attempt and the same sampler")
+    for session in sessions:
+        session._clear()
+        session.generated_bars = [set()]
+    working = [session._start for session in sessions]
+    for batch in _batches([planner.waves([planned.step for planned in session.plan]) for session in sessions]):
+        asked = [sessions[index]._ask([(0, number)], [working[index]], 0) for index, number in batch]
+        first = sessions[0]
+        prompts, request = joined([each.prompts for each in asked], [each.request for each in asked])
+        generated = generate(
+            first._engine.reader(),
+            first._engine.encoder,
+            prompts,
+            request,
+            sampler=sampler_of(first.request.config),
+            temperatures=np.concatenate([each.temperatures for each in asked]),
+            keys=np.concatenate([each.keys for each in asked]),
+            go_on=lambda _: go_on(),
+        )
+        for row, ((index, _), each) in enumerate(zip(batch, asked, strict=True)):
+            notes, bars = sessions[index]._decoded(each.jobs[0], generated, row)
+            sessions[index].generated_bars[0].update(bars)
+            working[index] = editing.replace_cells(working[index], sessions[index]._cells(bars), notes)
+        if not go_on():
+            for session in sessions:
+                session.cancelled = True
+            break
+    return [session._result(score, session.generated_bars[0]) for session, score in zip(sessions, working, strict=True)]
+
+
+def _batches(waves: Sequence[Sequence[Sequence[int]]]) -> Iterator[Sequence[tuple[int, int]]]:
+    """Steps that can be generated at once, as (session, step), for the waves of each session."""
+    for turn in range(max(map(len, waves), default=0)):
+        steps = [(index, step) for index, own in enumerate(waves) if turn < len(own) for step in own[turn]]
+        for first in range(0, len(steps), _TOGETHER):
+            yield steps[first : first + _TOGETHER]
+
+
+def _sampling(config: InferenceConfig) -> tuple[Any, ...]:
+    if config.max_attempts != 1 or config.plan_only:
+        raise ValueError("sessions that run together make one attempt")
+    return config.top_k, config.top_p, config.mask_k, config.mask_p
 
 
 def temperature_of(config: InferenceConfig, attempt: int) -> float:
