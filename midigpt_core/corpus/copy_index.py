@@ -1,0 +1,190 @@
+"""The copy index: fingerprints of the bars of a corpus, to find what a model has copied from it.
+
+It takes 8 bytes for each different bar of at least four notes. A sample of the bars, chosen by content, takes less and
+gives the same rate on average: bars outside the sample are neither indexed nor looked up.
+
+The file is a NumPy array of uint64: a head that names the corpus, then the fingerprints, ascending. It is mapped, so
+that only the pages that a lookup touches are read.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xxhash
+from attrs import field, frozen
+
+from midigpt_core import files
+from midigpt_core.errors import DataError
+from midigpt_core.score.bar_fingerprints import GRID, LEAST_NOTES, bar_fingerprints
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+
+    from midigpt_core.corpus.store import OpenCorpus
+    from midigpt_core.records import BoolArray, Int64Array, ScoreColumns, UInt64Array
+
+#: The name of the index in a run's folder, beside its bundles.
+NAME = "copies.npy"
+#: The first word of the head. Raise the version with every change of fingerprints or layout.
+_MAGIC, _VERSION = int.from_bytes(b"midicopy", "little"), 1
+#: Magic, version and rules, four words of the corpus's fingerprint, share of the sample, number, checksum.
+_HEAD = 10
+#: Notes whose fingerprints are computed at once: some 100 MB.
+_NOTES_AT_ONCE = 1 << 20
+#: Fingerprints that wait before they are merged, at least.
+_LEAST_MERGED = 1 << 20
+#: Bytes of a fingerprint while two sorted lists become one.
+_MERGING_BYTES = 3 * 8
+_NEXT = "Remove it, or give the training data (--train-data) so that a new one is made."
+
+
+@frozen(eq=False, kw_only=True)
+class CopyIndex:
+    """The bars of one corpus: a :class:`midigpt_core.contracts.KnownBars`."""
+
+    #: The corpus (:attr:`midigpt_core.corpus.store.OpenCorpus.fingerprint`), hexadecimal.
+    corpus: str
+    #: Share of the different bars that are indexed and looked up, above 0, at most 1.
+    sample: float
+    #: uint64, ascending, each once.
+    fingerprints: UInt64Array = field(repr=False)
+
+    def looked_up(self, fingerprints: UInt64Array) -> BoolArray:
+        """Which fingerprints uint64[n] belong to the sample: bool[n]."""
+        return _in_sample(fingerprints, self.sample)
+
+    def contains(self, fingerprints: UInt64Array) -> BoolArray:
+        """Which fingerprints uint64[n] are in the index: bool[n]."""
+        places = np.searchsorted(self.fingerprints, fingerprints)
+        found = np.zeros(len(fingerprints), np.bool_)
+        inside = places < len(self.fingerprints)
+        found[inside] = self.fingerprints[places[inside]] == fingerprints[inside]
+        return found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index to ``path``, atomically. Raises :class:`midigpt_core.files.WriteError`."""
+        head = np.zeros(_HEAD, np.uint64)
+        head[:2] = _MAGIC, _VERSION | GRID << 32 | LEAST_NOTES << 48
+        head[2:6] = np.frombuffer(bytes.fromhex(self.corpus), "<u8")
+        head[6] = struct.unpack("<Q", struct.pack("<d", self.sample))[0]
+        head[7:9] = len(self.fingerprints), xxhash.xxh3_64_intdigest(self.fingerprints.data)
+        head[9] = xxhash.xxh3_64_intdigest(head[:9].data)
+        described = {"descr": "<u8", "fortran_order": False, "shape": (_HEAD + len(self.fingerprints),)}
+        with files.atomic_writer(path) as stream:
+            np.lib.format.write_array_header_2_0(stream, described)
+            stream.write(head.data)
+            stream.write(self.fingerprints.data)
+
+
+def require_same_corpus(found: str, trained_on: str, name: str) -> None:
+    """Raise :class:`DataError` unless two fingerprints are of the same corpus; ``name``: what ``found`` belongs to."""
+    if found != trained_on:
+        raise DataError(
+            f"{name}: another corpus (fingerprint {found[:12]}) than the model was trained on ({trained_on[:12]}). "
+            f"Give the data that it was trained on, or the {NAME} of its run."
+        )
+
+
+def build_copy_index(
+    opened: OpenCorpus,
+    pieces: Int64Array,
+    *,
+    most_bytes: int,
+    corpus: str | None = None,
+    sample: float = 1.0,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    go_on: Callable[[], bool] = lambda: True,
+) -> CopyIndex | None:
+    """The index of ``pieces`` of ``opened``, int64 ascending; None once ``go_on`` is False.
+
+    ``progress`` is called with the notes that are done and with all.
+    ``corpus``: the fingerprint that it gets; None: that of ``opened``.
+
+    Takes at most ``most_bytes`` of memory, and some 100 MB for the bars at hand. Raises :class:`DataError` with how far
+    it came and what to lower if that is not enough, :class:`midigpt_core.errors.CorpusError` for a damaged corpus.
+    """
+    known = np.zeros(0, np.uint64)
+    waiting: list[UInt64Array] = []
+    total = sum(len(file.shard.columns.note_pitch) for file in opened.files)
+    done = 0
+
+    def merged() -> UInt64Array:
+        size = (len(known) + sum(map(len, waiting))) * _MERGING_BYTES
+        if size > most_bytes:
+            raise DataError(
+                f"the copy index does not fit in {most_bytes / 2**20:,.0f} MiB of memory: {len(known):,} bars after "
+                f"{done / max(total, 1):.0%} of the training corpus. Lower the share of bars that is indexed: "
+                f"--copy-sample, or the setting music_copy_sample, now {sample:g}."
+            )
+        return np.unique(np.concatenate([known, *waiting]))
+
+    wanted = np.zeros(opened.corpus.num_pieces, np.bool_)
+    wanted[pieces] = True
+    for file, place in zip(opened.files, opened.corpus.piece_offsets.tolist(), strict=False):
+        for first, end in _ranges(file.shard.columns):
+            if not go_on():
+                return None
+            progress(done, total)
+            done += int(file.shard.columns.note_offsets[end] - file.shard.columns.note_offsets[first])
+            of_range = wanted[place + first : place + end]
+            if not of_range.any():
+                continue
+            file.verify_pieces(np.arange(first, end))
+            cells, fingerprints = bar_fingerprints(file.shard.columns, first, end)
+            file.check_unlost()
+            chosen = of_range[cells.piece - first] & (cells.notes >= LEAST_NOTES) & _in_sample(fingerprints, sample)
+            waiting.append(np.unique(fingerprints[chosen]))
+            if sum(map(len, waiting)) > max(len(known), _LEAST_MERGED):
+                known, waiting = merged(), []
+    progress(done, total)
+    return CopyIndex(corpus=corpus or opened.fingerprint, sample=sample, fingerprints=merged())
+
+
+def read_copy_index(path: str | os.PathLike[str]) -> CopyIndex:
+    """Map an index. Treats the file as hostile. Raises :class:`DataError` naming the file and what is wrong."""
+    try:
+        with files.open_regular(path):
+            words = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "it is no NumPy array"
+        raise DataError(f"{path}: cannot be read as a copy index ({reason}). {_NEXT}") from error
+    if not isinstance(words, np.ndarray) or words.dtype != np.uint64 or words.ndim != 1 or len(words) < _HEAD:
+        raise DataError(f"{path}: is no copy index. {_NEXT}")
+    head, fingerprints = words[:_HEAD], words[_HEAD:]
+    if int(head[0]) != _MAGIC:
+        raise DataError(f"{path}: is no copy index. {_NEXT}")
+    if int(head[1]) != _VERSION | GRID << 32 | LEAST_NOTES << 48:
+        raise DataError(f"{path}: was written by another version of midigpt-core. {_NEXT}")
+    sample = struct.unpack("<d", struct.pack("<Q", int(head[6])))[0]
+    if (
+        int(head[9]) != xxhash.xxh3_64_intdigest(np.ascontiguousarray(head[:9]).data)
+        or int(head[7]) != len(fingerprints)
+        or int(head[8]) != xxhash.xxh3_64_intdigest(fingerprints.data)
+        or not 0 < sample <= 1
+    ):
+        raise DataError(f"{path}: is damaged. {_NEXT}")
+    corpus = np.ascontiguousarray(head[2:6]).astype("<u8").tobytes().hex()
+    return CopyIndex(corpus=corpus, sample=sample, fingerprints=fingerprints)
+
+
+def _in_sample(fingerprints: UInt64Array, sample: float) -> BoolArray:
+    if sample >= 1:
+        return np.ones(len(fingerprints), np.bool_)
+    # The fingerprints' last bits decide, so that the index stays evenly spread.
+    chosen: BoolArray = (fingerprints & np.uint64(0xFFFFFFFF)) < np.uint64(sample * 2**32)
+    return chosen
+
+
+def _ranges(columns: ScoreColumns) -> Iterator[tuple[int, int]]:
+    """Runs [first, end) of pieces with about :data:`_NOTES_AT_ONCE` notes; a longer piece is a run of its own."""
+    first = 0
+    offsets: Int64Array = columns.note_offsets
+    while first < columns.num_pieces:
+        after = int(np.searchsorted(offsets, int(offsets[first]) + _NOTES_AT_ONCE, side="right")) - 1
+        end = min(max(after, first + 1), columns.num_pieces)
+        yield first, end
+        first = end

@@ -1,0 +1,143 @@
+"""The copy index finds every bar of its corpus, takes no more memory than it may, and is refused for another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from midigpt_core.corpus import copy_index
+from midigpt_core.corpus.build import build
+from midigpt_core.corpus.copy_index import build_copy_index, read_copy_index, require_same_corpus
+from midigpt_core.corpus.store import open_corpus
+from midigpt_core.errors import DataError
+from midigpt_core.score.bar_fingerprints import LEAST_NOTES, bar_fingerprints
+from support.corpus import GIGAMIDI, write_shard
+
+if TYPE_CHECKING:
+    from midigpt_core.corpus.store import OpenCorpus
+    from midigpt_core.records import UInt64Array
+
+MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
+PARTS = {"a": slice(0, None, 2), "b": slice(1, None, 2)}
+ROOM = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenCorpus:
+    """Two shards."""
+    folder = tmp_path_factory.mktemp("copies")
+    files = [file.read_bytes() for file in sorted(MIDI.glob("*.mid"))]
+    paths = [str(write_shard(folder / f"{name}.parquet", files[part])) for name, part in PARTS.items()]
+    return open_corpus(build(GIGAMIDI, paths, cache=folder / "cache").shards)
+
+
+def bars_of(opened: OpenCorpus) -> UInt64Array:
+    """The fingerprints of all bars that count, shard by shard."""
+    found = []
+    for file in opened.files:
+        cells, fingerprints = bar_fingerprints(file.shard.columns)
+        found.append(fingerprints[cells.notes >= LEAST_NOTES])
+    return np.concatenate(found)
+
+
+def test_it_contains_every_bar_however_it_is_merged(opened: OpenCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = build_copy_index(opened, np.arange(opened.corpus.num_pieces), most_bytes=ROOM)
+    assert whole is not None
+    bars = bars_of(opened)
+    assert len(bars) > 50
+    assert whole.contains(bars).all()
+    assert whole.looked_up(bars).all()
+    assert np.array_equal(whole.fingerprints, np.unique(bars))
+    others = np.arange(1000, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    assert not whole.contains(others).any()
+    # Pieces one by one, merged again and again.
+    monkeypatch.setattr(copy_index, "_NOTES_AT_ONCE", 1)
+    monkeypatch.setattr(copy_index, "_LEAST_MERGED", 8)
+    told: list[tuple[int, int]] = []
+    again = build_copy_index(
+        opened,
+        np.arange(opened.corpus.num_pieces),
+        most_bytes=ROOM,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert again is not None
+    assert np.array_equal(again.fingerprints, whole.fingerprints)
+    assert told[0][0] == 0
+    assert told[-1][0] == told[-1][1] > 0
+
+
+def test_only_the_pieces_asked_for_are_in_it(opened: OpenCorpus) -> None:
+    chosen = np.arange(1, opened.corpus.num_pieces, 3)
+    part = build_copy_index(opened, chosen, most_bytes=ROOM)
+    assert part is not None
+    expected = []
+    for file, first in zip(opened.files, opened.corpus.piece_offsets.tolist(), strict=False):
+        cells, fingerprints = bar_fingerprints(file.shard.columns)
+        expected.append(fingerprints[(cells.notes >= LEAST_NOTES) & np.isin(cells.piece + first, chosen)])
+    assert np.array_equal(part.fingerprints, np.unique(np.concatenate(expected)))
+
+
+def test_a_sample_is_a_part_of_the_bars_on_both_sides(opened: OpenCorpus) -> None:
+    bars = np.unique(bars_of(opened))
+    part = build_copy_index(opened, np.arange(opened.corpus.num_pieces), most_bytes=ROOM, sample=0.25)
+    assert part is not None
+    inside = part.looked_up(bars)
+    assert np.array_equal(part.fingerprints, bars[inside])
+    assert 0.1 < inside.mean() < 0.4
+    many = np.random.default_rng(1).integers(0, 2**64, 100_000, dtype=np.uint64)
+    assert part.looked_up(many).mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_too_little_memory_says_what_to_lower(opened: OpenCorpus) -> None:
+    with pytest.raises(DataError, match=r"does not fit in 0 MiB .* bars after 100% .*--copy-sample.*now 1\."):
+        build_copy_index(opened, np.arange(opened.corpus.num_pieces), most_bytes=500)
+    bars = len(np.unique(bars_of(opened)))
+    assert build_copy_index(opened, np.arange(opened.corpus.num_pieces), most_bytes=24 * (bars + 100)) is not None
+
+
+def test_a_stop_ends_it(opened: OpenCorpus) -> None:
+    assert build_copy_index(opened, np.arange(opened.corpus.num_pieces), most_bytes=ROOM, go_on=lambda: False) is None
+
+
+def test_it_comes_back_from_its_file(opened: OpenCorpus, tmp_path: Path) -> None:
+    built = build_copy_index(opened, np.arange(opened.corpus.num_pieces), most_bytes=ROOM, sample=0.5)
+    assert built is not None
+    built.save(tmp_path / "copies.npy")
+    back = read_copy_index(tmp_path / "copies.npy")
+    assert (back.corpus, back.sample) == (opened.fingerprint, 0.5)
+    assert isinstance(back.fingerprints, np.memmap)
+    assert np.array_equal(back.fingerprints, built.fingerprints)
+    require_same_corpus(back.corpus, opened.fingerprint, "copies.npy")
+    with pytest.raises(DataError, match=r"^copies\.npy: another corpus \(fingerprint .{12}\) than .* \(0{12}\)\. Give"):
+        require_same_corpus(back.corpus, "0" * 64, "copies.npy")
+
+
+def test_files_that_are_none_are_refused(opened: OpenCorpus, tmp_path: Path) -> None:
+    built = build_copy_index(opened, np.arange(opened.corpus.num_pieces), most_bytes=ROOM)
+    assert built is not None
+    built.save(tmp_path / "good.npy")
+    good = (tmp_path / "good.npy").read_bytes()
+    broken = bytearray(good)
+    broken[-3] ^= 1
+    contents = {
+        "damaged": bytes(broken),
+        "it is no NumPy array": b"not an array",
+        "is no copy index": (tmp_path / "good.npy").read_bytes()[:0],
+    }
+    np.save(tmp_path / "other.npy", np.arange(20, dtype=np.uint64))
+    contents["is no copy index"] = (tmp_path / "other.npy").read_bytes()
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    for number, (reason, content) in enumerate(
+        [*contents.items(), ("cannot be read", good[:200]), ("cannot be read", (tmp_path / "objects.npy").read_bytes())]
+    ):
+        path = tmp_path / f"{number}.npy"
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{number}\.npy: .*{reason}"):
+            read_copy_index(path)
+    with pytest.raises(DataError, match="No such file"):
+        read_copy_index(tmp_path / "absent.npy")
+    with pytest.raises(DataError, match="directory"):
+        read_copy_index(tmp_path)
