@@ -28,7 +28,7 @@ import attrs
 from midigpt_core import components, contracts, hookspecs, records
 from midigpt_core.cli.new_plugin import distribution
 from midigpt_core.encoding import window_encoder
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins.describe import ComponentReport, describe
 from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.selection import Selection
@@ -48,6 +48,7 @@ NAMES = {
     Kind.OPTIMIZER: "lion",
     Kind.LOGGER: "lines",
     Kind.CHECKPOINT_FORMAT: "arrays",
+    Kind.METRIC: "empty-bars",
 }
 #: The one hook that returns no records; its example is written by hand.
 CALLBACKS = "midigpt_callbacks"
@@ -172,7 +173,10 @@ def _at_a_glance(hook: str, kind: Kind | None) -> str:
     if kind is not None:
         rows += [
             ("kind", f"`{kind}`"),
-            ("selected by", f"`{kind.option} NAME`, or the setting `{kind.setting}`"),
+            (
+                "selected by",
+                f"`{kind.option} NAME`" + (f", or the setting `{kind.setting}`" if kind in RUN_KINDS else ""),
+            ),
             ("write one", f"`midigpt plugins new NAME --kind {kind}`"),
             ("example", f"[examples/{kind}](../../examples/{kind})"),
         ]
@@ -397,6 +401,16 @@ def _selection(kind: Kind | None) -> list[str]:
     if option is not None:
         flags += f" --set {shlex.quote(f'{kind.setting}.{option[0]}={option[1]}')}"
         block[option[0]] = option[1]
+    if kind is Kind.METRIC:
+        return [
+            "After `pip install` nothing has to be registered: `midigpt evaluate --music`, and runs with the setting "
+            "`music`, measure every metric of every active plugin ([what the bundled ones mean](../evaluation.md)). To "
+            "measure some only, on the command line (`--metric` can be repeated), or in a configuration:",
+            f"```\nmidigpt evaluate --music {kind.option} {name} …\n```",
+            f"```json\n{json.dumps({'music': 1, 'metrics': [block]})}\n```",
+            f"On the command line a block sets options too: `{kind.option} '{json.dumps(block)}'`. If two plugins have "
+            f"a metric of this name, the user writes `PLUGIN/{name}` ([more]({_INDEX}#names)).",
+        ]
     parts = [
         "After `pip install` nothing has to be registered. On the command line, or in a configuration:",
         f"```\n{flags} …\n```",

@@ -130,10 +130,26 @@ class CheckpointFormatSpec(ComponentSpec):
     unsafe: bool = False
 
 
+@frozen(kw_only=True)
+class MetricSpec(ComponentSpec):
+    """Figures of generated music; builds a :class:`midigpt_core.contracts.Metric`."""
+
+    kind: ClassVar[Kind] = Kind.METRIC
+
+
 #: The class of the records of each kind.
 RECORDS: Mapping[Kind, type[ComponentSpec]] = {
     record.kind: record
-    for record in (SourceSpec, EncoderSpec, MaskSpec, ArchitectureSpec, OptimizerSpec, LoggerSpec, CheckpointFormatSpec)
+    for record in (
+        SourceSpec,
+        EncoderSpec,
+        MaskSpec,
+        ArchitectureSpec,
+        OptimizerSpec,
+        LoggerSpec,
+        CheckpointFormatSpec,
+        MetricSpec,
+    )
 }
 
 

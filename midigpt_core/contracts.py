@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from midigpt_core.records import (
         BoolArray,
         Corpus,
+        Figure,
         Float32Array,
+        GeneratedMusic,
         GrammarRequest,
         Int16Array,
         Int32Array,
@@ -397,6 +399,42 @@ class OptimizerContext:
     matrices: Sequence[WeightMatrix]
     #: Whether torch's fused kernels may be used: they need a CPU or a CUDA device, and do not go with fp16.
     fused: bool
+
+
+# --- metrics -------------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class KnownBars(Protocol):
+    """The bars of a training corpus, as a set of their fingerprints
+    (:func:`midigpt_core.score.bar_fingerprints.bar_fingerprints`)."""
+
+    def looked_up(self, fingerprints: UInt64Array) -> BoolArray:
+        """Which fingerprints uint64[n] can be looked up: all, or in an index of a sample those of the sample."""
+
+    def contains(self, fingerprints: UInt64Array) -> BoolArray:
+        """Which fingerprints uint64[n] are those of bars in the corpus, exactly or transposed: bool[n]."""
+
+
+@frozen(eq=False, kw_only=True)
+class MetricContext:
+    """What a metric may need to know besides the music."""
+
+    #: The model's encoder.
+    encoder: Encoder
+    #: The seed of a metric's random numbers: draw from :mod:`midigpt_core.keys`, never from a global generator.
+    seed: int
+    #: The bars of the corpus that the model was trained on; None: not known.
+    training_bars: KnownBars | None = None
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Measures generated music. Equal music gives equal figures."""
+
+    def measure(self, music: GeneratedMusic) -> Mapping[str, Figure]:
+        """Figures by name, made of lower-case letters, digits, ``-``, ``_`` and ``/``; the empty name is the metric's
+        main figure. Empty: it cannot be measured here, for example without the training corpus."""
 
 
 # --- loggers and callbacks -----------------------------------------------------------------------------------------

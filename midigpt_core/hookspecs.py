@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         EncoderSpec,
         LoggerSpec,
         MaskSpec,
+        MetricSpec,
         OptimizerSpec,
         SourceSpec,
     )
@@ -247,6 +248,34 @@ def midigpt_checkpoint_formats() -> Iterable[CheckpointFormatSpec]:  # type: ign
     :class:`midigpt_core.errors.CheckpointError` with one sentence that names the file and what is wrong with it. The
     command prints it without a traceback and exits with code 2. A format that cannot be read without running code is
     marked ``unsafe`` and is used only with ``allow_unsafe``.
+    """
+
+
+@hookspec
+def midigpt_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
+    """Metrics: figures of the music that a model generates.
+
+    Write one for a question that a musician asks of a model. The core draws excerpts of pieces that the model never
+    saw, has the model generate some of their bars, and gives the metric all excerpts at once, as columns, generated and
+    as they were.
+
+    ::
+
+        @hookimpl
+        def midigpt_metrics():
+            return [MetricSpec(name="swing", summary="how late offbeats come", target="acme.swing:build")]
+
+    The factory takes ``(options, MetricContext)`` and returns a :class:`midigpt_core.contracts.Metric`.
+
+    When it is called: by ``midigpt evaluate --music``, and during a training run with the setting ``music``, then on
+    the first rank only. The metric is built and called once for each measurement. Every metric of every active plugin
+    is measured unless the user names some with ``--metric``. In a training run its figures reach the loggers as
+    ``music/NAME`` and ``music/NAME/PART``.
+
+    Bad input: a metric gets what a model generated, which may be silence: give a :class:`~midigpt_core.records.Figure`
+    whose value is None where there is nothing to measure, never NaN. Raise :class:`midigpt_core.errors.ConfigError` in
+    the factory for options that contradict one another. The core checks every answer: a wrong type, NaN, or a share
+    outside 0 to 1 ends ``evaluate`` with an error that names your metric; a training run goes on with a warning.
     """
 
 

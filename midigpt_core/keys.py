@@ -40,6 +40,8 @@ class Stage(IntEnum):
     SET = 13
     PROMPT = 14
     WHOLE_TRACK = 15
+    MUSIC = 16
+    RESAMPLE = 17
 
 
 def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:

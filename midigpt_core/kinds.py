@@ -27,6 +27,7 @@ class Kind(StrEnum):
     OPTIMIZER = "optimizer"
     LOGGER = "logger"
     CHECKPOINT_FORMAT = "checkpoint-format"
+    METRIC = "metric"
 
     @property
     def words(self) -> str:
@@ -35,7 +36,10 @@ class Kind(StrEnum):
 
     @property
     def setting(self) -> str:
-        """The field of the configuration that chooses a component of this kind: ``checkpoint_format``."""
+        """The field of the configuration that chooses a component of this kind: ``checkpoint_format``.
+
+        A kind outside :data:`RUN_KINDS` has no such field; the name still appears in messages and module names.
+        """
         return self.value.replace("-", "_")
 
     @property
@@ -56,3 +60,8 @@ class Kind(StrEnum):
         if found is None:
             raise PluginError(unknown_name("kind of component", str(value), [kind.value for kind in cls]))
         return found
+
+
+#: The kinds of which a training run has exactly one component, chosen by :attr:`Kind.setting`. A run has any number of
+#: metrics.
+RUN_KINDS: tuple[Kind, ...] = tuple(kind for kind in Kind if kind is not Kind.METRIC)

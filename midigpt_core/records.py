@@ -297,6 +297,74 @@ class PackedBatch:
     row: Int64Array
 
 
+@frozen(eq=False, kw_only=True)
+class ControlAnswers:
+    """M requests for a level of an attribute control of a track, and the levels of the music that was generated."""
+
+    #: int32[M], index into the encoder's ``attributes``.
+    attribute: Int32Array
+    #: int16[M], the requested level.
+    requested: Int16Array
+    #: int16[M], the level of the generated music as the encoder computes it; -1: it has none, a silent track, say.
+    reached: Int16Array
+    #: bool[M], whether the bars were generated from left to right; else they were filled in.
+    autoregressive: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.attribute)
+
+
+@frozen(eq=False, kw_only=True)
+class GeneratedMusic:
+    """N excerpts of pieces with bars that a model generated, and the same excerpts as they were.
+
+    Excerpt n has the same tracks and the same bars in both, and its tracks share their bars (``track_bar_end`` is
+    None). Only the notes of ``cells`` differ. Apart from ``controls``, nothing was requested of the generated bars.
+    """
+
+    #: N pieces.
+    generated: ScoreColumns
+    #: N pieces, the excerpts as they were.
+    true: ScoreColumns
+    #: bool[N, T, B], the generated bars by track and bar of the excerpt.
+    cells: BoolArray
+    #: bool[N], whether the bars were generated from left to right; else they were filled in.
+    autoregressive: BoolArray
+    #: Other bars, for which levels were requested.
+    controls: ControlAnswers
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+@frozen(kw_only=True)
+class Figure:
+    """A number that a metric measures."""
+
+    #: Of the generated bars; None: there is nothing to measure.
+    value: float | None
+    #: The lower end of its 95 % interval; None: not known.
+    low: float | None = None
+    #: The upper end.
+    high: float | None = None
+    #: What to compare it with; None: nothing.
+    baseline: float | None = None
+    #: What the baseline is: ``true bars``, ``shuffled requests``, …
+    baseline_of: str = "true bars"
+    #: How many ``counted`` the value rests on.
+    count: int = 0
+    #: What is counted: ``bars``, ``notes``, ``requests``, …
+    counted: str = "bars"
+    #: Whether it is a share, 0 to 1.
+    is_share: bool = False
+
+    def text(self, number: float | None) -> str:
+        """``number``, one of the figure's, as people read it: ``12.3%`` or ``4.56``, or ``-`` for None."""
+        if number is None:
+            return "-"
+        return f"{number:.1%}" if self.is_share else f"{number:.2f}"
+
+
 @frozen(kw_only=True)
 class Vocabulary:
     """The token ids of an encoder by type."""

@@ -14,12 +14,13 @@ import pytest
 from midigpt_core import hookspecs
 from midigpt_core.checkpoint.provenance import provenance
 from midigpt_core.cli import main
+from midigpt_core.cli.evaluate import evaluate
 from midigpt_core.cli.new_plugin import distribution
 from midigpt_core.cli.train import train
 from midigpt_core.components import RECORDS, ComponentRef
 from midigpt_core.config import TrainConfig
 from midigpt_core.errors import PluginError
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins import current_registry
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ def test_a_kind_has_all_that_its_name_says(kind: Kind) -> None:
     assert re.fullmatch("[a-z]+(-[a-z]+)*", kind)
     assert RECORDS[kind].kind is kind
     assert RECORDS[kind].__name__ in getattr(hookspecs, kind.hook).__annotations__["return"]
-    assert kind.setting in attrs.fields_dict(TrainConfig)
-    assert kind.option in [name for parameter in train.params for name in parameter.opts]
+    assert (kind.setting in attrs.fields_dict(TrainConfig)) == (kind in RUN_KINDS)
+    command = train if kind in RUN_KINDS else evaluate
+    assert kind.option in [name for parameter in command.params for name in parameter.opts]
     assert importlib.import_module(f"midigpt_core.testing.{kind.setting}s")
     assert f"midigpt_plugin_x/{kind.setting}.py" in distribution("x", kind)
     assert current_registry().specs(kind)

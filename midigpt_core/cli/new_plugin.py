@@ -86,6 +86,7 @@ def distribution(name: str, kind: Kind) -> dict[str, str]:
         "spec": RECORDS[kind].__name__,
         "hook": kind.hook,
         "summary": _summary(component.template),
+        "use": "evaluate --music" if kind is Kind.METRIC else "train",
         "option": kind.option,
         "extra": Template(_MORE_FIELDS.get(kind, "")).substitute(name=name),
     }

@@ -21,7 +21,7 @@ from midigpt_core.cli.selected import registry
 from midigpt_core.config.overrides import override_problems, require_none
 from midigpt_core.config.train import TrainConfig, is_path, setting_help
 from midigpt_core.errors import ConfigError
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ FLAGS = (
     "devices",
     "num_nodes",
     "strategy",
-    *(kind.setting for kind in Kind),
+    *(kind.setting for kind in RUN_KINDS),
 )
 
 

@@ -4,3 +4,5 @@
 LARGEST_COUNT = 2**31 - 1
 #: For packed rows of an evaluation: two billion tokens in rows of 2,048 take days.
 MOST_EVALUATION_ROWS = 1_000_000
+#: For excerpts in which bars are generated: their notes are measured together, in memory.
+MOST_EXCERPTS = 4_096

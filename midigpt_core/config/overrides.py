@@ -10,7 +10,7 @@ from midigpt_core.config.reading import require_bounded
 from midigpt_core.config.train import is_path, setting_names, setting_type
 from midigpt_core.config.wording import listed
 from midigpt_core.errors import ConfigError
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS
 from midigpt_core.paths import EMPTY
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def read_value(text: str) -> Any:
 
 
 def _set_option(config: TrainConfig, field: str, option: str, value: Any, origin: str) -> None:
-    if field not in [kind.setting for kind in Kind]:
+    if field not in [kind.setting for kind in RUN_KINDS]:
         raise ConfigError(f"{origin}: {field}.{option}: {field} has no options. Set {field} itself.")
     if not option:
         raise ConfigError(f"{origin}: {field}.: names no option. Write {field}.OPTION=value.")

@@ -18,7 +18,7 @@ from midigpt_core import errors, hookspecs
 from midigpt_core.cli import main
 from midigpt_core.cli.groups import THIRD_PARTY_COMMANDS
 from midigpt_core.config import TrainConfig, apply_overrides
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins import Selection, current_registry, load_registry, structure_options
 from midigpt_core.plugins.discovery import ENTRY_POINT_GROUP
 from midigpt_core.testing import music
@@ -85,7 +85,7 @@ def test_the_index_shows_what_exists(capsys: pytest.CaptureFixture[str]) -> None
     assert named == provided
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", RUN_KINDS)
 def test_every_example_is_selected_as_its_page_says(kind: Kind) -> None:
     registry = load_registry(Selection(plugin_dirs=(str(EXAMPLES / kind),)))
     section = page_of(kind).partition("## How a user selects it")[2]
@@ -100,6 +100,20 @@ def test_every_example_is_selected_as_its_page_says(kind: Kind) -> None:
     ref = registry.resolve(kind, by_file.choice(kind))
     assert structure_options(ref) is not None
     assert ref.plugin == name
+
+
+def test_the_example_of_a_metric_is_selected_as_its_page_says() -> None:
+    registry = load_registry(Selection(plugin_dirs=(str(EXAMPLES / Kind.METRIC),)))
+    section = page_of(Kind.METRIC).partition("## How a user selects it")[2]
+    (flags,) = re.findall(r"^midigpt evaluate --music (.+) …$", section, re.MULTILINE)
+    (block,) = re.findall(r"^```json\n(.+?)^```", section, re.DOTALL | re.MULTILINE)
+    assert shlex.split(flags) == [Kind.METRIC.option, example_of(Kind.METRIC)]
+    (of_file,) = TrainConfig.from_mapping(json.loads(block), "file").metrics
+    (by_flag,) = re.findall(r"`--metric '(.+?)'`", section)
+    for choice in (of_file, json.loads(by_flag)):
+        ref = registry.resolve(Kind.METRIC, choice)
+        assert structure_options(ref) is not None
+        assert ref.plugin == example_of(Kind.METRIC)
 
 
 def test_the_callbacks_of_the_example_take_part_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("third_parties")
 
-BUNDLED = {"bundles", "encoder", "gigamidi", "gpt2", "legacy", "llama", "loggers", "masking", "midifiles", "optimizers"}
+BUNDLED = {
+    "bundles",
+    "encoder",
+    "gigamidi",
+    "gpt2",
+    "legacy",
+    "llama",
+    "loggers",
+    "masking",
+    "metrics",
+    "midifiles",
+    "optimizers",
+}
 
 #: What is written when a broken plugin is set aside, by plugin.
 WARNINGS = {

@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from midigpt_core.testing import Check
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
-PLUGINS = ("masking", "encoder", "gpt2", "llama", "optimizers", "bundles", "legacy", "loggers", "midifiles", "gigamidi")
+PLUGINS = (
+    "masking",
+    "encoder",
+    "gpt2",
+    "llama",
+    "optimizers",
+    "bundles",
+    "legacy",
+    "loggers",
+    "midifiles",
+    "metrics",
+    "gigamidi",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from midigpt_core.config.train import FSDP
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.corpus.detection import detect_source
 from midigpt_core.errors import ConfigError
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins import build, structure_options
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Chosen:
 
     @property
     def all(self) -> tuple[ComponentRef, ...]:
-        return tuple(getattr(self, kind.setting) for kind in Kind)
+        return tuple(getattr(self, kind.setting) for kind in RUN_KINDS)
 
 
 def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | None = None) -> Chosen:
@@ -56,7 +56,7 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
 
     Raises :class:`midigpt_core.errors.MidigptError` for a name that cannot be resolved or invalid options.
     """
-    refs = {kind: registry.resolve(kind, config.choice(kind)) for kind in Kind if kind not in _CHOSEN_OTHERWISE}
+    refs = {kind: registry.resolve(kind, config.choice(kind)) for kind in RUN_KINDS if kind not in _CHOSEN_OTHERWISE}
     for ref in refs.values():
         structure_options(ref)
     architecture = registry.find(Kind.ARCHITECTURE, _qualified(refs[Kind.ARCHITECTURE])).spec

@@ -1,0 +1,1 @@
+"""Figures of generated music that answer a musician's questions."""
