@@ -10,7 +10,7 @@ import attrs
 
 from midigpt_core.config import choices
 from midigpt_core.config.convert import current_name
-from midigpt_core.config.counts import MOST_EVALUATION_ROWS
+from midigpt_core.config.counts import MOST_EVALUATION_ROWS, MOST_EXCERPTS
 from midigpt_core.config.fields import check, setting
 from midigpt_core.config.packaged import preset_file
 from midigpt_core.config.reading import read_mapping
@@ -18,7 +18,7 @@ from midigpt_core.config.structure import Mismatch
 from midigpt_core.config.train_sets import TrainSet, contradictions
 from midigpt_core.config.wording import MOST_LISTED, key_name, listed
 from midigpt_core.errors import ConfigError, nearest, unknown_name
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS, Kind
 
 if TYPE_CHECKING:
     import os
@@ -148,6 +148,14 @@ class TrainConfig:
         0.0, "share of the pieces held out for evaluation if there is no evaluation data", low=0, high=1, below=True
     )
     eval_rows: int = setting(64, "packed rows per evaluation", low=1, high=MOST_EVALUATION_ROWS)
+    music: int = setting(0, "evaluations between measurements of generated music; 0: none", low=0)
+    music_pieces: int = setting(
+        32, "excerpts in which a measurement of music generates bars", low=1, high=MOST_EXCERPTS
+    )
+    music_copy_sample: float = setting(
+        1.0, "share of the training data's bars in the index of copies", low=0, high=1, above=True
+    )
+    metrics: list[Choice] = setting([], "metric components that measure music; empty: all")
     workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1, high=2**31 - 1)
     run_name: str = setting("", "name shown by loggers; empty: the output folder's")
 
@@ -226,7 +234,7 @@ class TrainConfig:
         them. Raises :class:`ConfigError` if two spellings of one setting differ.
         """
         values = {name: _plain(getattr(self, name)) for name in _SETTINGS if name in self.set_fields}
-        for kind in Kind:
+        for kind in RUN_KINDS:
             field = kind.setting
             if values.get(field) is not None:
                 values[field] = _plain(self.choice(kind))
@@ -246,7 +254,7 @@ class TrainConfig:
         """Check the fields against one another, as far as this needs neither torch nor the encoder."""
         problems = list(self._contradictions())
         chosen: dict[Kind, dict[str, Any]] = {}
-        for kind in Kind:
+        for kind in RUN_KINDS:
             try:
                 chosen[kind] = self.choice(kind)
             except ConfigError as error:

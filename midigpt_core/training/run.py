@@ -49,6 +49,7 @@ from midigpt_core.training.reporting import metrics_file
 from midigpt_core.training.reporting.flops import ModelFlops
 from midigpt_core.training.reporting.logger_sink import LoggerSink
 from midigpt_core.training.reporting.metrics_file import MetricsFile
+from midigpt_core.training.reporting.music import MusicMeasurer
 from midigpt_core.training.reporting.progress import Forecast, progress_sink
 from midigpt_core.training.reporting.samples import SampleWriter, draw_prompts
 from midigpt_core.training.reporting.steps import StepReporter
@@ -163,18 +164,21 @@ def fit(plan: Plan) -> TrainResult:
         plan.chosen.logger,
         LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name, continues=checkpoint is not None),
     )
+    sinks = _sinks(plan, logger, console, run_folder)
+    measurers = _music_measurer(plan, module, sinks, signals, clock)
     callbacks = [
         rendezvous,
         _description(plan),
         *([OverflowedSteps(module, repeated)] if repeated is not None else []),
         StepReporter(
             module,
-            _sinks(plan, logger, console, run_folder),
+            sinks,
             clock,
             flops=ModelFlops.of_model(model),
             precision=precision,
             set_names=[one.name for one in plan.train_sets],
         ),
+        *measurers,
         checkpoints,
         *_sample_writer(plan, module, logger, signals, clock),
         *_third_party_callbacks(plan),
@@ -255,6 +259,32 @@ def _sample_writer(
     return [writer]
 
 
+def _music_measurer(
+    plan: Plan, module: TrainingModule, sinks: Sequence[StepSink], signals: StopSignals, clock: StepClock
+) -> list[MusicMeasurer]:
+    evaluated_every = eval_steps(plan)
+    if not plan.config.music or plan.evaluation is None or evaluated_every is None:
+        return []
+    measurer = MusicMeasurer(
+        every=plan.config.music,
+        eval_steps=evaluated_every,
+        max_steps=plan.config.max_steps,
+        metrics=plan.metrics,
+        excerpts=plan.config.music_pieces,
+        evaluation=plan.evaluation,
+        training=plan.training,
+        corpus=plan.train_pieces.fingerprint,
+        copy_sample=plan.config.music_copy_sample,
+        folder=plan.run_dir,
+        module=module,
+        bundle=partial(_bundle, plan, module),
+        sinks=sinks,
+        signals=signals,
+        clock=clock,
+    )
+    return [measurer]
+
+
 def _third_party_callbacks(plan: Plan) -> Sequence[Callback]:
     context = RunContext(run_dir=plan.run_dir, run_name=plan.run_name, config=plan.config, encoder=plan.encoder)
     return current_registry().callbacks(context)
@@ -314,7 +344,7 @@ def _bundle(plan: Plan, module: TrainingModule) -> Bundle | None:
         provenance=run_provenance(
             plan,
             steps=module.trainer.global_step,
-            metrics={"eval_loss": evaluation.loss} if evaluation else None,
+            metrics={**({"eval_loss": evaluation.loss} if evaluation else {}), **module.music},
         ),
         state_dict=weights,
     )

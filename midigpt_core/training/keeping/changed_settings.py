@@ -13,7 +13,7 @@ from midigpt_core.config import choices
 from midigpt_core.config.train import FSDP
 from midigpt_core.config.train_sets import set_names
 from midigpt_core.errors import CheckpointError
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS
 from midigpt_core.training.planning.resume import MISSING, differences
 
 if TYPE_CHECKING:
@@ -119,6 +119,10 @@ ON_RESUME: Mapping[str, Effect] = {
     # What is held out is not trained on.
     "eval_share": Effect.COURSE,
     "eval_rows": Effect.EVALUATION,
+    "music": Effect.AROUND,
+    "music_pieces": Effect.AROUND,
+    "music_copy_sample": Effect.AROUND,
+    "metrics": Effect.AROUND,
     "workers": Effect.AROUND,
     "run_name": Effect.AROUND,
 }
@@ -155,7 +159,7 @@ def effective_settings(
     supports, ``precision`` to what the machine supports.
     """
     values = {**config.to_dict(), **attrs.asdict(stream), "precision": precision}
-    for kind in Kind:
+    for kind in RUN_KINDS:
         values[kind.setting] = config.choice(kind)
         for spelling in choices.short_spellings(kind):
             del values[spelling]

@@ -130,6 +130,8 @@ class TrainingModule(LightningModule):
         #: How often the current step has overflowed.
         self.overflows = 0
         self.last_evaluation: EvaluationReport | None = None
+        #: The last figures of generated music by name, for bundles.
+        self.music: Mapping[str, float] = {}
         #: Optimiser steps before the checkpoint that the run resumed from.
         self.steps_before = 0
         #: Changes since the checkpoint; None: a new run.

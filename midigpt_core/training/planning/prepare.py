@@ -14,6 +14,7 @@ from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.data.shared_memory import require_room
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
+from midigpt_core.music.measuring import chosen_metrics
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
 from midigpt_core.records import SEQUENCE
@@ -36,7 +37,9 @@ from midigpt_core.training.planning.train_sets import gather_sets, joined, piece
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
+    from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
     from midigpt_core.contracts import Encoder
     from midigpt_core.plugins import Registry
@@ -65,6 +68,8 @@ class Plan:
     is_held_out: bool
     training: StreamSpec
     evaluation: StreamSpec | None
+    #: The metrics of generated music by name; empty: none is measured.
+    metrics: Mapping[str, ComponentRef]
     #: Checkpoints to continue from: the first intact one is used; empty: the run starts at step 0.
     resume_from: tuple[Path, ...]
     #: Whether the run may continue with another corpus.
@@ -129,6 +134,7 @@ def prepare(
         raise ConfigError(
             f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so nothing can be generated. Set it to 0."
         )
+    metrics = _metrics(config, registry, encoder, is_evaluated=bool(eval_path or config.eval_share))
     settings = stream_settings(config, encoder)
     require_room(settings, config.num_workers, config.devices)
     mask = usable_mask(config, chosen, encoder, registry)
@@ -179,9 +185,23 @@ def prepare(
         is_held_out=eval_pieces is not None and not eval_path,
         training=training,
         evaluation=evaluation,
+        metrics=metrics,
         resume_from=resume_from,
         accept_new_data=accept_new_data,
     )
+
+
+def _metrics(
+    config: TrainConfig, registry: Registry, encoder: Encoder, *, is_evaluated: bool
+) -> dict[str, ComponentRef]:
+    """The metrics of a run that measures music. Raises :class:`midigpt_core.errors.MidigptError` if it cannot."""
+    if not config.music:
+        return {}
+    if not is_evaluated:
+        raise ConfigError("music: there are no evaluations. Give eval_path (--eval-data), or set music to 0.")
+    if encoder.grammar() is None:
+        raise ConfigError("music: the encoder has no grammar, so nothing can be generated. Set it to 0.")
+    return chosen_metrics(registry, config.metrics)
 
 
 def _kept_positions(config: TrainConfig, registry: Registry, resume: str | os.PathLike[str] | None) -> str | None:

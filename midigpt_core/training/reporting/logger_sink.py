@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from lightning.pytorch.loggers import Logger
 
+    from midigpt_core.music.measuring import MusicReport
     from midigpt_core.training.loop.losses import EvaluationReport
     from midigpt_core.training.reporting.steps import StepRecord
 
@@ -41,6 +42,9 @@ class LoggerSink:
         )
 
     def evaluation(self, step: int, report: EvaluationReport) -> None:
+        self._log(step, report.scalars())
+
+    def music(self, step: int, report: MusicReport) -> None:
         self._log(step, report.scalars())
 
     def end(self) -> None:

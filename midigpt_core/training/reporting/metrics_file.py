@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
+    from midigpt_core.music.measuring import MusicReport
     from midigpt_core.training.loop.losses import EvaluationReport
     from midigpt_core.training.reporting.steps import StepRecord
 
@@ -90,6 +91,9 @@ class MetricsFile:
         )
 
     def evaluation(self, step: int, report: EvaluationReport) -> None:
+        self._write(step=step, **report.scalars())
+
+    def music(self, step: int, report: MusicReport) -> None:
         self._write(step=step, **report.scalars())
 
     def end(self) -> None:

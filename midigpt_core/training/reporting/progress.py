@@ -12,6 +12,8 @@ from midigpt_core.terminal import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from midigpt_core.music.measuring import MusicReport
+    from midigpt_core.records import Figure
     from midigpt_core.training.loop.losses import EvaluationReport
     from midigpt_core.training.reporting.steps import StepRecord
 
@@ -71,7 +73,13 @@ class ProgressBar:
         self._progress.update(self._task, completed=record.step, figures=f"loss {loss:.3f} · {speed:,.0f} tokens/s")
 
     def evaluation(self, step: int, report: EvaluationReport) -> None:
-        self._progress.console.print(printable(evaluation_line(step, report), None), markup=False, highlight=False)
+        self._say(evaluation_line(step, report))
+
+    def music(self, step: int, report: MusicReport) -> None:
+        self._say(music_line(step, report))
+
+    def _say(self, line: str) -> None:
+        self._progress.console.print(printable(line, None), markup=False, highlight=False)
 
     def end(self) -> None:
         self._progress.stop()
@@ -108,6 +116,9 @@ class ProgressLines:
     def evaluation(self, step: int, report: EvaluationReport) -> None:
         self._say(evaluation_line(step, report))
 
+    def music(self, step: int, report: MusicReport) -> None:
+        self._say(music_line(step, report))
+
     def end(self) -> None:
         return
 
@@ -141,6 +152,9 @@ class Forecast:
     def evaluation(self, step: int, report: EvaluationReport) -> None:
         return
 
+    def music(self, step: int, report: MusicReport) -> None:
+        return
+
     def end(self) -> None:
         return
 
@@ -148,6 +162,17 @@ class Forecast:
 def evaluation_line(step: int, report: EvaluationReport) -> str:
     kinds = "  ".join(f"{name} {loss:.3f}" for name, loss in report.by_kind.items())
     return f"step {step}  evaluation loss {report.loss:.3f}  ({kinds})"
+
+
+def music_line(step: int, report: MusicReport) -> str:
+    """The main figure of each metric, and what it is compared with."""
+    main = {name: figure for name, figure in report.figures.items() if "/" not in name and figure.value is not None}
+    parts = (f"{name} {figure.text(figure.value)}{_compared(figure)}" for name, figure in main.items())
+    return f"step {step}  music  {'  '.join(parts)}"
+
+
+def _compared(figure: Figure) -> str:
+    return "" if figure.baseline is None else f" ({figure.baseline_of} {figure.text(figure.baseline)})"
 
 
 def progress_sink(console: Console, max_steps: int, every: int) -> ProgressBar | ProgressLines:

@@ -165,7 +165,7 @@ class SampleWriter(Callback):
         with self._clock.paused():
             bundle = self._bundle()
             if bundle is not None:
-                with _survived(f"no samples at step {step}"):
+                with survived(f"no samples at step {step}"):
                     self._write(step, bundle)
 
     def _write(self, step: int, bundle: Bundle) -> None:
@@ -177,7 +177,7 @@ class SampleWriter(Callback):
         engine = InferenceEngine.from_bundle(bundle)
         contents: dict[str, bytes] = {}
         for prompt in self._prompts:
-            with _survived(f"no sample of {prompt.name} at step {step}"):
+            with survived(f"no sample of {prompt.name} at step {step}"):
                 contents |= self._answer(engine, prompt, f"step {step}: {prompt.title}")
             if self._is_asked_to_stop():
                 return
@@ -200,7 +200,7 @@ class SampleWriter(Callback):
             shutil.rmtree(target, ignore_errors=True)
         if isinstance(self._logger, SampleLogger):
             for midi in sorted(target.glob("*.mid")):
-                with _survived(f"{midi.stem} of step {step} is not in the logger"):
+                with survived(f"{midi.stem} of step {step} is not in the logger"):
                     self._logger.log_sample(midi.stem, midi, midi.with_suffix(".png"), step)
 
     def _is_asked_to_stop(self) -> bool:
@@ -208,7 +208,7 @@ class SampleWriter(Callback):
 
 
 @contextlib.contextmanager
-def _survived(what: str) -> Iterator[None]:
+def survived(what: str) -> Iterator[None]:
     """Log errors as warnings: no failure of a sample, in a plugin's code either, may end the run."""
     try:
         yield

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
 
+    from midigpt_core.music.measuring import MusicReport
     from midigpt_core.training.loop.losses import EvaluationReport
     from midigpt_core.training.loop.module import TrainingModule
     from midigpt_core.training.processes.clock import StepClock
@@ -62,6 +63,8 @@ class StepSink(Protocol):
     def step(self, record: StepRecord) -> None: ...
 
     def evaluation(self, step: int, report: EvaluationReport) -> None: ...
+
+    def music(self, step: int, report: MusicReport) -> None: ...
 
     def end(self) -> None:
         """Called when the run ended, with or without an error, even if :meth:`begin` was not called."""
