@@ -66,10 +66,10 @@ def evaluate(
     model = build_model(bundle, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), path=checkpoint)
     place = next(model.parameters()).device
     encoder = build_encoder(bundle)
-    settings = _settings(bundle, encoder, str(checkpoint))
+    settings = bundle_settings(bundle, encoder, str(checkpoint))
     registry = current_registry()
     chosen = registry.resolve("source", source or detect_source(registry, listed(data)))
-    pieces = _not_trained_on(gather(data, chosen, encoder, settings, workers=workers), bundle, str(checkpoint))
+    pieces = not_trained_on(gather(data, chosen, encoder, settings, workers=workers), bundle, str(checkpoint))
     spec = StreamSpec(
         shards=pieces.shards,
         pieces=pieces.valid,
@@ -90,20 +90,29 @@ def evaluate(
     return tally.report()
 
 
-def _not_trained_on(pieces: Pieces, bundle: BundleHeader, path: str) -> Pieces:
-    """The pieces that the run held out, if ``pieces`` are of the corpus that the run was trained on."""
+def split_as_trained(pieces: Pieces, bundle: BundleHeader, path: str) -> tuple[Pieces, Pieces | None]:
+    """The pieces that the run was trained on, and those that it held out; None if it held none of them out.
+
+    ``pieces`` may be of any corpus: the run held something out only of its own.
+    """
     share, corpus = bundle.provenance.get("held_out"), bundle.provenance.get("corpus")
     if not share or corpus != pieces.fingerprint:
-        return pieces
+        return pieces, None
     TrainConfig.from_mapping({"eval_share": share}, f"{path}: held_out")
-    _, held_out = hold_out([pieces], float(share))
-    if not held_out:
+    (trained_on,), held_out = hold_out([pieces], float(share))
+    return trained_on, held_out[0] if held_out else None
+
+
+def not_trained_on(pieces: Pieces, bundle: BundleHeader, path: str) -> Pieces:
+    """The pieces that the run held out, if ``pieces`` are of the corpus that the run was trained on."""
+    _, held_out = split_as_trained(pieces, bundle, path)
+    if held_out is None:
         return pieces
     _log.info(
         "the data is what %s was trained on: it is evaluated on the %s pieces that were held out.",
-        path, f"{len(held_out[0].valid):,}",
+        path, f"{len(held_out.valid):,}",
     )  # fmt: skip
-    return held_out[0]
+    return held_out
 
 
 @frozen(kw_only=True)
@@ -120,7 +129,7 @@ def _run_settings(bundle: BundleHeader, path: str) -> _RunSettings:
     return _RunSettings() if stored is None else structure_class(stored, _RunSettings, f"{path}: evaluation")
 
 
-def _settings(bundle: BundleHeader, encoder: Encoder, path: str) -> StreamSettings:
+def bundle_settings(bundle: BundleHeader, encoder: Encoder, path: str) -> StreamSettings:
     """How the bundle's run drew its data. The file is untrusted, so its values are checked."""
     stored = bundle.provenance.get("stream")
     longest = int(bundle.architecture_config.get("n_positions", TrainConfig().max_seq_len))
