@@ -9,7 +9,7 @@ FUZZ_RUNS ?= -1
 FUZZ_SECONDS ?= $(if $(filter -1,$(FUZZ_RUNS)),60,0)
 
 # Less what is marked unsanitized; pyproject.toml says why.
-SANITIZED_TESTS := tests/score tests/encoder tests/data_stage tests/corpus tests/gpt2 tests/inference tests/attacks
+SANITIZED_TESTS := tests/score tests/encoder tests/data_stage tests/corpus tests/packed tests/inference tests/attacks
 SANITIZERS := address,undefined,float-cast-overflow
 SANITIZED := build/sanitize
 SANITIZED_BIN := $(SANITIZED)/venv/bin

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from attrs import frozen
+from transformers import LlamaForCausalLM
 
 from bench.measure import one_thread, take_turns
 from bench.rows import BASELINE, Row, at_most, ratio_at_least
-from midigpt_core.checkpoint import build_model, save_bundle
+from midigpt_core.checkpoint import convert, save_bundle
 from midigpt_core.checkpoint.assemble import with_weights
-from midigpt_core.contracts import BundleHeader, EncoderContext
+from midigpt_core.contracts import ArchitectureContext, BundleHeader, EncoderContext
 from midigpt_core.encoding.encode_one import encode_part, part_of
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
 from midigpt_core.plugins import build, current_registry
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _LIMIT = 8
 _BARS = 8
 _PRECISIONS = ("float32", "bfloat16", "int8")
+#: Tokens that transformers' generate reads and writes.
+_PROMPT, _GENERATED = 256, 256
 _SIZES = {
     "default": {"n_embd": 512, "n_layer": 6, "n_head": 8},
     "tiny": {"n_embd": 128, "n_layer": 4, "n_head": 4},
@@ -74,6 +77,7 @@ def _rows(session: Session, midi: Path) -> Iterator[Row]:
     yield _row("default, 16 candidates, the baseline 16 too", many, 6)
     alone = {"ours": many["ours"], **({"baseline": measured["baseline"]} if "baseline" in measured else {})}
     yield _row("default, 16 candidates, the baseline one", alone, None)
+    yield from _architectures(session)
     yield from _overhead(tiny, session.repeats)
     yield _many_candidates(tiny, session.repeats)
     if _TRAINED.exists():
@@ -92,18 +96,59 @@ def _row(name: str, measured: dict[str, Any], required: float | None) -> Row:
     )
 
 
-def _bundle(folder: Path, name: str) -> Path:
+def _architectures(session: Session) -> Iterator[Row]:
+    """Llama beside gpt2, and beside what transformers' own generate does with the same Llama."""
+    bundles = {name: _bundle(session.folder, "default", name) for name in ("gpt2", "llama")}
+    contenders = {
+        **{name: _writes(bundle) for name, bundle in bundles.items()},
+        "generate": _generates(bundles["llama"], session.folder / "generation-llama"),
+    }
+    measured = take_turns(contenders, session.repeats)
+    yield Row.of(
+        "llama, default (512/6/8), float32 weights",
+        "tokens/s",
+        measured["llama"],
+        measured["gpt2"],
+        against="gpt2, same size",
+        how=_HOW,
+    )
+    yield Row.of(
+        "llama, default, beside transformers' own generate",
+        "tokens/s",
+        measured["llama"],
+        measured["generate"],
+        against="transformers",
+        how=f"{_HOW}; transformers: {_GENERATED} tokens after {_PROMPT}, with its cache, no grammar",
+    )
+
+
+def _generates(bundle: Path, folder: Path) -> Callable[[], Any]:
+    """transformers' generate with the model of ``bundle``, as people call it."""
+    model: Any = LlamaForCausalLM.from_pretrained(folder if folder.exists() else convert(bundle, folder))
+    prompt = torch.randint(0, model.config.vocab_size, (1, _PROMPT), generator=torch.Generator().manual_seed(1))
+
+    def write() -> float:
+        torch.manual_seed(1)
+        model.generate(prompt, max_new_tokens=_GENERATED, min_new_tokens=_GENERATED, do_sample=True, pad_token_id=0)
+        return _GENERATED
+
+    return one_thread(write)
+
+
+def _bundle(folder: Path, name: str, architecture: str = "gpt2") -> Path:
     encoder: Any = build(current_registry().find("encoder", "midigpt").ref({"config": "yellow"}), EncoderContext())
+    context = ArchitectureContext(vocab_size=encoder.vocab_size, max_seq_len=2048)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model: Any = build(current_registry().resolve("architecture", {"name": architecture, **_SIZES[name]}), context)
     header = BundleHeader(
-        architecture="gpt2",
-        architecture_config={"vocab_size": encoder.vocab_size, "n_positions": 2048, **_SIZES[name]},
+        architecture=architecture,
+        architecture_config=model.architecture_config(),
         encoder="midigpt",
         encoder_config=encoder.to_config(),
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        weights = build_model(header).state_dict()
-    return save_bundle(with_weights(header, weights), folder / f"generation-{name}.safetensors")
+    suffix = "" if architecture == "gpt2" else f"-{architecture}"
+    return save_bundle(with_weights(header, model.state_dict()), folder / f"generation-{name}{suffix}.safetensors")
 
 
 def _request(candidates: int) -> GenerationRequest:

@@ -493,7 +493,8 @@ class BundleHeader:
 
     #: Component name of the architecture, e.g. ``"gpt2"``.
     architecture: str
-    #: ``vocab_size``, ``n_positions``, ``n_embd``, ``n_layer``, ``n_head`` for gpt2.
+    #: ``vocab_size``, ``n_positions``, ``n_embd``, ``n_layer``, ``n_head`` for gpt2; for llama also ``n_kv_head``,
+    #: ``n_inner`` and ``rope_theta``.
     architecture_config: Mapping[str, Any]
     #: Component name of the encoder, e.g. ``"midigpt"``.
     encoder: str

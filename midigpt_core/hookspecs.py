@@ -138,14 +138,14 @@ def midigpt_masks() -> Iterable[MaskSpec]:  # type: ignore[empty-body]
 def midigpt_architectures() -> Iterable[ArchitectureSpec]:  # type: ignore[empty-body]
     """Architectures: the model that is trained.
 
-    Write one for another network than GPT-2. It is a plain ``torch.nn.Module`` that turns token ids into logits. The
-    loss, the optimiser, precision, several devices and checkpoints are the core's.
+    Write one for another network than GPT-2 and Llama. It is a plain ``torch.nn.Module`` that turns token ids into
+    logits. The loss, the optimiser, precision, several devices and checkpoints are the core's.
 
     ::
 
         @hookimpl
         def midigpt_architectures():
-            return [ArchitectureSpec(name="llama", summary="rotary positions", target="acme.llama:build")]
+            return [ArchitectureSpec(name="lstm", summary="a recurrent network", target="acme.lstm:build")]
 
     The factory takes ``(options, ArchitectureContext)`` and returns a ``torch.nn.Module`` that satisfies
     :class:`midigpt_core.contracts.Architecture`.

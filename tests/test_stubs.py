@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-MODULES = ["midigpt_core._native", "midigpt_encoder._encoder", "midigpt_gpt2._gpt2"]
+MODULES = ["midigpt_core._native", "midigpt_encoder._encoder", "midigpt_transformers._reader"]
 # Calls that arguments, and not names, make.
 _UNNAMED = {"__init__", "__buffer__", "__len__"}
 

@@ -3,8 +3,8 @@
 ``bundles`` reads and writes them through the checkpoint formats that plugins provide, ``headers`` reads what they are
 without torch, ``assemble`` finds the components that a bundle names, ``models`` builds its model, ``report`` says what
 is in one, ``provenance`` records who made it, ``hub`` fetches and pushes them.
-``gpt2_layout`` (the tensors of a GPT-2), ``torch_archive`` and ``pickle_data`` (``torch.save`` files as data) and
-``plain`` (values from files) serve the formats.
+``layouts`` (the tensors of a GPT-2 and of a Llama), ``torch_archive`` and ``pickle_data`` (``torch.save`` files as
+data) and ``plain`` (values from files) serve the formats.
 """
 
 from __future__ import annotations

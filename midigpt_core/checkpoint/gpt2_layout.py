@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from attrs import fields, frozen
+from attrs import frozen
 
-from midigpt_core.config.wording import spell
-from midigpt_core.errors import CheckpointError, nearest
+from midigpt_core.checkpoint.tensor_layout import NEXT, check_layers, checked_sizes, compare_tensors
+from midigpt_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,7 @@ POSITIONS = "transformer.wpe.weight"
 #: The causal masks that transformers once kept as buffers.
 _OLD_BUFFER = re.compile(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)")
 
-_LARGEST = 1 << 24
-_NEXT = "The file is not a complete bundle; copy it again or choose another."
+_MODEL = "GPT-2"
 
 
 @frozen(kw_only=True)
@@ -42,20 +41,10 @@ class Gpt2Size:
     @classmethod
     def from_config(cls, config: Mapping[str, Any], path: Path) -> Gpt2Size:
         """Checked values; raises :class:`midigpt_core.errors.CheckpointError` naming the field."""
-        names = [attribute.name for attribute in fields(cls)]
-        for key, value in config.items():
-            if key not in names:
-                raise CheckpointError(
-                    f"{path}: config has a field {spell(key)} that no GPT-2 has.{nearest(key[:80], names)}"
-                )
-            if type(value) is not int or not 1 <= value <= _LARGEST:
-                raise CheckpointError(
-                    f"{path}: config.{key} is {spell(value)}, expected a whole number from 1 to {_LARGEST}. {_NEXT}"
-                )
-        size = cls(**config)
+        size = cls(**checked_sizes(cls, config, path, model=_MODEL))
         if size.n_embd % size.n_head:
             raise CheckpointError(
-                f"{path}: config.n_embd {size.n_embd} is not a multiple of config.n_head {size.n_head}. {_NEXT}"
+                f"{path}: config.n_embd {size.n_embd} is not a multiple of config.n_head {size.n_head}. {NEXT}"
             )
         return size
 
@@ -103,18 +92,5 @@ def check_tensors(found: Mapping[str, tuple[int, ...]], size: Gpt2Size, path: Pa
 
     Raises :class:`midigpt_core.errors.CheckpointError` naming the first tensor that differs.
     """
-    if size.n_layer > len(found):  # before a list of a million names is made
-        raise CheckpointError(f"{path}: config.n_layer is {size.n_layer}, but there are {len(found)} tensors. {_NEXT}")
-    expected = tensor_shapes(size)
-    for name, shape in expected.items():
-        if name not in found:
-            if name == HEAD:
-                continue
-            raise CheckpointError(f"{path}: tensor {name!r} is missing. {_NEXT}")
-        if tuple(found[name]) != shape:
-            raise CheckpointError(
-                f"{path}: tensor {name!r} has shape {tuple(found[name])}, its config requires {shape}. {_NEXT}"
-            )
-    for name in found:
-        if name not in expected and not is_old_buffer(name):
-            raise CheckpointError(f"{path}: there is a tensor {name[:80]!r} that no GPT-2 has. {_NEXT}")
+    check_layers(found, size.n_layer, path)
+    compare_tensors(found, tensor_shapes(size), path, model=_MODEL, may_lack=HEAD, is_left_out=is_old_buffer)

@@ -141,7 +141,7 @@ def fetch(
 def save_pretrained(
     bundle: Bundle, save_directory: str | os.PathLike[str], *, push_to_hub: bool = False, repo_id: str | None = None
 ) -> Path:
-    """Write ``bundle`` as a folder that ``GPT2LMHeadModel.from_pretrained`` and :func:`from_pretrained` read.
+    """Write ``bundle`` as a folder that transformers (``AutoModelForCausalLM``) and :func:`from_pretrained` read.
 
     The folder must not exist, or must be empty. With ``push_to_hub`` it is pushed to ``repo_id``, by default named
     after the folder.

@@ -8,8 +8,8 @@ from attrs import asdict, frozen
 
 from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.checkpoint.encoder_hash import encoder_sha256
-from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
 from midigpt_core.checkpoint.headers import format_name_of, read_header, size_on_disk
+from midigpt_core.checkpoint.layouts import LAYOUTS
 from midigpt_core.errors import CheckpointError
 from midigpt_core.paths import usable_path
 
@@ -52,16 +52,14 @@ def inspect(path: str | os.PathLike[str]) -> BundleReport:
     """The report of the bundle at ``path``; loads no tensor and builds no component."""
     source = usable_path(path, what="bundle", error=CheckpointError)
     header = read_header(source)
-    parameters = None
-    if header.architecture == "gpt2":
-        parameters = parameter_count(Gpt2Size.from_config(header.architecture_config, source))
+    layout = LAYOUTS.get(header.architecture)
     return BundleReport(
         path=str(source),
         bytes=size_on_disk(source),
         format=format_name_of(source),
         architecture=header.architecture,
         architecture_config=header.architecture_config,
-        parameters=parameters,
+        parameters=None if layout is None else layout.parameter_count(header.architecture_config, source),
         vocab_size=header.architecture_config.get("vocab_size"),
         encoder=header.encoder,
         encoder_sha256=encoder_sha256(header.encoder_config),

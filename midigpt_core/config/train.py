@@ -60,9 +60,9 @@ class TrainConfig:
 
     # Architecture
     encoder_config_path: str = setting("", "encoder JSON, preset name, or a bundle to take the encoder from", path=True)
-    n_embd: int = setting(512, "GPT-2 width, a multiple of n_head", low=1)
+    n_embd: int = setting(512, "width of the model, a multiple of n_head", low=1)
     n_layer: int = setting(6, "transformer blocks", low=1)
-    n_head: int = setting(8, "GPT-2 attention heads", low=1)
+    n_head: int = setting(8, "attention heads", low=1)
     n_positions: int = setting(2048, "longest sequence the model can take, in tokens", low=2)
     # Data
     max_seq_len: int = setting(2048, "longest training sequence, in tokens; at most n_positions", low=2)
@@ -92,7 +92,7 @@ class TrainConfig:
     source: Choice = setting("gigamidi", "data source component")
     encoder: Choice | None = setting(None, "encoder component; null: chosen by encoder_config_path")
     mask: Choice | None = setting(None, "mask component; null: chosen by mask_mode")
-    architecture: Choice = setting("gpt2", "architecture component")
+    architecture: Choice = setting("gpt2", "architecture component: gpt2, llama, …")
     optimizer: Choice = setting("muon", "optimiser component: muon, adamw, …")
     checkpoint_format: Choice = setting("pt", "format of the bundles written")
     mask_bar_fraction: float = setting(0.25, "share of bars that the random mask masks", low=0, high=1)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from midigpt_core import terminal
 from midigpt_core.checkpoint.encoder_hash import check_fingerprints, fingerprints
-from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, Gpt2Size, check_tensors, is_old_buffer
+from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, is_old_buffer
+from midigpt_core.checkpoint.layouts import LAYOUTS
 from midigpt_core.checkpoint.plain import parse_json, plain_mapping
 from midigpt_core.config.wording import spell
 from midigpt_core.contracts import BundleHeader
@@ -31,7 +32,7 @@ logger = terminal.logger(__name__)
 #: The key of the data that only midigpt-core reads.
 OURS = "midigpt_core"
 
-#: The architecture whose tensors the formats know.
+#: The architecture of a file that names none.
 GPT2 = "gpt2"
 _ENCODER = "midigpt"
 _COMPONENT_NAME = re.compile(r"([a-z0-9][a-z0-9_-]{0,79}/)?[a-z0-9][a-z0-9_-]{0,79}")
@@ -42,9 +43,8 @@ def header_of(path: Path, *, arch: object, config: object, encoder_config: objec
     """Checked fields of a file; raises :class:`midigpt_core.errors.CheckpointError` naming the first that is wrong."""
     architecture = _component_name(path, "arch", GPT2 if arch is None else arch)
     architecture_config = plain_mapping(path, "config", config)
-    if architecture == GPT2:
-        size = Gpt2Size.from_config(architecture_config, path)
-        architecture_config = {name: getattr(size, name) for name in Gpt2Size.__annotations__}
+    if architecture in LAYOUTS:
+        architecture_config = LAYOUTS[architecture].whole_config(architecture_config, path)
     if isinstance(encoder_config, str):
         encoder_config = parse_json(path, "encoder_config", encoder_config)
     if encoder_config is None:
@@ -74,8 +74,8 @@ def fields_of(bundle: Bundle, path: Path) -> dict[str, dict[str, Any]]:
 
 def check_shapes(path: Path, header: BundleHeader, found: Mapping[str, tuple[int, ...]]) -> None:
     """Compare tensors with the architecture, where its layout is part of the format."""
-    if header.architecture == GPT2:
-        check_tensors(found, Gpt2Size.from_config(header.architecture_config, path), path)
+    if header.architecture in LAYOUTS:
+        LAYOUTS[header.architecture].check_tensors(found, header.architecture_config, path)
 
 
 def state_dict(

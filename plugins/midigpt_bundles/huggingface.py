@@ -1,4 +1,4 @@
-"""A folder as transformers reads it: ``GPT2LMHeadModel.from_pretrained(folder)``.
+"""A folder as transformers reads it: ``AutoModelForCausalLM.from_pretrained(folder)``.
 
 ``config.json``, ``generation_config.json`` and ``model.safetensors`` are transformers'; ``encoder.json`` holds the
 encoder's configuration; ``README.md`` is the model card. Other data of midigpt-core is stored in the metadata of
@@ -11,11 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from midigpt_bundles import fields, model_card
+from midigpt_bundles.huggingface_config import MODEL_TYPES, config_of
 from midigpt_bundles.huggingface_header import (
     CONFIG,
     ENCODER,
-    FIXED,
-    SIZES,
     WEIGHTS,
     HuggingFaceHeaders,
     described,
@@ -35,19 +34,6 @@ if TYPE_CHECKING:
 
     from midigpt_core.contracts import Bundle, FormatContext
 
-#: Further properties of midigpt's GPT-2, which may differ in a file: dropout is for training, a tied head is untied on
-#: reading.
-_WRITTEN: Mapping[str, Any] = {
-    "architectures": ["GPT2LMHeadModel"],
-    "attn_pdrop": 0.0,
-    "embd_pdrop": 0.0,
-    "resid_pdrop": 0.0,
-    "initializer_range": 0.02,
-    "tie_word_embeddings": False,
-    # transformers' defaults (50256) lie outside the vocabulary.
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-}
 #: No token ends a piece: generation is stopped by grammar or length.
 _GENERATION: Mapping[str, Any] = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": None, "do_sample": True}
 
@@ -72,19 +58,19 @@ class HuggingFaceFolder(HuggingFaceHeaders):
         return with_weights(header, state)
 
     def save(self, bundle: Bundle, path: Path) -> None:
-        if bundle.architecture != "gpt2":
+        if bundle.architecture not in MODEL_TYPES:
             raise CheckpointError(
-                f"{path}: a Hugging Face folder holds a gpt2, not a {bundle.architecture!r}. "
+                f"{path}: a Hugging Face folder holds a {' or '.join(MODEL_TYPES)}, not a {bundle.architecture!r}. "
                 "Save as .pt or .safetensors."
             )
         written = fields.fields_of(bundle, path)
-        config = {**FIXED, **_WRITTEN, **{name: bundle.architecture_config[name] for name in SIZES}}
+        config = config_of(bundle.architecture, bundle.architecture_config)
         with atomic_folder(path) as folder:
             write(bundle.state_dict, {"format": "pt", fields.OURS: compact(written[fields.OURS])}, folder / WEIGHTS)
             _write_json(folder / CONFIG, config)
             _write_json(folder / "generation_config.json", _GENERATION)
             _write_json(folder / ENCODER, written["encoder_config"])
-            write_text(folder / "README.md", model_card.model_card(bundle))
+            write_text(folder / "README.md", model_card.model_card(bundle, path))
 
 
 def build(_options: None, _context: FormatContext) -> HuggingFaceFolder:

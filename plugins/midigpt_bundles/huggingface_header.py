@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from midigpt_bundles import fields
+from midigpt_bundles.huggingface_config import sizes_from
 from midigpt_bundles.safetensors_header import read_entries
 from midigpt_core.checkpoint.plain import parse_json, read_json
-from midigpt_core.config.wording import spell
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import open_regular
 
@@ -23,18 +23,6 @@ ENCODER = "encoder.json"
 WEIGHTS = "model.safetensors"
 #: Of weights in several files: which file contains which tensor.
 _INDEX = "model.safetensors.index.json"
-SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
-
-#: Fixed properties of midigpt's GPT-2, as fields of transformers' configuration.
-FIXED: Mapping[str, Any] = {
-    "model_type": "gpt2",
-    "activation_function": "gelu_new",
-    "layer_norm_epsilon": 1e-5,
-    "n_inner": None,
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "add_cross_attention": False,
-}
 
 
 class HuggingFaceHeaders:
@@ -59,7 +47,7 @@ def require_one_file(path: Path) -> None:
     if (path / _INDEX).is_file() and not (path / WEIGHTS).is_file():
         raise CheckpointError(
             f"{path}: its weights are in several files, and a bundle has one, {WEIGHTS}. Join them in Python: "
-            f"transformers.GPT2LMHeadModel.from_pretrained({str(path)!r}).save_pretrained('joined', "
+            f"transformers.AutoModelForCausalLM.from_pretrained({str(path)!r}).save_pretrained('joined', "
             f"max_shard_size='1TB'); then copy {ENCODER} to the folder 'joined'."
         )
 
@@ -67,20 +55,15 @@ def require_one_file(path: Path) -> None:
 def described(path: Path, metadata: Mapping[str, str], entries: Mapping[str, Entry]) -> BundleHeader:
     """The header of a folder whose weights have this metadata and these tensors, checked."""
     config = read_json(path / CONFIG)
-    for name, value in FIXED.items():
-        if config.get(name, value) != value:
-            raise CheckpointError(
-                f"{path / CONFIG}: {name} is {spell(config[name])}, a midigpt model has {value!r}. "
-                "Choose a folder that midigpt wrote."
-            )
+    architecture, sizes = sizes_from(config, path / CONFIG)
     if not (path / ENCODER).is_file():
         raise CheckpointError(
             f"{path}: there is no {ENCODER}, so nothing can be tokenised for it. Put the encoder's configuration there."
         )
     header = fields.header_of(
         path,
-        arch="gpt2",
-        config={name: config[name] for name in SIZES if name in config},
+        arch=architecture,
+        config=sizes,
         encoder_config=read_json(path / ENCODER),
         ours=parse_json(path / WEIGHTS, fields.OURS, metadata[fields.OURS]) if fields.OURS in metadata else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midigpt_core.checkpoint.assemble import infill_positions
-from midigpt_core.checkpoint.gpt2_layout import Gpt2Size, parameter_count
+from midigpt_core.checkpoint.layouts import LAYOUTS
 from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.records import PLACEHOLDER, SEQUENCE
@@ -13,6 +13,7 @@ from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from midigpt_core.contracts import Bundle
 
@@ -40,22 +41,23 @@ _POSITIONS = {
 }
 
 
-def model_card(bundle: Bundle) -> str:
-    """Markdown with the front matter that the Hub reads."""
-    return "\n".join(_lines(bundle)) + "\n"
+def model_card(bundle: Bundle, path: Path) -> str:
+    """Markdown with the front matter that the Hub reads, for a folder at ``path``."""
+    return "\n".join(_lines(bundle, path)) + "\n"
 
 
-def _lines(bundle: Bundle) -> Iterator[str]:
+def _lines(bundle: Bundle, path: Path) -> Iterator[str]:
     components = mapping_or_empty(bundle.provenance.get("components"))
     sources = data_sources(bundle.provenance)
     of_gigamidi = "gigamidi" in sources
     others = [_cell(name) for name in sources if name != "gigamidi"]
     config = bundle.architecture_config
-    parameters = parameter_count(Gpt2Size(**config))
+    layout = LAYOUTS[bundle.architecture]
+    parameters = layout.parameter_count(config, path)
     yield "---"
     yield "library_name: transformers"
     yield "pipeline_tag: text-generation"
-    yield "tags: [midi, music, symbolic-music, gpt2]"
+    yield f"tags: [midi, music, symbolic-music, {bundle.architecture}]"
     if of_gigamidi:
         yield "license: cc-by-nc-4.0"
     yield "---"
@@ -63,7 +65,7 @@ def _lines(bundle: Bundle) -> Iterator[str]:
     yield "# A MIDI-GPT model"
     yield ""
     yield (
-        f"GPT-2 with {parameters:,} parameters ({config['n_layer']} layers, {config['n_head']} heads, width "
+        f"{layout.title} with {parameters:,} parameters ({config['n_layer']} layers, {config['n_head']} heads, width "
         f"{config['n_embd']}) over {config['vocab_size']} tokens of multitrack MIDI, {config['n_positions']} tokens at "
         "most. Its tokens are not text: `encoder.json` says how music becomes tokens."
     )

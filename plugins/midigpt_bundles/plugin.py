@@ -29,7 +29,7 @@ def midigpt_checkpoint_formats() -> list[CheckpointFormatSpec]:
         ),
         CheckpointFormatSpec(
             name="huggingface",
-            summary="a folder that transformers' GPT2LMHeadModel.from_pretrained reads",
+            summary="a folder that transformers' AutoModelForCausalLM.from_pretrained reads",
             target="midigpt_bundles.huggingface:build",
             headers="midigpt_bundles.huggingface_header:build",
             is_dir=True,

@@ -10,10 +10,11 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from midigpt_core.contracts import WeightMatrix
-from midigpt_gpt2.reader import PRECISIONS, Gpt2Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import Tensor
 
     from midigpt_gpt2.options import Gpt2Options
 
@@ -49,7 +50,7 @@ class Gpt2(PackedModel):
         for block in model.transformer.h:
             # The same function as transformers' "gelu_new" in one pass over memory instead of eight.
             block.mlp.act = nn.GELU(approximate="tanh")  # type: ignore[union-attr]
-        self.transformer = model.transformer
+        self.transformer: Any = model.transformer
         self.lm_head = model.lm_head
 
     @property
@@ -69,16 +70,21 @@ class Gpt2(PackedModel):
             for layer in (block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
                 yield WeightMatrix(parameter=layer.weight, output_dim=1)
 
-    def reader(self, precision: str = "float32") -> Gpt2Reader | None:
-        """A reader of sequences (:class:`midigpt_core.contracts.SequenceReader`) on the CPU; None on other devices.
-
-        Raises ValueError for a ``precision`` that is not in :data:`midigpt_gpt2.reader.PRECISIONS`.
-        """
-        if precision not in PRECISIONS:
-            raise ValueError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
-        if self.lm_head.weight.device.type != "cpu":
-            return None
-        return Gpt2Reader(self.state_dict(), self.architecture_config(), precision)
+    def reader_tensors(self) -> dict[str, Tensor]:
+        embeddings = {"tokens": self.transformer.wte.weight, "positions": self.transformer.wpe.weight}
+        tensors = embeddings | _of_norm("norm", self.transformer.ln_f) | {"head.weight": self.lm_head.weight}
+        for index, block in enumerate(self.blocks):
+            attention = (block.attn.c_attn.weight.chunk(3, dim=1), block.attn.c_attn.bias.chunk(3))
+            for name, weight, bias in zip(("queries", "keys", "values"), *attention, strict=True):
+                tensors |= {f"{index}.{name}.weight": weight.T, f"{index}.{name}.bias": bias}
+            for name, layer in (
+                ("projection", block.attn.c_proj),
+                ("expansion", block.mlp.c_fc),
+                ("contraction", block.mlp.c_proj),
+            ):
+                tensors |= {f"{index}.{name}.weight": layer.weight.T, f"{index}.{name}.bias": layer.bias}
+            tensors |= _of_norm(f"{index}.norm_1", block.ln_1) | _of_norm(f"{index}.norm_2", block.ln_2)
+        return tensors
 
     def architecture_config(self) -> dict[str, Any]:
         config = self.body.config
@@ -89,3 +95,7 @@ class Gpt2(PackedModel):
             "n_layer": config.n_layer,
             "n_head": config.n_head,
         }
+
+
+def _of_norm(name: str, norm: Any) -> dict[str, Tensor]:
+    return {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}

@@ -24,11 +24,14 @@ class Rotations(nn.Module):
 
     def forward(self, hidden: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """``position_ids`` int64[B, L] -> cosines and sines [B, L, 1, head size / 2], of ``hidden``'s type."""
-        # Not a buffer: in a model that is cast to 16 bits, angles would be wrong by whole turns.
-        numbers = torch.arange(0, self._head_size, 2, dtype=torch.float32, device=position_ids.device)
-        speeds = 1.0 / self._theta ** (numbers / self._head_size)
-        angles = position_ids[:, :, None, None].float() * speeds
+        angles = position_ids[:, :, None, None].float() * self.speeds(position_ids.device)
         return angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
+
+    def speeds(self, device: torch.device | None = None) -> Tensor:
+        """By how many radians a position turns each pair of numbers: float32[head size / 2]."""
+        # Not a buffer: in a model that is cast to 16 bits, angles would be wrong by whole turns.
+        numbers = torch.arange(0, self._head_size, 2, dtype=torch.float32, device=device)
+        return 1.0 / self._theta ** (numbers / self._head_size)
 
 
 class RmsNorm(nn.Module):

@@ -14,6 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from midigpt_llama.layers import Attention, FeedForward, RmsNorm, Rotations
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from midigpt_llama.options import LlamaOptions
 
 _INITIALIZER_RANGE = 0.02
@@ -68,7 +70,7 @@ class Llama(PackedModel):
             block.post_attention_layernorm = RmsNorm(block.post_attention_layernorm)
         body.norm = RmsNorm(body.norm)
         body.rotary_emb = Rotations(options.n_embd // options.n_head, options.rope_theta)
-        self.model = body
+        self.model: Any = body
         self.lm_head = model.lm_head
         self._theta = options.rope_theta
 
@@ -79,6 +81,28 @@ class Llama(PackedModel):
     @property
     def blocks(self) -> Any:
         return self.model.layers
+
+    def reader_tensors(self) -> dict[str, Tensor]:
+        tensors = {
+            "tokens": self.model.embed_tokens.weight,
+            "speeds": self.model.rotary_emb.speeds(),
+            "norm.weight": self.model.norm.weight,
+            "head.weight": self.lm_head.weight,
+        }
+        for index, block in enumerate(self.blocks):
+            for name, layer in (
+                ("norm_1", block.input_layernorm),
+                ("queries", block.self_attn.q_proj),
+                ("keys", block.self_attn.k_proj),
+                ("values", block.self_attn.v_proj),
+                ("projection", block.self_attn.o_proj),
+                ("norm_2", block.post_attention_layernorm),
+                ("gate", block.mlp.gate_proj),
+                ("expansion", block.mlp.up_proj),
+                ("contraction", block.mlp.down_proj),
+            ):
+                tensors[f"{index}.{name}.weight"] = layer.weight
+        return tensors
 
     def architecture_config(self) -> dict[str, Any]:
         config = self.model.config

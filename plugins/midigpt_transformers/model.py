@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from midigpt_transformers import documents
 from midigpt_transformers.blocks import document_blocks
 from midigpt_transformers.boundaries import positions, spans
+from midigpt_transformers.reader import PRECISIONS, Reader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +78,25 @@ class PackedModel(nn.Module):
         ).last_hidden_state
         logits: Tensor = self.lm_head(hidden)
         return logits.view(batch, length, -1)
+
+    def reader_tensors(self) -> dict[str, Tensor]:
+        """The weights under the names of :mod:`midigpt_transformers.reader`."""
+        raise NotImplementedError
+
+    def reader(self, precision: str = "float32") -> Reader | None:
+        """A reader of sequences (:class:`midigpt_core.contracts.SequenceReader`) on the CPU; None on other devices.
+
+        Raises ValueError for a ``precision`` that is not in :data:`midigpt_transformers.reader.PRECISIONS`.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+        if next(self.parameters()).device.type != "cpu":
+            return None
+        return Reader(self.reader_tensors(), self.architecture_config(), precision)
+
+    def architecture_config(self) -> dict[str, Any]:
+        """See :class:`midigpt_core.contracts.Architecture`."""
+        raise NotImplementedError
 
     def make_cache(self) -> DynamicCache:
         """An empty key-value cache for one batch; :meth:`forward` fills it."""

@@ -2,4 +2,4 @@
 #define MIDIGPT_ISA avx512
 #define MIDIGPT_NAME "avx512"
 #define MIDIGPT_LANES 16
-#include "gpt2/kernels_inl.h"
+#include "transformer/kernels_inl.h"

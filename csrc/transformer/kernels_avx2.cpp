@@ -2,4 +2,4 @@
 #define MIDIGPT_ISA avx2
 #define MIDIGPT_NAME "avx2"
 #define MIDIGPT_LANES 8
-#include "gpt2/kernels_inl.h"
+#include "transformer/kernels_inl.h"

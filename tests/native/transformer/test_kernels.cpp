@@ -1,18 +1,19 @@
-#include "gpt2/kernels.h"
+#include "transformer/kernels.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <vector>
 
-#include "gpt2/model.h"
-#include "gpt2/numbers.h"
+#include "transformer/model.h"
+#include "transformer/numbers.h"
 
 namespace {
 
-using namespace midigpt::gpt2;
+using namespace midigpt::transformer;
 using midigpt::tests::Numbers;
 
 void check_close(const std::vector<float>& found, const std::vector<double>& expected, double error) {
@@ -46,7 +47,7 @@ TEST_CASE("every instruction set multiplies, in every precision") {
   const auto weights = numbers.take(kIn * kOut);
   const auto bias = numbers.take(kOut);
   const auto x = numbers.take(kRows * kIn);
-  const Matrix matrix{weights.data(), bias.data(), kIn, kOut, false};
+  const Matrix matrix{weights.data(), bias.data(), kIn, kOut, kOut, 1};
   const auto expected = product(matrix, x, kRows);
   struct Case {
     Precision precision;
@@ -68,6 +69,71 @@ TEST_CASE("every instruction set multiplies, in every precision") {
       }
       CHECK(std::equal(alone.begin(), alone.end(), y.begin() + 5 * static_cast<std::ptrdiff_t>(width)));
     }
+  }
+}
+
+TEST_CASE("matrices of the same inputs stand side by side, in either order in memory") {
+  constexpr std::size_t kIn = 9;
+  constexpr std::size_t kOut = 5;
+  constexpr std::size_t kMore = 40;
+  Numbers numbers;
+  const auto weights = numbers.take(kIn * kOut);
+  const auto more = numbers.take(kIn * kMore);
+  const auto bias = numbers.take(kMore);
+  const auto x = numbers.take(kIn);
+  std::vector<float> turned(kIn * kOut);
+  for (std::size_t i = 0; i < kIn; ++i) {
+    for (std::size_t o = 0; o < kOut; ++o) turned[o * kIn + i] = weights[i * kOut + o];
+  }
+  const Matrix second{more.data(), bias.data(), kIn, kMore, kMore, 1};
+  for (const Precision precision : {Precision::Float32, Precision::Bfloat16, Precision::Int8}) {
+    const std::array parts{Matrix{weights.data(), nullptr, kIn, kOut, kOut, 1}, second};
+    const std::array same{Matrix{turned.data(), nullptr, kIn, kOut, 1, kIn}, second};
+    const OwnedMatrix both(parts, precision);
+    const OwnedMatrix again(same, precision);
+    const OwnedMatrix first(parts[0], precision);
+    const OwnedMatrix last(second, precision);
+    REQUIRE(both.view().out == padded(kOut) + padded(kMore));
+    const Kernels& kernels = *midigpt::transformer::kernels().front();
+    const auto multiplied = [&](const OwnedMatrix& matrix) {
+      std::vector<float> y(matrix.view().out);
+      kernels.multiply(matrix.view(), x.data(), kIn, 1, y.data(), y.size(), 0, y.size() / kPanel);
+      return y;
+    };
+    std::vector<float> expected = multiplied(first);
+    const std::vector<float> rest = multiplied(last);
+    expected.insert(expected.end(), rest.begin(), rest.end());
+    CHECK(multiplied(both) == expected);
+    CHECK(multiplied(again) == expected);
+  }
+}
+
+TEST_CASE("RMS norm and SwiGLU") {
+  constexpr std::size_t kSize = 50;
+  Numbers numbers;
+  const auto x = numbers.take(kSize);
+  const auto weight = numbers.take(kSize);
+  double squares = 0;
+  for (const float value : x) squares += double{value} * double{value} / double{kSize};
+  std::vector<double> normed(padded(kSize), 0.0);
+  for (std::size_t i = 0; i < kSize; ++i) normed[i] = x[i] / std::sqrt(squares + 1e-5) * double{weight[i]};
+  constexpr std::size_t kInner = padded(400);
+  std::vector<float> gated(2 * kInner);
+  std::vector<double> activated;
+  for (std::size_t i = 0; i < kInner; ++i) {
+    gated[i] = (static_cast<float>(i) - 200.0F) / 10.0F;
+    gated[kInner + i] = numbers.next();
+    activated.push_back(gated[i] / (1.0 + std::exp(-double{gated[i]})) * double{gated[kInner + i]});
+  }
+  for (const Kernels* kernels : kernels()) {
+    CAPTURE(kernels->name);
+    std::vector<float> y(padded(kSize), 9.0F);
+    kernels->rms_norm(x.data(), weight.data(), kSize, y.data());
+    check_close(y, normed, 1e-5);
+    std::vector<float> swiglu = gated;
+    kernels->swiglu(swiglu.data(), kInner);
+    swiglu.resize(kInner);
+    check_close(swiglu, activated, 1e-5);
   }
 }
 
@@ -105,7 +171,7 @@ TEST_CASE("layer norm and GELU") {
 
 TEST_CASE("weights that are no numbers stay no numbers in every precision, the smallest weights stay finite") {
   const std::vector<float> weights{std::nanf(""), INFINITY, 1e-45F, std::nanf("0x3FFFFF")};
-  const Matrix matrix{weights.data(), nullptr, 1, 4, false};
+  const Matrix matrix{weights.data(), nullptr, 1, 4, 4, 1};
   const float one = 1.0F;
   for (const Precision precision : {Precision::Float32, Precision::Bfloat16, Precision::Int8}) {
     const OwnedMatrix packed(matrix, precision);

@@ -1,6 +1,6 @@
-#include "gpt2/kernels.h"
+#include "transformer/kernels.h"
 
-namespace midigpt::gpt2 {
+namespace midigpt::transformer {
 
 namespace base {
 extern const Kernels kKernels;
@@ -24,4 +24,4 @@ std::vector<const Kernels*> kernels() {
   return out;
 }
 
-}  // namespace midigpt::gpt2
+}  // namespace midigpt::transformer

@@ -1,4 +1,4 @@
-// The arithmetic of a GPT-2 on the CPU, once per instruction set.
+// The arithmetic of a transformer on the CPU, once per instruction set.
 //
 // Every output is computed in an order that depends on nothing but its own inputs: not on what else is in the batch,
 // not on how many tokens come at once, not on the number of threads. So a sequence's logits are the same bit for bit in
@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace midigpt::gpt2 {
+namespace midigpt::transformer {
 
 // Columns of a packed matrix are stored in panels of this width, each panel row by row: read once, in memory order.
 inline constexpr std::size_t kPanel = 32;
@@ -62,8 +62,12 @@ struct Kernels {
                    std::size_t y_stride, std::size_t first_panel, std::size_t last_panel);
   // y = layer norm of x[size], with weight and bias; padded with zeros.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, std::size_t size, float* y);
+  // y = x[size] over its root mean square, times weight; padded with zeros.
+  void (*rms_norm)(const float* x, const float* weight, std::size_t size, float* y);
   // x[size] = GELU(x) (the tanh form), size a multiple of kPad.
   void (*gelu)(float* x, std::size_t size);
+  // x[size] = SiLU(x) x[size .. 2 size), size a multiple of kPad.
+  void (*swiglu)(float* x, std::size_t size);
   // out[count, head size] = attention of queries[count, head size] (count <= kMostQueries), which see one prefix, read
   // once for several of them, and own tokens each; scores: `stride` for each, room for all visible tokens and kPad
   // more.
@@ -74,4 +78,4 @@ struct Kernels {
 // What this processor can run, the fastest first.
 std::vector<const Kernels*> kernels();
 
-}  // namespace midigpt::gpt2
+}  // namespace midigpt::transformer

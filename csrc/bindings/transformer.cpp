@@ -1,4 +1,4 @@
-// The GPT-2 plugin's native module: packed weights, and sequences that are read and gone on with.
+// The native module of the architectures: packed weights, and sequences that are read and gone on with.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -13,86 +13,122 @@
 #include <vector>
 
 #include "bindings/one_user.h"
-#include "gpt2/kernels.h"
-#include "gpt2/model.h"
-#include "gpt2/sequences.h"
+#include "transformer/kernels.h"
+#include "transformer/model.h"
+#include "transformer/sequences.h"
 
 namespace {
 
 namespace py = pybind11;
 namespace bindings = midigpt::bindings;
-namespace gpt2 = midigpt::gpt2;
+namespace transformer = midigpt::transformer;
 
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
-gpt2::Precision precision_from(const std::string& name) {
-  if (name == "float32") return gpt2::Precision::Float32;
-  if (name == "bfloat16") return gpt2::Precision::Bfloat16;
-  if (name == "int8") return gpt2::Precision::Int8;
+transformer::Precision precision_from(const std::string& name) {
+  if (name == "float32") return transformer::Precision::Float32;
+  if (name == "bfloat16") return transformer::Precision::Bfloat16;
+  if (name == "int8") return transformer::Precision::Int8;
   throw py::value_error("no precision named " + name + "; there are float32, bfloat16 and int8");
 }
 
-// Tensors of a state dict, float32 and contiguous, checked against the shape that the model needs of them.
-class StateDict {
+// Tensors by name, float32, checked against the shape that the model needs of them.
+class Named {
  public:
-  explicit StateDict(py::dict tensors) : tensors_(std::move(tensors)) {}
+  explicit Named(py::dict tensors) : tensors_(std::move(tensors)) {}
 
+  [[nodiscard]] bool has(const std::string& name) const { return tensors_.contains(name); }
+
+  // Contiguous.
   const float* get(const std::string& name, std::initializer_list<std::size_t> shape) {
-    if (!tensors_.contains(name)) throw py::value_error("there is no tensor " + name);
-    auto array = Array<float>::ensure(tensors_[name.c_str()]);
+    const auto array = Array<float>::ensure(named(name));
     if (!array) throw py::error_already_set();
+    return checked(name, array, shape).data();
+  }
+
+  const float* find(const std::string& name, std::initializer_list<std::size_t> shape) {
+    return has(name) ? get(name, shape) : nullptr;
+  }
+
+  transformer::NormTensors norm(const std::string& name, std::size_t width) {
+    return {get(name + ".weight", {width}), find(name + ".bias", {width})};
+  }
+
+  // [out, in], in whatever order in memory.
+  transformer::Matrix linear(const std::string& name, std::size_t in, std::size_t out) {
+    const auto array = py::array_t<float>::ensure(named(name + ".weight"));
+    if (!array) throw py::error_already_set();
+    const py::array_t<float> weight = checked(name + ".weight", array, {out, in});
+    const auto stride = [&](int axis) { return weight.strides(axis) / static_cast<py::ssize_t>(sizeof(float)); };
+    if (stride(0) < 0 || stride(1) < 0) throw py::value_error("tensor " + name + " is in reversed order");
+    return {weight.data(), find(name + ".bias", {out}),         in,
+            out,           static_cast<std::size_t>(stride(1)), static_cast<std::size_t>(stride(0))};
+  }
+
+ private:
+  [[nodiscard]] py::object named(const std::string& name) const {
+    if (!has(name)) throw py::value_error("there is no tensor " + name);
+    return tensors_[name.c_str()];
+  }
+
+  // The array, kept alive.
+  template <class T>
+  const T& checked(const std::string& name, const T& array, std::initializer_list<std::size_t> shape) {
     bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
     py::ssize_t axis = 0;
     for (const std::size_t size : shape) fits = fits && array.shape(axis++) == static_cast<py::ssize_t>(size);
     if (!fits) throw py::value_error("tensor " + name + " has another shape than the model");
     alive_.push_back(array);
-    return array.data();
+    return array;
   }
 
-  gpt2::Matrix linear(const std::string& name, std::size_t in, std::size_t out) {
-    return {get(name + ".weight", {in, out}), get(name + ".bias", {out}), in, out, false};
-  }
-
- private:
   py::dict tensors_;
-  std::vector<Array<float>> alive_;
+  std::vector<py::array> alive_;
 };
 
-std::shared_ptr<gpt2::Model> make_model(const py::dict& tensors, std::size_t vocab, std::size_t positions,
-                                        std::size_t width, std::size_t layers, std::size_t heads,
-                                        const std::string& precision) {
-  if (vocab == 0 || positions == 0 || width == 0) throw py::value_error("a model of no size");
+std::shared_ptr<transformer::Model> make_model(const py::dict& tensors, std::size_t vocab, std::size_t positions,
+                                               std::size_t width, std::size_t layers, std::size_t heads,
+                                               std::size_t kv_heads, std::size_t inner, const std::string& precision) {
+  if (vocab == 0 || positions == 0 || width == 0 || layers == 0 || inner == 0) {
+    throw py::value_error("a model of no size");
+  }
   if (heads == 0 || width % heads != 0) throw py::value_error("heads do not divide the width");
-  const gpt2::Shape shape{vocab, positions, width, layers, heads};
-  StateDict state(tensors);
-  gpt2::Tensors all;
-  all.tokens = state.get("transformer.wte.weight", {vocab, width});
-  all.positions = state.get("transformer.wpe.weight", {positions, width});
+  if (kv_heads == 0 || heads % kv_heads != 0) throw py::value_error("heads of keys do not divide the heads");
+  const transformer::Shape shape{vocab, positions, width, layers, heads, kv_heads, inner};
+  Named named(tensors);
+  transformer::Tensors all;
+  all.tokens = named.get("tokens", {vocab, width});
+  if (named.has("speeds")) {
+    if (shape.head_size() % 2 != 0) throw py::value_error("rotary positions need heads of an even width");
+    all.speeds = named.get("speeds", {shape.head_size() / 2});
+  } else {
+    all.positions = named.get("positions", {positions, width});
+  }
   for (std::size_t i = 0; i < layers; ++i) {
-    const std::string name = "transformer.h." + std::to_string(i) + ".";
-    gpt2::LayerTensors layer;
-    layer.norm_1_weight = state.get(name + "ln_1.weight", {width});
-    layer.norm_1_bias = state.get(name + "ln_1.bias", {width});
-    layer.attention = state.linear(name + "attn.c_attn", width, 3 * width);
-    layer.projection = state.linear(name + "attn.c_proj", width, width);
-    layer.norm_2_weight = state.get(name + "ln_2.weight", {width});
-    layer.norm_2_bias = state.get(name + "ln_2.bias", {width});
-    layer.expansion = state.linear(name + "mlp.c_fc", width, 4 * width);
-    layer.contraction = state.linear(name + "mlp.c_proj", 4 * width, width);
+    const std::string name = std::to_string(i) + ".";
+    transformer::LayerTensors layer;
+    layer.norm_1 = named.norm(name + "norm_1", width);
+    layer.queries = named.linear(name + "queries", width, width);
+    layer.keys = named.linear(name + "keys", width, shape.kv_width());
+    layer.values = named.linear(name + "values", width, shape.kv_width());
+    layer.projection = named.linear(name + "projection", width, width);
+    layer.norm_2 = named.norm(name + "norm_2", width);
+    if (named.has("0.gate.weight")) layer.gate = named.linear(name + "gate", width, inner);
+    layer.expansion = named.linear(name + "expansion", width, inner);
+    layer.contraction = named.linear(name + "contraction", inner, width);
     all.layers.push_back(layer);
   }
-  all.norm_weight = state.get("transformer.ln_f.weight", {width});
-  all.norm_bias = state.get("transformer.ln_f.bias", {width});
-  all.head = {state.get("lm_head.weight", {vocab, width}), nullptr, width, vocab, true};
-  const gpt2::Precision chosen = precision_from(precision);
+  all.norm = named.norm("norm", width);
+  all.head = named.linear("head", width, vocab);
+  const transformer::Precision chosen = precision_from(precision);
   const py::gil_scoped_release released;
-  return std::make_shared<gpt2::Model>(shape, all, chosen);
+  return std::make_shared<transformer::Model>(shape, all, chosen);
 }
 
 std::vector<std::string> instruction_sets() {
   std::vector<std::string> out;
-  for (const gpt2::Kernels* kernels : gpt2::kernels()) out.emplace_back(kernels->name);
+  for (const transformer::Kernels* kernels : transformer::kernels()) out.emplace_back(kernels->name);
   return out;
 }
 
@@ -103,7 +139,7 @@ constexpr std::size_t kMostThreads = 256;
 
 class Sequences {
  public:
-  Sequences(const std::shared_ptr<gpt2::Model>& model, const gpt2::Kernels& kernels, std::size_t count,
+  Sequences(const std::shared_ptr<transformer::Model>& model, const transformer::Kernels& kernels, std::size_t count,
             std::size_t capacity, std::size_t threads)
       : native_(model, kernels, count, capacity, threads) {}
 
@@ -120,18 +156,18 @@ class Sequences {
         "that reads.");
   }
 
-  gpt2::Sequences native_;
+  transformer::Sequences native_;
   bindings::OneUser user_{"Sequences"};
 };
 
-std::unique_ptr<Sequences> make_sequences(const std::shared_ptr<gpt2::Model>& model, std::size_t count,
+std::unique_ptr<Sequences> make_sequences(const std::shared_ptr<transformer::Model>& model, std::size_t count,
                                           std::size_t capacity, std::size_t threads,
                                           const std::string& instruction_set) {
   if (count > kMostSequences || capacity > kMostTokens) {
     throw py::value_error("count must be at most " + std::to_string(kMostSequences) + ", capacity at most " +
                           std::to_string(kMostTokens));
   }
-  for (const gpt2::Kernels* kernels : gpt2::kernels()) {
+  for (const transformer::Kernels* kernels : transformer::kernels()) {
     if (kernels->name != instruction_set) continue;
     return std::make_unique<Sequences>(model, *kernels, count, capacity, std::min(threads, kMostThreads));
   }
@@ -162,7 +198,7 @@ void Sequences::step(const Array<std::int32_t>& tokens, const Array<std::int32_t
                      const Array<std::int64_t>& offsets, Array<float>& logits) {
   const bindings::OneUser::Call call(user_);
   check_process();
-  const gpt2::Shape& shape = native_.model().shape();
+  const transformer::Shape& shape = native_.model().shape();
   const auto count = static_cast<py::ssize_t>(native_.count());
   if (tokens.ndim() != 1 || positions.ndim() != 1 || positions.size() != tokens.size()) {
     throw py::value_error("tokens and positions must be of one length");
@@ -219,12 +255,13 @@ void Sequences::begin_as(const Sequences& other, const Array<std::int64_t>& from
 
 }  // namespace
 
-PYBIND11_MODULE(_gpt2, m) {
-  m.doc() = "A GPT-2 that reads token sequences on the CPU and keeps their keys and values.";
+PYBIND11_MODULE(_reader, m) {
+  m.doc() = "Transformers that read token sequences on the CPU and keep their keys and values.";
   m.def("instruction_sets", &instruction_sets, "The kernels that this processor can run, the fastest first.");
-  py::class_<gpt2::Model, std::shared_ptr<gpt2::Model>>(m, "Model")
+  py::class_<transformer::Model, std::shared_ptr<transformer::Model>>(m, "Model")
       .def(py::init(&make_model), py::arg("tensors"), py::kw_only(), py::arg("vocab"), py::arg("positions"),
-           py::arg("width"), py::arg("layers"), py::arg("heads"), py::arg("precision"));
+           py::arg("width"), py::arg("layers"), py::arg("heads"), py::arg("kv_heads"), py::arg("inner"),
+           py::arg("precision"));
   py::class_<Sequences>(m, "Sequences")
       .def(py::init(&make_sequences), py::arg("model"), py::kw_only(), py::arg("count"), py::arg("capacity"),
            py::arg("threads"), py::arg("instruction_set"))

@@ -1,4 +1,4 @@
-#include "gpt2/sequences.h"
+#include "transformer/sequences.h"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <new>
 
-namespace midigpt::gpt2 {
+namespace midigpt::transformer {
 
 namespace {
 
@@ -34,7 +34,7 @@ std::shared_ptr<Sequences::Cache> Sequences::make_cache(std::size_t capacity) co
   auto cache = std::make_shared<Cache>();
   cache->capacity = padded(capacity);
   // Zeroed, for the padding; pages cost nothing until they are touched.
-  const std::size_t size = shape.layers * shape.heads * 2 * head_size_ * cache->capacity;
+  const std::size_t size = shape.layers * shape.kv_heads * 2 * head_size_ * cache->capacity;
   cache->memory.reset(static_cast<float*>(std::calloc(size, sizeof(float))));
   if (cache->memory == nullptr) throw std::bad_alloc();
   return cache;
@@ -43,7 +43,7 @@ std::shared_ptr<Sequences::Cache> Sequences::make_cache(std::size_t capacity) co
 HeadCache Sequences::head_of(const std::shared_ptr<Cache>& cache, std::size_t layer, std::size_t head) const {
   if (cache == nullptr) return {};
   const std::size_t size = head_size_ * cache->capacity;
-  float* keys = cache->memory.get() + (layer * model_->shape().heads + head) * 2 * size;
+  float* keys = cache->memory.get() + (layer * model_->shape().kv_heads + head) * 2 * size;
   return {keys, keys + size};
 }
 
@@ -70,21 +70,32 @@ void Sequences::read_group(std::span<const std::int32_t> tokens, std::span<const
   const Shape& shape = model_->shape();
   const std::size_t rows = tokens.size();
   const std::size_t width = padded(shape.width);
-  const std::size_t wide = padded(4 * shape.width);
+  const Layer& widest = model_->layers().front();
+  const std::size_t qkv = widest.attention.view().out;
+  const std::size_t wide = widest.expansion.view().out;
   residual_.assign(rows * width, 0.0F);
   normed_.resize(rows * width);
-  wide_.resize(rows * std::max(wide, padded(3 * shape.width)));
+  wide_.resize(rows * std::max(wide, qkv));
   mixed_.resize(rows * width);
+  const std::vector<float>& speeds = model_->speeds();
+  turns_.resize(rows * 2 * speeds.size());
   for (std::size_t r = 0; r < rows; ++r) {
+    const auto place = static_cast<std::size_t>(positions[r]);
     const float* token = model_->token(static_cast<std::size_t>(tokens[r]));
-    const float* position = model_->position(static_cast<std::size_t>(positions[r]));
-    for (std::size_t i = 0; i < shape.width; ++i) residual_[r * width + i] = token[i] + position[i];
+    std::copy_n(token, shape.width, &residual_[r * width]);
+    if (const float* position = model_->position(place)) {
+      for (std::size_t i = 0; i < shape.width; ++i) residual_[r * width + i] += position[i];
+    }
+    float* turns = turns_.data() + r * 2 * speeds.size();
+    for (std::size_t i = 0; i < speeds.size(); ++i) {
+      const float angle = static_cast<float>(place) * speeds[i];
+      turns[i] = std::cos(angle);
+      turns[speeds.size() + i] = std::sin(angle);
+    }
   }
-  const auto normalise = [&](const std::vector<float>& weight, const std::vector<float>& bias) {
+  const auto normalise_rows = [&](const Norm& norm) {
     workers_.split(rows, [&](std::size_t, std::size_t begin, std::size_t end) {
-      for (std::size_t r = begin; r < end; ++r) {
-        kernels_.layer_norm(&residual_[r * width], weight.data(), bias.data(), shape.width, &normed_[r * width]);
-      }
+      for (std::size_t r = begin; r < end; ++r) normalise(norm, &residual_[r * width], &normed_[r * width]);
     });
   };
   const auto add = [&] {
@@ -92,19 +103,33 @@ void Sequences::read_group(std::span<const std::int32_t> tokens, std::span<const
   };
   for (std::size_t index = 0; index < shape.layers; ++index) {
     const Layer& layer = model_->layers()[index];
-    const std::size_t qkv = layer.attention.view().out;
-    normalise(layer.norm_1_weight, layer.norm_1_bias);
+    normalise_rows(layer.norm_1);
     multiply(layer.attention.view(), normed_.data(), width, rows, wide_.data(), qkv);
     attend(index);
     multiply(layer.projection.view(), mixed_.data(), width, rows, normed_.data(), width);
     add();
-    normalise(layer.norm_2_weight, layer.norm_2_bias);
+    normalise_rows(layer.norm_2);
     multiply(layer.expansion.view(), normed_.data(), width, rows, wide_.data(), wide);
     workers_.split(rows, [&](std::size_t, std::size_t begin, std::size_t end) {
-      for (std::size_t r = begin; r < end; ++r) kernels_.gelu(&wide_[r * wide], wide);
+      for (std::size_t r = begin; r < end; ++r) {
+        if (layer.has_gate) {
+          kernels_.swiglu(&wide_[r * wide], wide / 2);
+        } else {
+          kernels_.gelu(&wide_[r * wide], wide);
+        }
+      }
     });
     multiply(layer.contraction.view(), wide_.data(), wide, rows, normed_.data(), width);
     add();
+  }
+}
+
+void Sequences::normalise(const Norm& norm, const float* from, float* to) const {
+  const std::size_t width = model_->shape().width;
+  if (norm.bias.empty()) {
+    kernels_.rms_norm(from, norm.weight.data(), width, to);
+  } else {
+    kernels_.layer_norm(from, norm.weight.data(), norm.bias.data(), width, to);
   }
 }
 
@@ -120,25 +145,49 @@ void Sequences::multiply(const PackedMatrix& matrix, const float* x, std::size_t
   });
 }
 
+// Turns the queries and keys of a row by its rotary position.
+void Sequences::turn(std::size_t row) {
+  const Shape& shape = model_->shape();
+  const std::size_t half = model_->speeds().size();
+  const float* cosines = turns_.data() + row * 2 * half;
+  const float* sines = cosines + half;
+  float* const queries = &wide_[row * model_->layers().front().attention.view().out];
+  for (std::size_t head = 0; head < shape.heads + shape.kv_heads; ++head) {
+    float* first = head < shape.heads ? queries + head * 2 * half
+                                      : queries + padded(shape.width) + (head - shape.heads) * 2 * half;
+    float* second = first + half;
+    for (std::size_t i = 0; i < half; ++i) {
+      const float x = first[i];
+      const float y = second[i];
+      first[i] = x * cosines[i] - y * sines[i];
+      second[i] = y * cosines[i] + x * sines[i];
+    }
+  }
+}
+
 void Sequences::keep(std::size_t layer, std::size_t row) {
   const Shape& shape = model_->shape();
   const Item& item = items_[row];
-  const float* from = &wide_[row * padded(3 * shape.width)];
-  for (std::size_t head = 0; head < shape.heads; ++head) {
+  const float* keys = &wide_[row * model_->layers()[layer].attention.view().out] + padded(shape.width);
+  const float* values = keys + padded(shape.kv_width());
+  for (std::size_t head = 0; head < shape.kv_heads; ++head) {
     const HeadCache to = head_of(sequences_[item.sequence].own, layer, head);
-    const float* key = from + shape.width + head * shape.head_size();
-    const float* value = key + shape.width;
+    const float* key = keys + head * shape.head_size();
     for (std::size_t d = 0; d < shape.head_size(); ++d) to.keys[key_place(item.slot, d, head_size_)] = key[d];
-    std::copy_n(value, shape.head_size(), to.values + item.slot * head_size_);
+    std::copy_n(values + head * shape.head_size(), shape.head_size(), to.values + item.slot * head_size_);
   }
 }
 
 void Sequences::attend(std::size_t layer) {
   const Shape& shape = model_->shape();
   const std::size_t rows = items_.size();
-  for (std::size_t row = 0; row < rows; ++row) keep(layer, row);
+  for (std::size_t row = 0; row < rows; ++row) {
+    if (!model_->speeds().empty()) turn(row);
+    keep(layer, row);
+  }
   const std::size_t width = padded(shape.width);
-  const std::size_t stride = padded(3 * shape.width);
+  const std::size_t stride = model_->layers()[layer].attention.view().out;
+  const std::size_t sharing = shape.heads / shape.kv_heads;
   const std::size_t size = shape.head_size();
   const float scale = 1.0F / std::sqrt(static_cast<float>(size));
   const auto work = [&](std::size_t part, std::size_t first, std::size_t last) {
@@ -158,8 +207,8 @@ void Sequences::attend(std::size_t layer) {
                               sequence.prefix_length == leader.prefix_length;
         if (count > 0 && !together) break;
         std::copy_n(&wide_[(row + count) * stride + head * size], size, queries + count * head_size_);
-        visible[count] = {head_of(sequence.prefix, layer, head), sequence.prefix_length,
-                          head_of(sequence.own, layer, head), item.slot + 1, head_size_};
+        visible[count] = {head_of(sequence.prefix, layer, head / sharing), sequence.prefix_length,
+                          head_of(sequence.own, layer, head / sharing), item.slot + 1, head_size_};
       }
       kernels_.attend(visible.data(), count, queries, scale, scores_[part].data(), padded(capacity_) + kPad, outs);
       for (std::size_t n = 0; n < count; ++n) {
@@ -185,7 +234,7 @@ void Sequences::score(float* logits) {
   for (std::size_t row = 0; row < items_.size(); ++row) {
     if (!items_[row].last) continue;
     const std::size_t to = scored_.size() * width;
-    kernels_.layer_norm(&residual_[row * width], model_->norm_weight(), model_->norm_bias(), shape.width, &normed_[to]);
+    normalise(model_->norm(), &residual_[row * width], &normed_[to]);
     scored_.push_back(items_[row].sequence);
   }
   if (scored_.empty()) return;
@@ -198,7 +247,7 @@ void Sequences::score(float* logits) {
 }
 
 void Sequences::begin_as(const Sequences& other, std::span<const std::int64_t> from) {
-  const std::size_t heads = model_->shape().heads;
+  const std::size_t heads = model_->shape().kv_heads;
   for (std::size_t n = 0; n < from.size(); ++n) {
     const Sequence& source = other.sequences_[static_cast<std::size_t>(from[n])];
     Sequence& made = sequences_[n];
@@ -220,4 +269,4 @@ void Sequences::begin_as(const Sequences& other, std::span<const std::int64_t> f
   }
 }
 
-}  // namespace midigpt::gpt2
+}  // namespace midigpt::transformer

@@ -8,7 +8,7 @@
 #include <functional>
 #include <memory>
 
-namespace midigpt::gpt2 {
+namespace midigpt::transformer {
 
 class Workers {
  public:
@@ -37,4 +37,4 @@ class Workers {
   pid_t process_;
 };
 
-}  // namespace midigpt::gpt2
+}  // namespace midigpt::transformer

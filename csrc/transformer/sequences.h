@@ -1,4 +1,4 @@
-// Token sequences that a GPT-2 reads and goes on with: their keys and values are kept.
+// Token sequences that a model reads and goes on with: their keys and values are kept.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,10 @@
 #include <span>
 #include <vector>
 
-#include "gpt2/model.h"
-#include "gpt2/workers.h"
+#include "transformer/model.h"
+#include "transformer/workers.h"
 
-namespace midigpt::gpt2 {
+namespace midigpt::transformer {
 
 class Sequences {
  public:
@@ -36,7 +36,7 @@ class Sequences {
   [[nodiscard]] const Model& model() const { return *model_; }
 
  private:
-  // Keys and values of consecutive tokens: [layers, heads] of keys, then values.
+  // Keys and values of consecutive tokens: [layers, kv_heads] of keys, then values.
   struct Cache {
     struct Free {
       void operator()(float* pointer) const { std::free(pointer); }
@@ -58,7 +58,9 @@ class Sequences {
   };
 
   void read_group(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions);
+  void normalise(const Norm& norm, const float* from, float* to) const;
   void attend(std::size_t layer);
+  void turn(std::size_t row);
   void keep(std::size_t layer, std::size_t row);
   void score(float* logits);
   void multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
@@ -80,10 +82,11 @@ class Sequences {
   std::vector<float> normed_;
   std::vector<float> wide_;
   std::vector<float> mixed_;
+  std::vector<float> turns_;  // of rotary positions: for each row the cosines, then the sines
   // Of each thread.
   std::vector<std::vector<float>> scores_;
   std::vector<std::vector<float>> queries_;
   std::vector<std::vector<float>> outs_;
 };
 
-}  // namespace midigpt::gpt2
+}  // namespace midigpt::transformer

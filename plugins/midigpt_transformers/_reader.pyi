@@ -8,9 +8,10 @@ def instruction_sets() -> list[str]:
 
 @final
 class Model:
-    """A GPT-2's weights, packed for the kernels. ``tensors``: float32 arrays by their names in transformers.
+    """The weights of a transformer, packed for the kernels.
 
-    Raises ValueError for a tensor that is missing or has another shape, and for an unknown ``precision``.
+    ``tensors``: float32 arrays under the names of :mod:`midigpt_transformers.reader`, each [outputs, inputs] or a
+    vector. Raises ValueError for a tensor that is missing or has another shape, and for an unknown ``precision``.
     """
 
     def __init__(
@@ -22,6 +23,8 @@ class Model:
         width: int,
         layers: int,
         heads: int,
+        kv_heads: int,
+        inner: int,
         precision: str,
     ) -> None: ...
 

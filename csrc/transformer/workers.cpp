@@ -1,4 +1,4 @@
-#include "gpt2/workers.h"
+#include "transformer/workers.h"
 
 #include <unistd.h>
 
@@ -11,7 +11,7 @@
 
 #include "threads/team.h"
 
-namespace midigpt::gpt2 {
+namespace midigpt::transformer {
 
 namespace {
 
@@ -123,4 +123,4 @@ void Workers::Pool::part(std::size_t index) noexcept {
   failure.guard([&] { (*work)(index, first, last); }, [] {});
 }
 
-}  // namespace midigpt::gpt2
+}  // namespace midigpt::transformer

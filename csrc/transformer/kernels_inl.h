@@ -8,10 +8,10 @@
 #include <immintrin.h>
 #endif
 
-#include "gpt2/kernels.h"
+#include "transformer/kernels.h"
 
 // NOLINTBEGIN(misc-definitions-in-headers): a namespace of its own for everything that includes this
-namespace midigpt::gpt2::MIDIGPT_ISA {
+namespace midigpt::transformer::MIDIGPT_ISA {
 
 namespace {
 
@@ -161,8 +161,9 @@ void multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, 
   }
 }
 
+constexpr float kEpsilon = 1e-5F;  // of both norms
+
 void layer_norm(const float* x, const float* weight, const float* bias, std::size_t size, float* y) {
-  constexpr float kEpsilon = 1e-5F;
   const std::size_t whole = size / kLanes * kLanes;
   Floats totals = {};
   for (std::size_t i = 0; i < whole; i += kLanes) totals += load(x + i);
@@ -178,12 +179,30 @@ void layer_norm(const float* x, const float* weight, const float* bias, std::siz
   for (std::size_t i = size; i < padded(size); ++i) y[i] = 0;
 }
 
+void rms_norm(const float* x, const float* weight, std::size_t size, float* y) {
+  const std::size_t whole = size / kLanes * kLanes;
+  Floats squares = {};
+  for (std::size_t i = 0; i < whole; i += kLanes) squares += load(x + i) * load(x + i);
+  float total = sum(squares);
+  for (std::size_t i = whole; i < size; ++i) total += x[i] * x[i];
+  const float scale = 1.0F / std::sqrt(total / static_cast<float>(size) + kEpsilon);
+  for (std::size_t i = 0; i < size; ++i) y[i] = x[i] * scale * weight[i];
+  for (std::size_t i = size; i < padded(size); ++i) y[i] = 0;
+}
+
 void gelu(float* x, std::size_t size) {
   constexpr float kRootTwoOverPi = 0.7978845608F;
   for (std::size_t i = 0; i < size; i += kLanes) {
     const Floats value = load(x + i);
     const Floats inner = kRootTwoOverPi * (value + 0.044715F * value * value * value);
     store(x + i, value / (1.0F + exponential(-2.0F * inner)));  // 1 + tanh(u) = 2 / (1 + e^(-2u))
+  }
+}
+
+void swiglu(float* x, std::size_t size) {
+  for (std::size_t i = 0; i < size; i += kLanes) {
+    const Floats value = load(x + i);
+    store(x + i, value / (1.0F + exponential(-value)) * load(x + size + i));
   }
 }
 
@@ -346,7 +365,7 @@ void attend(const Visible* visible, std::size_t count, const float* queries, flo
 }  // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels{MIDIGPT_NAME, &multiply, &layer_norm, &gelu, &attend};
+const Kernels kKernels{MIDIGPT_NAME, &multiply, &layer_norm, &rms_norm, &gelu, &swiglu, &attend};
 
-}  // namespace midigpt::gpt2::MIDIGPT_ISA
+}  // namespace midigpt::transformer::MIDIGPT_ISA
 // NOLINTEND(misc-definitions-in-headers)

@@ -13,29 +13,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from midigpt_gpt2 import _gpt2
-from midigpt_gpt2.factory import build
-from midigpt_gpt2.options import Gpt2Options
-from midigpt_gpt2.reader import Gpt2Reader
+from midigpt_transformers import _reader
+from midigpt_transformers.reader import Reader
 
 from midigpt_core.contracts import ArchitectureContext
 from midigpt_core.inference.forward_reader import ForwardReader
+from midigpt_core.plugins import build, current_registry
+from support.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from midigpt_gpt2.model import Gpt2
+    from midigpt_transformers.model import PackedModel
     from numpy.typing import NDArray
 
 VOCAB, POSITIONS = 101, 96
 
 
-def model(width: int = 48, heads: int = 4, layers: int = 2) -> Gpt2:
+def model(
+    architecture: str = "gpt2", width: int = 48, heads: int = 4, layers: int = 2, **more: int | float
+) -> PackedModel:
     """Weights large enough that attention and logits are far from uniform."""
+    sizes = {"name": architecture, "n_embd": width, "n_layer": layers, "n_head": heads, **more}
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        made = build(
-            Gpt2Options(n_embd=width, n_layer=layers, n_head=heads),
+        made: Any = build(
+            current_registry().resolve("architecture", sizes),
             ArchitectureContext(vocab_size=VOCAB, max_seq_len=POSITIONS),
         )
         with torch.no_grad():
@@ -45,7 +48,7 @@ def model(width: int = 48, heads: int = 4, layers: int = 2) -> Gpt2:
 
 
 def read(
-    reader: Gpt2Reader | ForwardReader,
+    reader: Reader | ForwardReader,
     sequences: Sequence[NDArray[np.int32]],
     chunks: Sequence[int],
     positions_of: NDArray[np.int32] | None = None,
@@ -71,12 +74,13 @@ TOKENS = np.random.default_rng(2).integers(0, VOCAB, (5, 80)).astype(np.int32)
 OF_PLACEHOLDERS = np.concatenate([np.arange(40), np.arange(9, 24), np.arange(23, 48)]).astype(np.int32)
 
 
-@pytest.mark.parametrize("instruction_set", _gpt2.instruction_sets())
+@pytest.mark.parametrize("instruction_set", _reader.instruction_sets())
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("chunks", [[80], [40] + [1] * 40, [3, 50, 7, 20]])
-def test_positions_are_taken_as_they_are_given(chunks: list[int], instruction_set: str) -> None:
+def test_positions_are_taken_as_they_are_given(chunks: list[int], instruction_set: str, architecture: str) -> None:
     """Also where they go back and occur twice: what a token sees depends on its place alone."""
-    made = model()
-    native = Gpt2Reader(made.state_dict(), made.architecture_config(), "float32", instruction_set)
+    made = model(architecture)
+    native = Reader(made.reader_tensors(), made.architecture_config(), "float32", instruction_set)
     tokens, positions = torch.from_numpy(TOKENS).long(), torch.from_numpy(OF_PLACEHOLDERS).long()
     with torch.no_grad():
         expected = made(tokens, position_ids=positions.expand(len(TOKENS), -1)).numpy()
@@ -89,11 +93,24 @@ def test_positions_are_taken_as_they_are_given(chunks: list[int], instruction_se
             assert np.abs(ours[chunk] - expected[:, end - 1]).max() < 2e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("instruction_set", _gpt2.instruction_sets())
-@pytest.mark.parametrize(("width", "heads"), [(48, 4), (64, 1), (100, 5), (32, 8), (192, 2)])
-def test_logits_are_those_of_the_forward_pass(width: int, heads: int, instruction_set: str) -> None:
-    made = model(width, heads)
-    reader = Gpt2Reader(made.state_dict(), made.architecture_config(), "float32", instruction_set)
+@pytest.mark.parametrize("instruction_set", _reader.instruction_sets())
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        *(
+            {"architecture": name, "width": width, "heads": heads}
+            for name in ARCHITECTURES
+            for width, heads in [(48, 4), (64, 1), (100, 5), (32, 8), (192, 2)]
+        ),
+        {"architecture": "llama", "width": 96, "heads": 6, "n_kv_head": 2, "n_inner": 70},
+        {"architecture": "llama", "width": 64, "heads": 4, "n_kv_head": 1, "rope_theta": 300.0},
+        {"architecture": "llama", "width": 64, "heads": 4, "n_kv_head": 4, "n_inner": 1},
+    ],
+    ids=lambda sizes: "-".join(map(str, sizes.values())),
+)
+def test_logits_are_those_of_the_forward_pass(sizes: dict[str, Any], instruction_set: str) -> None:
+    made = model(**sizes)
+    reader = Reader(made.reader_tensors(), made.architecture_config(), "float32", instruction_set)
     with torch.no_grad():
         expected = made(torch.from_numpy(TOKENS).long()).numpy()
     ours = read(reader, list(TOKENS), [40] + [1] * 40)
@@ -102,11 +119,14 @@ def test_logits_are_those_of_the_forward_pass(width: int, heads: int, instructio
         assert np.abs(ours[step] - expected[:, 39 + step]).max() < 2e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("instruction_set", _gpt2.instruction_sets())
+@pytest.mark.parametrize("instruction_set", _reader.instruction_sets())
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_a_sequences_logits_are_the_same_bits_in_any_batch_and_chunk(precision: str, instruction_set: str) -> None:
-    made = model()
-    reader = Gpt2Reader(made.state_dict(), made.architecture_config(), precision, instruction_set)
+def test_a_sequences_logits_are_the_same_bits_in_any_batch_and_chunk(
+    precision: str, instruction_set: str, architecture: str
+) -> None:
+    made = model(architecture)
+    reader = Reader(made.reader_tensors(), made.architecture_config(), precision, instruction_set)
     alone = [read(reader, [sequence], [80])[-1, 0] for sequence in TOKENS]
     for count in range(1, 6):
         for chunks in ([80], [1] * 80, [17, 1, 1, 40, 21]):
@@ -116,8 +136,9 @@ def test_a_sequences_logits_are_the_same_bits_in_any_batch_and_chunk(precision: 
     assert all(np.array_equal(many[i], alone[i % 5]) for i in range(15))
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
-    made = model(width=256, heads=4)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_number_of_threads_changes_no_bit(architecture: str) -> None:
+    made = model(architecture, width=256, heads=4)
     before = torch.get_num_threads()
     results = []
     try:
@@ -130,8 +151,9 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     assert np.array_equal(results[0], results[2])
 
 
-def test_copies_go_on_as_their_sources_would() -> None:
-    reader = model().reader()
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_copies_go_on_as_their_sources_would(architecture: str) -> None:
+    reader = model(architecture).reader()
     expected = read(reader, list(TOKENS[:2]), [50, 1])[-1]
     opened = reader.open(2, POSITIONS)
     logits = np.zeros((2, VOCAB), np.float32)
@@ -161,9 +183,10 @@ def test_sequences_that_read_nothing_keep_their_logits() -> None:
     assert logits[1].any()
 
 
-def test_positions_may_leave_tokens_out() -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_positions_may_leave_tokens_out(architecture: str) -> None:
     """What is masked is not read: its place counts, nothing attends to it."""
-    made = model()
+    made = model(architecture)
     kept = np.r_[0:20, 30:50].astype(np.int32)
     tokens = TOKENS[0, kept]
     with torch.no_grad():
@@ -174,8 +197,9 @@ def test_positions_may_leave_tokens_out() -> None:
     assert np.allclose(logits[0], expected.numpy(), atol=2e-5 * float(expected.abs().max()))
 
 
-def test_without_a_reader_the_forward_pass_gives_the_same() -> None:
-    made = model()
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_without_a_reader_the_forward_pass_gives_the_same(architecture: str) -> None:
+    made = model(architecture)
     ours = read(made.reader(), list(TOKENS[:3]), [40, 1, 39])
     theirs = read(ForwardReader(made), list(TOKENS[:3]), [40, 1, 39])
     assert np.abs(ours - theirs).max() < 2e-5 * np.abs(theirs).max()
@@ -216,7 +240,7 @@ def test_wrong_callers_are_told(tokens: list[int], positions: list[int], offsets
 
 def test_precisions_have_names() -> None:
     with pytest.raises(ValueError, match="this processor has no mmx"):
-        Gpt2Reader(model().state_dict(), model().architecture_config(), "int8", "mmx").open(1, 8)
+        Reader(model().reader_tensors(), model().architecture_config(), "int8", "mmx").open(1, 8)
     with pytest.raises(ValueError, match="there are float32, bfloat16, int8"):
         model().reader("float16")
 
@@ -229,12 +253,12 @@ def test_what_no_memory_could_hold_is_refused() -> None:
     for count, capacity in ((-1, 8), (1, -1), (1, 2**64)):
         with pytest.raises(TypeError):
             reader.open(count, capacity)
-    for sizes in ({"vocab": 0}, {"positions": 0}, {"width": 0}, {"heads": 0}, {"heads": 2**63}, {"width": 2**63}):
-        names = {"vocab": VOCAB, "positions": POSITIONS, "width": 48, "layers": 2, "heads": 4} | sizes
+    tensors = {name: tensor.detach().numpy() for name, tensor in model().reader_tensors().items()}
+    right = {"vocab": VOCAB, "positions": POSITIONS, "width": 48, "layers": 2, "heads": 4, "kv_heads": 4, "inner": 192}
+    wrong = [*((name, 0) for name in right), ("kv_heads", 3), ("kv_heads", 2)]
+    for name, value in [*wrong, ("heads", 2**63), ("width", 2**63), ("inner", 2**63), ("vocab", 2**63)]:
         with pytest.raises(ValueError, match=r"no size|divide|another shape"):
-            _gpt2.Model(
-                {name: tensor.numpy() for name, tensor in model().state_dict().items()}, precision="float32", **names
-            )
+            _reader.Model(tensors, precision="float32", **(right | {name: value}))
 
 
 def test_a_capacity_beyond_the_positions_takes_no_memory() -> None:

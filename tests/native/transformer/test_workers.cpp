@@ -1,4 +1,4 @@
-#include "gpt2/workers.h"
+#include "transformer/workers.h"
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>
@@ -15,8 +15,8 @@
 
 namespace {
 
-using midigpt::gpt2::Workers;
 using midigpt::tests::FewThreads;
+using midigpt::transformer::Workers;
 
 // How often each of `count` places was worked on.
 std::vector<int> visits(Workers& workers, std::size_t count) {
