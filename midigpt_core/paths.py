@@ -139,7 +139,8 @@ def _expand(path: str, rules: _Rules) -> list[FoundFile]:
                 _refuse(error)
             unsearchable.append(Path(error.filename))
 
-        files, others = [], []
+        files: list[Path] = []
+        others: list[Path] = []
         for file in _below(literal, onerror=note):
             (files if _has_suffix(file, suffixes) else others).append(file)
         files = sorted([*files, *unsearchable])

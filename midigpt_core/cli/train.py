@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midigpt_core.plugins import Registry
+    from midigpt_core.training.planning.prepare import Plan
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -126,7 +127,7 @@ def train(
     DATA are folders, MIDI files, archives of them, parquet shards, globs or addresses. Flags and --set override
     --config, which overrides the defaults.
     """
-    from midigpt_core.training.planning.launch import die_with_first, quiet_other_ranks
+    from midigpt_core.training.planning.launch import die_with_first, is_first, quiet_other_ranks
 
     # The minutes of a run include what precedes its first step.
     started = time.monotonic()
@@ -166,21 +167,14 @@ def train(
             accept_new_data=accept_new_data,
             progress=progress,
         )
+    if data_paths and is_first():
+        remark_line(_music(plan, data_paths))
     if recorded is not None:
         if minutes and chosen_minutes(recorded) != spelled_minutes(minutes):
             remark_line("--minutes is ignored: the run goes on with its own settings. --max-steps makes it longer.")
         remark_line(f"Continuing with the settings chosen for {chosen_minutes(recorded)}: {config.max_steps:,} steps.")
     elif minutes:
-        if plan.resume_from:
-            raise ConfigError(
-                f"--minutes: the run in {plan.run_dir} was begun without. Give its configuration with --config."
-            )
-        from midigpt_core.training.sizing import fit_minutes
-
-        fitted = fit_minutes(plan, minutes, spent=time.monotonic() - started)
-        plan = fitted.plan
-        for line in fitted.lines:
-            remark_line(line)
+        plan = _fitted(plan, minutes, spent=time.monotonic() - started)
     if dry_run:
         from midigpt_core.training.dry_run import describe
 
@@ -196,6 +190,29 @@ def train(
         remark_line(f"{done}. The bundle is {result.bundle}.")
         if result.best_bundle is not None:
             remark_line(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
+
+
+def _fitted(plan: Plan, minutes: float, *, spent: float) -> Plan:
+    """The plan for so many minutes, of which ``spent`` seconds are over. Prints what was chosen."""
+    if plan.resume_from:
+        raise ConfigError(
+            f"--minutes: the run in {plan.run_dir} was begun without. Give its configuration with --config."
+        )
+    from midigpt_core.training.sizing import fit_minutes
+
+    fitted = fit_minutes(plan, minutes, spent=spent)
+    for line in fitted.lines:
+        remark_line(line)
+    return fitted.plan
+
+
+def _music(plan: Plan, data: tuple[str, ...]) -> str:
+    """What became of the rows of DATA, in one line."""
+    rows = plan.train_pieces.rows
+    left_out = ", ".join(f"{reason} {count:,}" for reason, count in rows.items() if reason != "kept")
+    where = f" ({left_out}; 'midigpt corpus info {data[0]}' names some)" if left_out else ""
+    usable = len(plan.training.pieces) + (len(plan.evaluation.pieces) if plan.is_held_out and plan.evaluation else 0)
+    return f"music: {sum(rows.values()):,} rows, {rows.get('kept', 0):,} kept{where}, {usable:,} of them usable"
 
 
 def configure(

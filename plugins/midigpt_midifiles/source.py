@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _log = terminal.logger(__name__)
 
+_KINDS_NAMED = 8
+
 
 def build(_options: None, context: SourceContext) -> Source:
     """The factory of the component ``midifiles``."""
@@ -82,7 +84,8 @@ class MidiFiles:
         if unreadable:
             shards.append(MidiFilesShard(tuple(unreadable)))
         if skipped:
-            kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common(8))
+            commonest = sorted(skipped.items(), key=lambda kind: (-kind[1], kind[0]))[:_KINDS_NAMED]
+            kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in commonest)
             _log.warning("%s files are not MIDI and are left out: %s.", f"{skipped.total():,}", kinds)
         return shards
 

@@ -61,8 +61,8 @@ def settings_of(run: Path) -> dict[str, Any]:
 def test_a_folder_and_minutes_are_all(songs: Path, tmp_path: Path, midigpt: Callable[..., str]) -> None:
     printed = midigpt("train", songs, "-o", tmp_path / "run1", "--minutes", 0.05, *TINY, "--max-steps", 3)
     lines = [line.partition(":")[0] for line in printed.splitlines()]
-    assert lines[:4] == ["size", "batch", "steps", "evaluation"]
-    for choice in printed.splitlines()[:4]:
+    assert lines[:5] == ["music", "size", "batch", "steps", "evaluation"]
+    for choice in printed.splitlines()[1:5]:
         # How to override it.
         assert "--" in choice
     settings = settings_of(tmp_path / "run1")
