@@ -58,6 +58,8 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith("midigpt_")]
 _MODULES = (contracts, records, window_encoder)
 _WIDTH = 124
 _INDEX = "README.md"
+#: The folder above the pages.
+_UP = "../"
 _SECTIONS = ("When it is called", "Bad input")
 _Node = TypeVar("_Node", bound=ast.AST)
 _ROLE = re.compile(r":(?:class|meth|func|mod|data|attr):`~?([\w.]+)`")
@@ -404,7 +406,8 @@ def _selection(kind: Kind | None) -> list[str]:
     if kind is Kind.METRIC:
         return [
             "After `pip install` nothing has to be registered: `midigpt evaluate --music`, and runs with the setting "
-            "`music`, measure every metric of every active plugin ([what the bundled ones mean](../evaluation.md)). To "
+            "`music`, measure every metric of every active plugin "
+            f"([what the bundled ones mean]({_UP}evaluation.md)). To "
             "measure some only, on the command line (`--metric` can be repeated), or in a configuration:",
             f"```\nmidigpt evaluate --music {kind.option} {name} …\n```",
             f"```json\n{json.dumps({'music': 1, 'metrics': [block]})}\n```",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
 
 from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.checkpoint.layouts import LAYOUTS
@@ -60,6 +64,8 @@ def _lines(bundle: Bundle, path: Path) -> Iterator[str]:
     yield f"tags: [midi, music, symbolic-music, {bundle.architecture}]"
     if of_gigamidi:
         yield "license: cc-by-nc-4.0"
+    if results := _results(bundle):
+        yield yaml.safe_dump({"model-index": results}, sort_keys=False, allow_unicode=True).rstrip()
     yield "---"
     yield ""
     yield "# A MIDI-GPT model"
@@ -93,6 +99,24 @@ def _lines(bundle: Bundle, path: Path) -> Iterator[str]:
         yield f"| {_cell(kind)} | {_cell(' '.join(str(part) for part in parts if part))} |"
     for name, value in mapping_or_empty(bundle.provenance.get("metrics")).items():
         yield f"| {_cell(name)} | {_cell(value)} |"
+
+
+def _results(bundle: Bundle) -> list[dict[str, Any]]:
+    """The bundle's metrics in the form that the Hub reads; empty without any. The bundle is untrusted."""
+    metrics = mapping_or_empty(bundle.provenance.get("metrics"))
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            task_name="Symbolic music generation",
+            dataset_type="midi",
+            dataset_name="Evaluation data of the training run",
+            metric_type=printable(name, 60),
+            metric_value=value,
+        )
+        for name, value in metrics.items()
+        if type(value) in (int, float) and math.isfinite(value)
+    ]
+    return eval_results_to_model_index("MIDI-GPT", results) if results else []
 
 
 def _cell(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from attrs import evolve
+from huggingface_hub import ModelCard
 from transformers import GPT2LMHeadModel
 
 from midigpt_core.checkpoint import build_model, convert, inspect, load_checkpoint, save_bundle
@@ -99,6 +100,17 @@ def test_a_folder_is_written_whole_or_not_at_all(bundle: Bundle, tmp_path: Path)
     assert [item.name for item in tmp_path.iterdir()] == ["folder"]
     (tmp_path / "empty").mkdir()
     assert load_checkpoint(save_bundle(bundle, tmp_path / "empty")).encoder == "tiny"
+
+
+def test_the_cards_results_are_those_that_the_hub_reads(bundle: Bundle, tmp_path: Path) -> None:
+    metrics = {"eval_loss": 1.25, "music/copy_rate": 0.125, "evil: [\n- x": 1, "odd": "text", "endless": float("inf")}
+    saved = save_bundle(evolve(bundle, provenance={"metrics": metrics}), tmp_path / "measured")
+    card = ModelCard.load(saved / "README.md")
+    results = {result.metric_type: result.metric_value for result in card.data.eval_results or []}
+    assert results == {"eval_loss": 1.25, "music/copy_rate": 0.125, "evil: [ - x": 1}
+    assert card.data.library_name == "transformers"
+    plain = save_bundle(evolve(bundle, provenance={}), tmp_path / "plain")
+    assert "model-index" not in (plain / "README.md").read_text()
 
 
 def test_the_card_names_data_and_licence_and_nothing_in_it_breaks_out(bundle: Bundle, tmp_path: Path) -> None:
