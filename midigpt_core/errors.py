@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def readable_name(path: str | os.PathLike[str]) -> str:
@@ -86,6 +86,16 @@ class ComponentError(Exception):
         super().__init__(f"{component} failed ({where}): {type(cause).__name__}: {cause}")
         self.component = component
         self.where = where
+
+    def __reduce__(self) -> tuple[Callable[[str, str, str], ComponentError], tuple[str, str, str]]:
+        return _component_error, (str(self), self.component, self.where)
+
+
+def _component_error(message: str, component: str, where: str) -> ComponentError:
+    """A copy for another process; its cause stays where it happened."""
+    error = ComponentError.__new__(ComponentError, message)
+    error.component, error.where = component, where
+    return error
 
 
 def sentence(text: str) -> str:

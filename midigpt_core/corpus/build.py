@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import threading
 import time
 from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
 from midigpt_core import files
 from midigpt_core.contracts import SourceContext
 from midigpt_core.cores import available_cores
 from midigpt_core.corpus.cache import FileHashes, cache_root, explained, owned, shard_folder
+from midigpt_core.corpus.engines import ShardResult
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, buffer_dtypes, read_sidecar
 from midigpt_core.corpus.ingest import midi_buffers, to_pieces
 from midigpt_core.corpus.isolation import (
@@ -24,11 +27,13 @@ from midigpt_core.corpus.isolation import (
     IsolatedParser,
     ParserLimits,
 )
+from midigpt_core.corpus.shared_store import shared_store
 from midigpt_core.corpus.status import in_order
 from midigpt_core.corpus.tally import Tally, merge_examples
 from midigpt_core.corpus.writer import ShardWriter
 from midigpt_core.errors import ComponentError, CorpusError, DataError, MidigptError
 from midigpt_core.plugins import build as build_component
+from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -36,7 +41,10 @@ if TYPE_CHECKING:
 
     from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import RowBatch, Source, SourceShard
+    from midigpt_core.corpus.engines import Engine
     from midigpt_core.corpus.format import Sidecar
+    from midigpt_core.corpus.part import Part
+    from midigpt_core.corpus.shared_store import SharedStore
     from midigpt_core.score.reading import ReadResult
 
 # A file for each written column, the source, and the connections to the parser's process.
@@ -70,6 +78,8 @@ class BuildReport:
     examples: dict[str, list[str]]
     #: Number of shards that this build parsed.
     built: int = 0
+    #: Number of shards that this build copied from the store.
+    fetched: int = 0
     seconds: float = 0.0
 
     @property
@@ -82,6 +92,10 @@ def build(
     paths: Sequence[str],
     *,
     cache: Path | None = None,
+    store: SharedStore | None = None,
+    publish: bool = False,
+    part: Part | None = None,
+    engine: Engine | None = None,
     workers: int | None = None,
     parser: str = DEFAULT_PARSER,
     timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -91,23 +105,37 @@ def build(
 ) -> BuildReport:
     """Build the corpora of all shards of a source; existing ones are not built again.
 
+    A corpus that the cache does not have is copied from ``store`` (default: the one that ``MIDIGPT_STORE`` names) if it
+    is there. With ``publish``, each corpus that the store does not have is copied into it. With ``part``, only the
+    shards of that part are built. ``engine`` builds them on its machines; with a store, the cache then keeps none of
+    them and the paths of the report lead nowhere.
+
     ``workers`` shards are read at a time (default: one per available processor). ``verify`` hashes source files again
     even if path, size and time match the cache. ``progress`` is called from several threads, one call at a time.
     ``timeout_s`` and ``memory_bytes`` bound the parsing of a file (:class:`ParserLimits`). ``parser`` is a seam for
     tests.
 
     Raises :class:`DataError` if a shard cannot be read, :class:`midigpt_core.files.WriteError` if the cache cannot be
-    written, :class:`ComponentError` for a bug in the source. Shards that are finished by then are kept.
+    written, :class:`CorpusError` if the store cannot be read or written, :class:`ComponentError` for a bug in the
+    source. Shards that are finished by then are kept.
     """
     started = time.monotonic()
     cache = cache or cache_root()
-    shards = _open_source(source, paths, FileHashes(cache, verify=verify))
+    store = store or shared_store()
+    if store is not None and publish:
+        store.require_usable()
+    shards = _open_source(source, paths, FileHashes(cache, verify=verify, shared=store))
+    if part is not None:
+        shards = part.of(shards)
+    limits = ParserLimits(timeout_s, memory_bytes)
+    if engine is not None:
+        task = _Task(source=source, cache=cache, store=store, publish=publish, parser=parser, limits=limits)
+        return _report(_elsewhere(engine, task, shards, progress), time.monotonic() - started)
     cores = available_cores()
     active = max(1, min(workers or cores, len(shards)))
     files.allow_open(active * _FILES_A_SHARD)
-    limits = ParserLimits(timeout_s, memory_bytes)
     parsers = _Parsers(parser, max(1, cores // active), limits)
-    run = _Run(source, cache, parser, parsers, _Meter(shards, progress))
+    run = _Run(source, cache, parser, parsers, _Meter(shards, progress), store, publish=publish)
     with contextlib.closing(parsers), ThreadPoolExecutor(active, thread_name_prefix="corpus") as pool:
         tasks = [pool.submit(run.shard, shard) for shard in shards]
         try:
@@ -120,28 +148,82 @@ def build(
     return _report(results, time.monotonic() - started)
 
 
+@frozen(kw_only=True)
+class _Task:
+    """Builds a shard's corpus wherever it is called: see :class:`midigpt_core.corpus.engines.ShardTask`."""
+
+    source: ComponentRef
+    #: The folder of the cache, which the machines share unless there is a store.
+    cache: Path
+    store: SharedStore | None
+    publish: bool
+    parser: str
+    limits: ParserLimits
+    #: A file in the cache by which a machine sees that it is the same folder.
+    marker: Path | None = None
+
+    def check(self) -> None:
+        import_target(self.source.target, self.source.import_paths)
+        if self.store is not None:
+            self.store.require_usable()
+        elif self.marker is not None and not self.marker.exists():
+            raise CorpusError(
+                f"{self.cache}: is not the same folder there as here. Name in MIDIGPT_CACHE a folder that all machines "
+                "share, or in MIDIGPT_STORE a store."
+            )
+
+    def __call__(self, shard: SourceShard) -> ShardResult:
+        files.allow_open(_FILES_A_SHARD)
+        cache = self.cache if self.store is None else cache_root()
+        with contextlib.closing(_Parsers(self.parser, 1, self.limits)) as parsers:
+            run = _Run(
+                self.source, cache, self.parser, parsers, _Meter([], None), self.store, publish=self.publish, keep=False
+            )
+            return run.shard(shard)
+
+
+def _elsewhere(
+    engine: Engine, task: _Task, shards: Sequence[SourceShard], progress: Callable[[BuildProgress], None] | None
+) -> list[ShardResult]:
+    """The results of all shards, in their order."""
+    results: dict[int, ShardResult] = {}
+    # To open each shard here for its number of rows would take longer than the machines need for some.
+    meter = _Meter(shards, progress, count_rows=False)
+    marker = task.cache / "machines" / f"{os.getpid()}-{os.urandom(8).hex()}"
+    with explained(marker):
+        files.write_bytes(marker, b"")
+    try:
+        with contextlib.closing(engine.run(evolve(task, marker=marker), shards)) as finished:
+            for number, result in finished:
+                results[number] = result
+                meter.add(rows=result.rows, shards=1, parsed=result.is_new)
+    finally:
+        with contextlib.suppress(OSError):
+            marker.unlink()
+    return [results[number] for number in range(len(shards))]
+
+
 def locate(source: ComponentRef, paths: Sequence[str], *, cache: Path | None = None) -> list[Path]:
-    """Find the data files that :func:`build` would return, without building any.
+    """Find the data files that :func:`build` would return, without building any. They are copied from the store that
+    ``MIDIGPT_STORE`` names if they are there alone.
 
     Raises :class:`CorpusError` naming the first shard that has no corpus.
     """
     cache = cache or cache_root()
+    store = shared_store()
     found = []
-    for shard in _open_source(source, paths, FileHashes(cache)):
+    for shard in _open_source(source, paths, FileHashes(cache, shared=store)):
         folder = shard_folder(cache, source, shard.fingerprint(), DEFAULT_PARSER)
+        if store is not None and _present(folder) is None:
+            with owned(folder, waiting=_nothing):
+                if _present(folder) is None:
+                    _clear(folder)
+                    store.fetch(folder)
         if not (folder / SIDECAR_NAME).exists():
             raise CorpusError(f"{shard.name}: not preprocessed. Run `midigpt preprocess` first.")
         read_sidecar(folder / SIDECAR_NAME)
         found.append(folder / DATA_NAME)
     return found
-
-
-@frozen
-class _Result:
-    data_path: Path
-    sidecar: Sidecar
-    source: str
-    is_new: bool
 
 
 class _Stopped(Exception):
@@ -151,7 +233,13 @@ class _Stopped(Exception):
 class _Meter:
     """Counts rows from several threads and reports progress."""
 
-    def __init__(self, shards: Sequence[SourceShard], progress: Callable[[BuildProgress], None] | None) -> None:
+    def __init__(
+        self,
+        shards: Sequence[SourceShard],
+        progress: Callable[[BuildProgress], None] | None,
+        *,
+        count_rows: bool = True,
+    ) -> None:
         self._progress = progress
         self._lock = threading.Lock()
         self._started = time.monotonic()
@@ -159,7 +247,7 @@ class _Meter:
         self._rows = 0
         self._shards = 0
         self._total_shards = len(shards)
-        counts = [shard.num_rows() for shard in shards] if progress is not None else []
+        counts = [shard.num_rows() if count_rows else None for shard in shards] if progress is not None else []
         self._total_rows = None if None in counts else sum(count for count in counts if count is not None)
 
     def add(self, *, rows: int, shards: int = 0, parsed: bool = True) -> None:
@@ -210,34 +298,54 @@ class _Run:
     parser: str
     parsers: _Parsers
     meter: _Meter
+    store: SharedStore | None = None
+    #: Whether the store gets the corpora that it does not have.
+    publish: bool = False
+    #: Whether the cache keeps the corpora that the store gets.
+    keep: bool = True
     stop: threading.Event = Factory(threading.Event)
 
-    def shard(self, shard: SourceShard) -> _Result:
+    def shard(self, shard: SourceShard) -> ShardResult:
         """The corpus of one shard; built if it does not exist and no other process builds it."""
         self._check()
         with _blamed(self.source, shard.name):
             fingerprint = shard.fingerprint()
         folder = shard_folder(self.cache, self.source, fingerprint, self.parser)
-        sidecar = _present(folder)
-        if sidecar is None:
+        sidecar = self._found(folder)
+        if sidecar is not None:
+            result = _result(shard, folder, sidecar)
+        else:
             with owned(folder, waiting=self._check):
-                sidecar = _present(folder)
-                if sidecar is None:
-                    made = self._make(shard, folder, fingerprint)
-                    self.meter.add(rows=0, shards=1)
-                    return _Result(folder / DATA_NAME, made, shard.name, is_new=True)
-        self.meter.add(rows=sidecar.rows, shards=1, parsed=False)
-        return _Result(folder / DATA_NAME, sidecar, shard.name, is_new=False)
+                result = self._owned_shard(shard, folder, fingerprint)
+                if self.store is not None and self.publish:
+                    self.store.put(folder, replace=result.is_new)
+                    if result.is_new and not self.keep:
+                        shutil.rmtree(folder)
+        self.meter.add(rows=0 if result.is_new else result.rows, shards=1, parsed=result.is_new)
+        return result
+
+    def _found(self, folder: Path) -> Sidecar | None:
+        """The sidecar of a corpus that is where it belongs already."""
+        if self.store is None or not self.publish:
+            return _present(folder)
+        sidecar = _present(folder) if self.keep else None
+        return self.store.sidecar(folder.name) if sidecar is not None or not self.keep else None
+
+    def _owned_shard(self, shard: SourceShard, folder: Path, fingerprint: str) -> ShardResult:
+        sidecar = _present(folder)
+        if sidecar is not None:
+            return _result(shard, folder, sidecar)
+        _clear(folder)
+        sidecar = None if self.store is None else self.store.fetch(folder)
+        if sidecar is not None:
+            return _result(shard, folder, sidecar, is_fetched=True)
+        return _result(shard, folder, self._make(shard, folder, fingerprint), is_new=True)
 
     def _check(self) -> None:
         if self.stop.is_set():
             raise _Stopped
 
     def _make(self, shard: SourceShard, folder: Path, fingerprint: str) -> Sidecar:
-        # Remove what a killed owner left. A sidecar must never exist next to data that it does not describe.
-        with explained(folder):
-            files.remove_leftovers(folder)
-            (folder / SIDECAR_NAME).unlink(missing_ok=True)
         tally = Tally()
         with self.parsers.one() as parser, ShardWriter(folder) as writer:
             with contextlib.closing(_one_ahead(self._parsed(shard, parser))) as batches:
@@ -315,6 +423,17 @@ def _open_source(ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes)
     return shards
 
 
+def _clear(folder: Path) -> None:
+    """Remove what a killed owner left. A sidecar must never exist next to data that it does not describe."""
+    with explained(folder):
+        files.remove_leftovers(folder)
+        (folder / SIDECAR_NAME).unlink(missing_ok=True)
+
+
+def _nothing() -> None:
+    """Do nothing while another process owns a shard."""
+
+
 def _present(folder: Path) -> Sidecar | None:
     try:
         return read_sidecar(folder / SIDECAR_NAME)
@@ -322,14 +441,28 @@ def _present(folder: Path) -> Sidecar | None:
         return None
 
 
-def _report(results: Sequence[_Result], seconds: float) -> BuildReport:
+def _result(
+    shard: SourceShard, folder: Path, sidecar: Sidecar, *, is_new: bool = False, is_fetched: bool = False
+) -> ShardResult:
+    return ShardResult(
+        data_path=folder / DATA_NAME,
+        source=shard.name,
+        counts=sidecar.counts,
+        examples=sidecar.examples,
+        is_new=is_new,
+        is_fetched=is_fetched,
+    )
+
+
+def _report(results: Sequence[ShardResult], seconds: float) -> BuildReport:
     counts: Counter[str] = Counter()
     for result in results:
-        counts.update(result.sidecar.counts)
+        counts.update(result.counts)
     return BuildReport(
         shards=[result.data_path for result in results],
         counts=in_order(counts),
-        examples=merge_examples((result.source, result.sidecar.examples) for result in results),
+        examples=merge_examples((result.source, result.examples) for result in results),
         built=sum(result.is_new for result in results),
+        fetched=sum(result.is_fetched for result in results),
         seconds=seconds,
     )

@@ -13,8 +13,9 @@ import os
 import stat
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from midigpt_core import files
 from midigpt_core.corpus.format import FORMAT_VERSION, READER_VERSION
@@ -39,6 +40,11 @@ def cache_root() -> Path:
     reached."""
     chosen = os.environ.get("MIDIGPT_CACHE", "~/.midigpt")
     hint = "MIDIGPT_CACHE names the folder of the cache."
+    if "://" in chosen:
+        raise CorpusError(
+            f"MIDIGPT_CACHE {chosen}: is not a folder of this machine. "
+            "Name the store in MIDIGPT_STORE, and leave MIDIGPT_CACHE to this machine's copies."
+        )
     if not chosen.startswith("~"):
         usable_path(chosen, what="MIDIGPT_CACHE", error=CorpusError)
     try:
@@ -121,8 +127,19 @@ def _owned_here(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
             _owned_folders.discard(folder)
 
 
+class HashMemory(Protocol):
+    """Where hashes of source files are remembered for other machines."""
+
+    def recall(self, name: str) -> bytes | None: ...
+
+    def remember(self, name: str, content: bytes) -> None: ...
+
+
 class FileHashes:
     """BLAKE3 of files, stored in the cache. ``verify``: hash each file again, once, whatever earlier builds stored.
+
+    ``shared`` is asked for hashes that the cache does not have, and told new ones. It can be pickled: a copy knows what
+    is stored, and nothing of what this object has hashed.
 
     A stored hash is enough to find a corpus. A build that makes a corpus hashes the file again after it has read the
     rows, so its hash is computed from the current bytes.
@@ -130,13 +147,18 @@ class FileHashes:
     Raises :class:`midigpt_core.errors.DataError` that names a file if it changes while it is hashed.
     """
 
-    def __init__(self, cache: Path, *, verify: bool = False) -> None:
+    def __init__(self, cache: Path, *, verify: bool = False, shared: HashMemory | None = None) -> None:
+        self._cache = cache
         self._folder = cache / "hashes"
         self._verify = verify
+        self._shared = shared
         #: Hashes of this build by path, each with the state of the file.
         self._hashed: dict[Path, tuple[FileState, str]] = {}
         #: Paths whose hash an earlier build stored.
         self._recalled: set[Path] = set()
+
+    def __reduce__(self) -> tuple[Callable[[], FileHashes], tuple[()]]:
+        return partial(FileHashes, self._cache, verify=self._verify, shared=self._shared), ()
 
     def __call__(self, path: Path) -> str:
         state = FileState.of(path)
@@ -145,7 +167,7 @@ class FileHashes:
             return hashed[1]
         identity = _identity(path)
         memory = self._folder / f"{hashlib.sha256(os.fsencode(str(identity['path']))).hexdigest()[:32]}.json"
-        content_hash = None if self._verify or hashed is not None else _recall(memory, identity)
+        content_hash = None if self._verify or hashed is not None else self._recall(memory, identity)
         if content_hash is not None:
             self._recalled.add(path)
         else:
@@ -153,12 +175,22 @@ class FileHashes:
             content_hash = files.blake3_of(path)
             state.check(path)
             # Storing the hash only saves time. A cache that cannot be written is reported when the corpus is written.
-            with contextlib.suppress(files.WriteError, OSError):
+            with contextlib.suppress(files.WriteError, CorpusError, OSError):
                 files.remove_leftovers(self._folder)
-                files.write_text(memory, json.dumps({"file": identity, "blake3": content_hash}))
+                stored = json.dumps({"file": identity, "blake3": content_hash})
+                files.write_text(memory, stored)
+                if self._shared is not None:
+                    self._shared.remember(memory.name, stored.encode())
         state.check(path)
         self._hashed[path] = (state, content_hash)
         return content_hash
+
+    def _recall(self, memory: Path, identity: dict[str, str | int]) -> str | None:
+        with contextlib.suppress(OSError):
+            if (content_hash := _remembered(memory.read_bytes(), identity)) is not None:
+                return content_hash
+        content = None if self._shared is None else self._shared.recall(memory.name)
+        return None if content is None else _remembered(content, identity)
 
 
 def _identity(path: Path) -> dict[str, str | int]:
@@ -170,9 +202,9 @@ def _identity(path: Path) -> dict[str, str | int]:
     return {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "tail": tail}
 
 
-def _recall(memory: Path, identity: dict[str, str | int]) -> str | None:
+def _remembered(content: bytes, identity: dict[str, str | int]) -> str | None:
     try:
-        remembered = json.loads(memory.read_text(encoding="utf-8"))
+        remembered = json.loads(content)
         return str(remembered["blake3"]) if remembered["file"] == identity else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

@@ -181,21 +181,33 @@ def read_sidecar(path: Path) -> Sidecar:
     sizes."""
     folder = path.parent
     try:
-        body, _, checksum = path.read_bytes().partition(b"\n")
+        content = path.read_bytes()
     except OSError as error:
         raise CorpusError(f"{folder}: no corpus here ({error.strerror}). {NEXT_ACTION}") from error
-    if checksum != _checksum_line(body):
-        raise CorpusError(f"{path}: damaged. {NEXT_ACTION}")
-    content = json.loads(body)
-    if content.pop("version") != FORMAT_VERSION:
-        raise CorpusError(f"{path}: written by another version of midigpt-core. {NEXT_ACTION}")
-    del content["format"]
-    content["buffers"] = tuple(Buffer(**buffer) for buffer in content["buffers"])
-    content["checksums"] = tuple(content["checksums"])
-    content["totals"] = Totals(**content["totals"])
-    sidecar = Sidecar(**content)
+    sidecar = parse_sidecar(content, path)
     for name, size in sidecar.sizes().items():
         _check_size(folder / name, size)
+    return sidecar
+
+
+def parse_sidecar(content: bytes, path: Path | str) -> Sidecar:
+    """The sidecar with this content; ``path`` is its place, for messages.
+
+    Raises :class:`CorpusError` unless it is complete, of this version, and describes files of a corpus.
+    """
+    body, _, checksum = content.partition(b"\n")
+    if checksum != _checksum_line(body):
+        raise CorpusError(f"{path}: damaged. {NEXT_ACTION}")
+    fields = json.loads(body)
+    if fields.pop("version") != FORMAT_VERSION:
+        raise CorpusError(f"{path}: written by another version of midigpt-core. {NEXT_ACTION}")
+    del fields["format"]
+    fields["buffers"] = tuple(Buffer(**buffer) for buffer in fields["buffers"])
+    fields["checksums"] = tuple(fields["checksums"])
+    fields["totals"] = Totals(**fields["totals"])
+    sidecar = Sidecar(**fields)
+    if unknown := sidecar.sizes().keys() - {*data_files()}:
+        raise CorpusError(f"{path}: describes {min(unknown)!r}, which is no file of a corpus. {NEXT_ACTION}")
     return sidecar
 
 

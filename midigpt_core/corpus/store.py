@@ -110,11 +110,14 @@ class OpenCorpus:
 
 
 class ShardFile:
-    """One mapped shard, named by its ``pieces.arrow``, and which of its bytes were checked."""
+    """One mapped shard, named by its ``pieces.arrow``, and which of its bytes were checked.
 
-    def __init__(self, path: Path) -> None:
+    ``sidecar``: its sidecar, if that is not beside it yet; the files must have the sizes that it says.
+    """
+
+    def __init__(self, path: Path, sidecar: Sidecar | None = None) -> None:
         self.path = path
-        self.sidecar: Sidecar = read_sidecar(path.with_name(SIDECAR_NAME))
+        self.sidecar: Sidecar = sidecar or read_sidecar(path.with_name(SIDECAR_NAME))
         self._maps = {name: _map(path.with_name(name)) for name in self.sidecar.sizes()}
         self._inodes = {name: path.with_name(name).stat().st_ino for name in self._maps}
         self._bytes = {name: memoryview(mapped) for name, mapped in self._maps.items()}

@@ -1,0 +1,1 @@
+"""Bundled engine ``ray`` (:mod:`midigpt_ray.engine`); it needs the extra ``ray``."""
