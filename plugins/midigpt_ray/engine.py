@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
+import io
 import logging
 import os
 import pickle
@@ -57,14 +59,16 @@ class RayEngine:
 
     def run(self, task: ShardTask, shards: Sequence[SourceShard]) -> Generator[tuple[int, ShardResult]]:
         """See :class:`midigpt_core.corpus.engines.Engine`."""
-        self._connect()
-        try:
-            payload = pickle.dumps(task)
-            self._check_nodes(payload)
-            yield from self._results(payload, shards)
-        finally:
-            # Ends what the tasks still do.
-            ray.shutdown()
+        # Ray prints there, in the midst of a command's output, what its processes logged before a node was lost.
+        with contextlib.redirect_stdout(_Nowhere()):
+            self._connect()
+            try:
+                payload = pickle.dumps(task)
+                self._check_nodes(payload)
+                yield from self._results(payload, shards)
+            finally:
+                # Ends what the tasks still do.
+                ray.shutdown()
 
     def _connect(self) -> None:
         try:
@@ -102,7 +106,7 @@ class RayEngine:
 
     def _check_nodes(self, payload: bytes) -> None:
         """Raise unless each node can build corpora; the message names the first that cannot."""
-        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+        nodes = _nodes().values()
         if not nodes:
             raise PluginError(f"--address {self.address}: no node of the cluster has a CPU. Add one with 'ray start'.")
         check = ray.remote(num_cpus=0, max_retries=0)(_node_check())
@@ -127,12 +131,14 @@ class RayEngine:
         work = ray.remote(num_cpus=1, max_retries=_RETRIES)(_build)
         waiting = enumerate(shards)
         running: dict[Any, int] = {}
-        told = False
+        nodes = _nodes()
         while True:
-            cpus = int(ray.cluster_resources().get("CPU", 0))
-            if not cpus and not told:
+            before, nodes = nodes, _nodes()
+            for lost in before.keys() - nodes.keys():
+                _log.warning("%s was lost. The shards that it was building are built again.", _name(before[lost]))
+            if before and not nodes:
                 _log.warning("No node of the Ray cluster is left. Waiting for one.")
-            told = not cpus
+            cpus = sum(int(node["Resources"]["CPU"]) for node in nodes.values())
             while len(running) < max(1, cpus) * _SHARDS_PER_CPU and (item := next(waiting, None)) is not None:
                 number, shard = item
                 running[work.remote(payload, _pickled(shard))] = number
@@ -142,6 +148,20 @@ class RayEngine:
             for reference in finished:
                 number = running.pop(reference)
                 yield number, _result(reference, shards[number])
+
+
+class _Nowhere(io.TextIOBase):
+    """A stream that keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def _nodes() -> dict[str, dict[str, Any]]:
+    """The nodes that can build, by their ids."""
+    return {
+        node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1
+    }  # fmt: skip
 
 
 def _build(payload: bytes, shard: bytes) -> ShardResult:
