@@ -78,7 +78,11 @@ class RowBatch:
 
 @runtime_checkable
 class SourceShard(Protocol):
-    """One file of a source: the unit of caching, of parallel work, and of what is lost if the machine crashes."""
+    """One file of a source: the unit of caching, of parallel work, and of what is lost if the machine crashes.
+
+    It can be pickled, also after its fingerprint was asked for: an engine sends it to another machine, which sees the
+    same files at the same paths.
+    """
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,17 @@ def check_reading_again_gives_the_same(subject: Subject) -> None:
     with _paths(subject) as paths:
         for shard in _shards(subject, paths):
             once, twice = ([batch.midi.to_pylist() for batch in shard.batches()] for _ in range(2))
+            assert once == twice
+
+
+def check_shards_can_be_sent_to_another_process(subject: Subject) -> None:
+    """As `midigpt preprocess --engine` does."""
+    with _paths(subject) as paths:
+        for shard in _shards(subject, paths):
+            fingerprint = shard.fingerprint()
+            sent: SourceShard = pickle.loads(pickle.dumps(shard))
+            assert (sent.name, sent.fingerprint()) == (shard.name, fingerprint)
+            once, twice = ([batch.midi.to_pylist() for batch in found.batches()] for found in (shard, sent))
             assert once == twice
 
 
