@@ -69,24 +69,6 @@ def test_a_killed_node_costs_its_shards_time_only(cluster: Cluster, tmp_path: Pa
     assert "raylet" not in capfd.readouterr().out
 
 
-def test_a_lost_node_is_named(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Ray itself may notice only after the build that a node is lost, so its list of nodes is shortened here."""
-    found = ray_engine._nodes
-    calls = []
-
-    def nodes() -> dict[str, dict[str, Any]]:
-        calls.append(1)
-        return {} if len(calls) == 3 else found()
-
-    monkeypatch.setattr(ray_engine, "_nodes", nodes)
-    paths = write_shards(tmp_path / "data", 1, 5)
-    assert build(GIGAMIDI, paths, cache=tmp_path / "cache", engine=find_engine("ray", cluster.address)).built == 1
-    assert "(127.0.0.1) was lost. The shards that it was building are built again." in caplog.text
-    assert "No node of the Ray cluster is left. Waiting for one." in caplog.text
-
-
 @pytest.mark.slow
 def test_nodes_killed_at_ten_points(cluster: Cluster, tmp_path: Path) -> None:
     build_with_kills(cluster, tmp_path, shards=24, rows=1500, kills=10)
