@@ -22,7 +22,7 @@ $(READY): constraints.txt pyproject.toml CMakeLists.txt $(shell find csrc -name 
 	touch $(READY)
 
 # Composes the data set, preprocesses it, trains a small model for two to three minutes, evaluates it, and has it work on a
-# piece that it was not trained on: fill in two bars of the melody, and write four bars of busy drums from left to right.
+# piece that it was not trained on: fill in two bars of the melody, and write four bars of sparse drums from left to right.
 run: $(READY)
 	$(BIN)/python docs/demo/compose.py $(DEMO)/data
 	$(BIN)/midigpt preprocess --parquet '$(DEMO)/data/*/*.parquet' --encoder-config yellow
@@ -33,17 +33,19 @@ run: $(READY)
 	$(BIN)/python docs/demo/check.py $(DEMO)/model
 	$(BIN)/midigpt curves $(DEMO)/model
 	$(BIN)/midigpt generate --checkpoint $(DEMO)/model/model_final.pt --input $(DEMO)/data/song.mid --track 0 --bars 4-5 \
-	  --seed 1 --overwrite -o $(DEMO)/music
-	$(BIN)/midigpt generate --checkpoint $(DEMO)/model/model_final.pt --input $(DEMO)/data/song.mid --track 3 --bars 4-7 \
-	  --autoregressive --attribute note_density=9 --temperature 0.8 --seed 1 --overwrite -o $(DEMO)/drums
+	  --seed 6 --overwrite -o $(DEMO)/music
+	$(BIN)/midigpt generate --checkpoint $(DEMO)/model/model_final.pt --input $(DEMO)/data/song.mid --track 3 --bars 0-3 \
+	  --autoregressive --attribute note_density=2 --temperature 0.8 --seed 1 --overwrite -o $(DEMO)/drums
 	@echo "The music is song-1.mid, its picture song-1.png, in $(DEMO)/music and $(DEMO)/drums: what was written is orange."
 
-# Trains as `make run` does, but ten minutes, and shows how well the model does what attribute controls ask of it.
+# Trains as `make run` does, but twice as long and to fill in whole tracks as well, and shows how well the model follows
+# attribute controls.
 control: $(READY)
 	$(BIN)/python docs/demo/compose.py $(DEMO)/data
 	$(BIN)/midigpt preprocess --parquet '$(DEMO)/data/*/*.parquet' --encoder-config yellow
 	rm -rf $(DEMO)/longer
-	$(BIN)/midigpt train --plugin gigamidi --config docs/demo/train_config.json --set max_steps=2400 \
+	$(BIN)/midigpt train --plugin gigamidi --config docs/demo/train_config.json \
+	  --set max_steps=3600 --set infill_track_probability=0.4 \
 	  --train-data $(DEMO)/data/train/*.parquet --eval-data $(DEMO)/data/validation/*.parquet --output-dir $(DEMO)/longer
 	$(BIN)/python docs/demo/control.py $(DEMO)/longer/model_final.pt
 

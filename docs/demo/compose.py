@@ -4,7 +4,7 @@ Every piece is a function of the seed and its number: a key, a chord progression
 bass, drums) that follow it. There is enough in them to learn (harmony, rhythm, form) and nothing to download.
 A held-out piece with the most tracks is also written as ``song.mid``, for a trained model to work on.
 
-    python docs/demo/compose.py OUT_DIR [--train 300] [--valid 30] [--seed 1]
+    python docs/demo/compose.py OUT_DIR [--train 2000] [--valid 30] [--seed 1]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ KICK, SNARE, TOM, HAT, CRASH = 36, 38, 45, 42, 49
 VOICES = (0, 2, 4, 7, 9, 11, 14, 16, 18, 21)
 #: Drum notes in a bar, least and most: one band per level of the encoder's note_density for drums.
 BUSYNESS = ((2, 2), (3, 3), (4, 5), (6, 8), (9, 10), (11, 12), (13, 15), (16, 18), (19, 24), (27, 27))
+
+#: Numbers of pieces that are never trained on: the validation split are the first of them.
+HELD_OUT = range(300, 1000)
 
 Note = list[int]
 
@@ -175,11 +179,12 @@ def write_parquet(path: Path, scores: Iterable[Score]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--train", type=int, default=300, help="pieces in the train split")
+    parser.add_argument("--train", type=int, default=2000, help="pieces in the train split")
     parser.add_argument("--valid", type=int, default=30, help="pieces in the validation split")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    numbers = {"train": range(options.train), "validation": range(options.train, options.train + options.valid)}
+    trained_on = (number for number in count() if number not in HELD_OUT)
+    numbers = {"train": list(islice(trained_on, options.train)), "validation": HELD_OUT[: options.valid]}
     for split, pieces in numbers.items():
         write_parquet(options.out / split / "00000.parquet", (compose(options.seed, number) for number in pieces))
     held_out = (compose(options.seed, number) for number in numbers["validation"])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from attrs import frozen
-from compose import compose
+from compose import HELD_OUT, compose
 
 from midigpt_core.cores import available_cores
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from midigpt_core.score import Score
 
-#: Pieces of ``make run``'s data set, seed 1, from here on are in neither split.
-FIRST_UNSEEN = 330
+#: Pieces of ``make run``'s data set, seed 1, that are in neither split.
+UNSEEN = HELD_OUT[30:]
 BARS = 4
 RESAMPLES = 2000
 
@@ -64,10 +64,8 @@ CONTROLS = [
 
 def unseen(track: int) -> Iterator[Score]:
     """Four bars each of pieces that have ``track``."""
-    number = FIRST_UNSEEN
-    while True:
+    for number in UNSEEN:
         score = compose(1, number)
-        number += 1
         if len(score.tracks) > track:
             yield excerpt(score, 0, BARS, range(len(score.tracks)))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from attrs import frozen
-from compose import compose
+from compose import HELD_OUT, compose
 
 from midigpt_core.encoding.encode_one import encode_part, part_of
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from midigpt_core.score import Score
 
 #: Numbers of the pieces in the validation split of ``make run``'s data set, seed 1.
-VALIDATION = range(300, 330)
+VALIDATION = HELD_OUT[:30]
 #: Tracks by name; every composed piece has these three at least.
 TRACKS = {"melody": 0, "chords": 1, "bass": 2}
 BARS = (4, 5)
