@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 from bench.measure import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -29,15 +29,17 @@ class BaselineError(Exception):
 class TurnProcess:
     """A process that does its work each time a line arrives; calling it is a turn. Use as a context."""
 
-    def __init__(self, name: str, command: Sequence[str | Path], *, cache: Path) -> None:
-        """``cache`` becomes its MIDIGPT_CACHE, ``name`` stands in errors."""
+    def __init__(
+        self, name: str, command: Sequence[str | Path], *, cache: Path, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """``cache`` becomes its MIDIGPT_CACHE, ``variables`` are added to its environment; errors contain ``name``."""
         self._name = name
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "MIDIGPT_CACHE": str(cache)},
+            env={**os.environ, "MIDIGPT_CACHE": str(cache), **(variables or {})},
         )
 
     def __enter__(self) -> Self:

@@ -151,22 +151,23 @@ def _bundle(folder: Path, name: str, architecture: str = "gpt2") -> Path:
     return save_bundle(with_weights(header, model.state_dict()), folder / f"generation-{name}{suffix}.safetensors")
 
 
-def _request(candidates: int) -> GenerationRequest:
+def request_for(candidates: int, bars: int = _BARS) -> GenerationRequest:
+    """A third track of ``bars`` bars, in so many candidates."""
     config = InferenceConfig(
         seed=1,
-        window_bars=_BARS,
+        window_bars=bars,
         num_candidates=candidates,
         novelty_check=False,
         silence_check=False,
         max_attempts=1,
         density_hard_limit=_LIMIT,
     )
-    return GenerationRequest([TrackPrompt(id=0, bars=range(_BARS), autoregressive=True)], config)
+    return GenerationRequest([TrackPrompt(id=0, bars=range(bars), autoregressive=True)], config)
 
 
 def _writes(bundle: Path, *, candidates: int = 1, precision: str = "float32") -> Callable[[], Any]:
     engine = InferenceEngine.from_checkpoint(bundle, "cpu", precision=precision)
-    score, request = music.scores()[0], _request(candidates)
+    score, request = music.scores()[0], request_for(candidates)
 
     def write() -> float:
         session = engine.session(score, request)
@@ -205,7 +206,7 @@ def _overhead(bundle: Path, repeats: int) -> Iterator[Row]:
     figures = []
     for _ in range(repeats):
         timed.spans.clear()
-        engine.session(music.scores()[0], _request(1)).run()
+        engine.session(music.scores()[0], request_for(1)).run()
         between = sum(begin - end for (_, end), (begin, _) in pairwise(timed.spans))
         figures.append(between / (len(timed.spans) - 1) * 1e3)
     yield Row(
@@ -225,7 +226,7 @@ def _many_candidates(bundle: Path, repeats: int) -> Row:
 
     def candidates(count: int) -> Callable[[], float]:
         # Short bars: what a candidate costs besides the model's own work is what could grow.
-        request = _request(count).with_config(density_hard_limit=1)
+        request = request_for(count).with_config(density_hard_limit=1)
 
         def write() -> float:
             engine.session(score, request).run_variations()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.rows import Row
 
 #: Modules of this package with a function ``rows(session)``, in the order of the table. Add yours here.
-GROUPS = ("reading", "encoding", "stream", "preprocess", "start", "packing", "training", "generation")
+GROUPS = ("reading", "encoding", "stream", "preprocess", "start", "packing", "training", "threads", "generation")
 
 
 def main() -> None:

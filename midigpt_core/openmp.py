@@ -14,13 +14,11 @@ import sys
 from midigpt_core.cores import affinity, available_cores
 
 #: Variables by which a user chooses how OpenMP's threads wait, and how many there are.
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+_POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _COUNT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-#: GNU's library: turns of the loop that a thread waits in before it sleeps, some 20 microseconds. Waking a thread costs
-#: about as much; none at all makes a step on an idle machine slower.
-_SPINS = 1000
-#: LLVM's and Intel's: milliseconds.
-_BLOCK_TIME = 0
+#: Set if the user has set none of these. GNU's library: turns of the loop that a thread waits in before it sleeps, some
+#: 20 microseconds, about what waking it costs. LLVM's and Intel's: milliseconds.
+WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 
 
 def settle_threads() -> None:
@@ -31,8 +29,8 @@ def settle_threads() -> None:
     """
     if "torch" in sys.modules:
         return
-    if not _is_set(_WAITING):
-        os.environ.update(GOMP_SPINCOUNT=str(_SPINS), KMP_BLOCKTIME=str(_BLOCK_TIME))
+    if not _is_set(_POLICIES):
+        os.environ.update(WAITING)
     cores = available_cores()
     if not _is_set(_COUNT) and cores < affinity():
         os.environ["OMP_NUM_THREADS"] = str(cores)
@@ -40,7 +38,7 @@ def settle_threads() -> None:
 
 def threads_spin() -> bool:
     """Whether torch's threads spin as long as OpenMP does by default: torch was loaded first."""
-    return not _is_set(_WAITING)
+    return not _is_set(_POLICIES)
 
 
 def _is_set(names: tuple[str, ...]) -> bool:

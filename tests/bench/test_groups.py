@@ -29,6 +29,7 @@ SMALL = {
     "preprocess": {"_ROWS": 40, "_HOSTILE": 0.1, "_PEER_ROWS": 4, "_SMALL_SHARD": 40, "_LARGE_SHARD": 80},
     "start": {"_FEW": 20, "_MANY": 40, "_DISTINCT": 10},
     "packing": {"_BLOCKS": 2, "_UNPACKED_BLOCKS": 2},
+    "threads": {"_STEPS": 1, "_BUSY": (0, 1)},
 }
 
 
