@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -371,15 +372,18 @@ PARTS: dict[str, tuple[Part, int]] = {
 def _work(name: str, sizes: Sizes, device: str, log: Path, pipe: Connection) -> None:
     """One part, in a process and a process group of its own; its output goes to ``log``, an error's traceback too."""
     os.setsid()
-    with log.open("w", encoding="utf-8") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
+    stream = log.open("w", encoding="utf-8", buffering=1)
+    os.dup2(stream.fileno(), 1)
+    os.dup2(stream.fileno(), 2)
+    sys.stdout = sys.stderr = stream
     try:
         pipe.send(torch.cuda.get_device_name() if device == "cuda" else "CPU")
         for figure in PARTS[name][0](sizes, torch.device(device)):
             pipe.send(figure)
     finally:
         error = sys.exc_info()[1]
+        if error is not None:
+            traceback.print_exception(error)
         pipe.send(None if error is None else f"{type(error).__name__}: {error}".partition("\n")[0])
 
 
