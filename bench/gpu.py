@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import copy
 import json
+import math
 import os
 import signal
 import statistics
@@ -207,7 +208,7 @@ def _flat(model: nn.Module) -> Tensor:
 def _error(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     """The norm of all differences, relative to that of what is expected."""
     wrong = sum(float((one - other).double().square().sum()) for one, other in zip(found, expected, strict=True))
-    return (wrong / sum(float(other.double().square().sum()) for other in expected)) ** 0.5
+    return math.sqrt(wrong / sum(float(other.double().square().sum()) for other in expected))
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -309,7 +310,7 @@ def generation(sizes: Sizes, device: torch.device) -> Iterator[Figure]:
     encoder: Any = build(current_registry().resolve("encoder", "midigpt"), EncoderContext())
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        header = {
+        header: dict[str, Any] = {
             "architecture": "gpt2",
             "architecture_config": {"vocab_size": encoder.vocab_size, "n_positions": 2048, **sizes.generating},
             "encoder": "midigpt",
@@ -394,6 +395,7 @@ def run_part(name: str, sizes: Sizes, device: str, seconds: float, log: Path) ->
     process = context.Process(target=_work, args=(name, sizes, device, log, theirs))
     begin = time.monotonic()
     process.start()
+    assert process.pid is not None
     theirs.close()
     received: list[Any] = []
     error: str | None = f"took longer than its {seconds:.0f} seconds"
