@@ -10,9 +10,10 @@ set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 FOLDER=runs/gpu
-# What the package needs besides torch, lightning and transformers, and what builds it: distributions by name.
-NEEDED="attrs blake3 cattrs click huggingface_hub numpy pillow pluggy pyarrow PyYAML rich xxhash"
-BUILDING="pybind11 scikit-build-core pathspec"
+# What the package needs besides torch, lightning and transformers, and what builds it, as in pyproject.toml.
+NEEDED="attrs>=24.1 blake3>=1 cattrs>=24.1 click>=8.2 huggingface_hub>=1.0 numpy>=2.0 pillow>=10.1 pluggy>=1.5 pyarrow>=18
+  PyYAML>=6.0 rich>=13 xxhash>=3.4"
+BUILDING="pybind11>=3.1 scikit-build-core>=1.1 pathspec>=0.10"
 # Too large to take along, and in every image with torch, lightning and transformers, pyarrow apart.
 LARGE="numpy pyarrow pillow huggingface_hub"
 
@@ -20,7 +21,7 @@ case "${1:-}" in
 --fetch)
   small=""
   for name in $NEEDED $BUILDING; do
-    case " $LARGE " in *" $name "*) ;; *) small="$small $name" ;; esac
+    case " $LARGE " in *" ${name%%>=*} "*) ;; *) small="$small $name" ;; esac
   done
   # shellcheck disable=SC2086
   exec "$PYTHON" -m pip download --quiet --no-deps --only-binary=:all: --dest "$FOLDER/wheels" --constraint constraints.txt \
@@ -37,11 +38,15 @@ missing=$("$PYTHON" - $NEEDED $BUILDING <<'PROGRAM'
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-for name in sys.argv[1:]:
+from packaging.requirements import Requirement
+
+for needed in map(Requirement, sys.argv[1:]):
     try:
-        version(name)
+        is_there = version(needed.name) in needed.specifier
     except PackageNotFoundError:
-        print(name)
+        is_there = False
+    if not is_there:
+        print(needed)
 PROGRAM
 )
 rm -rf "$FOLDER/site"
