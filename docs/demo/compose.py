@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from midigpt_core.score import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 QUARTER = 480
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
@@ -145,6 +145,12 @@ def compose(seed: int, number: int) -> Score:
     return Piece(random.Random(f"{seed}/{number}")).score()
 
 
+def splits(train: int, valid: int) -> dict[str, Sequence[int]]:
+    """The numbers of the pieces of each split, ``train`` and ``valid`` many."""
+    trained_on = (number for number in count() if number not in HELD_OUT)
+    return {"train": list(islice(trained_on, train)), "validation": HELD_OUT[:valid]}
+
+
 def write_parquet(path: Path, scores: Iterable[Score]) -> None:
     """One GigaMIDI-shaped shard: the columns that the ``gigamidi`` source reads."""
     rows = []
@@ -183,8 +189,7 @@ def main() -> None:
     parser.add_argument("--valid", type=int, default=30, help="pieces in the validation split")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    trained_on = (number for number in count() if number not in HELD_OUT)
-    numbers = {"train": list(islice(trained_on, options.train)), "validation": HELD_OUT[: options.valid]}
+    numbers = splits(options.train, options.valid)
     for split, pieces in numbers.items():
         write_parquet(options.out / split / "00000.parquet", (compose(options.seed, number) for number in pieces))
     held_out = (compose(options.seed, number) for number in numbers["validation"])

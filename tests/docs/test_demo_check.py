@@ -1,4 +1,4 @@
-"""The check that ends ``make run``: what it lets pass, and what it says."""
+"""The check that ends ``make run``: what it lets pass, what it says, and on which pieces."""
 
 from __future__ import annotations
 
@@ -50,3 +50,15 @@ def test_the_last_evaluation_decides_about_the_loss_of_filled_bars(
     evaluations = [{"eval_loss": 0.5, "eval_loss/infill_target": one} for one in (2.0, 0.1, loss)]
     assert check.fills([{"loss": 3.0}, *evaluations, {"loss": 0.5}]) is low
     assert says in capsys.readouterr().out
+
+
+def test_no_piece_that_a_model_is_checked_on_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DEMO))
+    compose, register, control = map(import_module, ("compose", "register", "control"))
+    splits = compose.splits(2000, 30)
+    trained_on = set(splits["train"])
+    assert len(trained_on) == 2000
+    assert list(splits["validation"]) == list(register.VALIDATION)
+    assert not trained_on.intersection(splits["validation"])
+    assert not trained_on.intersection(control.UNSEEN)
+    assert not set(control.UNSEEN).intersection(register.VALIDATION)
