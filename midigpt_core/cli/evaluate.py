@@ -82,7 +82,7 @@ _OF_MUSIC = ("metric", "pieces", "temperature", "train_data", "copy_index", "cop
     type=PATH,
     metavar="FILE",
     help="With --music: index of the training data's bars; written if it does not exist.  "
-    "[default: copies.npy beside the bundle]",
+    "[default: copies.npy in the bundle's folder]",
 )
 @click.option(
     "--copy-sample",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.store import OpenCorpus
     from midigpt_core.records import BoolArray, Int64Array, ScoreColumns, UInt64Array
 
-#: The name of the index in a run's folder, beside its bundles.
+#: The name of the index in a run's folder.
 NAME = "copies.npy"
 #: The first word of the head. Raise the version with every change of fingerprints or layout.
 _MAGIC, _VERSION = int.from_bytes(b"midicopy", "little"), 1

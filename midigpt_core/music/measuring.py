@@ -38,7 +38,7 @@ class MusicReport:
     #: How many excerpts bars were generated in, and of how many different pieces.
     excerpts: int
     pieces: int
-    #: Bars that were generated in them, and requests for a level of a control besides.
+    #: Bars that were generated in them, and requests for a level of a control, which are counted apart.
     bars: int
     requests: int
 

@@ -46,10 +46,11 @@ class MusicSettings:
 
     #: Metrics, each a name or ``{"name": …, options…}``; empty: all of the active plugins.
     metrics: Sequence[str | Mapping[str, Any]] = ()
-    #: How many excerpts bars are generated in, besides as many for controls.
+    #: Excerpts in which bars are generated; as many more are generated for controls.
     excerpts: int = DEFAULT_EXCERPTS
     temperature: float = 1.0
-    #: The training data, and a file for its copy index; both None: ``copies.npy`` beside the bundle, if it is there.
+    #: The training data, and a file for its copy index; both None: ``copies.npy`` in the bundle's folder, if it is
+    #: there.
     train_data: Paths | None = None
     copy_index: str | os.PathLike[str] | None = None
     #: Share of the bars that a new copy index holds.
@@ -121,23 +122,23 @@ def evaluate_music(
 
 
 def _known_bars(
-    beside: Path,
+    folder: Path,
     trained_on: str,
     training: Pieces | None,
     settings: MusicSettings,
     progress: Callable[[str, int, int], None],
 ) -> CopyIndex | None:
-    """The bars of the training corpus; None if nobody says where they are.
+    """The bars of the training corpus; None if no index and no training data are given.
 
-    ``beside``: the folder of the bundle; ``trained_on``: the fingerprint of its corpus, empty if it does not say;
+    ``folder``: that of the bundle; ``trained_on``: the fingerprint of its corpus, empty if it does not say;
     ``training``: the pieces of the training data, if they are given. Raises :class:`midigpt_core.errors.DataError` for
     another corpus.
     """
     path = None if settings.copy_index is None else Path(settings.copy_index)
     if training is None:
-        if path is None and not (beside / NAME).is_file():
+        if path is None and not (folder / NAME).is_file():
             return None
-        return _read(path or beside / NAME, trained_on)
+        return _read(path or folder / NAME, trained_on)
     if trained_on:
         require_same_corpus(training.fingerprint, trained_on, "--train-data")
     if path is not None and path.exists():

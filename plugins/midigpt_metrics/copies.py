@@ -1,4 +1,4 @@
-"""How many of the bars stand in the training corpus."""
+"""The share of the bars that are in the training corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notes of the bars that were generated, and of the bars that stood there."""
+"""The notes in the generated bars, as generated and as they were."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _METRICS = (
     ("in_range", "share of the notes within the range of the track's other bars", "notes:in_range", ""),
     ("groove", "how alike the onsets of neighbouring bars are", "bar_pairs:groove", "Grid"),
     ("self_similarity", "how much bars share with the bars before them", "bar_pairs:self_similarity", "Grid"),
-    ("copy_rate", "share of the bars that stand in the training corpus, exactly or transposed", "copies:build", ""),
+    ("copy_rate", "share of the bars that are in the training corpus, exactly or transposed", "copies:build", ""),
 )
 
 

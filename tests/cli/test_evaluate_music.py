@@ -93,7 +93,7 @@ def test_every_metric_is_measured_and_equal_calls_give_equal_figures(capsys: pyt
         *("control", "pitch_classes", "onset_positions", "note_density", "polyphony"),
         *("in_range", "groove", "self_similarity", "copy_rate"),
     }
-    # The data is the training data: every true bar stands in it.
+    # The data is the training data: every true bar is in it.
     assert figures["copy_rate"]["baseline"] == 1.0
     assert evaluate(*asked) == 0
     assert capsys.readouterr().out == first
