@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import midigpt_ray.engine as ray_engine
@@ -69,6 +74,24 @@ def test_a_killed_node_costs_its_shards_time_only(cluster: Cluster, tmp_path: Pa
     assert "raylet" not in capfd.readouterr().out
 
 
+def test_a_lost_node_is_named(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ray itself may notice only after the build that a node is lost, so its list of nodes is shortened here."""
+    found = ray_engine._nodes
+    calls = []
+
+    def nodes() -> dict[str, dict[str, Any]]:
+        calls.append(1)
+        return {} if len(calls) == 3 else found()
+
+    monkeypatch.setattr(ray_engine, "_nodes", nodes)
+    paths = write_shards(tmp_path / "data", 1, 5)
+    assert build(GIGAMIDI, paths, cache=tmp_path / "cache", engine=find_engine("ray", cluster.address)).built == 1
+    assert "(127.0.0.1) was lost. The shards that it was building are built again." in caplog.text
+    assert "No node of the Ray cluster is left. Waiting for one." in caplog.text
+
+
 @pytest.mark.slow
 def test_nodes_killed_at_ten_points(cluster: Cluster, tmp_path: Path) -> None:
     build_with_kills(cluster, tmp_path, shards=24, rows=1500, kills=10)
@@ -92,6 +115,25 @@ def test_the_command_and_a_store(
         require_the_same(found, alone)
         assert main([*preprocess, "--encoder-config", "yellow"]) == 2
         assert "--engine with MIDIGPT_STORE" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_build_and_keeps_finished_shards(cluster: Cluster, tmp_path: Path) -> None:
+    paths = write_shards(tmp_path / "data", 8, 1000)
+    command = [sys.executable, "-m", "midigpt", "preprocess", "--engine", "ray", "--address", cluster.address]
+    cache = tmp_path / "cache"
+    environment = os.environ | {"MIDIGPT_CACHE": str(cache)}
+    with subprocess.Popen([*command, "--data", *paths], stderr=subprocess.PIPE, env=environment, text=True) as process:
+        until = time.monotonic() + 120
+        while not list(cache.rglob(SIDECAR_NAME)) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed.splitlines()[-1] == "Interrupted."
+    assert "Traceback" not in printed
+    after = build(GIGAMIDI, paths, cache=cache)
+    assert after.built < len(paths)
+    require_the_same(after, build(GIGAMIDI, paths, cache=tmp_path / "alone"))
 
 
 def test_a_node_without_the_package_is_named(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
