@@ -21,7 +21,7 @@ from midigpt_core.cli.options import (
 )
 from midigpt_core.cli.selected import registry, source_of_data
 from midigpt_core.cli.tables import counts_table, table
-from midigpt_core.corpus.build import locate
+from midigpt_core.corpus.build import locate_named
 from midigpt_core.corpus.cache import cache_root
 from midigpt_core.corpus.report import cached_shards, clean, finished_shards, info, leakage, verify
 from midigpt_core.errors import CorpusError
@@ -84,11 +84,11 @@ def show_info(
     With --eval-data, also list evaluation pieces that have exactly the music of a training piece.
     """
     data = one_spelling(ctx, data_paths, data)
-    shards = _shards(ctx, data, source)
-    found = info(shards)
+    shards, names = _shards(ctx, data, source)
+    found = info(shards, names)
     shared = None
     if eval_data:
-        evaluated = _shards(ctx, eval_data, source)
+        evaluated, _ = _shards(ctx, eval_data, source)
         # Without --data, training data is the rest of the cache; otherwise every piece would match itself.
         trained = shards if data else [shard for shard in shards if shard not in evaluated]
         shared = leakage(trained, evaluated)
@@ -110,7 +110,7 @@ def verify_all(
 ) -> None:
     """Check every byte of the corpora of DATA (files, folders, globs); without DATA, of all in the cache."""
     data = one_spelling(ctx, data_paths, data)
-    report = verify(_shards(ctx, data, source) if data else _cached(finished_shards()))
+    report = verify(_shards(ctx, data, source)[0] if data else _cached(finished_shards()))
     remark_line(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
     if report.damaged:
         for message in report.damaged:
@@ -133,11 +133,13 @@ def clean_cache(everything: bool) -> None:
     remark_line(f"{len(report.removed)} removed ({report.bytes_freed / 2**20:,.1f} MiB), {report.kept} kept{busy}.")
 
 
-def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> list[Path]:
+def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> tuple[list[Path], list[str]]:
+    """The data files of the corpora, and the names of their shards; no names for all that is in the cache."""
     plugins = registry(ctx)
     if not data:
-        return _cached(cached_shards())
-    return locate(plugins.resolve("source", source_of_data(plugins, source, data)), list(data))
+        return _cached(cached_shards()), []
+    found = locate_named(plugins.resolve("source", source_of_data(plugins, source, data)), list(data))
+    return [path for path, _ in found], [name for _, name in found]
 
 
 def _cached(shards: list[Path]) -> list[Path]:

@@ -178,7 +178,7 @@ def preprocess(
         window_sizes=config.num_bars_choices,
         min_fill_ratio=config.min_fill_ratio,
     )
-    opened = open_corpus(report.shards)
+    opened = open_corpus(report.shards, report.sources)
     valid = select(opened, encoder, limits)
     remark_lines(counts_table("pieces of the corpus", valid.counts, {}))
     if part is None:

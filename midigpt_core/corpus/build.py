@@ -72,6 +72,8 @@ class BuildReport:
 
     #: The data file of each source shard's corpus, in the source's order.
     shards: list[Path]
+    #: Name of each shard, as its paths were given now; its corpus may have been built from a copy elsewhere.
+    sources: list[str] = Factory(list)
     #: Rows by reason; ``"kept"`` are those with music. They add up to all rows of the source.
     counts: dict[str, int]
     #: A few rows for each reason but ``"kept"``, each with its file.
@@ -209,6 +211,11 @@ def locate(source: ComponentRef, paths: Sequence[str], *, cache: Path | None = N
 
     Raises :class:`CorpusError` naming the first shard that has no corpus.
     """
+    return [path for path, _ in locate_named(source, paths, cache=cache)]
+
+
+def locate_named(source: ComponentRef, paths: Sequence[str], *, cache: Path | None = None) -> list[tuple[Path, str]]:
+    """Like :func:`locate`, each data file with the name that its shard has now."""
     cache = cache or cache_root()
     store = shared_store()
     found = []
@@ -222,7 +229,7 @@ def locate(source: ComponentRef, paths: Sequence[str], *, cache: Path | None = N
         if not (folder / SIDECAR_NAME).exists():
             raise CorpusError(f"{shard.name}: not preprocessed. Run `midigpt preprocess` first.")
         read_sidecar(folder / SIDECAR_NAME)
-        found.append(folder / DATA_NAME)
+        found.append((folder / DATA_NAME, shard.name))
     return found
 
 
@@ -460,6 +467,7 @@ def _report(results: Sequence[ShardResult], seconds: float) -> BuildReport:
         counts.update(result.counts)
     return BuildReport(
         shards=[result.data_path for result in results],
+        sources=[result.source for result in results],
         counts=in_order(counts),
         examples=merge_examples((result.source, result.examples) for result in results),
         built=sum(result.is_new for result in results),

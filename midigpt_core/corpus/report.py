@@ -94,9 +94,13 @@ def finished_shards(cache: Path | None = None) -> list[Path]:
     return [folder / DATA_NAME for folder in _folders(cache or cache_root()) if (folder / SIDECAR_NAME).exists()]
 
 
-def info(shards: Sequence[Path]) -> CorpusInfo:
-    """Describe ``shards``. Raises :class:`CorpusError` if a shard is missing or of another version."""
+def info(shards: Sequence[Path], sources: Sequence[str] = ()) -> CorpusInfo:
+    """Describe ``shards``, under the names ``sources`` or, without them, those that their corpora were built under.
+
+    Raises :class:`CorpusError` if a shard is missing or of another version.
+    """
     sidecars = [read_sidecar(path.with_name(SIDECAR_NAME)) for path in shards]
+    names = tuple(sources) or tuple(sidecar.source for sidecar in sidecars)
     counts: Counter[str] = Counter()
     programs: Counter[str] = Counter()
     signatures: Counter[str] = Counter()
@@ -108,9 +112,9 @@ def info(shards: Sequence[Path]) -> CorpusInfo:
         sizes.update({name: getattr(sidecar.totals, name) for name in ("pieces", "tracks", "bars", "notes")})
     return CorpusInfo(
         shards=tuple(shards),
-        sources=tuple(sidecar.source for sidecar in sidecars),
+        sources=names,
         counts=in_order(counts),
-        examples=merge_examples((sidecar.source, sidecar.examples) for sidecar in sidecars),
+        examples=merge_examples((name, sidecar.examples) for name, sidecar in zip(names, sidecars, strict=True)),
         totals=Totals(**sizes, programs=dict(programs), signatures=dict(signatures)),
         disk_bytes=sum(_size(path.parent) for path in shards),
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
-from attrs import define, field
+from attrs import define, evolve, field
 
 from midigpt_core._native import MappedFile, mapped_losses
 from midigpt_core.corpus.format import (
@@ -48,14 +49,16 @@ _OFFSETS = tuple(name for name in buffer_dtypes() if name.endswith("_offsets"))
 _INDEX = (*(name for name, _, _ in PIECE_COLUMNS), *_OFFSETS)
 
 
-def open_corpus(shards: Sequence[Path]) -> OpenCorpus:
+def open_corpus(shards: Sequence[Path], sources: Sequence[str] = ()) -> OpenCorpus:
     """Map the corpora whose data files (``BuildReport.shards``) are given.
+
+    ``sources`` are the names of the shards for messages; without them, those that the corpora were built under.
 
     Raises :class:`CorpusError` naming the shard that is missing, damaged or of another version.
     """
     if not shards:
         raise CorpusError("no corpus to open. Run `midigpt preprocess` on some data first.")
-    opened = tuple(ShardFile(path) for path in shards)
+    opened = tuple(ShardFile(path, source=source) for path, source in zip_longest(shards, sources))
     offsets = np.cumsum([0, *(file.shard.columns.num_pieces for file in opened)], dtype=np.int64)
     return OpenCorpus(Corpus([file.shard for file in opened], offsets), opened)
 
@@ -112,12 +115,14 @@ class OpenCorpus:
 class ShardFile:
     """One mapped shard, named by its ``pieces.arrow``, and which of its bytes were checked.
 
-    ``sidecar``: its sidecar, if that is not beside it yet; the files must have the sizes that it says.
+    ``sidecar``: its sidecar, if that is not beside it yet; the files must have the sizes that it says. ``source``: the
+    shard's name for messages; None: the one that its corpus was built under.
     """
 
-    def __init__(self, path: Path, sidecar: Sidecar | None = None) -> None:
+    def __init__(self, path: Path, sidecar: Sidecar | None = None, source: str | None = None) -> None:
         self.path = path
-        self.sidecar: Sidecar = sidecar or read_sidecar(path.with_name(SIDECAR_NAME))
+        found = sidecar or read_sidecar(path.with_name(SIDECAR_NAME))
+        self.sidecar: Sidecar = found if source is None else evolve(found, source=source)
         self._maps = {name: _map(path.with_name(name)) for name in self.sidecar.sizes()}
         self._inodes = {name: path.with_name(name).stat().st_ino for name in self._maps}
         self._bytes = {name: memoryview(mapped) for name, mapped in self._maps.items()}

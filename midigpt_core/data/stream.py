@@ -61,12 +61,14 @@ class StreamSpec:
     #: None: nothing is masked.
     mask: ComponentRef | None
     settings: StreamSettings
+    #: Names of the shards for messages; empty: those that their corpora were built under.
+    sources: tuple[str, ...] = ()
     #: Several training sets, in the order of their pieces; empty: one.
     sets: tuple[PieceSet, ...] = ()
 
     def open(self) -> TokenStream:
         """Map the corpus and build encoder and mask."""
-        opened = open_corpus(self.shards)
+        opened = open_corpus(self.shards, self.sources)
         encoder: Encoder = build(self.encoder, EncoderContext())
         mask: MaskStrategy | None = None
         if self.mask is not None:

@@ -72,6 +72,7 @@ def evaluate(
     pieces = not_trained_on(gather(data, chosen, encoder, settings, workers=workers), bundle, str(checkpoint))
     spec = StreamSpec(
         shards=pieces.shards,
+        sources=pieces.sources,
         pieces=pieces.valid,
         encoder=encoder_ref(bundle),
         mask=None,

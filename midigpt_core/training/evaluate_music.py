@@ -103,7 +103,12 @@ def evaluate_music(
         )
     pieces = not_trained_on(collect(data), bundle, str(checkpoint))
     spec = StreamSpec(
-        shards=pieces.shards, pieces=pieces.valid, encoder=encoder_ref(bundle), mask=None, settings=stream
+        shards=pieces.shards,
+        sources=pieces.sources,
+        pieces=pieces.valid,
+        encoder=encoder_ref(bundle),
+        mask=None,
+        settings=stream,
     )
     excerpts = draw_excerpts(spec, engine.encoder, settings.excerpts)
     if excerpts.pieces < _FEW_PIECES:

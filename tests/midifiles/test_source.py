@@ -15,7 +15,7 @@ from midigpt_midifiles import source as midifiles
 
 from midigpt_core.components import ComponentRef
 from midigpt_core.contracts import RowBatch, SourceContext
-from midigpt_core.corpus.build import build
+from midigpt_core.corpus.build import build, locate_named
 from midigpt_core.corpus.report import info
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import DataError
@@ -240,3 +240,19 @@ def test_what_is_no_midi_is_counted_and_named(tmp_path: Path, cache: Path) -> No
         for track in Score.from_midi(tmp_path / name).tracks
         for track_bar in track.bars
     )
+
+
+def test_messages_name_the_paths_of_this_run(tmp_path: Path, cache: Path) -> None:
+    """The corpus was built from a copy elsewhere."""
+    write(tmp_path / "theirs", ["a.mid", "b.mid"])
+    (tmp_path / "theirs" / "c.mid").write_bytes(b"junk")
+    build(SOURCE, [str(tmp_path / "theirs")], cache=cache)
+    (tmp_path / "theirs").rename(tmp_path / "mine")
+    report = build(SOURCE, [str(tmp_path / "mine")], cache=cache)
+    assert report.built == 0
+    assert all("mine/a.mid" in source for source in report.sources)
+    opened = open_corpus(report.shards, report.sources)
+    assert "mine/a.mid" in opened.describe(0)
+    assert all("mine/a.mid" in example for example in info(report.shards, report.sources).examples["no_header"])
+    located = locate_named(SOURCE, [str(tmp_path / "mine")], cache=cache)
+    assert located == list(zip(report.shards, report.sources, strict=True))

@@ -31,6 +31,8 @@ class Pieces:
     """The pieces of a corpus that fit an encoder and its limits."""
 
     shards: tuple[Path, ...]
+    #: Names of the shards for messages, in the user's own spelling.
+    sources: tuple[str, ...]
     #: How many pieces the shards hold, including those that do not fit.
     corpus_pieces: int
     #: Piece indices, ascending.
@@ -73,7 +75,7 @@ def gather(
     piece is left.
     """
     report = build(source, listed(paths), workers=workers, progress=progress)
-    opened = open_corpus(report.shards)
+    opened = open_corpus(report.shards, report.sources)
     limits = SelectionLimits(
         min_bars=min(settings.num_bars_choices),
         min_tracks=settings.min_tracks,
@@ -84,6 +86,7 @@ def gather(
     require_nonempty(chosen, opened, limits, has_min_bars=False)
     return Pieces(
         shards=tuple(opened.shard_paths),
+        sources=tuple(report.sources),
         corpus_pieces=opened.corpus.num_pieces,
         valid=chosen.pieces,
         fingerprint=opened.fingerprint,

@@ -159,6 +159,7 @@ def prepare(
     eval_pieces = (evaluated[0] if len(evaluated) == 1 else joined(evaluated)) if evaluated else None
     training = StreamSpec(
         shards=train_pieces.shards,
+        sources=train_pieces.sources,
         pieces=train_pieces.valid,
         encoder=chosen.encoder,
         mask=mask,
@@ -169,6 +170,7 @@ def prepare(
     if eval_pieces is not None:
         evaluation = StreamSpec(
             shards=eval_pieces.shards,
+            sources=eval_pieces.sources,
             pieces=eval_pieces.valid,
             encoder=chosen.encoder,
             mask=None,

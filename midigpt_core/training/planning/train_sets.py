@@ -84,6 +84,7 @@ def joined(parts: Sequence[Pieces]) -> Pieces:
     firsts = np.cumsum([0, *(part.corpus_pieces for part in parts)])
     return Pieces(
         shards=tuple(shard for part in parts for shard in part.shards),
+        sources=tuple(source for part in parts for source in part.sources),
         corpus_pieces=int(firsts[-1]),
         valid=np.concatenate([first + part.valid for first, part in zip(firsts, parts, strict=False)]),
         fingerprint=hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest(),
