@@ -125,6 +125,17 @@ def test_resuming_needs_no_minutes(
     )
 
 
+def test_the_packaged_configuration_gives_way_to_a_bundle(
+    songs: Path, tmp_path: Path, midigpt: Callable[..., str]
+) -> None:
+    midigpt("train", songs, "-o", tmp_path / "first", "--config", "laptop", "--encoder-config", "ghost", *TINY,
+            "--max-steps", 1, "--set", "warmup_steps=0")  # fmt: skip
+    start = ["--init-from", tmp_path / "first" / "model_final.pt"]
+    midigpt("train", songs, "-o", tmp_path / "tuned", "--minutes", 0.05, *start, "--max-steps", 1)
+    settings = settings_of(tmp_path / "tuned")
+    assert (settings["n_embd"], settings["n_positions"], settings["max_seq_len"]) == (16, 256, 256)
+
+
 def test_minutes_do_not_change_a_run_that_was_begun_without(
     songs: Path, tmp_path: Path, midigpt: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

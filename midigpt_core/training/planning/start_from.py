@@ -11,6 +11,7 @@ from midigpt_core.errors import ConfigError
 from midigpt_core.terminal import printable
 from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
 from midigpt_core.training.planning.positions import numbered
+from midigpt_core.training.planning.recorded import is_free
 from midigpt_core.training.planning.resume import require_same
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
             f"infill_positions: is {config.infill_positions!r}, but {printable(positions)!r} in {config.init_from}. "
             "Leave it out to take the bundle's."
         )
-    if config.set_fields & {"encoder", "encoder_config_path"}:
+    # What a packaged configuration sets gives way to the bundle.
+    if not (is_free(config, "encoder") and is_free(config, "encoder_config_path")):
         _, wanted = numbered(choose_encoder(config, registry), positions)
         require_same(
             wanted.to_config(),
@@ -66,11 +68,11 @@ def _adopt_sizes(config: TrainConfig, header: BundleHeader) -> None:
     known = config.to_dict()
     sizes = {name: value for name, value in header.architecture_config.items() if name in known}
     for name, value in sizes.items():
-        if name in config.set_fields and known[name] != value:
+        if not is_free(config, name) and known[name] != value:
             raise ConfigError(
                 f"{name}: is {known[name]}, but {value} in {config.init_from}. Leave it out to take the bundle's."
             )
     config.update(sizes, origin)
-    if config.max_seq_len > config.n_positions and "max_seq_len" not in config.set_fields:
+    if config.max_seq_len > config.n_positions and is_free(config, "max_seq_len"):
         _log.warning("max_seq_len is %d, the longest that the model of init_from can take.", config.n_positions)
         config.update({"max_seq_len": config.n_positions}, origin)
