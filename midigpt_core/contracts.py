@@ -74,6 +74,8 @@ class RowBatch:
     dropped: Mapping[str, int] = Factory(dict)
     #: Number and name of a few of them, by reason, for reports.
     dropped_rows: Mapping[str, Sequence[tuple[int, str]]] = Factory(dict)
+    #: Least and most bars of a piece, or None: others are dropped, as ``min_bars`` and ``max_bars``, after parsing.
+    bars: tuple[int | None, int | None] = (None, None)
 
 
 @runtime_checkable
@@ -103,11 +105,30 @@ class SourceShard(Protocol):
 
 
 @runtime_checkable
+class FetchedShard(SourceShard, Protocol):
+    """A shard whose bytes are not on this machine."""
+
+    def prefetch(self) -> None:
+        """Begin to fetch them, and return at once; a build calls it while it parses the shards before this one."""
+
+
+@runtime_checkable
 class Source(Protocol):
     """Where pieces come from. Iteration only: no random access, never sent to training workers."""
 
     def shards(self) -> Sequence[SourceShard]:
         """The shards in a stable order. Raises :class:`midigpt_core.errors.DataError` if a path matches no file."""
+
+
+@runtime_checkable
+class SourceWithOptions(Source, Protocol):
+    """A source that says which of its options its rows depend on."""
+
+    @property
+    def row_options(self) -> Mapping[str, Any]:
+        """Options that belong to the key of a corpus, as plain values; without it all options of the configuration do.
+
+        Options at their defaults, and those that change no row, are best left out: the corpora then stay valid."""
 
 
 # --- encoders ------------------------------------------------------------------------------------------------------

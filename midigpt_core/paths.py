@@ -207,13 +207,13 @@ def _matching(folder: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
     if head == "**":
         hidden = any(part.startswith(".") for part in rest)
         for file in _below(folder, hidden=hidden):
-            if _matches(file.relative_to(folder).parts, pattern):
+            if matches_pattern(file.relative_to(folder).parts, pattern):
                 yield file
     elif not glob.has_magic(head):
         yield from _continue(folder / head, rest)
     elif folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if _matches((path.name,), (head,)):
+            if matches_pattern((path.name,), (head,)):
                 yield from _continue(path, rest)
 
 
@@ -237,18 +237,23 @@ def _continue(path: Path, rest: tuple[str, ...]) -> Iterator[Path]:
         yield path
 
 
-def _matches(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+def matches_pattern(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Whether a path matches a pattern, both in parts; ``**`` is any number of folders, and at the end any file."""
     if not pattern:
         return not names
     head, rest = pattern[0], pattern[1:]
     if head == "**":
         # At the end of a pattern, ** matches any file.
-        if names and not _is_hidden(names[0]) and (_matches(names[1:], pattern) or (len(names) == 1 and not rest)):
+        if (
+            names
+            and not _is_hidden(names[0])
+            and (matches_pattern(names[1:], pattern) or (len(names) == 1 and not rest))
+        ):
             return True
-        return bool(rest) and _matches(names, rest)
+        return bool(rest) and matches_pattern(names, rest)
     if not names or (_is_hidden(names[0]) and not _is_hidden(head)):
         return False
-    return fnmatch.fnmatchcase(names[0], head) and _matches(names[1:], rest)
+    return fnmatch.fnmatchcase(names[0], head) and matches_pattern(names[1:], rest)
 
 
 def _is_hidden(name: str) -> bool:

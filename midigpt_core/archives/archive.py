@@ -26,6 +26,7 @@ from midigpt_core.files import FileState
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
+    from typing import Any
 
     from midigpt_core.archives.content import Content
 
@@ -92,6 +93,15 @@ class Archive:
 
     def __attrs_post_init__(self) -> None:
         self._content = FileContent(self.path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Members share the file's content, which is sent with them.
+        return {name: getattr(self, name) for name in ("path", "_hash_file", "_content", "_listed", "_hashed")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+        self._lock = threading.Lock()
 
     @contextmanager
     def opened(self) -> Iterator[None]:

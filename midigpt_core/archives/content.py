@@ -78,6 +78,9 @@ class FileContent:
     _stream: io.BufferedReader | None = field(init=False, default=None)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FileContent, (self.path,)
+
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Keep the file open; the last of several users closes it. Raises OSError."""
@@ -144,6 +147,9 @@ class CursorPool:
     _cursors: list[tuple[Inflated, _Cursor]] = field(init=False, factory=list)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CursorPool, ()
+
     def take(self, owner: Inflated, first: int, last: int) -> _Cursor | None:
         """The furthest of ``owner``'s cursors whose bytes begin between these positions; the caller then owns it."""
         with self._lock:
@@ -174,6 +180,10 @@ class Inflated:
     #: How far it was inflated.
     _furthest: int = field(init=False, default=0)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Inflaters cannot be sent to another process.
+        return Inflated, (self.content, self.wbits, self.budget, self.pool)
 
     def read_at(self, position: int, count: int) -> bytes:
         with self._lock:

@@ -13,14 +13,16 @@ from midigpt_core.cli.options import (
     NAME,
     PATH,
     SOURCE_HELP,
+    SOURCE_OPTIONS,
     Several,
     SeveralCommand,
     common_options,
     data_argument,
     one_spelling,
 )
-from midigpt_core.cli.selected import registry, source_of_data
+from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import counts_table, table
+from midigpt_core.cli.train import chosen_source
 from midigpt_core.corpus.build import locate_named
 from midigpt_core.corpus.cache import cache_root
 from midigpt_core.corpus.report import cached_shards, clean, finished_shards, info, leakage, verify
@@ -66,6 +68,7 @@ def corpus() -> None:
     help="Shards to compare with --data: which pieces have the same music.",
 )
 @click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
+@SOURCE_OPTIONS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def show_info(
@@ -76,6 +79,7 @@ def show_info(
     data: tuple[str, ...],
     eval_data: tuple[str, ...],
     source: str | None,
+    assignments: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show what the corpora of DATA (files, folders, globs) contain: rows by reason with examples, pieces, tracks,
@@ -84,11 +88,11 @@ def show_info(
     With --eval-data, also list evaluation pieces that have exactly the music of a training piece.
     """
     data = one_spelling(ctx, data_paths, data)
-    shards, names = _shards(ctx, data, source)
+    shards, names = _shards(ctx, data, source, assignments)
     found = info(shards, names)
     shared = None
     if eval_data:
-        evaluated, _ = _shards(ctx, eval_data, source)
+        evaluated, _ = _shards(ctx, eval_data, source, assignments)
         # Without --data, training data is the rest of the cache; otherwise every piece would match itself.
         trained = shards if data else [shard for shard in shards if shard not in evaluated]
         shared = leakage(trained, evaluated)
@@ -104,13 +108,20 @@ def show_info(
 @data_argument
 @click.option("--data", cls=Several, type=PATH, metavar="PATH...", help="The same as DATA.")
 @click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
+@SOURCE_OPTIONS
 @click.pass_context
 def verify_all(
-    ctx: click.Context, /, *, data_paths: tuple[str, ...], data: tuple[str, ...], source: str | None
+    ctx: click.Context,
+    /,
+    *,
+    data_paths: tuple[str, ...],
+    data: tuple[str, ...],
+    source: str | None,
+    assignments: tuple[str, ...],
 ) -> None:
     """Check every byte of the corpora of DATA (files, folders, globs); without DATA, of all in the cache."""
     data = one_spelling(ctx, data_paths, data)
-    report = verify(_shards(ctx, data, source)[0] if data else _cached(finished_shards()))
+    report = verify(_shards(ctx, data, source, assignments)[0] if data else _cached(finished_shards()))
     remark_line(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
     if report.damaged:
         for message in report.damaged:
@@ -133,12 +144,14 @@ def clean_cache(everything: bool) -> None:
     remark_line(f"{len(report.removed)} removed ({report.bytes_freed / 2**20:,.1f} MiB), {report.kept} kept{busy}.")
 
 
-def _shards(ctx: click.Context, data: Sequence[str], source: str | None) -> tuple[list[Path], list[str]]:
+def _shards(
+    ctx: click.Context, data: Sequence[str], source: str | None, assignments: tuple[str, ...]
+) -> tuple[list[Path], list[str]]:
     """The data files of the corpora, and the names of their shards; no names for all that is in the cache."""
     plugins = registry(ctx)
     if not data:
         return _cached(cached_shards()), []
-    found = locate_named(plugins.resolve("source", source_of_data(plugins, source, data)), list(data))
+    found = locate_named(plugins.resolve("source", chosen_source(plugins, source, assignments, data)), list(data))
     return [path for path, _ in found], [name for _, name in found]
 
 

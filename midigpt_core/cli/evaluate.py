@@ -11,14 +11,16 @@ from midigpt_core.cli.options import (
     NAME,
     PATH,
     SOURCE_HELP,
+    SOURCE_OPTIONS,
     Several,
     SeveralCommand,
     common_options,
     data_argument,
     one_spelling,
 )
-from midigpt_core.cli.selected import registry, source_of_data
+from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
+from midigpt_core.cli.train import chosen_source
 from midigpt_core.config import choices
 from midigpt_core.config.counts import LARGEST_COUNT, MOST_EVALUATION_ROWS, MOST_EXCERPTS
 from midigpt_core.config.overrides import read_value
@@ -40,6 +42,7 @@ _OF_MUSIC = ("metric", "pieces", "temperature", "train_data", "copy_index", "cop
 @click.option("--checkpoint", type=PATH, required=True, metavar="BUNDLE", help="Bundle to evaluate.")
 @click.option("--data", cls=Several, type=PATH, metavar="PATH...", help="The same as DATA.")
 @click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
+@SOURCE_OPTIONS
 @click.option(
     "--rows",
     type=click.IntRange(1, MOST_EVALUATION_ROWS),
@@ -99,6 +102,7 @@ def evaluate(
     checkpoint: str,
     data: tuple[str, ...],
     source: str | None,
+    assignments: tuple[str, ...],
     rows: int | None,
     batch_size: int | None,
     precision: str | None,
@@ -120,7 +124,7 @@ def evaluate(
     if not paths:
         raise click.UsageError("Missing option '--data'. Give it or DATA: files, folders or globs.")
     plugins = registry(ctx)
-    chosen = source_of_data(plugins, source, paths)
+    chosen = chosen_source(plugins, source, assignments, paths)
     if "metric" in given:
         given["metric"] = [choices.as_mapping(read_value(text)) for text in given["metric"]]
         for choice in given["metric"]:
@@ -132,7 +136,7 @@ def evaluate(
         checkpoint, list(paths), source=chosen, rows=rows, batch_size=batch_size, precision=precision, device=device
     )
     # The training data may be of another source than DATA.
-    named = source or plugins.source_of_selection()
+    named = chosen if assignments else source or plugins.source_of_selection()
     measured = _measured(checkpoint, paths, named, device, given) if music else None
     if as_json:
         echo_json(report.to_dict() | ({} if measured is None else {"music": measured.to_dict()}))
@@ -146,7 +150,11 @@ def evaluate(
 
 
 def _measured(
-    checkpoint: str, data: tuple[str, ...], source: str | None, device: str | None, given: dict[str, Any]
+    checkpoint: str,
+    data: tuple[str, ...],
+    source: str | dict[str, Any] | None,
+    device: str | None,
+    given: dict[str, Any],
 ) -> MusicReport:
     from midigpt_core.cli.music_progress import music_progress
     from midigpt_core.training.evaluate_music import MusicSettings, evaluate_music

@@ -45,6 +45,14 @@ PATH = _PathName()
 
 
 SOURCE_HELP = "Data source component.  [default: the one that reads what the paths lead to]"
+#: Options of the data source, for commands that take no other settings.
+SOURCE_OPTIONS = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the data source, e.g. source.min_notes=100.",
+)
 
 
 class PluginFlags:

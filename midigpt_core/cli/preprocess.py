@@ -12,6 +12,7 @@ from midigpt_core.cli.options import (
     NAME,
     PATH,
     SOURCE_HELP,
+    SOURCE_OPTIONS,
     Several,
     SeveralCommand,
     common_options,
@@ -88,6 +89,7 @@ class _PartType(click.ParamType):  # type: ignore[type-arg]  # generic only in n
     help="Take window sizes and fill ratio from this configuration.",
 )
 @click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
+@SOURCE_OPTIONS
 @click.option("--workers", type=click.IntRange(1, LARGEST_COUNT), help="Number of processes.  [default: one per core]")
 @click.option(
     "--part",
@@ -115,6 +117,7 @@ def preprocess(
     min_tracks: int,
     config_file: str | None,
     source: str | None,
+    assignments: tuple[str, ...],
     workers: int | None,
     part: Part | None,
     engine: str | None,
@@ -130,6 +133,7 @@ def preprocess(
     """
     from midigpt_core.corpus.build import build
     from midigpt_core.corpus.engines import find_engine
+    from midigpt_core.corpus.lacking import warn_of_lacking
     from midigpt_core.corpus.select import SelectionLimits, require_nonempty, select
     from midigpt_core.corpus.shared_store import shared_store
     from midigpt_core.corpus.store import open_corpus
@@ -141,7 +145,7 @@ def preprocess(
     if checkpoint is not None and encoder_config is not None:
         raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
     plugins = registry(ctx)
-    config = configure(config_file, (), {"source": source, "encoder_config_path": encoder_config}, plugins)
+    config = configure(config_file, assignments, {"source": source, "encoder_config_path": encoder_config}, plugins)
     settle_source(config, plugins, paths)
     encoder: Encoder | None = None
     if checkpoint is not None or {"encoder", "encoder_config_path"} & config.set_fields:
@@ -180,6 +184,7 @@ def preprocess(
     )
     opened = open_corpus(report.shards, report.sources)
     valid = select(opened, encoder, limits)
+    warn_of_lacking(opened, encoder)
     remark_lines(counts_table("pieces of the corpus", valid.counts, {}))
     if part is None:
         require_nonempty(valid, opened, limits)

@@ -17,14 +17,14 @@ from midigpt_core.cli.options import (
     data_argument,
     one_spelling,
 )
-from midigpt_core.cli.selected import registry
+from midigpt_core.cli.selected import registry, source_of_data
 from midigpt_core.config.overrides import override_problems, require_none
 from midigpt_core.config.train import TrainConfig, is_path, setting_help
 from midigpt_core.errors import ConfigError
-from midigpt_core.kinds import RUN_KINDS
+from midigpt_core.kinds import RUN_KINDS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from midigpt_core.plugins import Registry
     from midigpt_core.training.planning.prepare import Plan
@@ -245,3 +245,15 @@ def configured(
         config.update({"source": source}, "--plugin")
     config.validate()
     return config
+
+
+def chosen_source(
+    plugins: Registry, source: str | None, assignments: tuple[str, ...], paths: Sequence[str]
+) -> str | dict[str, Any]:
+    """The data source of a command that takes no other settings: its name, or a block with the options of ``--set``."""
+    if not assignments:
+        return source_of_data(plugins, source, paths)
+    for text in assignments:
+        if text.partition("=")[0].strip().partition(".")[0] != Kind.SOURCE.setting:
+            raise ConfigError(f"--set {text}: only options of the data source are set here, e.g. source.min_notes=100.")
+    return configure(None, assignments, {Kind.SOURCE.setting: source}, plugins).choice(Kind.SOURCE)

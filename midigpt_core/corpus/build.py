@@ -9,17 +9,17 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import Factory, evolve, frozen
 
 from midigpt_core import files
-from midigpt_core.contracts import SourceContext
+from midigpt_core.contracts import FetchedShard, SourceContext, SourceWithOptions
 from midigpt_core.cores import available_cores
 from midigpt_core.corpus.cache import FileHashes, cache_root, explained, owned, shard_folder
 from midigpt_core.corpus.engines import ShardResult
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, buffer_dtypes, read_sidecar
-from midigpt_core.corpus.ingest import midi_buffers, to_pieces
+from midigpt_core.corpus.ingest import midi_buffers, to_pieces, within_bars
 from midigpt_core.corpus.isolation import (
     DEFAULT_MEMORY_BYTES,
     DEFAULT_PARSER,
@@ -36,7 +36,7 @@ from midigpt_core.plugins import build as build_component
 from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from midigpt_core.components import ComponentRef
@@ -126,18 +126,20 @@ def build(
     store = store or shared_store()
     if store is not None and publish:
         store.require_usable()
-    shards = _open_source(source, paths, FileHashes(cache, verify=verify, shared=store))
+    shards, options = _open_source(source, paths, FileHashes(cache, verify=verify, shared=store))
     if part is not None:
         shards = part.of(shards)
     limits = ParserLimits(timeout_s, memory_bytes)
     if engine is not None:
-        task = _Task(source=source, cache=cache, store=store, publish=publish, parser=parser, limits=limits)
+        task = _Task(
+            source=source, options=options, cache=cache, store=store, publish=publish, parser=parser, limits=limits
+        )
         return _report(_elsewhere(engine, task, shards, progress), time.monotonic() - started)
     cores = available_cores()
     active = max(1, min(workers or cores, len(shards)))
     files.allow_open(active * _FILES_A_SHARD)
     parsers = _Parsers(parser, max(1, cores // active), limits)
-    run = _Run(source, cache, parser, parsers, _Meter(shards, progress), store, publish=publish)
+    run = _Run(source, options, cache, parser, parsers, _Meter(shards, progress), store, publish=publish, shards=shards)
     with contextlib.closing(parsers), ThreadPoolExecutor(active, thread_name_prefix="corpus") as pool:
         tasks = [pool.submit(run.shard, shard) for shard in shards]
         try:
@@ -155,6 +157,8 @@ class _Task:
     """Builds a shard's corpus wherever it is called: see :class:`midigpt_core.corpus.engines.ShardTask`."""
 
     source: ComponentRef
+    #: The options that belong to the key of a corpus.
+    options: Mapping[str, Any]
     #: The folder of the cache, which the machines share unless there is a store.
     cache: Path
     store: SharedStore | None
@@ -179,7 +183,15 @@ class _Task:
         cache = self.cache if self.store is None else cache_root()
         with contextlib.closing(_Parsers(self.parser, 1, self.limits)) as parsers:
             run = _Run(
-                self.source, cache, self.parser, parsers, _Meter([], None), self.store, publish=self.publish, keep=False
+                self.source,
+                self.options,
+                cache,
+                self.parser,
+                parsers,
+                _Meter([], None),
+                self.store,
+                publish=self.publish,
+                keep=False,
             )
             return run.shard(shard)
 
@@ -219,8 +231,9 @@ def locate_named(source: ComponentRef, paths: Sequence[str], *, cache: Path | No
     cache = cache or cache_root()
     store = shared_store()
     found = []
-    for shard in _open_source(source, paths, FileHashes(cache, shared=store)):
-        folder = shard_folder(cache, source, shard.fingerprint(), DEFAULT_PARSER)
+    shards, options = _open_source(source, paths, FileHashes(cache, shared=store))
+    for shard in shards:
+        folder = shard_folder(cache, source, shard.fingerprint(), DEFAULT_PARSER, options)
         if store is not None and _present(folder) is None:
             with owned(folder, waiting=_nothing):
                 if _present(folder) is None:
@@ -301,6 +314,8 @@ class _Run:
     """One build: what its threads share."""
 
     source: ComponentRef
+    #: The options that belong to the key of a corpus.
+    options: Mapping[str, Any]
     cache: Path
     parser: str
     parsers: _Parsers
@@ -310,14 +325,18 @@ class _Run:
     publish: bool = False
     #: Whether the cache keeps the corpora that the store gets.
     keep: bool = True
+    #: All shards of the build, for fetching the next one ahead.
+    shards: Sequence[SourceShard] = ()
+    _begun: set[int] = Factory(set)
     stop: threading.Event = Factory(threading.Event)
 
     def shard(self, shard: SourceShard) -> ShardResult:
         """The corpus of one shard; built if it does not exist and no other process builds it."""
         self._check()
+        self._begun.add(id(shard))
         with _blamed(self.source, shard.name):
             fingerprint = shard.fingerprint()
-        folder = shard_folder(self.cache, self.source, fingerprint, self.parser)
+        folder = shard_folder(self.cache, self.source, fingerprint, self.parser, self.options)
         sidecar = self._found(folder)
         if sidecar is not None:
             result = _result(shard, folder, sidecar)
@@ -348,6 +367,17 @@ class _Run:
             return _result(shard, folder, sidecar, is_fetched=True)
         return _result(shard, folder, self._make(shard, folder, fingerprint), is_new=True)
 
+    def _prefetch(self) -> None:
+        """Let the next shard that is needed and not on this machine be fetched."""
+        for shard in self.shards:
+            if id(shard) in self._begun or not isinstance(shard, FetchedShard):
+                continue
+            with _blamed(self.source, shard.name):
+                folder = shard_folder(self.cache, self.source, shard.fingerprint(), self.parser, self.options)
+                if _present(folder) is None:
+                    shard.prefetch()
+                    return
+
     def _check(self) -> None:
         if self.stop.is_set():
             raise _Stopped
@@ -357,20 +387,28 @@ class _Run:
         with self.parsers.one() as parser, ShardWriter(folder) as writer:
             with contextlib.closing(_one_ahead(self._parsed(shard, parser))) as batches:
                 for rows, parsed in batches:
+                    rows, parsed, outside = within_bars(rows, parsed)
+                    tally.add_dropped(*outside)
                     columns, pieces = to_pieces(rows, parsed)
                     writer.add(columns, pieces)
                     tally.add(columns, pieces, parsed.error_offset)
                     tally.add_dropped(rows.dropped, rows.dropped_rows)
-                    self.meter.add(rows=len(pieces.status) + sum(rows.dropped.values()))
+                    dropped = sum(rows.dropped.values()) + sum(outside[0].values())
+                    self.meter.add(rows=len(pieces.status) + dropped)
                     del rows, parsed, columns, pieces
             self._check_unchanged(shard, fingerprint)
             self._check_count(shard, tally)
             return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
 
     def _parsed(self, shard: SourceShard, parser: IsolatedParser) -> Generator[tuple[RowBatch, ReadResult]]:
+        is_reading = False
         with contextlib.closing(_one_ahead(self._rows(shard))) as batches:
             for rows in batches:
                 self._check()
+                if len(rows.row) and not is_reading:
+                    # Now, and not before: fetching two at a time would take as long and keep this one waiting.
+                    is_reading = True
+                    self._prefetch()
                 yield rows, parser.parse(*midi_buffers(rows))
                 del rows
 
@@ -421,13 +459,16 @@ def _one_ahead(items: Generator[_T]) -> Generator[_T]:
             pool.shutdown(cancel_futures=True)
 
 
-def _open_source(ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes) -> Sequence[SourceShard]:
+def _open_source(
+    ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes
+) -> tuple[Sequence[SourceShard], Mapping[str, Any]]:
+    """The shards, and the options that belong to the key of their corpora."""
     source: Source = build_component(ref, SourceContext(paths=tuple(paths), hash_file=hash_file))
     with _blamed(ref, "finding shards"):
         shards = source.shards()
     if not shards:
         raise DataError(f"{ref} found no shard in {', '.join(paths)}. Name at least one that holds data.")
-    return shards
+    return shards, source.row_options if isinstance(source, SourceWithOptions) else ref.options
 
 
 def _clear(folder: Path) -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from midigpt_core import files
 from midigpt_core.corpus.format import FORMAT_VERSION, READER_VERSION
@@ -24,7 +24,7 @@ from midigpt_core.files import FileState
 from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from midigpt_core.components import ComponentRef
 
@@ -76,9 +76,15 @@ def corpora_folder(cache: Path) -> Path:
     return cache / "corpus"
 
 
-def shard_folder(cache: Path, source: ComponentRef, fingerprint: str, parser: str) -> Path:
-    """The folder of a source shard's corpus: its name is a hash of the bytes and of everything that interprets them."""
-    identity = [fingerprint, source.target, dict(source.options), parser, FORMAT_VERSION, READER_VERSION]
+def shard_folder(
+    cache: Path, source: ComponentRef, fingerprint: str, parser: str, options: Mapping[str, Any] | None = None
+) -> Path:
+    """The folder of a source shard's corpus: its name is a hash of the bytes and of everything that interprets them.
+
+    ``options`` are those that the rows depend on, by default all of ``source``.
+    """
+    interpreting = dict(source.options if options is None else options)
+    identity = [fingerprint, source.target, interpreting, parser, FORMAT_VERSION, READER_VERSION]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return corpora_folder(cache) / key[:32]
 

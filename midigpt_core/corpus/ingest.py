@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from midigpt_core.corpus import status
 from midigpt_core.records import PieceTable
+from midigpt_core.score.columns import select
 from midigpt_core.score.content_hash import content_hashes
 
 if TYPE_CHECKING:
@@ -29,6 +30,42 @@ def midi_buffers(rows: RowBatch) -> tuple[UInt8Array, Int64Array]:
         return np.zeros(0, np.uint8), np.zeros(len(midi) + 1, np.int64)
     ends = np.frombuffer(offsets, np.int64)[midi.offset : midi.offset + len(midi) + 1]
     return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]], ends - ends[0]
+
+
+def within_bars(
+    rows: RowBatch, parsed: ReadResult
+) -> tuple[RowBatch, ReadResult, tuple[dict[str, int], dict[str, list[tuple[int, str]]]]]:
+    """The rows whose pieces have as many bars as :attr:`RowBatch.bars` allows, or could not be read; and the number of
+    the others, and all of them with their names, by reason."""
+    least, most = rows.bars
+    if least is None and most is None:
+        return rows, parsed, ({}, {})
+    bars = np.diff(parsed.columns.bar_offsets)
+    is_piece = (parsed.status == status.KEPT) & ~_is_null(rows.midi)
+    few = is_piece & (bars < (least or 0))
+    many = is_piece & (bars > most) if most is not None else np.zeros(len(bars), np.bool_)
+    outside = {reason: np.flatnonzero(mask) for reason, mask in (("min_bars", few), ("max_bars", many)) if mask.any()}
+    named = {
+        reason: [(int(rows.row[index]), rows.ids[index].as_py() or "") for index in indices.tolist()]
+        for reason, indices in outside.items()
+    }
+    keep = ~(few | many)
+    chosen = pa.array(keep)
+    kept = attrs.evolve(
+        rows,
+        row=rows.row[keep],
+        ids=rows.ids.filter(chosen),
+        midi=rows.midi.filter(chosen),
+        genre=None if rows.genre is None else rows.genre.filter(chosen),
+        nomml=None if rows.nomml is None else rows.nomml.filter(chosen),
+    )
+    read = attrs.evolve(
+        parsed,
+        columns=select(parsed.columns, np.flatnonzero(keep)),
+        status=parsed.status[keep],
+        error_offset=parsed.error_offset[keep],
+    )
+    return kept, read, ({reason: len(indices) for reason, indices in outside.items()}, named)
 
 
 def to_pieces(rows: RowBatch, parsed: ReadResult) -> tuple[ScoreColumns, PieceTable]:

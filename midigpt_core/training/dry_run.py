@@ -175,6 +175,7 @@ def describe(plan: Plan) -> str:
     rows = {
         "parameters": f"{found.parameters:,}" + (f", {found.trained:,} trained" if frozen else ""),
         "pieces": f"{found.pieces:,}",
+        **_described_rows(plan),
         "tokens per step": f"{found.tokens_per_step:,} of {found.positions_per_step:,} positions",
         "model FLOPs": f"{found.flops_per_step:.3g} per step",
         **{f"tokens of {name}": f"{share:.1%}" for name, share in found.token_shares.items()},
@@ -186,6 +187,17 @@ def describe(plan: Plan) -> str:
     rows = {printable(name): value for name, value in rows.items()}
     width = max(16, *map(len, rows))
     return "\n".join(f"{name:<{width}} {value}" for name, value in rows.items())
+
+
+def _described_rows(plan: Plan) -> dict[str, str]:
+    """How many rows of the source have music and, by reason, how many do not or were filtered out."""
+    kept, total = plan.train_pieces.rows.get("kept", 0), sum(plan.train_pieces.rows.values())
+    left_out = {
+        f"  {reason.replace('_', ' ')}": f"{count:,}"
+        for reason, count in plan.train_pieces.rows.items()
+        if reason != "kept"
+    }
+    return {"rows of the source": f"{total:,}, {kept:,} kept", **left_out}
 
 
 def _saved_bytes(model: nn.Module, batch_size: int, length: int) -> int:

@@ -13,8 +13,10 @@ def midigpt_sources() -> list[SourceSpec]:
     return [
         SourceSpec(
             name="gigamidi",
-            summary="parquet shards as in the GigaMIDI data set: files, folders or globs",
+            summary="parquet shards as in the GigaMIDI data set: files, folders, globs, or hf:// addresses on the Hub",
             target="midigpt_gigamidi.source:build",
+            options="midigpt_gigamidi.options:GigamidiOptions",
             suffixes=(".parquet",),
+            schemes=("hf",),
         )
     ]

@@ -1,56 +1,43 @@
-"""Reads GigaMIDI's parquet shards row group by row group, only the columns that the corpus needs.
+"""Reads GigaMIDI's parquet shards row group by row group, only the columns that the corpus and the filters need.
 
-Columns (data set version 2.0.0; integer widths vary between releases, so kinds are checked, not widths):
-
-=====================  ======================================  ====================================
-``music``              binary, or struct ``{bytes, path}``     required: the MIDI file
-``md5``                string                                  the row's name
-``num_tracks``         integer                                 rows with 0 are left out unparsed
-``total_notes``        integer                                 rows with 0 are left out unparsed
-``NOMML``              list of integers, one per track         expressiveness levels
-``music_style_scraped``  string, URL-encoded, comma-separated  style names
-=====================  ======================================  ====================================
+:mod:`midigpt_gigamidi.columns` finds the columns. The filters decide by the metadata of a row group before its music
+is read, which is skipped where no row passes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections import Counter
-from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from attrs import define, field, frozen
+from attrs import define, field
 
+from midigpt_core import terminal
 from midigpt_core.contracts import RowBatch, Source, SourceContext
 from midigpt_core.errors import DataError, readable_name
 from midigpt_core.files import FileState
 from midigpt_core.paths import find_files
+from midigpt_gigamidi import hub
+from midigpt_gigamidi.columns import ALWAYS, ID, MUSIC, NOMML, NOTES, ROLES, TRACKS, find_columns
 from midigpt_gigamidi.footer import check_footer
+from midigpt_gigamidi.kinds import to_binary
+from midigpt_gigamidi.options import GigamidiOptions
 from midigpt_gigamidi.pages import MOST_ROWS, batch_rows
+from midigpt_gigamidi.rows import Values, filter_roles, passing, require_filterable, with_music
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-    from typing import NoReturn
+    from typing import IO, NoReturn
 
+    from midigpt_core.contracts import SourceShard
     from midigpt_core.records import BoolArray
-
-MUSIC = "music"
-ID = "md5"
-NUM_TRACKS = "num_tracks"
-TOTAL_NOTES = "total_notes"
-NOMML = "NOMML"
-STYLE = "music_style_scraped"
-
-#: Reasons under which the report counts rows that the metadata says hold no music.
-NO_TRACKS = "no_tracks"
-NO_NOTES = "no_notes"
-_REQUIRED_COUNTS = {NUM_TRACKS: NO_TRACKS, TOTAL_NOTES: NO_NOTES}
+    from midigpt_gigamidi.columns import Columns
 
 _NO_PARQUET = "Name the folder that holds the shards, or read a folder of MIDI files with --plugin midifiles."
 
@@ -59,28 +46,71 @@ _BATCH_ROWS = 256
 _BATCH_BYTES = 8 << 20
 # Longer values are not music: the reader rejects them by their length and does not need all of them.
 _MOST_MIDI_BYTES = (16 << 20) + 1
-# Limit of a name and of a row's styles.
-_MOST_TEXT_BYTES = 4 << 10
-# Column names that an error shows, and characters of each.
-_SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 80
+# Rows whose metadata is read at a time for the filters.
+_FILTERED_ROWS = 4096
 # Read ahead per column; without it pyarrow loads a whole column of a row group, which can be the whole file.
 _BUFFER_BYTES = 1 << 20
 
 
-def build(_options: None, context: SourceContext) -> Source:
+#: The columns that corpora were made from before other releases' were read.
+_FIRST_COLUMNS = {NOMML: "NOMML", "scraped": "music_style_scraped"}
+
+_log = terminal.logger(__name__)
+
+
+def build(options: GigamidiOptions | None, context: SourceContext) -> Source:
     """The factory of the component ``gigamidi``."""
-    return GigamidiSource(context)
+    return GigamidiSource(options or GigamidiOptions(), context)
 
 
 class GigamidiSource:
     """The parquet files that the paths of ``context`` lead to."""
 
-    def __init__(self, context: SourceContext) -> None:
+    def __init__(self, options: GigamidiOptions, context: SourceContext) -> None:
+        self._options = options
         self._context = context
+        self._notices = Notices()
 
-    def shards(self) -> Sequence[GigamidiShard]:
-        found = find_files(self._context.paths, {".parquet"}, kind="parquet", hint=_NO_PARQUET)
-        return [GigamidiShard(file.path, self._context.hash_file) for file in found]
+    @property
+    def row_options(self) -> dict[str, Any]:
+        """See :attr:`midigpt_core.contracts.SourceWithOptions.row_options`."""
+        return self._options.row_options()
+
+    def shards(self) -> Sequence[SourceShard]:
+        """The shards in the order of the paths, which are local or on the Hub (:mod:`midigpt_gigamidi.hub`)."""
+        shards: dict[object, SourceShard] = {}
+        paths = self._context.paths
+        for on_hub, group in itertools.groupby(paths, key=lambda path: path.startswith(hub.SCHEME)):
+            find = self._on_hub if on_hub else self._local
+            for key, shard in find(tuple(group)):
+                shards.setdefault(key, shard)
+        return [*shards.values()] or [shard for _, shard in self._local(paths)]
+
+    def _local(self, paths: tuple[str, ...]) -> Iterator[tuple[object, SourceShard]]:
+        for file in find_files(paths, {".parquet"}, kind="parquet", hint=_NO_PARQUET):
+            yield os.path.realpath(file.path), self._shard(file.path, readable_name(file.path))
+
+    def _on_hub(self, paths: tuple[str, ...]) -> Iterator[tuple[object, SourceShard]]:
+        files = hub.HubFiles(self._options.keep_downloads)
+        for path in paths:
+            for file in hub.list_files(path):
+                yield file, hub.HubShard(file, files, self._shard)
+
+    def _shard(self, path: Path, name: str) -> GigamidiShard:
+        return GigamidiShard(path, name, self._context.hash_file, self._options, self._notices)
+
+
+@define(eq=False)
+class Notices:
+    """Warnings of a source: each is logged once, whatever the number of shards."""
+
+    _given: set[str] = field(init=False, factory=set)
+
+    def say(self, about: str, message: str) -> None:
+        # Two threads that race log it twice at worst.
+        if about not in self._given:
+            self._given.add(about)
+            _log.warning("%s", message)
 
 
 @define(eq=False)
@@ -88,13 +118,13 @@ class GigamidiShard:
     """One parquet file."""
 
     path: Path
+    #: What messages and reports call it.
+    name: str
     hash_file: Callable[[Path], str]
+    options: GigamidiOptions
+    notices: Notices
     #: State of the file when it was hashed.
     _state: FileState | None = field(init=False, default=None)
-
-    @property
-    def name(self) -> str:
-        return readable_name(self.path)
 
     def num_rows(self) -> int:
         with self._open() as file:
@@ -108,7 +138,16 @@ class GigamidiShard:
             self._refuse(error)
         state.check(self.path)
         self._state = state
-        return content_hash
+        return content_hash + self._interpretation()
+
+    def _interpretation(self) -> str:
+        """What distinguishes the file's rows from those that earlier versions made of the same bytes; else empty."""
+        try:
+            with self._open() as file:
+                columns = find_columns(file.schema_arrow, self.name, [NOMML, *self.options.styles])
+        except DataError:
+            return ""  # it is raised when the rows are read
+        return "" if columns.names.items() <= _FIRST_COLUMNS.items() and not columns.odd else " by name"
 
     def batches(self) -> Iterator[RowBatch]:
         state = self._state
@@ -132,14 +171,12 @@ class GigamidiShard:
 
     def _rows(self) -> Iterator[RowBatch]:
         with self._open() as file, self.path.open("rb") as headers:
-            columns = _Columns.of(file.schema_arrow, self.name)
-            leaves = _leaves(file.metadata.schema, columns)
+            reader = _Reader(self, file, headers)
             first_row = 0
             for group in range(file.num_row_groups):
-                size = batch_rows(headers, file.metadata, group, leaves, most=_BATCH_ROWS, name=self.name)
-                for table in self._row_group(file, group, columns, size):
-                    yield _to_rows(table, columns, first_row)
-                    first_row += table.num_rows
+                for batch, rows in reader.row_group(group, first_row):
+                    yield batch
+                    first_row += rows
 
     def _refuse(self, error: OSError) -> NoReturn:
         raise DataError(f"{self.name}: cannot be read ({error.strerror}). Check the file and the disk.") from error
@@ -169,142 +206,138 @@ class GigamidiShard:
                 )
             yield file
 
-    def _row_group(
-        self, file: pq.ParquetFile, group: int, columns: _Columns, batch_size: int
-    ) -> Iterator[pa.RecordBatch]:
-        batches = file.iter_batches(
-            batch_size=batch_size, row_groups=[group], columns=columns.projection, use_threads=False
+
+class _Reader:
+    """Reads the rows of an open file."""
+
+    def __init__(self, shard: GigamidiShard, file: pq.ParquetFile, headers: IO[bytes]) -> None:
+        self._shard = shard
+        self._file = file
+        self._headers = headers
+        self._options = shard.options
+        self._filtered = filter_roles(shard.options)
+        self._styles = shard.options.styles
+        roles = dict.fromkeys([*ALWAYS, *self._styles, *sorted(self._filtered)])
+        self._columns = find_columns(file.schema_arrow, shard.name, roles)
+        if self._columns.odd:
+            odd = ", ".join(self._columns.odd)
+            self._notice(odd, f"columns of kinds that cannot be cast are left out: {odd}.")
+        require_filterable(shard.options, self._columns.names, shard.name)
+
+    def row_group(self, group: int, first_row: int) -> Iterator[tuple[RowBatch, int]]:
+        """Batches of a row group, each with the number of rows that it stands for."""
+        keep, dropped = self._filter(group) if self._filtered else (None, {})
+        if keep is not None and not keep.any():
+            # The music is not read.
+            yield self._to_rows(Values({}, 0, self._lost), None, None, first_row, dropped), len(keep)
+            return
+        roles = [ID, NOMML, *self._styles] if keep is not None else [*ALWAYS, *self._styles]
+        done = 0
+        for table in self._tables(group, roles, music=True):
+            values, count = self._values(table, roles), table.num_rows
+            if keep is None:
+                kept, dropped = with_music(values)
+            else:
+                kept = keep[done : done + count]
+            yield self._to_rows(values, _music(table, self._columns), kept, first_row + done, dropped), count
+            done += count
+            dropped = {}
+
+    def _filter(self, group: int) -> tuple[BoolArray, dict[str, int]]:
+        """Which rows of a group stay, by the metadata alone, and the number of others by reason."""
+        roles = sorted({TRACKS, NOTES, *self._filtered})
+        masks, counts = [np.zeros(0, np.bool_)], Counter[str]()
+        for table in self._tables(group, roles, music=False):
+            values = self._values(table, roles)
+            keep, without_music = with_music(values)
+            keep, failed = passing(values, self._options, keep)
+            masks.append(keep)
+            counts.update(without_music)
+            counts.update(failed)
+        return np.concatenate(masks), dict(counts)
+
+    def _tables(self, group: int, roles: Sequence[str], *, music: bool) -> Iterator[pa.RecordBatch]:
+        projection = [*([self._columns.music] if music else []), *self._columns.of(roles)]
+        leaves = _leaves(self._file.metadata.schema, projection)
+        size = batch_rows(
+            self._headers,
+            self._file.metadata,
+            group,
+            leaves,
+            most=_BATCH_ROWS if music else _FILTERED_ROWS,
+            name=self._shard.name,
         )
+        batches = self._file.iter_batches(batch_size=size, row_groups=[group], columns=projection, use_threads=False)
         while True:
             try:
                 batch = next(batches, None)
             except (pa.ArrowException, OSError) as error:
                 raise DataError(
-                    f"{self.name}: row group {group} cannot be read ({_first_line(error)}). "
+                    f"{self._shard.name}: row group {group} cannot be read ({_first_line(error)}). "
                     "Download or write the file again, or leave it out."
                 ) from error
             if batch is None:
                 return
             yield batch
 
+    def _values(self, table: pa.RecordBatch, roles: Sequence[str]) -> Values:
+        names = self._columns.names
+        columns = {role: table.column(names[role]) for role in roles if role in names}
+        return Values(columns, table.num_rows, self._lost)
 
-@frozen
-class _Columns:
-    """Which of the known columns a file has."""
-
-    music_is_struct: bool
-    optional: frozenset[str]
-
-    @property
-    def projection(self) -> list[str]:
-        music = f"{MUSIC}.bytes" if self.music_is_struct else MUSIC
-        return [music, *sorted(self.optional)]
-
-    @classmethod
-    def of(cls, schema: pa.Schema, path: str) -> _Columns:
-        """Raises :class:`DataError` if ``music`` is missing, or a column occurs twice or is of the wrong kind."""
-        if MUSIC not in schema.names:
-            raise DataError(
-                f"{path}: no column {MUSIC!r} (columns: {_listed(schema.names)}). "
-                f"Name GigaMIDI shards, or rename the column with the MIDI bytes to {MUSIC!r}."
+    def _to_rows(
+        self, values: Values, music: pa.Array | None, kept: BoolArray | None, first_row: int, dropped: dict[str, int]
+    ) -> RowBatch:
+        """A batch of the kept rows; without ``music``, of none."""
+        rows = np.arange(first_row, first_row + values.num_rows, dtype=np.int64)
+        if music is None or kept is None:
+            music = pa.array([], pa.large_binary())
+        elif not kept.all():
+            rows, music = rows[kept], _filter(music, kept)
+            chosen = pa.array(kept)
+            values = Values(
+                {role: column.filter(chosen) for role, column in values.columns.items()}, len(rows), self._lost
             )
-        _require_once([name for name in schema.names if name == MUSIC or name in _OPTIONAL], path, "")
-        music = schema.field(MUSIC).type
-        is_struct = pa.types.is_struct(music)
-        if is_struct:
-            _require_once([field.name for field in music], path, f"{MUSIC}.")
-            inner = {field.name: field.type for field in music}
-            _require_kind(_is_binary(inner.get("bytes", pa.null())), path, MUSIC, music, _MUSIC_KIND)
-        else:
-            _require_kind(_is_binary(music), path, MUSIC, music, _MUSIC_KIND)
-        present = frozenset(name for name in _OPTIONAL if name in schema.names)
-        for name in present:
-            is_kind, kind = _OPTIONAL[name]
-            kind_of_column = schema.field(name).type
-            _require_kind(is_kind(kind_of_column), path, name, kind_of_column, kind)
-        return cls(is_struct, present)
+        has_styles = any(role in self._columns.names for role in self._styles)
+        return RowBatch(
+            row=rows,
+            ids=pa.array(values.texts(ID), pa.string()) if ID in values else pa.nulls(len(rows), pa.string()),
+            midi=music,
+            genre=pa.array(values.styles(self._styles), pa.string()) if has_styles else None,
+            nomml=self._nomml(values),
+            dropped=dropped,
+            bars=(self._options.min_bars, self._options.max_bars),
+        )
+
+    def _nomml(self, values: Values) -> pa.Array | None:
+        if NOMML not in self._columns.names:
+            return None
+        return values.integer_lists(NOMML) if NOMML in values else pa.array([], pa.list_(pa.int64()))
+
+    def _lost(self, role: str, count: int) -> None:
+        column, kind = self._columns.names[role], ROLES[role][1].name
+        self._notice(
+            column, f"column {column!r} has values that are not {kind}, at first {count:,}; they are left out."
+        )
+
+    def _notice(self, about: str, message: str) -> None:
+        self._shard.notices.say(about, f"{self._shard.name}: {message}")
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:_SHOWN_CHARACTERS] for name in names[:_SHOWN_NAMES])
-    return f"{shown} and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else shown or "none"
+def _music(table: pa.RecordBatch, columns: Columns) -> pa.Array:
+    music = table.column(MUSIC)
+    # flatten() carries the struct's own nulls into the field, which field() does not.
+    return to_binary(music.flatten()[0] if columns.music_is_struct else music, _MOST_MIDI_BYTES)
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
-
-
-def _is_integer(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_null(kind))
-
-
-def _is_integer_list(kind: pa.DataType) -> bool:
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return bool(pa.types.is_null(kind) or (is_list and _is_integer(kind.value_type)))
-
-
-_MUSIC_KIND = "binary or a struct with binary 'bytes'"
-_OPTIONAL: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
-    ID: (_is_string, "string"),
-    NUM_TRACKS: (_is_integer, "integer"),
-    TOTAL_NOTES: (_is_integer, "integer"),
-    NOMML: (_is_integer_list, "a list of integers"),
-    STYLE: (_is_string, "string"),
-}
-
-
-def _require_once(names: Sequence[str], path: str, prefix: str) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        columns = ", ".join(repr(prefix + name) for name in twice)
-        raise DataError(f"{path}: more than one column is called {columns}. Rename or remove all but one.")
-
-
-def _leaves(schema: pq.ParquetSchema, columns: _Columns) -> set[int]:
+def _leaves(schema: pq.ParquetSchema, projection: Sequence[str]) -> set[int]:
     """The numbers of the columns below the projected ones."""
     paths = [schema.column(index).path for index in range(len(schema))]
     return {
         index
         for index, path in enumerate(paths)
-        if any(path == name or path.startswith(f"{name}.") for name in columns.projection)
+        if any(path == name or path.startswith(f"{name}.") for name in projection)
     }
-
-
-def _require_kind(holds: bool, path: str, column: str, found: pa.DataType, wanted: str) -> None:
-    if not holds:
-        kind = str(found)[:_SHOWN_CHARACTERS]
-        raise DataError(
-            f"{path}: column {column!r} is {kind}, expected {wanted}. Write the column in that type, or leave it out."
-        )
-
-
-def _to_rows(table: pa.RecordBatch, columns: _Columns, first_row: int) -> RowBatch:
-    keep, dropped = _with_music(table, columns)
-    rows = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
-    music = table.column(MUSIC)
-    if columns.music_is_struct:
-        # flatten() carries the struct's own nulls into the field, which field() does not.
-        music = music.flatten()[0]
-    music = _cut(_cast(music, pa.large_binary()), _MOST_MIDI_BYTES)
-    if dropped:
-        rows, music = rows[keep], _filter(music, keep)
-        table = table.select(sorted(columns.optional)).filter(pa.array(keep))
-    return RowBatch(
-        row=rows,
-        ids=pa.array(_texts(table.column(ID)), pa.string())
-        if ID in columns.optional
-        else pa.nulls(len(rows), pa.string()),
-        midi=music,
-        genre=_decode_styles(table.column(STYLE)) if STYLE in columns.optional else None,
-        nomml=_cast(table.column(NOMML), pa.list_(pa.int64())) if NOMML in columns.optional else None,
-        dropped=dropped,
-    )
 
 
 def _joined(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:
@@ -349,29 +382,8 @@ def _join(batches: Sequence[RowBatch]) -> RowBatch:
         genre=join("genre"),
         nomml=join("nomml"),
         dropped=dict(sum((Counter(batch.dropped) for batch in batches), Counter())),
+        bars=batches[0].bars,
     )
-
-
-def _cut(values: pa.Array, most: int) -> pa.Array:
-    """The first ``most`` bytes of each value."""
-    longest = pc.max(pc.binary_length(values)).as_py() or 0
-    return values if longest <= most else pc.binary_slice(values, 0, most)
-
-
-def _with_music(table: pa.RecordBatch, columns: _Columns) -> tuple[BoolArray, dict[str, int]]:
-    """Which rows contain music according to the metadata, and the number of others by reason."""
-    keep = np.ones(table.num_rows, np.bool_)
-    dropped: dict[str, int] = {}
-    for column, reason in _REQUIRED_COUNTS.items():
-        if column not in columns.optional:
-            continue
-        # An unknown count is no reason to leave a row out.
-        is_positive = pc.fill_null(pc.greater(_cast(table.column(column), pa.float64()), 0.0), fill_value=True)
-        still = keep & is_positive.to_numpy(zero_copy_only=False)
-        if count := int(keep.sum() - still.sum()):
-            dropped[reason] = count
-        keep = still
-    return keep, dropped
 
 
 def _filter(music: pa.Array, keep: BoolArray) -> pa.Array:
@@ -387,31 +399,6 @@ def _filter(music: pa.Array, keep: BoolArray) -> pa.Array:
     np.concatenate(runs, out=np.frombuffer(kept, np.uint8))
     starts = np.concatenate([[0], np.cumsum(np.diff(ends)[keep])])
     return pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, [None, pa.py_buffer(starts), kept])
-
-
-def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A cast that does not raise for a value out of range: one odd row must not make the shard unusable."""
-    return pc.cast(array, options=pc.CastOptions.unsafe(kind))
-
-
-def _texts(column: pa.Array) -> list[str | None]:
-    """Python strings of at most :data:`_MOST_TEXT_BYTES`; parquet does not promise that they are valid UTF-8."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    values = _cut(_cast(column, pa.large_binary()), _MOST_TEXT_BYTES).to_pylist()
-    return [None if value is None else value.decode("utf-8", "replace") for value in values]
-
-
-def _decode_styles(column: pa.Array) -> pa.Array:
-    texts = _texts(column)
-    # A batch has few styles, many times each.
-    decoded = {text: text and _decode_style(text) for text in set(texts)}
-    return pa.array([decoded[text] for text in texts], pa.string())
-
-
-def _decode_style(text: str) -> str:
-    """``"Rock%2Cdrum%20n%20bass%2C"`` -> ``"Rock,drum n bass"``."""
-    return ",".join(style for part in unquote(text).split(",") if (style := part.strip()))
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from midigpt_gigamidi.plugin import midigpt_sources
-from midigpt_gigamidi.source import NO_NOTES, NO_TRACKS, _filter, build
+from midigpt_gigamidi.rows import NO_NOTES, NO_TRACKS
+from midigpt_gigamidi.source import _filter, build
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext, SourceShard
 from midigpt_core.errors import DataError
+from midigpt_core.files import blake3_of
 
 
 def source(*paths: Path | str) -> Source:
@@ -204,15 +206,9 @@ class TestColumns:
             ("music", [1]),
             ("music", pa.array([{"path": "p"}])),
             ("music", pa.array([{"bytes": "text"}])),
-            ("md5", [1]),
-            ("num_tracks", ["3"]),
-            ("total_notes", ["3"]),
-            ("NOMML", [3]),
-            ("NOMML", [["a"]]),
-            ("music_style_scraped", [b"rock"]),
         ],
     )
-    def test_a_column_of_the_wrong_kind_is_named(self, tmp_path: Path, column: str, values: Any) -> None:
+    def test_music_of_the_wrong_kind_is_named(self, tmp_path: Path, column: str, values: Any) -> None:
         path = write(tmp_path / "a.parquet", **{"music": [b"x"], column: values})
         with pytest.raises(DataError) as error:
             batches(path)
@@ -275,6 +271,15 @@ class TestDamage:
             shard.fingerprint()
         with pytest.raises(DataError, match="not a readable parquet file"):
             list(shard.batches())
+
+
+def test_corpora_of_the_columns_that_were_always_read_keep_their_fingerprint(tmp_path: Path) -> None:
+    old = write(tmp_path / "a.parquet", music=[b"x"], md5=["a"], NOMML=[[1]], music_style_scraped=["rock"])
+    (shard,) = source(old).shards()
+    assert shard.fingerprint() == blake3_of(old)
+    new = write(tmp_path / "b.parquet", music=[b"x"], music_styles_curated=[["rock"]])
+    (shard,) = source(new).shards()
+    assert shard.fingerprint() != blake3_of(new)
 
 
 def test_fingerprint_is_the_content(tmp_path: Path) -> None:

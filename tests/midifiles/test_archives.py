@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tarfile
 import zipfile
 from pathlib import Path
@@ -125,3 +126,13 @@ def test_rmi_is_the_midi_file_in_it(tmp_path: Path, cache: Path) -> None:
     report = build(SOURCE, [str(tmp_path)], cache=cache)
     assert report.counts == {"kept": 1, "no_header": 1}
     assert files.without_riff(MUSIC[0]) == MUSIC[0]
+
+
+def test_shards_are_sent_to_other_processes(tmp_path: Path) -> None:
+    write_zip(tmp_path / "in.zip", ["a.mid", "b.mid"])
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w", zipfile.ZIP_DEFLATED) as outer:
+        outer.write(tmp_path / "in.zip", "in.zip")
+    for shard in shards(tmp_path / "outer.zip"):
+        sent = pickle.loads(pickle.dumps(shard))
+        assert sent.fingerprint() == shard.fingerprint()
+        assert [batch.midi for batch in sent.batches()] == [batch.midi for batch in shard.batches()]

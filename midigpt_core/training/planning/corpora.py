@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import frozen
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     Progress: TypeAlias = Callable[[BuildProgress], None]
 
 
+# Of a shard's name, as far as it is the same for all shards of a data set.
+_ADDRESS = re.compile(r"[a-z]+://[^@]+@[0-9a-f]+(?=/)")
+
+
 @frozen(eq=False, kw_only=True)
 class Pieces:
     """The pieces of a corpus that fit an encoder and its limits."""
@@ -42,6 +47,8 @@ class Pieces:
     rows: Mapping[str, int]
     examples: Mapping[str, Sequence[str]]
     selection: Mapping[str, int]
+    #: Data sets that were fetched, each address with its commit (``hf://datasets/OWNER/NAME@COMMIT``), sorted.
+    data_sets: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -51,6 +58,7 @@ class Pieces:
             "examples": {reason: list(rows) for reason, rows in self.examples.items()},
             "selection": dict(self.selection),
             "pieces": len(self.valid),
+            **({"data_sets": list(self.data_sets)} if self.data_sets else {}),
         }
 
 
@@ -93,4 +101,5 @@ def gather(
         rows=report.counts,
         examples=report.examples,
         selection=chosen.counts,
+        data_sets=tuple(sorted({found[0] for file in opened.files if (found := _ADDRESS.match(file.sidecar.source))})),
     )

@@ -11,6 +11,8 @@ from attrs import evolve, frozen
 
 from midigpt_core import checkpoint, files, terminal
 from midigpt_core.checkpoint.assemble import infill_positions
+from midigpt_core.corpus.lacking import warn_of_lacking
+from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.shared_memory import require_room
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
@@ -157,6 +159,7 @@ def prepare(
         train_sets = tuple(evolve(one, pieces=part) for one, part in zip(train_sets, parts, strict=False))
     train_pieces = parts[0] if train_path else joined(parts)
     eval_pieces = (evaluated[0] if len(evaluated) == 1 else joined(evaluated)) if evaluated else None
+    warn_of_lacking(open_corpus(train_pieces.shards), encoder, genres=settings.genre_probability > 0)
     training = StreamSpec(
         shards=train_pieces.shards,
         sources=train_pieces.sources,
