@@ -15,10 +15,11 @@ from midigpt_core.lazy import lazy_names
 if TYPE_CHECKING:
     from midigpt_core.inference.engine import InferenceEngine
     from midigpt_core.inference.request import GenerationRequest, InferenceConfig, TrackPrompt
-    from midigpt_core.inference.session import Progress, SamplingSession
+    from midigpt_core.inference.session import FreshNotes, Progress, SamplingSession
     from midigpt_core.inference.validation import RequestValidationError
 
 _HOMES = {
+    "FreshNotes": ".session",
     "GenerationRequest": ".request",
     "InferenceConfig": ".request",
     "InferenceEngine": ".engine",
@@ -29,6 +30,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "FreshNotes",
     "GenerationRequest",
     "InferenceConfig",
     "InferenceEngine",

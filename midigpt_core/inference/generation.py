@@ -52,10 +52,12 @@ def generate(
     temperatures: Float64Array,
     keys: UInt64Array,
     go_on: Callable[[int], bool],
+    watch: Callable[[Grammar], None] | None = None,
 ) -> Generated:
     """Generate the bars of ``request`` after N ``prompts``; ``temperatures`` float64[N], ``keys`` uint64[N].
 
     ``go_on`` is called after every choice with the number of tokens just chosen. False ends the generation.
+    ``watch`` is called with the grammar after every choice.
     """
     grammar = encoder.grammar()
     if grammar is None:
@@ -77,6 +79,8 @@ def generate(
         following = grammar.take()
         active = int(np.count_nonzero(tokens >= 0))
         chosen += active
+        if watch is not None:
+            watch(grammar)
         if not go_on(active) or grammar.finished().all():
             break
         sequences.step(*following, logits)

@@ -24,11 +24,11 @@ from midigpt_core.score import editing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from midigpt_core.contracts import Encoder, SequenceReader
+    from midigpt_core.contracts import Encoder, Grammar, SequenceReader
     from midigpt_core.inference.generation import Generated
     from midigpt_core.inference.request import GenerationRequest
     from midigpt_core.inference.trained import TrainedWindows
-    from midigpt_core.records import BoolArray, Float64Array, TokenBatch, UInt64Array
+    from midigpt_core.records import BoolArray, Float64Array, Int32Array, TokenBatch, UInt64Array
     from midigpt_core.score import Score
     from midigpt_core.score.editing import NoteTable
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 _TOGETHER = 32
 #: Progress is reported at most once per this many chosen tokens.
 _TELL_EVERY = 64
+#: Notes of a step are reported at most this often, and at its end. Each report decodes the documents so far.
+_NOTES_EVERY_S = 0.25
+#: Seeds are smaller than this.
+_SEEDS = 2**63
 #: The upper limit of ``InferenceConfig.temperature``. Escalation would exceed every number.
 _HIGHEST_TEMPERATURE: float = attrs.fields(InferenceConfig).temperature.metadata["limits"].high
 
@@ -52,6 +56,18 @@ class Progress:
     #: Tokens chosen so far.
     tokens: int
     seconds: float
+
+
+@frozen(kw_only=True, eq=False)
+class FreshNotes:
+    """Notes that a step has generated since the last report, before it is known whether they pass the checks."""
+
+    step: int
+    candidate: int
+    #: 1, 2, …: the notes of earlier attempts of the step and candidate are void.
+    attempt: int
+    #: At the score's resolution.
+    notes: NoteTable
 
 
 @frozen(kw_only=True)
@@ -133,6 +149,9 @@ class SamplingSession:
         self.tokens_written = 0
         self.tokens_read = 0
         self.seconds = 0.0
+        #: Tokens of the longest prompt of the last step, and of the longest document of the run.
+        self.context_tokens = 0
+        self.longest_document = 0
 
     def plan_summary(self) -> list[dict[str, Any]]:
         """The plan as plain values, an item per step: window, mode, bars to write by track, tracks left out."""
@@ -171,31 +190,50 @@ class SamplingSession:
         """
         self._cancel.set()
 
-    def run(self, progress: Callable[[Progress], None] | None = None) -> Score:
+    def run(
+        self,
+        progress: Callable[[Progress], None] | None = None,
+        *,
+        notes: Callable[[FreshNotes], None] | None = None,
+    ) -> Score:
         """The score with the requested bars generated. Everything else is unchanged, note for note.
 
-        With ``plan_only`` the score is unchanged. After :meth:`cancel` only the complete bars are replaced, see
-        ``generated_bars``.
+        ``notes`` is called with new notes at most every 0.25 s and at the end of a step. With ``plan_only`` the score
+        is unchanged. After :meth:`cancel` only the complete bars are replaced, see ``generated_bars``.
         """
-        return self._generate(1, progress)[0]
+        return self._generate(1, progress, notes)[0]
 
     def run_variations(self, progress: Callable[[Progress], None] | None = None) -> list[Score]:
-        """``num_candidates`` scores for the request, each with its own key. The first is the one of :meth:`run`."""
-        return self._generate(self.request.config.num_candidates, progress)
+        """``num_candidates`` scores for the request. Number ``n`` is what :meth:`run` gives with ``seed + n``."""
+        return self._generate(self.request.config.num_candidates, progress, None)
 
-    def _generate(self, candidates: int, progress: Callable[[Progress], None] | None) -> list[Score]:
+    def seed_of(self, candidate: int) -> int:
+        """The seed that gives this candidate alone."""
+        return (self.seed + candidate) % _SEEDS
+
+    def _generate(
+        self,
+        candidates: int,
+        progress: Callable[[Progress], None] | None,
+        notes: Callable[[FreshNotes], None] | None,
+    ) -> list[Score]:
         try:
-            return self._write(candidates, progress)
+            return self._write(candidates, progress, notes)
         finally:
             self._cancel.clear()
 
-    def _write(self, candidates: int, progress: Callable[[Progress], None] | None) -> list[Score]:
+    def _write(
+        self,
+        candidates: int,
+        progress: Callable[[Progress], None] | None,
+        notes: Callable[[FreshNotes], None] | None,
+    ) -> list[Score]:
         self._clear()
         self.generated_bars = [set() for _ in range(candidates)]
         if self.request.config.plan_only:
             return [self.score] * candidates
         bars = candidates * sum(len(planned.step.cells) for planned in self.plan)
-        run = _Run(len(self.plan), bars, progress, self._cancel)
+        run = _Run(len(self.plan), bars, progress, self._cancel, notes)
         working = [self._start] * candidates
         for wave in planner.waves([planned.step for planned in self.plan]):
             jobs = [(candidate, number) for number in wave for candidate in range(candidates)]
@@ -235,6 +273,10 @@ class SamplingSession:
     ) -> list[tuple[tuple[int, int], NoteTable, list[tuple[int, int]]]]:
         """Generate the documents of ``jobs``; returns for each its notes and the bars that are complete."""
         asked = self._ask(jobs, scores, attempt)
+        reporter = None
+        if run.notes is not None:
+            rows = [(*pair, job) for pair, job in zip(jobs, asked.jobs, strict=True)]
+            reporter = _NotesReporter(self._notes_of, rows, attempt, run.notes)
         generated = generate(
             self._engine.reader(),
             self._engine.encoder,
@@ -244,10 +286,14 @@ class SamplingSession:
             temperatures=asked.temperatures,
             keys=asked.keys,
             go_on=run.go_on,
+            watch=reporter,
         )
+        if reporter is not None:
+            reporter.report(generated.documents, generated.bars_written)
         self.tokens_chosen += generated.chosen
         self.tokens_written += generated.generated
         self.tokens_read += generated.read
+        self.longest_document = max(self.longest_document, *map(len, generated.documents))
         return [
             (pair, *self._decoded(job, generated, index))
             for index, (pair, job) in enumerate(zip(jobs, asked.jobs, strict=True))
@@ -264,6 +310,7 @@ class SamplingSession:
             self._dropped[number, candidate] = more
             fitted.append(job)
         prompts = self._prompter.prompts(scores, fitted)
+        self.context_tokens = int(np.diff(prompts.batch.offsets).max(initial=0))
         count = len(jobs)
         return _Asked(
             jobs=fitted,
@@ -281,14 +328,16 @@ class SamplingSession:
 
     def _decoded(self, job: Job, generated: Generated, index: int) -> tuple[NoteTable, list[tuple[int, int]]]:
         """The notes of the complete bars of document ``index``, at the score's resolution, and these bars."""
-        decoded = self._engine.encoder.decode(generated.documents[index])
+        bars = int(generated.bars_written[index])
+        return self._notes_of(job, generated.documents[index], bars), _in_order(job)[:bars]
+
+    def _notes_of(self, job: Job, document: Int32Array, bars: int) -> NoteTable:
+        """The notes of the first ``bars`` bars that a document generates, at the score's resolution."""
+        decoded = self._engine.encoder.decode(document)
         table = editing.note_table(decoded).at_resolution(decoded.resolution, self._start.resolution)
-        in_order = [(track, bar) for track in job.tracks for of, bar in job.step.cells if of == track]
-        complete = in_order[: int(generated.bars_written[index])]
         tracks = np.asarray(job.tracks, np.int64)[table.track]
         table = attrs.evolve(table, track=tracks, bar=table.bar + job.step.start_bar)
-        cells = self._cells(complete)
-        return table.where(cells[table.track, table.bar]), complete
+        return table.where(self._cells(_in_order(job)[:bars])[table.track, table.bar])
 
     def _passes(self, original: Score, step: planner.Step, notes: NoteTable) -> bool:
         """Whether the notes of a step are neither silence nor (nearly) those that were there before."""
@@ -326,8 +375,7 @@ class SamplingSession:
         return Job(step=step, score=score, tracks=tuple(tracks), masked=self._never_seen | pending)
 
     def _key(self, step: int, candidate: int, attempt: int) -> UInt64Array:
-        key = keys.derive(self.seed, Stage.DRAW, step)
-        return keys.derive(keys.derive(key, Stage.DRAW, candidate), Stage.DRAW, attempt)
+        return keys.derive(keys.derive(self.seed_of(candidate), Stage.DRAW, step), Stage.DRAW, attempt)
 
 
 @frozen(eq=False, kw_only=True)
@@ -403,11 +451,20 @@ def temperature_of(config: InferenceConfig, attempt: int) -> float:
 class _Run:
     """The counts of a run in progress, and the listener that they are reported to."""
 
-    def __init__(self, steps: int, bars: int, listener: Callable[[Progress], None] | None, cancel: Event) -> None:
+    def __init__(
+        self,
+        steps: int,
+        bars: int,
+        listener: Callable[[Progress], None] | None,
+        cancel: Event,
+        notes: Callable[[FreshNotes], None] | None,
+    ) -> None:
         self._steps = steps
         self._bars = bars
         self._listener = listener
         self._cancel = cancel
+        #: The listener for notes, None without one.
+        self.notes = notes
         self._started = time.perf_counter()
         self._told = 0
         self.steps_done = 0
@@ -436,6 +493,46 @@ class _Run:
                 )
             )
         return seconds
+
+
+class _NotesReporter:
+    """Reports the notes of documents while they are generated."""
+
+    def __init__(
+        self,
+        notes_of: Callable[[Job, Int32Array, int], NoteTable],
+        rows: Sequence[tuple[int, int, Job]],
+        attempt: int,
+        listener: Callable[[FreshNotes], None],
+    ) -> None:
+        """``rows``: candidate, step and job of each document."""
+        self._notes_of = notes_of
+        self._rows = rows
+        self._attempt = attempt
+        self._listener = listener
+        self._reported = [0] * len(rows)
+        self._last = time.perf_counter()
+
+    def __call__(self, grammar: Grammar) -> None:
+        if time.perf_counter() - self._last >= _NOTES_EVERY_S:
+            # The bar in progress too: its notes come in the order of time.
+            self.report([grammar.document(row) for row in range(len(self._rows))], grammar.bars_written() + 1)
+
+    def report(self, documents: Sequence[Int32Array], bars: Int32Array) -> None:
+        """Report the notes in the first ``bars`` int32[N] generated bars that were not reported before."""
+        for row, (candidate, step, job) in enumerate(self._rows):
+            table = self._notes_of(job, documents[row], int(bars[row]))
+            # A document grows only at its end, and its bars are decoded in order.
+            fresh = table.where(np.arange(len(table)) >= self._reported[row])
+            self._reported[row] = max(self._reported[row], len(table))
+            if len(fresh):
+                self._listener(FreshNotes(step=step, candidate=candidate, attempt=self._attempt + 1, notes=fresh))
+        self._last = time.perf_counter()
+
+
+def _in_order(job: Job) -> list[tuple[int, int]]:
+    """The cells that a document generates, in its order."""
+    return [(track, bar) for track in job.tracks for of, bar in job.step.cells if of == track]
 
 
 def same_share(original: Score, cells: BoolArray, notes: NoteTable) -> float:

@@ -1,0 +1,150 @@
+"""``midigpt serve``, and ``midigpt-http`` with the options of the public package midigpt 0.4.2."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from midigpt_core.cli.echo import echo_line
+from midigpt_core.cli.main import run
+from midigpt_core.cli.options import NAME, PATH, common_options
+from midigpt_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midigpt_server.settings import ServerSettings
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def _server_options(*, host: str, port: int) -> Callable[[Any], Any]:
+    """The options that both commands have."""
+    options = (
+        click.option("--config", type=PATH, metavar="FILE", help="YAML file with models, in place of one bundle."),
+        click.option("--pretrained", type=NAME, metavar="NAME", help="Model of the Hub repository --hf-repo."),
+        click.option("--hf-repo", type=NAME, metavar="REPO", help="Hub repository.  [default: Metacreation/MIDI-GPT]"),
+        click.option(
+            "--device", type=click.Choice(("cpu", "cuda", "mps", "auto")), default="cpu", show_default=True,
+            help="Where the model runs.",
+        ),
+        click.option("--host", type=NAME, default=host, show_default=True, help="Address to listen on."),
+        click.option(
+            "--port", type=click.IntRange(0, 65_535), default=port, show_default=True,
+            help="Port to listen on; 0: any that is free.",
+        ),
+        click.option(
+            "--idle-timeout", type=click.FloatRange(0, 1e9), default=0.0, metavar="S",
+            help="Stop after so many seconds without a request; 0: never.",
+        ),
+        click.option(
+            "--max-parallel", type=click.IntRange(1, 256), default=1, show_default=True, help="Generations at once."
+        ),
+        click.option(
+            "--max-queue", type=click.IntRange(1, 100_000), default=64, show_default=True,
+            help="Requests that wait or run; more are answered with 503.",
+        ),
+        click.option(
+            "--max-generation-seconds", type=click.FloatRange(0, 1e9), default=0.0, metavar="S",
+            help="Cancel a generation that takes longer; 0: none.",
+        ),
+        click.option(
+            "--log-level", type=click.Choice(_LEVELS, case_sensitive=False), default="INFO", show_default=True,
+            help="Least level of messages.",
+        ),
+        click.option("--allow-origin", "origins", type=NAME, multiple=True, metavar="URL",
+                     help="Let web pages of this origin call the server."),
+        click.option("--allow-host", "hosts", type=NAME, multiple=True, metavar="NAME",
+                     help="Answer under this name too."),
+    )  # fmt: skip
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@common_options
+@click.command()
+@click.option("--checkpoint", "--ckpt", "checkpoint", type=PATH, metavar="BUNDLE", help="Bundle of the model.")
+@_server_options(host="127.0.0.1", port=3456)
+def serve(**options: Any) -> None:
+    """Answer music programs over HTTP: REAPER's midigpt scripts, or your own."""
+    _serve(options)
+
+
+@common_options
+@click.command()
+@click.option("--ckpt", "--checkpoint", "checkpoint", type=PATH, metavar="BUNDLE", help="Bundle of the model.")
+@_server_options(host="0.0.0.0", port=8000)
+def http(**options: Any) -> None:
+    """Answer music programs over HTTP, with the options and the address of midigpt 0.4.2: 0.0.0.0, port 8000."""
+    _serve(options)
+
+
+def main() -> int:
+    """The program ``midigpt-http``."""
+    return run(http, "midigpt-http")
+
+
+def _serve(options: dict[str, Any]) -> None:
+    given = [name for name in ("config", "checkpoint", "pretrained") if options[name] is not None]
+    if len(given) != 1:
+        raise click.UsageError(
+            f"Give exactly one of --checkpoint, --pretrained and --config; {len(given) or 'none'} "
+            f"{'is' if len(given) < 2 else 'are'} given."
+        )
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the server needs {error.name}, which is not installed. Run: pip install 'midigpt-core[server]'"
+        ) from error
+    # Imports torch, which takes seconds; wrong options are reported before.
+    from midigpt_server.process import serve_forever
+    from midigpt_server.settings import from_file
+
+    settings = _settings(options)
+    if options["config"] is not None:
+        settings = from_file(options["config"], settings)
+    serve_forever(settings, lambda text: echo_line(text, err=True))
+
+
+def _settings(options: dict[str, Any]) -> ServerSettings:
+    from midigpt_server.settings import ModelSettings, ServerSettings
+
+    models = []
+    if options["config"] is None:
+        own = {} if options["hf_repo"] is None else {"hf_repo": options["hf_repo"]}
+        name = options["pretrained"] or Path(options["checkpoint"]).stem
+        models = [
+            ModelSettings(
+                id=name,
+                checkpoint=options["checkpoint"],
+                pretrained=options["pretrained"],
+                device=options["device"],
+                max_parallel=options["max_parallel"],
+                **own,
+            )
+        ]
+    return ServerSettings(
+        models=models,
+        host=options["host"],
+        port=options["port"],
+        idle_timeout=options["idle_timeout"],
+        max_queue=options["max_queue"],
+        max_generation_seconds=options["max_generation_seconds"],
+        log_level=options["log_level"].upper(),
+        allowed_origins=options["origins"],
+        allowed_hosts=options["hosts"],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

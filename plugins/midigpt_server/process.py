@@ -1,0 +1,70 @@
+"""Runs the server in this process until a signal ends it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from midigpt_core.errors import ConfigError
+from midigpt_server.app import build_app
+from midigpt_server.models import Model, Models
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from midigpt_server.settings import ServerSettings
+
+#: After a signal, generations in flight have so many seconds to end by themselves; then they are cancelled.
+_DRAIN_S = 20
+
+
+def serve_forever(settings: ServerSettings, say: Callable[[str], None]) -> None:
+    """Load the models, then answer requests. SIGTERM and Ctrl-C let running generations end first.
+
+    ``say`` gets the line that tells the address. Raises :class:`midigpt_core.errors.MidigptError` for a bundle, a
+    device or an address that cannot be used.
+    """
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # The address first: loading takes longer than finding it taken.
+    listening = _listen(settings)
+    with listening:
+        models = Models([Model.load(one) for one in settings.models], settings.default_model)
+
+        def stop() -> None:
+            server.should_exit = True
+
+        config = uvicorn.Config(
+            build_app(models, settings, stop),
+            log_level=settings.log_level.lower(),
+            # The guard writes its own, structured.
+            access_log=False,
+            timeout_graceful_shutdown=_DRAIN_S,
+            server_header=False,
+        )
+        host, port = listening.getsockname()[:2]
+        say(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port} with {models.default}.")
+        server = uvicorn.Server(config)
+        server.run(sockets=[listening])
+
+
+def _listen(settings: ServerSettings) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"host {settings.host!r}: {error.strerror or error}. Choose another address.") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}). Stop what uses it, or choose "
+            "another --port."
+        ) from error
+    return listening

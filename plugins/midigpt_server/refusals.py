@@ -1,0 +1,71 @@
+"""Requests that are refused, and values of JSON bodies that are checked one by one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from midigpt_core.config.wording import spell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: No field takes a larger number; NumPy holds it.
+_LARGEST = 2**31 - 1
+
+
+class Refused(Exception):
+    """An answer other than 200: ``status`` and the text of ``detail``."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def an_object(value: Any, where: str, status: int = 422) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Refused(status, f"{where}: expected an object, got {spell(value)}.")
+    return value
+
+
+def a_list(value: Any, where: str, *, most: int, status: int = 422) -> list[Any]:
+    if not isinstance(value, list):
+        raise Refused(status, f"{where}: expected a list, got {spell(value)}.")
+    if len(value) > most:
+        raise Refused(status, f"{where} has {len(value):,} entries. Send at most {most:,}.")
+    return value
+
+
+def whole(value: Any, where: str, low: int = -_LARGEST, high: int = _LARGEST) -> int:
+    """An integer; 1.0 is 1, as JSON of some programs writes it."""
+    number = whole_numbers(value)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise Refused(422, f"{where}: expected a whole number, got {spell(value)}.")
+    if not low <= number <= high:
+        raise Refused(422, f"{where} is {spell(number)}. Choose a value from {low} to {high}.")
+    return number
+
+
+def truth(value: Any) -> bool:
+    """The truth value of a JSON value: as 0.4.2 does, 1 and ``"yes"`` are true, 0, ``""`` and null false."""
+    return bool(value)
+
+
+def whole_numbers(value: Any) -> Any:
+    """``value`` with every float that is whole as an int, in lists and objects too."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: whole_numbers(one) for key, one in value.items()}
+    return [whole_numbers(one) for one in value] if isinstance(value, list) else value
+
+
+def finite(value: Any) -> bool:
+    """Whether a JSON value has no NaN and no infinity, which Python's reader accepts."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(finite, value.values()))
+    return all(map(finite, value)) if isinstance(value, list) else True

@@ -1,0 +1,130 @@
+"""What a server is started with: options of the command line, or the YAML file that 0.4.2 reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from attrs import Factory, evolve, frozen
+
+from midigpt_core.checkpoint.hub import DEFAULT_REPO
+from midigpt_core.config.wording import spell
+from midigpt_core.errors import ConfigError
+from midigpt_server.scores import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DEVICES = ("cpu", "cuda", "mps", "auto")
+
+
+@frozen(kw_only=True)
+class ModelSettings:
+    id: str
+    #: A bundle or a legacy folder; else ``pretrained``.
+    checkpoint: str | None = None
+    #: Name in the Hub repository ``hf_repo``.
+    pretrained: str | None = None
+    hf_repo: str = DEFAULT_REPO
+    hf_token: str | None = None
+    #: One of :data:`DEVICES`.
+    device: str = "cpu"
+    #: Generations at once.
+    max_parallel: int = 1
+
+    def torch_device(self) -> str:
+        """The device; ``auto``: cuda, else mps, else cpu. Raises ConfigError for one that is not there."""
+        present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if self.device == "auto":
+            return next(name for name in ("cuda", "mps", "cpu") if present[name])
+        if not present.get(self.device, False):
+            there = ", ".join(name for name, found in present.items() if found)
+            raise ConfigError(f"device {self.device!r} is not available. Choose one of {there}, auto.")
+        return self.device
+
+
+@frozen(kw_only=True)
+class ServerSettings:
+    models: Sequence[ModelSettings]
+    default_model: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 3456
+    #: Requests waiting or running, of all models.
+    max_queue: int = 64
+    #: A longer generation is cancelled; 0: none is.
+    max_generation_seconds: float = 0.0
+    #: The server ends after so many seconds without a request; 0: never.
+    idle_timeout: float = 0.0
+    #: Web pages of these origins may call the server.
+    allowed_origins: Sequence[str] = ()
+    #: Values of the Host header that are answered besides the server's own address.
+    allowed_hosts: Sequence[str] = ()
+    max_body_bytes: int = 16 * 2**20
+    score_limits: Limits = Factory(Limits)
+    log_level: str = "INFO"
+
+
+#: Keys of the file that win over the flags.
+_SERVER_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    "host": str,
+    "port": int,
+    "idle_timeout": (int, float),
+    "log_level": str,
+    "max_queue": int,
+    "max_generation_seconds": (int, float),
+}
+_MODEL_DEFAULTS: Mapping[str, type] = {"hf_repo": str, "hf_token": str, "device": str, "max_parallel": int}
+
+
+def from_file(path: str, base: ServerSettings) -> ServerSettings:
+    """``base`` with the values of a YAML file. Unknown keys are ignored. Raises ConfigError."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file: {str(error).splitlines()[0]}. Correct it.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping with the key models. Write one.")
+    changes: dict[str, Any] = {
+        key: _typed(content[key], kind, f"{path}: {key}") for key, kind in _SERVER_KEYS.items() if key in content
+    }
+    listed = content.get("models")
+    if not isinstance(listed, list) or not listed:
+        raise ConfigError(f"{path}: models: expected a list of models, got {spell(listed)}. Name at least one.")
+    defaults = {
+        key: _typed(content[key], kind, f"{path}: {key}")
+        for key, kind in _MODEL_DEFAULTS.items()
+        if content.get(key) is not None
+    }
+    models = [_model(entry, f"{path}: models[{index}]", defaults) for index, entry in enumerate(listed)]
+    ids = [model.id for model in models]
+    if twice := next((name for name in ids if ids.count(name) > 1), None):
+        raise ConfigError(f"{path}: models: the id {twice!r} is given twice. Rename one.")
+    default = content.get("default_model")
+    if default is not None and default not in ids:
+        raise ConfigError(f"{path}: default_model is {spell(default)}. Choose one of {', '.join(ids)}.")
+    return evolve(base, models=models, default_model=default, **changes)
+
+
+def _model(entry: Any, where: str, defaults: Mapping[str, Any]) -> ModelSettings:
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
+        raise ConfigError(f"{where}: expected a mapping with an id, got {spell(entry)}. Add the id.")
+    own = {
+        key: _typed(entry[key], kind, f"{where}.{key}")
+        for key, kind in {**_MODEL_DEFAULTS, "ckpt": str, "pretrained": str}.items()
+        if entry.get(key) is not None
+    }
+    if ("ckpt" in own) == ("pretrained" in own):
+        raise ConfigError(f"{where}: expected one of ckpt and pretrained. Give exactly one.")
+    checkpoint = own.pop("ckpt", None)
+    return ModelSettings(id=entry["id"], checkpoint=checkpoint, **{**defaults, **own})
+
+
+def _typed(value: Any, kind: type | tuple[type, ...], where: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        wanted = "text" if kind is str else "a number"
+        raise ConfigError(f"{where}: expected {wanted}, got {spell(value)}. Correct it.")
+    return value

@@ -1,0 +1,158 @@
+"""The server as a process: its address, a stream that is cancelled, a client that leaves, signals, faulty starts."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from midigpt_core.checkpoint import save_bundle
+from midigpt_core.checkpoint.assemble import with_weights
+from midigpt_core.contracts import BundleHeader
+from support.inference import engine
+from support.serving import body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BARS = 2_000
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = engine()
+    model: Any = made.model
+    header = BundleHeader(
+        architecture="gpt2",
+        architecture_config=model.architecture_config(),
+        encoder="midigpt",
+        encoder_config=made.encoder.to_config(),
+    )
+    return save_bundle(with_weights(header, model.state_dict()), tmp_path_factory.mktemp("bundle") / "small.pt")
+
+
+@contextmanager
+def serving(bundle: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    command = [sys.executable, "-m", "midigpt", "serve", "--checkpoint", str(bundle), "--port", "0", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if found := re.search(r"Listening on (http://\S+)", line):
+                with httpx.Client(base_url=found[1], timeout=120) as client:
+                    yield process, client
+                break
+        else:
+            pytest.fail("the server never listened")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def long_body(**more: Any) -> dict[str, Any]:
+    return body(*range(_BARS), num_bars=_BARS + 48, stream=True, request_id="long", **more)
+
+
+def frames(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    return (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
+
+
+def idle(client: httpx.Client) -> bool:
+    deadline = time.monotonic() + 60
+    while client.get("/health").json()["inflight"]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_stream_is_cancelled_a_client_leaves_and_a_signal_lets_the_last_one_finish(bundle: Path) -> None:
+    with serving(bundle) as (process, client):
+        with client.stream("POST", "/generate", json=long_body()) as answer:
+            got = frames(answer.iter_lines())
+            first = next(got)
+            assert first["type"] == "notes"
+            assert client.post("/generate/long/cancel").json() == {"request_id": "long", "status": "cancelling"}
+            last = list(got)[-1]
+        assert last["type"] == "cancelled"
+        bars = last["response"]["score"]["tracks"][0]["bars"]
+        sent = long_body()["score"]["tracks"][0]["bars"]
+        assert [one["pitch"] for one in bars[0]["notes"]] != [one["pitch"] for one in sent[0]["notes"]]
+        assert [one["pitch"] for one in bars[_BARS - 1]["notes"]] == [one["pitch"] for one in sent[_BARS - 1]["notes"]]
+
+        with client.stream("POST", "/generate", json=long_body()) as answer:
+            next(answer.iter_lines())
+        assert idle(client), "the client left, and its generation went on"
+
+        with client.stream("POST", "/generate", json=body(1, 2, stream=True)) as answer:
+            process.send_signal(signal.SIGTERM)
+            assert list(frames(answer.iter_lines()))[-1]["type"] == "done"
+        process.wait(60)
+        assert process.returncode == -signal.SIGTERM
+
+
+def test_an_idle_server_ends_by_itself(bundle: Path) -> None:
+    with serving(bundle, "--idle-timeout", "1") as (process, _):
+        assert process.wait(120) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "exactly one of --checkpoint, --pretrained and --config"),
+        (["--checkpoint", "absent.pt"], "absent.pt"),
+        (["--checkpoint", "{bundle}", "--device", "cuda"], "device 'cuda' is not available"),
+        (["--checkpoint", "{bundle}", "--host", "no.such.host.invalid"], "no.such.host.invalid"),
+        (["--config", "{config}"], "models[0]: expected one of ckpt and pretrained"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_a_line(
+    bundle: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    config = tmp_path / "server.yaml"
+    config.write_text("models: [{id: one}]\n", encoding="utf-8")
+    given = [option.format(bundle=bundle, config=config) for option in options]
+    command = [sys.executable, "-m", "midigpt", "serve", "--port", "0", *given]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+
+
+def test_models_of_a_file_answer_by_their_ids(bundle: Path, tmp_path: Path) -> None:
+    config = tmp_path / "server.yaml"
+    models = [{"id": "one", "ckpt": str(bundle)}, {"id": "two", "ckpt": str(bundle), "max_parallel": 2}]
+    config.write_text(json.dumps({"default_model": "two", "models": models, "unknown": 1, "max_queue": 3}), "utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "midigpt_server.command",
+        "--config",
+        str(config),
+        "--port",
+        "0",
+        "--host",
+        "localhost",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        line = next(line for line in process.stderr if "Listening" in line)
+        found = re.search(r"http://\S+", line)
+        assert found is not None
+        with httpx.Client(base_url=found[0], timeout=120) as client:
+            assert client.get("/models").json()["default_model"] == "two"
+            assert client.get("/health").json()["max_queue"] == 3
+            assert client.post("/generate", json=body(1, model="one")).json()["model"] == "one"
+    finally:
+        process.kill()
+        process.communicate()
