@@ -199,7 +199,13 @@ class _Lister:
         elif kind is None:
             self._add(Member(name, entry))
         else:
-            self.walk(kind, *entry.open(self.budget, self.pool), name, level + 1)
+            try:
+                content, size = entry.open(self.budget, self.pool)
+            except DAMAGE:
+                # Of this archive alone: those behind it in the outer one are listed.
+                self._add(Problem(name, DAMAGED_ARCHIVE))
+                return
+            self.walk(kind, content, size, name, level + 1)
 
     def _add(self, found: Member | Problem) -> None:
         self.budget.spend(members=1)

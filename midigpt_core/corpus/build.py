@@ -327,13 +327,14 @@ class _Run:
     keep: bool = True
     #: All shards of the build, for fetching the next one ahead.
     shards: Sequence[SourceShard] = ()
-    _begun: set[int] = Factory(set)
+    #: Shards that need not be fetched ahead, by id: they were begun, or have a corpus here or in the store.
+    _settled: set[int] = Factory(set)
     stop: threading.Event = Factory(threading.Event)
 
     def shard(self, shard: SourceShard) -> ShardResult:
         """The corpus of one shard; built if it does not exist and no other process builds it."""
         self._check()
-        self._begun.add(id(shard))
+        self._settled.add(id(shard))
         with _blamed(self.source, shard.name):
             fingerprint = shard.fingerprint()
         folder = shard_folder(self.cache, self.source, fingerprint, self.parser, self.options)
@@ -368,15 +369,17 @@ class _Run:
         return _result(shard, folder, self._make(shard, folder, fingerprint), is_new=True)
 
     def _prefetch(self) -> None:
-        """Let the next shard that is needed and not on this machine be fetched."""
+        """Let the next shard that has to be parsed be fetched: one that has no corpus, here or in the store."""
         for shard in self.shards:
-            if id(shard) in self._begun or not isinstance(shard, FetchedShard):
+            if id(shard) in self._settled or not isinstance(shard, FetchedShard):
                 continue
             with _blamed(self.source, shard.name):
                 folder = shard_folder(self.cache, self.source, shard.fingerprint(), self.parser, self.options)
-                if _present(folder) is None:
+                if _present(folder) is None and (self.store is None or self.store.sidecar(folder.name) is None):
                     shard.prefetch()
                     return
+            # A store is asked once for each shard.
+            self._settled.add(id(shard))
 
     def _check(self) -> None:
         if self.stop.is_set():

@@ -150,6 +150,10 @@ def test_a_damaged_archive_is_a_problem_after_what_can_be_read(tmp_path: Path) -
         assert good.items() < FILES.items()
     inner = read(tmp_path, zipped({"a.zip": b"PK\x03\x04 junk", "b.mid": b"b"}))
     assert inner == {"a.zip": "damaged_archive", "b.mid": b"b"}
+    # Not the bytes of the archive inside, but the header before it.
+    outer = bytearray(zipped({"a.zip": zipped({"x.mid": b"x"}), "b.mid": b"b"}))
+    outer[0] ^= 1
+    assert read(tmp_path, bytes(outer)) == {"a.zip": "damaged_archive", "b.mid": b"b"}
 
 
 class TestMalicious:

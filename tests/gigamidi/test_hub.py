@@ -24,6 +24,7 @@ from midigpt_core.components import ComponentRef
 from midigpt_core.contracts import FetchedShard, SourceContext
 from midigpt_core.corpus.build import build, locate
 from midigpt_core.corpus.report import info
+from midigpt_core.corpus.shared_store import SharedStore
 from midigpt_core.errors import DataError
 from support.corpus import GIGAMIDI, MIDI, digests, small_rows
 from support.stub_data_hub import TOKEN, DataHub
@@ -192,6 +193,17 @@ class TestBuilds:
         build(GIGAMIDI, [ADDRESS], cache=cache, workers=1)
         assert begun == ["parsed 00000", "ahead 00001", "parsed 00001", "ahead 00002", "parsed 00002"]
         assert len([request for request in hub.requests if request.startswith("GET") and "/resolve/" in request]) == 3
+
+    def test_a_shard_that_the_store_has_is_not_fetched(
+        self, hub: DataHub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = SharedStore(str(tmp_path / "store"))
+        build(GIGAMIDI, [ADDRESS.replace("*", "00001")], cache=cache, store=store, publish=True)
+        ahead: list[str] = []
+        monkeypatch.setattr(hub_shards.HubShard, "prefetch", lambda shard: ahead.append(shard.file.path[-13:-8]))
+        report = build(GIGAMIDI, [ADDRESS], cache=tmp_path / "other", store=store, workers=1)
+        assert (report.built, report.fetched) == (2, 1)
+        assert ahead == ["00002"]
 
     def test_a_shard_of_the_hub_satisfies_the_contract(self, hub: DataHub) -> None:
         (shard, *_) = build_source(GigamidiOptions(), SourceContext(paths=(ADDRESS,))).shards()
