@@ -29,7 +29,7 @@ import pyarrow as pa
 from attrs import field, frozen
 
 from midigpt_core.errors import DataError
-from midigpt_gigamidi.kinds import INTEGER, INTEGERS, NUMBER, TEXT, TEXTS, Kind, is_binary
+from midigpt_gigamidi.kinds import CATEGORY, INTEGER, INTEGERS, NUMBER, TEXT, TEXTS, Kind, is_binary
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ ROLES: Mapping[str, tuple[tuple[str, ...], Kind]] = {
     TRACKS: (("num_tracks",), INTEGER),
     NOTES: (("total_notes",), INTEGER),
     NOMML: (("NOMML", "median_metric_depth"), INTEGERS),
-    INSTRUMENTS: ((INSTRUMENTS_V2, "instrument_category"), TEXT),
+    INSTRUMENTS: ((INSTRUMENTS_V2, "instrument_category"), CATEGORY),
     ARTIST: (("artist", "artist_scraped"), TEXTS),
     TEMPO: (("tempo",), NUMBER),
     "curated": (("music_styles_curated", "genres_curated"), TEXTS),

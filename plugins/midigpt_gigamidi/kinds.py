@@ -88,6 +88,10 @@ def _is_id(kind: pa.DataType) -> bool:
     return _is_text(kind) or bool(pa.types.is_integer(kind))
 
 
+def _is_category(kind: pa.DataType) -> bool:
+    return _is_text(kind) or _is_number(kind)
+
+
 def _is_number_list(kind: pa.DataType) -> bool:
     return _is_number(kind.value_type) if _is_list(kind) else _is_text(kind) and not is_binary(kind)
 
@@ -103,6 +107,7 @@ def _is_number_or_list(kind: pa.DataType) -> bool:
 
 
 TEXT = Kind("text", _is_id)
+CATEGORY = Kind("text or an integer", _is_category)
 INTEGER = Kind("an integer", _is_number)
 INTEGERS = Kind("a list of integers", _is_number_list)
 TEXTS = Kind("text or a list of it", _is_text_list)
@@ -130,6 +135,15 @@ def to_texts(column: pa.Array) -> list[str | None]:
         None if value is None else value.decode("utf-8", "replace")
         for value in to_binary(column, MOST_TEXT_BYTES).to_pylist()
     ]
+
+
+def to_categories(column: pa.Array) -> tuple[list[str | None], int]:
+    """Python strings, of numbers their digits, and how many values are neither and became None."""
+    column = _plain(column)
+    if _is_text(column.type):
+        return to_texts(column), 0
+    values, lost = to_integers(column)
+    return pc.cast(values, pa.string()).to_pylist(), lost
 
 
 def to_integers(column: pa.Array) -> tuple[pa.Array, int]:

@@ -14,6 +14,7 @@ from midigpt_core.errors import DataError
 from midigpt_gigamidi.columns import ARTIST, INSTRUMENTS, NOMML, NOTES, ROLES, TEMPO, TRACKS
 from midigpt_gigamidi.kinds import (
     MOST_TEXT_BYTES,
+    to_categories,
     to_integer_lists,
     to_integers,
     to_mask,
@@ -52,6 +53,12 @@ class Values:
 
     def texts(self, role: str) -> list[str | None]:
         return to_texts(self.columns[role])
+
+    def categories(self, role: str) -> list[str | None]:
+        values, lost = to_categories(self.columns[role])
+        if lost:
+            self.lost(role, lost)
+        return values
 
     def integers(self, role: str) -> pa.Array:
         """int64."""
@@ -173,7 +180,7 @@ def _filters(values: Values, options: GigamidiOptions) -> Iterator[tuple[str, Bo
     if options.min_nomml is not None:
         yield "min_nomml", _any_item(values.integer_lists(NOMML), options.min_nomml)
     if options.instruments:
-        categories = [_CATEGORIES.get(text or "", text) for text in values.texts(INSTRUMENTS)]
+        categories = [_CATEGORIES.get(text or "", text) for text in values.categories(INSTRUMENTS)]
         yield "instruments", _is_in(categories, options.instruments)
     if options.artists_in or options.artists_out:
         artists = [[names] if isinstance(names, str) else names or [] for names in to_names(values.columns[ARTIST])]

@@ -295,6 +295,13 @@ class TestFilters:
         assert batch.row.tolist() == kept
         assert batch.dropped == {next(iter(options)): 3 - len(kept)}
 
+    def test_categories_stored_as_doubles(self, tmp_path: Path) -> None:
+        """As a table becomes in which a category is missing."""
+        columns = {**v2(), INSTRUMENTS_V2: pa.array([0.0, None, 1.0], pa.float64())}
+        batch = read(tmp_path, columns, instruments=("all-instruments-with-drums",))
+        assert batch.row.tolist() == [2]
+        assert batch.dropped == {"instruments": 2}
+
     def test_each_row_is_counted_once_under_the_first_filter_that_it_fails(self, tmp_path: Path) -> None:
         columns = {**v2(), "total_notes": [0, 50, 20]}
         batch = read(tmp_path, columns, min_notes=30, min_nomml=12)
