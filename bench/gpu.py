@@ -438,7 +438,7 @@ def table(report: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/gpu.sh", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU")
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder for gpu.json, gpu.md and logs")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder for gpu.json, gpu.txt and logs")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all unless given")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
@@ -461,7 +461,7 @@ def main() -> int:
         print(f"{name}: {part['error'] or 'done'} ({part['seconds']} s)", file=sys.stderr, flush=True)
         # After every part: what was measured stays, whatever ends this process.
         (options.out / "gpu.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        (options.out / "gpu.md").write_text(table(report) + "\n", encoding="utf-8")
+        (options.out / "gpu.txt").write_text(table(report) + "\n", encoding="utf-8")
     print(table(report))
     parts = report["parts"].values()
     return int(any(part["error"] or not all(one["is_right"] for one in part["figures"]) for part in parts))

@@ -69,7 +69,7 @@ class GigamidiSource:
     def __init__(self, options: GigamidiOptions, context: SourceContext) -> None:
         self._options = options
         self._context = context
-        self._notices = Notices()
+        self._warnings = Warnings()
 
     @property
     def row_options(self) -> dict[str, Any]:
@@ -97,11 +97,11 @@ class GigamidiSource:
                 yield file, hub.HubShard(file, files, self._shard)
 
     def _shard(self, path: Path, name: str) -> GigamidiShard:
-        return GigamidiShard(path, name, self._context.hash_file, self._options, self._notices)
+        return GigamidiShard(path, name, self._context.hash_file, self._options, self._warnings)
 
 
 @define(eq=False)
-class Notices:
+class Warnings:
     """Warnings of a source: each is logged once, whatever the number of shards."""
 
     _given: set[str] = field(init=False, factory=set)
@@ -122,7 +122,7 @@ class GigamidiShard:
     name: str
     hash_file: Callable[[Path], str]
     options: GigamidiOptions
-    notices: Notices
+    warnings: Warnings
     #: State of the file when it was hashed.
     _state: FileState | None = field(init=False, default=None)
 
@@ -321,7 +321,7 @@ class _Reader:
         )
 
     def _notice(self, about: str, message: str) -> None:
-        self._shard.notices.say(about, f"{self._shard.name}: {message}")
+        self._shard.warnings.say(about, f"{self._shard.name}: {message}")
 
 
 def _music(table: pa.RecordBatch, columns: Columns) -> pa.Array:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from attrs import frozen
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from midigpt_core import terminal
@@ -122,6 +122,9 @@ class RayEngine:
         for reference in answered:
             try:
                 problem = ray.get(reference)
+            except TaskUnschedulableError:
+                # It ended after it was listed, as a node may at any moment of the build.
+                continue
             except RayError as error:
                 problem = f"cannot run a task ({_one_line(error)}). Restart Ray there"
             if problem:

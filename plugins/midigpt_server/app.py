@@ -182,10 +182,10 @@ async def _answer(
     except asyncio.CancelledError:
         generation.cancel()
         raise
-    try:
-        return JSONResponse(waiting.result(), headers=headers)
-    except Exception as error:  # noqa: BLE001 (becomes the answer)
+    error = waiting.exception()
+    if error is not None:
         return JSONResponse({"detail": _failure(error)}, 500, headers)
+    return JSONResponse(waiting.result(), headers=headers)
 
 
 async def _stream(generation: Generation, slot: Slot, seconds: float) -> AsyncIterator[str]:

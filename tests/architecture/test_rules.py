@@ -24,6 +24,8 @@ BROAD_EXCEPT = {
     "midigpt_core/plugins/loader.py",
     "midigpt_core/cli/main.py",
     "midigpt_core/training/reporting/samples.py",
+    # It hands the error to the thread that asks for the file.
+    "plugins/midigpt_gigamidi/hub/shards.py",
 }
 #: Where `torch.load` stands: one place, for a run's own checkpoints, weights only. Bundles are read without it.
 TORCH_LOAD = "midigpt_core/training/keeping/checkpoints.py"
@@ -98,7 +100,7 @@ def test_only_commands_import_inside_functions() -> None:
         (name, function)
         for name, tree in trees()
         for function in functions_that_import(tree)
-        if not name.startswith("midigpt_core/cli/")
+        if not name.startswith(("midigpt_core/cli/", "plugins/midigpt_server/command.py"))
     ]
     assert found == []
 

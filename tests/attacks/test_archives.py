@@ -266,7 +266,7 @@ def test_long_names_of_modules_take_no_memory(tmp_path: Path) -> None:
 
 def test_sharded_weights_are_told_how_to_be_joined(tmp_path: Path, content: dict[str, Any]) -> None:
     """And what is told works."""
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
     size = {name: content["config"][name] for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}
     model = GPT2LMHeadModel(GPT2Config(**size, bos_token_id=0, eos_token_id=0, tie_word_embeddings=False))
@@ -276,6 +276,9 @@ def test_sharded_weights_are_told_how_to_be_joined(tmp_path: Path, content: dict
     told = refused(tmp_path / "shards")
     call = re.search(r"Join them in Python: transformers\.(.+); then copy encoder\.json to the folder 'joined'", told)
     assert call is not None
-    exec(call[1].replace("'joined'", "target"), {"GPT2LMHeadModel": GPT2LMHeadModel, "target": tmp_path / "joined"})
+    exec(
+        call[1].replace("'joined'", "target"),
+        {"AutoModelForCausalLM": AutoModelForCausalLM, "target": tmp_path / "joined"},
+    )
     (tmp_path / "joined" / "encoder.json").write_bytes((tmp_path / "shards" / "encoder.json").read_bytes())
     assert read_header(tmp_path / "joined").architecture_config == size

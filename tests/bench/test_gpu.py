@@ -34,7 +34,7 @@ def test_the_rehearsal_measures_every_part(tmp_path: Path, pytestconfig: pytest.
     assert {figure["value"] is None for name, figure in figures.items() if not name.endswith("MFU")} == {False}
     assert figures["gpt2, blocks: error of the logits"]["value"] < 1e-4
     assert "waiting for data, 2 data workers" in done.stdout
-    assert done.stdout == (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert done.stdout == (tmp_path / "gpu.txt").read_text(encoding="utf-8")
 
 
 def figures_then(act: str) -> gpu.Part:

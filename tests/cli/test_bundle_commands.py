@@ -169,7 +169,7 @@ def test_convert_to_another_precision(path: Path, tmp_path: Path, capsys: pytest
         (["convert", "none.pt", "a.safetensors", "--format", "pt"], "a.safetensors: a name that ends in .safetensors"),
         (["convert", "none.pt", "bad.pt"], "bad.pt: exists already. Choose another name, or add --overwrite."),
         (["convert", "none.pt"], "Missing argument 'OUT'"),
-        (["inspect"], "Missing argument 'BUNDLE'"),
+        (["inspect"], "Missing argument 'FILE'"),
         (["inspect", "none.pt"], "none.pt: there is no such file"),
         (["diff", "none.pt", "none.pt"], "none.pt: there is no such file"),
         (["inspect", "bad.pt"], "bad.pt: not a zip file"),

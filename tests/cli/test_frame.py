@@ -221,4 +221,4 @@ def test_the_documented_programs(module: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, "--sett"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
-    assert f". 'python -m {module} --help' shows the usage." in done.stderr
+    assert done.stderr.endswith(f" 'python -m {module} --help' shows the usage.\n")

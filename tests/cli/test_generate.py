@@ -424,7 +424,7 @@ def test_an_input_alone_lists_its_tracks_and_what_to_ask(
         "Error: there is nothing to write. Give --track with --bars, --new-track, or --continue."
     )
     title, header, first, second, *_ = output.out.splitlines()
-    assert title == f"{BACH}: 2 tracks, bars 0 to 33."
+    assert title == f"{BACH}: 2 tracks, bars 0 to 33, 90 beats per minute."
     assert header.split() == ["track", "program", "bars", "with", "notes", "notes"]
     assert re.split(r"  +", first) == ["0", "0 Acoustic Grand Piano", "0-33", "297"]
     assert re.split(r"  +", second)[:2] == ["1", "0 Acoustic Grand Piano"]

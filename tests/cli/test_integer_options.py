@@ -105,6 +105,8 @@ def base(*command: str) -> list[str]:
         "evaluate": [*bundle, "--data", "shard.parquet"],
         "preprocess": ["--data", "shard.parquet", "--encoder-config", "yellow"],
         "generate": [*bundle, "--input", song, "-o", "music", "--overwrite", "--set", "plan_only=true"],
+        # It ends by itself: the file that it is told to read is not there.
+        "serve": ["--checkpoint", "absent.pt"],
         "train": ["--config", "config.json", "--train-data", "shard.parquet", "--output-dir", "dry", "--dry-run"],
     }
     return [*command, *of_command[" ".join(command)]]
@@ -132,7 +134,7 @@ def test_an_integer_out_of_range_is_one_line(
 
 def test_every_command_with_an_integer_is_tried() -> None:
     assert {flag for *_, flag in OPTIONS} >= {"--rows", "--batch-size", "--continue", "--seed", "--min-tracks"}
-    assert {command for command, *_ in OPTIONS} == {"evaluate", "generate", "preprocess", "train"}
+    assert {command for command, *_ in OPTIONS} == {"evaluate", "generate", "preprocess", "serve", "train"}
 
 
 @pytest.mark.parametrize("name", SETTINGS)

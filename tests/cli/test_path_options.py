@@ -79,7 +79,7 @@ def test_every_text_option_is_known_to_name_something_or_not() -> None:
     assert len(PARAMETERS) > 100
     assert {parameter.opts[-1] for path, parameter in PARAMETERS if parameter.type is PATH} >= {
         "--plugins-dir", "--data", "--train-data", "--eval-data", "--config", "--checkpoint", "--input", "--output",
-        "--output-dir", "--init-from", "--encoder-config", "--resume", "--folder", "run", "bundle", "first", "source",
+        "-o", "--init-from", "--encoder-config", "--resume", "--folder", "run", "file", "first", "source",
     }  # fmt: skip
 
 

@@ -78,7 +78,7 @@ MUTATIONS: list[tuple[dict[str, Any], list[str]]] = [
         {"mask_bar_fraction": 0.5, "mask": {"name": "random", "bar_fraction": 0.25}},
         ["mask_bar_fraction = 0.5", "mask.bar_fraction = 0.25"],
     ),
-    ({"architecture": "llama"}, ["n_embd", "architecture = 'llama'"]),
+    ({"architecture": "acme"}, ["n_embd", "architecture = 'acme'"]),
     ({"architecture": {"name": "gpt2", "n_embd": 128}}, ["n_embd = 64", "architecture.n_embd = 128"]),
     ({"output_dir": ""}, ["output_dir", "empty"]),
 ]

@@ -131,9 +131,9 @@ def test_the_stronger_spelling_holds() -> None:
 
 
 def test_a_component_of_another_plugin_gets_only_its_own_options() -> None:
-    config = TrainConfig(mask={"name": "acme/structured", "depth": 2}, architecture="llama")
+    config = TrainConfig(mask={"name": "acme/structured", "depth": 2}, architecture="acme/rnn")
     assert config.choice("mask") == {"name": "acme/structured", "depth": 2}
-    assert config.choice("architecture") == {"name": "llama"}
+    assert config.choice("architecture") == {"name": "acme/rnn"}
 
 
 def test_a_short_spelling_is_not_silently_ignored() -> None:

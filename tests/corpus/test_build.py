@@ -159,7 +159,7 @@ def _after(monkeypatch: pytest.MonkeyPatch, point: str, change: Callable[[], Any
     points: dict[str, tuple[Any, str]] = {
         "hashed": (files, "blake3_of"),
         "opened": (pq, "ParquetFile"),
-        "read": (gigamidi, "_to_rows"),
+        "read": (gigamidi._Reader, "_to_rows"),
         "parsed": (build_module, "to_pieces"),
     }
     target, name = points[point]

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 #: What addresses on the Hub start with.
 SCHEME = "hf://"
 
-__all__ = ["SCHEME", "HubFiles", "HubShard", "list_files"]
+__all__ = ["HubFiles", "HubShard", "list_files"]
 
 __getattr__ = lazy_names(__name__, {"HubFiles": ".shards", "HubShard": ".shards", "list_files": ".listing"})
