@@ -130,7 +130,8 @@ def listing_lines(name: str, content: dict[str, Any]) -> Iterator[str]:
 
     bars = f"bars 0 to {content['bars'] - 1}" if content["bars"] else "no bars"
     tempo = f", {content['beats_per_minute']:.4g} beats per minute" if content["beats_per_minute"] else ""
-    yield f"{name}: {len(content['tracks'])} tracks, {bars}{tempo}."
+    count = len(content["tracks"])
+    yield f"{name}: {count} track{'' if count == 1 else 's'}, {bars}{tempo}."
     if content["signatures"]:
         yield f"Time signatures: {_spelled_signatures(content['signatures'])}."
     tracks = [

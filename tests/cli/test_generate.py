@@ -423,17 +423,18 @@ def test_an_input_alone_lists_its_tracks_and_what_to_ask(
     assert output.err.splitlines()[-1] == (
         "Error: there is nothing to write. Give --track with --bars, --new-track, or --continue."
     )
-    title, header, first, second, *_ = output.out.splitlines()
+    title, signatures, header, first, second, *_ = output.out.splitlines()
     assert title == f"{BACH}: 2 tracks, bars 0 to 33, 90 beats per minute."
-    assert header.split() == ["track", "program", "bars", "with", "notes", "notes"]
-    assert re.split(r"  +", first) == ["0", "0 Acoustic Grand Piano", "0-33", "297"]
-    assert re.split(r"  +", second)[:2] == ["1", "0 Acoustic Grand Piano"]
+    assert signatures == "Time signatures: 3/4."
+    assert re.split(r"  +", header) == ["track", "name", "program", "bars with notes", "notes", "range"]
+    assert re.split(r"  +", first) == ["0", "one", "0 Acoustic Grand Piano", "0-33", "297", "F3 to C6"]
+    assert re.split(r"  +", second)[:3] == ["1", "two", "0 Acoustic Grand Piano"]
     assert all(flag in output.out for flag in ("--track T --bars A-B", "--new-track", "--continue N", "--attribute"))
     assert "max_polyphony" not in output.out
     funk = str(MIDI / "groove_funk_92.mid")
     assert main(["generate", "--input", funk, "--checkpoint", bundle, "-o", str(tmp_path / "out")]) == 2
     text = capsys.readouterr().out
-    assert re.search(r"^0 +drums +0-[0-9]+", text, re.MULTILINE)
+    assert re.search(r"^0 +Midi Drums +drums +0-[0-9]+", text, re.MULTILINE)
     assert re.search(r"^max_polyphony +0-9 +track +melodic$", text, re.MULTILINE)
     assert re.search(r"^note_density +0-9 +track +drum$", text, re.MULTILINE)
     assert not (tmp_path / "out").exists()

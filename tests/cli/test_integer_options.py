@@ -124,7 +124,8 @@ def test_an_integer_out_of_range_is_one_line(
             code = main([*base(*command), *more, flag, str(value)])
         lines = capsys.readouterr().err.splitlines()
         assert code in (0, 2), (value, lines)
-        if code == 2:
+        # `serve` would answer for ever: a value that it takes ends at the file that is not there.
+        if code == 2 and "absent.pt" not in lines[-1]:
             refused += 1
             named = {"--candidates": "num_candidates"}.get(flag, flag.removeprefix("--").replace("-", "_"))
             assert lines[-1].startswith("Error: ")
