@@ -62,7 +62,7 @@ def test_a_file_that_is_midi_by_its_bytes_or_its_name(
     midi_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "song").write_bytes((midi_folder / "piano_bell.mid").read_bytes())
-    assert "1 tracks" in printed(capsys, "inspect", tmp_path / "song")
+    assert "1 track" in printed(capsys, "inspect", tmp_path / "song")
     (tmp_path / "broken.mid").write_bytes(b"no music")
     for file in ("broken.mid", "missing.mid"):
         assert main(["inspect", str(tmp_path / file)]) == 2
