@@ -15,6 +15,7 @@ import torch
 from attrs import evolve, frozen
 
 from midigpt_core.config import TrainConfig
+from midigpt_core.config.packaged import preset_names
 from midigpt_core.cores import available_cores
 from midigpt_core.errors import ConfigError
 from midigpt_core.plugins import current_registry
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Sizes to choose from, ascending: n_embd, n_layer, n_head.
 SIZES = ((128, 4, 4), (192, 6, 6), (256, 6, 8), (384, 8, 8), (512, 8, 8), (768, 12, 12))
+# The architectures whose blocks have as many weights as :func:`_flops` counts.
+_SIZED = ("gpt2", "llama")
 # Tokens to train on per parameter before a larger model is worth its cost, and passes over the music after which
 # further ones teach little.
 _TOKENS_A_PARAMETER = 20
@@ -92,7 +95,7 @@ def fit_minutes(plan: Plan, minutes: float, *, spent: float = 0.0) -> Fitted:
     _choose(config, {"precision": _precision(device)}, origin)
     budget = max(1.0, 60 * minutes - spent - _ENDS_S)
     sized = is_free(config, "n_embd") and is_free(config, "n_layer") and is_free(config, "n_head")
-    sized = sized and config.choice("architecture")["name"] == "gpt2"
+    sized = sized and config.choice("architecture")["name"] in _SIZED
     if sized:
         _choose(config, _sizes(0), origin)
     plan = _replanned(plan, config)
@@ -102,6 +105,10 @@ def fit_minutes(plan: Plan, minutes: float, *, spent: float = 0.0) -> Fitted:
     music = _tokens_of_music(plan)
     if sized and (best := _best_size(plan, timing, budget, music)):
         _choose(config, _sizes(best), origin)
+        if config.origins["learning_rate"] in preset_names():
+            # The packaged rate was measured at the smallest width; wider embeddings and heads take smaller steps.
+            rate = config.learning_rate * SIZES[0][0] / SIZES[best][0]
+            _choose(config, {"learning_rate": rate}, origin)
         plan = _replanned(plan, config)
         timing = _timed(plan, device, timing_s)
     took = time.monotonic() - started
@@ -241,7 +248,8 @@ def _lines(
     machine = f"{available_cores()} cores" if device.type == "cpu" else torch.cuda.get_device_name()
     yield (
         f"size: {', '.join(f'{name} {sizes[name]}' for name in ('n_embd', 'n_layer', 'n_head') if name in sizes)}, "
-        f"{config.precision}, for {machine} and {minutes:g} minutes  (--set n_embd=N, …)"
+        f"learning_rate {config.learning_rate:g}, {config.precision}, for {machine} and {minutes:g} minutes  "
+        "(--set n_embd=N, …)"
     )
     rows = config.batch_size * config.accumulation
     counted = "1 row" if config.batch_size == 1 else f"{config.batch_size} rows"

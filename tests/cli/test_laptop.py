@@ -72,6 +72,9 @@ def test_a_folder_and_minutes_are_all(songs: Path, tmp_path: Path, midigpt: Call
     assert settings["source"] == "midifiles"
     assert settings["eval_share"] == 0.1
     assert settings["precision"] == "fp32"
+    # The packaged recipe: docs/recipe.md.
+    assert settings["architecture"] == "llama"
+    assert (settings["learning_rate"], settings["muon_learning_rate"]) == (0.01, 0.03)
     corpus = json.loads((tmp_path / "run1" / "corpus.json").read_text())
     assert 0 < corpus["eval"]["pieces"] < corpus["train"]["pieces"]
     assert len(evaluations(tmp_path / "run1")) >= 1
@@ -106,6 +109,22 @@ def wrapped(timed: Callable[..., sizing.Timing], **values: float) -> Callable[..
     return wrapper
 
 
+def test_a_wider_model_learns_at_a_smaller_rate(
+    songs: Path, tmp_path: Path, midigpt: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "SIZES", ((16, 1, 1), (32, 2, 2)))
+    monkeypatch.setattr(sizing, "_best_size", lambda *_: 1)
+    short = ["--minutes", 0.05, "--set", "max_seq_len=256", "--set", "eval_rows=4", "--max-steps", 1]
+    assert "n_embd 32, n_layer 2, n_head 2, learning_rate 0.005" in midigpt(
+        "train", songs, "-o", tmp_path / "a", *short
+    )
+    settings = settings_of(tmp_path / "a")
+    assert (settings["n_embd"], settings["learning_rate"]) == (32, 0.005)
+    # One's own rate stays.
+    midigpt("train", songs, "-o", tmp_path / "b", *short, "--learning-rate", 0.003)
+    assert settings_of(tmp_path / "b")["learning_rate"] == 0.003
+
+
 def test_resuming_needs_no_minutes(
     songs: Path, tmp_path: Path, midigpt: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +137,7 @@ def test_resuming_needs_no_minutes(
     printed = midigpt("train", songs, "-o", stopped, "--resume", "auto", "--max-steps", 4)
     assert "settings chosen for 0.15 minutes" in printed
     assert [step["loss"] for step in metrics(stopped)] == [step["loss"] for step in metrics(whole)]
-    assert settings_of(stopped)["n_embd"] == 16
+    assert read_header(stopped / "model_final.pt").architecture_config["n_embd"] == 16
     # Repeating the minutes changes nothing.
     assert "already has its 4 steps" in midigpt(
         "train", songs, "-o", stopped, "--resume", "auto", "--minutes", 0.15, "--max-steps", 4
@@ -129,11 +148,12 @@ def test_the_packaged_configuration_gives_way_to_a_bundle(
     songs: Path, tmp_path: Path, midigpt: Callable[..., str]
 ) -> None:
     midigpt("train", songs, "-o", tmp_path / "first", "--config", "laptop", "--encoder-config", "ghost", *TINY,
-            "--max-steps", 1, "--set", "warmup_steps=0")  # fmt: skip
+            "--architecture", "gpt2", "--max-steps", 1, "--set", "warmup_steps=0")  # fmt: skip
     start = ["--init-from", tmp_path / "first" / "model_final.pt"]
     midigpt("train", songs, "-o", tmp_path / "tuned", "--minutes", 0.05, *start, "--max-steps", 1)
     settings = settings_of(tmp_path / "tuned")
     assert (settings["n_embd"], settings["n_positions"], settings["max_seq_len"]) == (16, 256, 256)
+    assert settings["architecture"] == "gpt2"
 
 
 def test_minutes_do_not_change_a_run_that_was_begun_without(
@@ -169,7 +189,7 @@ def test_preprocess_and_corpus_tell_the_source_and_need_no_encoder(songs: Path, 
 def test_presets_are_listed_and_named(midigpt: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "laptop" in midigpt("config", "presets")
     listed = {one["name"]: one for one in json.loads(midigpt("config", "presets", "--json"))}
-    assert listed["laptop"]["settings"]["n_embd"] == 128
+    assert listed["laptop"]["settings"]["architecture"]["n_embd"] == 128
     assert json.loads(midigpt("config", "show", "laptop", "--json"))["n_embd"] == 128
     assert main(["train", "songs", "--config", "leptop"]) == 2
     assert "config presets" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def _adopt_sizes(config: TrainConfig, header: BundleHeader) -> None:
     origin = f"init_from {config.init_from}"
     chosen = config.choice("architecture")["name"]
     if chosen.rpartition("/")[2] != header.architecture:
-        if "architecture" in config.set_fields:
+        if not is_free(config, "architecture"):
             raise ConfigError(
                 f"architecture: is {chosen!r}, but {config.init_from} contains a {header.architecture!r} model."
                 " Leave architecture out, or start from another bundle."
