@@ -1,9 +1,10 @@
 """Did the run of ``make run`` learn, and does what it fills in fit?
 
 It prints the mean loss of the first and of the last tenth of its steps, and the loss of filled bars in the last
-evaluation. Then it fills in melody bars and prints the share of all their notes outside the range that the track has in
-its other bars (``register.py``), which is the measure, beside that of the original bars and that of the median piece. A
-model that fills in fewer than half as many notes as the original bars had fails: silence has no note outside the range.
+evaluation. Then it fills in melody bars, with three seeds, and prints the share of all their notes outside the range
+that the track has in its other bars (``register.py``), which is the measure, with that of the original bars and that of
+the median piece. A model that fills in fewer than half as many notes as the original bars had fails: silence has no note
+outside the range.
 
     python docs/demo/check.py RUN_DIR
 """
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 REQUIRED_RATIO = 0.7
 #: Nats per token of filled bars in the last evaluation.
 MOST_INFILL_LOSS = 0.75
-#: Of all notes that are filled in, the share outside; about 0.8 if a model does not look around.
-MOST_OUTSIDE = 0.1
+#: Of all notes that are filled in, the share outside; about 0.8 if a model does not look around. Runs end between 0.06
+#: and 0.1 (docs/infilling.md); another number of threads or another seed is not to fail.
+MOST_OUTSIDE = 0.15
+#: Of sampling: one alone gives shares that lie up to 0.03 apart.
+SEEDS = (1, 2, 3)
 #: Notes that are filled in, of those in the original bars, all pieces together.
 FEWEST_NOTES = 0.5
 
@@ -55,7 +59,9 @@ def fills(records: Sequence[dict[str, Any]]) -> bool:
 
 def fits(bundle: Path) -> bool:
     """Whether filled melodies keep to their tracks' register; says so."""
-    return keeps(*filled_and_true(InferenceEngine.from_checkpoint(bundle, "cpu"), TRACKS["melody"], seed=1))
+    engine = InferenceEngine.from_checkpoint(bundle, "cpu")
+    pairs = [filled_and_true(engine, TRACKS["melody"], seed) for seed in SEEDS]
+    return keeps(*([piece for side in sides for piece in side] for sides in zip(*pairs, strict=True)))
 
 
 def keeps(by_piece: Sequence[Register], original: Sequence[Register]) -> bool:
