@@ -53,7 +53,7 @@ def _several(generation: Generation, scores: Sequence[Score]) -> dict[str, Any]:
             {
                 "score": score_to_json(score, generation.parsed.future),
                 "seed": session.seed_of(number),
-                "gen_count": session.tokens_chosen // len(scores),
+                "gen_count": session.tokens_written // len(scores),
                 "error": None,
                 "truncated": session.cancelled,
             }
@@ -106,13 +106,12 @@ def _timing(generation: Generation) -> dict[str, Any]:
 
 def _tokens(generation: Generation) -> dict[str, Any]:
     session, most = generation.session, generation.model.engine.max_tokens
-    peak = session.longest_document
     return {
         "context_tokens": session.context_tokens,
         "generated_tokens": session.tokens_written,
-        "peak_context_tokens": peak,
+        "peak_context_tokens": session.longest_document,
         "max_context_tokens": most,
-        "context_utilization": round(peak / most, 4) if most else None,
+        "context_utilization": round(session.context_tokens / most, 4) if most else None,
         "tokens_per_second": round(session.tokens_written / session.seconds, 2) if session.seconds else None,
         "truncated": session.cancelled,
     }

@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,13 +20,12 @@ from midigpt_server.answers import answer, plan_answer
 from midigpt_server.generation import Generation
 from midigpt_server.generations import Generations, fresh_id
 from midigpt_server.guards import Guard
-from midigpt_server.refusals import Refused, finite
+from midigpt_server.refusals import Refused, check_values
 from midigpt_server.requests import parse_request
 from midigpt_server.scores import parse_score
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from concurrent.futures import Future
 
     from fastapi import Response
 
@@ -39,6 +39,9 @@ _KEEP_ALIVE_S = 15.0
 #: How often a waiting answer looks whether its client is still there.
 _LOOK_EVERY_S = 0.25
 _IDLE_EVERY_S = 1.0
+_LONGEST_ID = 256
+#: What a header may hold as it is.
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 _EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 
@@ -50,6 +53,13 @@ class GenerateBody(BaseModel):
     request_id: StrictStr | None = None
     stream: bool = False
     model: StrictStr | None = None
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII: a text of the request may hold what UTF-8 cannot say."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]) -> FastAPI:
@@ -72,7 +82,7 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> Response:
-        return JSONResponse({"detail": error.detail}, error.status, error.headers)
+        return _Json({"detail": error.detail}, error.status, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
@@ -81,7 +91,7 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
             {"type": one["type"], "loc": [str(part) for part in one["loc"]], "msg": one["msg"]}
             for one in error.errors()
         ]
-        return JSONResponse({"detail": problems}, 422)
+        return _Json({"detail": problems}, 422)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -111,26 +121,29 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
 
     @app.post("/generate", response_model=None)
     async def generate(body: GenerateBody, request: Request) -> Response:
-        if not finite(body.score) or not finite(body.request):
-            raise Refused(422, "the body holds NaN or Infinity. Send finite numbers.")
+        check_values(body.score, "score")
+        check_values(body.request, "request")
         model = models[body.model]
+        if body.request_id and (len(body.request_id) > _LONGEST_ID or not body.request_id.isprintable()):
+            raise Refused(422, f"request_id: expected at most {_LONGEST_ID} printable characters.")
         slot = generations.admit(body.request_id or fresh_id())
         try:
             # Reading and planning a long piece takes a while; other requests are answered meanwhile.
             generation = await asyncio.to_thread(_prepared, body, model, settings, slot.request_id)
             if generation.asked.plan_only:
                 slot.close("planned")
-                return JSONResponse(plan_answer(generation, body.request_id))
+                return _Json(plan_answer(generation, body.request_id))
             if body.stream and generation.asked.request.config.num_candidates > 1:
                 raise Refused(400, "stream: several candidates cannot be streamed. Ask for one, or do not stream.")
         except BaseException:
             slot.close("refused")
             raise
-        slot.hold(generation)
-        headers = {"X-Request-Id": generation.request_id}
+        headers = {"X-Request-Id": quote(generation.request_id, safe=_PRINTABLE)}
         if body.stream:
-            frames = _stream(generation, slot, settings.max_generation_seconds)
-            return StreamingResponse(frames, media_type=_EVENT_STREAM, headers={**headers, "Cache-Control": "no-store"})
+            # Queued before the response exists: a client that leaves before its first frame gives its place back too.
+            frames = _Frames(generation, slot, settings.max_generation_seconds)
+            headers["Cache-Control"] = "no-store"
+            return StreamingResponse(frames.read(), media_type=_EVENT_STREAM, headers=headers)
         return await _answer(generation, slot, request, settings.max_generation_seconds, headers)
 
     @app.post("/generate/{request_id}/cancel")
@@ -148,82 +161,80 @@ def _prepared(body: GenerateBody, model: Model, settings: ServerSettings, reques
     return Generation(request_id, model, parsed, asked)
 
 
-def _begin(
-    generation: Generation, slot: Slot, seconds: float, frame: Callable[[dict[str, Any]], None] | None
-) -> Future[dict[str, Any]]:
-    """Queue the generation; its slot is given back when it ends, however it ends."""
-    future: Future[dict[str, Any]] = generation.model.pool.submit(_carry_out, generation, frame, seconds)
-    future.add_done_callback(lambda done: slot.close(_outcome(done)))
-    return future
-
-
-def _carry_out(
-    generation: Generation, frame: Callable[[dict[str, Any]], None] | None, seconds: float
-) -> dict[str, Any]:
-    return answer(generation, generation.run(frame, seconds))
-
-
-def _outcome(done: Future[dict[str, Any]]) -> str:
-    if done.cancelled():
-        return "cancelled"
-    return "failed" if done.exception() is not None else str(done.result()["status"])
-
-
 async def _answer(
     generation: Generation, slot: Slot, request: Request, seconds: float, headers: dict[str, str]
 ) -> Response:
-    future = _begin(generation, slot, seconds, None)
-    waiting = asyncio.wrap_future(future)
+    def work() -> dict[str, Any]:
+        return answer(generation, generation.run(None, seconds))
+
+    waiting = asyncio.wrap_future(slot.begin(generation, work))
     try:
         while not waiting.done():
             await asyncio.wait([waiting], timeout=_LOOK_EVERY_S)
             if not waiting.done() and await request.is_disconnected():
-                generation.cancel()
+                slot.cancel()
     except asyncio.CancelledError:
-        generation.cancel()
+        slot.cancel()
         raise
-    error = waiting.exception()
-    if error is not None:
-        return JSONResponse({"detail": _failure(error)}, 500, headers)
-    return JSONResponse(waiting.result(), headers=headers)
+    ended = await _ended(waiting, work)
+    if (error := ended.exception()) is not None:
+        return _Json({"detail": _failure(error)}, 500, headers)
+    return _Json(ended.result(), headers=headers)
 
 
-async def _stream(generation: Generation, slot: Slot, seconds: float) -> AsyncIterator[str]:
-    loop = asyncio.get_running_loop()
-    frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    def frame(content: dict[str, Any]) -> None:
-        loop.call_soon_threadsafe(frames.put_nowait, content)
-
-    def ended(done: Future[dict[str, Any]]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody reads
-            frame(_last_frame(generation, done))
-
-    future = _begin(generation, slot, seconds, frame)
-    future.add_done_callback(ended)
-    try:
-        while True:
-            try:
-                content = await asyncio.wait_for(frames.get(), _KEEP_ALIVE_S)
-            except TimeoutError:
-                yield ": waiting\n\n"
-                continue
-            yield f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
-            if content["type"] in ("done", "cancelled", "error"):
-                return
-    finally:
-        # Also when the client has gone.
-        generation.cancel()
-
-
-def _last_frame(generation: Generation, done: Future[dict[str, Any]]) -> dict[str, Any]:
+async def _ended(
+    done: asyncio.Future[dict[str, Any]], work: Callable[[], dict[str, Any]]
+) -> asyncio.Future[dict[str, Any]]:
+    """``done``; if it was cancelled before its turn, ``work`` is carried out now, which then returns at once."""
     if done.cancelled():
-        return {"type": "error", "request_id": generation.request_id, "error": "the server is stopping."}
-    error = done.exception()
-    if error is not None:
-        return {"type": "error", "request_id": generation.request_id, "error": _failure(error)}
-    response = done.result()
-    return {"type": "cancelled" if response["status"] == "cancelled" else "done", "response": response}
+        done = asyncio.ensure_future(asyncio.to_thread(work))
+        await asyncio.wait([done])
+    return done
+
+
+class _Frames:
+    """The stream of a generation, which is queued when this is made."""
+
+    def __init__(self, generation: Generation, slot: Slot, seconds: float) -> None:
+        self._generation = generation
+        self._slot = slot
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        #: None: the generation has ended.
+        self._queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._future = slot.begin(generation, self._work)
+        self._future.add_done_callback(lambda _: self._put(None))
+
+    def _work(self) -> dict[str, Any]:
+        return answer(self._generation, self._generation.run(self._put, self._seconds))
+
+    def _put(self, frame: dict[str, Any] | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody reads
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, frame)
+
+    async def read(self) -> AsyncIterator[str]:
+        try:
+            while True:
+                try:
+                    frame = await asyncio.wait_for(self._queue.get(), _KEEP_ALIVE_S)
+                except TimeoutError:
+                    yield ": waiting\n\n"
+                    continue
+                yield f"data: {json.dumps(frame or await self._last())}\n\n"
+                if frame is None:
+                    return
+        finally:
+            # Also when the client has gone.
+            self._slot.cancel()
+
+    async def _last(self) -> dict[str, Any]:
+        done = asyncio.wrap_future(self._future)
+        await asyncio.wait([done])
+        ended = await _ended(done, self._work)
+        if (error := ended.exception()) is not None:
+            return {"type": "error", "request_id": self._generation.request_id, "error": _failure(error)}
+        response = ended.result()
+        return {"type": "cancelled" if response["status"] == "cancelled" else "done", "response": response}
 
 
 def _failure(error: BaseException) -> str:

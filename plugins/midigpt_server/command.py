@@ -12,13 +12,12 @@ from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.main import run
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.errors import ConfigError
+from midigpt_server.ranges import DEVICES, LOG_LEVELS, PARALLEL, PORT, QUEUE, SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midigpt_server.settings import ServerSettings
-
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def _server_options(*, host: str, port: int) -> Callable[[Any], Any]:
@@ -28,31 +27,31 @@ def _server_options(*, host: str, port: int) -> Callable[[Any], Any]:
         click.option("--pretrained", type=NAME, metavar="NAME", help="Model of the Hub repository --hf-repo."),
         click.option("--hf-repo", type=NAME, metavar="REPO", help="Hub repository.  [default: Metacreation/MIDI-GPT]"),
         click.option(
-            "--device", type=click.Choice(("cpu", "cuda", "mps", "auto")), default="cpu", show_default=True,
+            "--device", type=click.Choice(DEVICES), default="cpu", show_default=True,
             help="Where the model runs.",
         ),
         click.option("--host", type=NAME, default=host, show_default=True, help="Address to listen on."),
         click.option(
-            "--port", type=click.IntRange(0, 65_535), default=port, show_default=True,
+            "--port", type=PORT, default=port, show_default=True,
             help="Port to listen on; 0: any that is free.",
         ),
         click.option(
-            "--idle-timeout", type=click.FloatRange(0, 1e9), default=0.0, metavar="S",
+            "--idle-timeout", type=SECONDS, default=0.0, metavar="S",
             help="Stop after so many seconds without a request; 0: never.",
         ),
         click.option(
-            "--max-parallel", type=click.IntRange(1, 256), default=1, show_default=True, help="Generations at once."
+            "--max-parallel", type=PARALLEL, default=1, show_default=True, help="Generations at once."
         ),
         click.option(
-            "--max-queue", type=click.IntRange(1, 100_000), default=64, show_default=True,
+            "--max-queue", type=QUEUE, default=64, show_default=True,
             help="Requests that wait or run; more are answered with 503.",
         ),
         click.option(
-            "--max-generation-seconds", type=click.FloatRange(0, 1e9), default=0.0, metavar="S",
+            "--max-generation-seconds", type=SECONDS, default=0.0, metavar="S",
             help="Cancel a generation that takes longer; 0: none.",
         ),
         click.option(
-            "--log-level", type=click.Choice(_LEVELS, case_sensitive=False), default="INFO", show_default=True,
+            "--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False), default="INFO", show_default=True,
             help="Least level of messages.",
         ),
         click.option("--allow-origin", "origins", type=NAME, multiple=True, metavar="URL",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from midigpt_server.refusals import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
     from midigpt_server.generation import Generation
 
 
@@ -70,27 +73,45 @@ class Generations:
 
 
 class Slot:
-    """A place among the generations, from the admission of a request to its answer."""
+    """A place among the generations, from the admission of a request to its answer.
+
+    Its methods are called in one thread, that of the event loop.
+    """
 
     def __init__(self, generations: Generations, request_id: str) -> None:
         self.request_id = request_id
         self._generations = generations
         self._generation: Generation | None = None
+        self._future: Future[dict[str, Any]] | None = None
         self._cancelled = False
 
-    def hold(self, generation: Generation) -> None:
-        """The generation is ready to run. One that was cancelled before ends without generating any bar."""
+    def begin(self, generation: Generation, work: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
+        """Queue ``work``, which carries out ``generation``. The place is given back when it ends, however it ends.
+
+        The future is cancelled if the request was cancelled before its turn came. ``work`` then returns at once.
+        """
         self._generation = generation
+        self._future = generation.model.pool.submit(work)
         if self._cancelled:
-            generation.cancel()
+            self.cancel()
+        self._future.add_done_callback(lambda done: self.close(_outcome(done)))
+        return self._future
 
     def cancel(self) -> None:
         self._cancelled = True
         if self._generation is not None:
             self._generation.cancel()
+        if self._future is not None:
+            self._future.cancel()
 
     def close(self, outcome: str) -> None:
         self._generations.give_back(self, outcome)
+
+
+def _outcome(done: Future[dict[str, Any]]) -> str:
+    if done.cancelled():
+        return "cancelled"
+    return "failed" if done.exception() is not None else str(done.result()["status"])
 
 
 def fresh_id() -> str:

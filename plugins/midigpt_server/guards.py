@@ -7,7 +7,6 @@ import ipaddress
 import json
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from midigpt_core.terminal import logger
 
@@ -32,7 +31,7 @@ class Guard:
         self._settings = settings
         # Bound to all interfaces, the server has more names than it knows; addresses are no names.
         self._any_address = not _is_loopback(settings.host)
-        self._hosts = {*_LOCAL, settings.host, *settings.allowed_hosts}
+        self._hosts = {name.lower() for name in (*_LOCAL, settings.host, *settings.allowed_hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,11 +81,11 @@ class Guard:
         )
 
     def _refusal(self, scope: Scope, headers: dict[str, str], *, allowed: bool) -> tuple[int, str] | None:
-        host = _host(headers.get("host", ""))
+        host = _host(headers.get("host", "").lower())
         if host not in self._hosts and not (self._any_address and _is_address(host)):
             return 421, f"host {host[:80]!r} is not this server. Start it with --allow-host to add the name."
         origin = headers.get("origin")
-        if origin is not None and not allowed and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and not allowed and origin.partition("://")[2] != headers.get("host"):
             return 403, f"pages of {origin[:80]!r} may not call this server. Start it with --allow-origin to add them."
         length = headers.get("content-length", "0")
         most = self._settings.max_body_bytes

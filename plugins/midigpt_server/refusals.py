@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from midigpt_core.config.wording import spell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 #: No field takes a larger number; NumPy holds it.
 _LARGEST = 2**31 - 1
+#: A note is six levels deep.
+_DEEPEST = 32
 
 
 class Refused(Exception):
@@ -62,10 +64,20 @@ def whole_numbers(value: Any) -> Any:
     return [whole_numbers(one) for one in value] if isinstance(value, list) else value
 
 
-def finite(value: Any) -> bool:
-    """Whether a JSON value has no NaN and no infinity, which Python's reader accepts."""
-    if isinstance(value, float):
-        return math.isfinite(value)
+def check_values(value: Any, where: str) -> None:
+    """Raises :class:`Refused` for NaN and infinity, which Python's reader accepts, and for lists and objects nested so
+    deeply that readers would fail."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        if any(isinstance(one, float) and not math.isfinite(one) for one in level):
+            raise Refused(422, f"{where} holds NaN or Infinity. Send finite numbers.")
+        level = [inner for one in level for inner in _inner(one)]
+        if not level:
+            return
+    raise Refused(422, f"{where} is nested deeper than {_DEEPEST} levels. Send it as /docs describes it.")
+
+
+def _inner(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        return all(map(finite, value.values()))
-    return all(map(finite, value)) if isinstance(value, list) else True
+        return value.values()
+    return value if isinstance(value, list) else ()

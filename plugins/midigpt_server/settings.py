@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import click
 import torch
 import yaml
 from attrs import Factory, evolve, frozen
@@ -12,12 +13,14 @@ from attrs import Factory, evolve, frozen
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
 from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
+from midigpt_server.ranges import DEVICES, LOG_LEVELS, PARALLEL, PORT, QUEUE, SECONDS
 from midigpt_server.scores import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DEVICES = ("cpu", "cuda", "mps", "auto")
+#: Text, one of some words, or a number.
+_Kind: TypeAlias = "type[str] | tuple[str, ...] | click.IntRange | click.FloatRange"
 
 
 @frozen(kw_only=True)
@@ -29,7 +32,7 @@ class ModelSettings:
     pretrained: str | None = None
     hf_repo: str = DEFAULT_REPO
     hf_token: str | None = None
-    #: One of :data:`DEVICES`.
+    #: One of :data:`midigpt_server.ranges.DEVICES`.
     device: str = "cpu"
     #: Generations at once.
     max_parallel: int = 1
@@ -67,15 +70,15 @@ class ServerSettings:
 
 
 #: Keys of the file that win over the flags.
-_SERVER_KEYS: Mapping[str, type | tuple[type, ...]] = {
+_SERVER_KEYS: Mapping[str, _Kind] = {
     "host": str,
-    "port": int,
-    "idle_timeout": (int, float),
-    "log_level": str,
-    "max_queue": int,
-    "max_generation_seconds": (int, float),
+    "port": PORT,
+    "idle_timeout": SECONDS,
+    "log_level": LOG_LEVELS,
+    "max_queue": QUEUE,
+    "max_generation_seconds": SECONDS,
 }
-_MODEL_DEFAULTS: Mapping[str, type] = {"hf_repo": str, "hf_token": str, "device": str, "max_parallel": int}
+_MODEL_DEFAULTS: Mapping[str, _Kind] = {"hf_repo": str, "hf_token": str, "device": DEVICES, "max_parallel": PARALLEL}
 
 
 def from_file(path: str, base: ServerSettings) -> ServerSettings:
@@ -123,8 +126,22 @@ def _model(entry: Any, where: str, defaults: Mapping[str, Any]) -> ModelSettings
     return ModelSettings(id=entry["id"], checkpoint=checkpoint, **{**defaults, **own})
 
 
-def _typed(value: Any, kind: type | tuple[type, ...], where: str) -> Any:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        wanted = "text" if kind is str else "a number"
-        raise ConfigError(f"{where}: expected {wanted}, got {spell(value)}. Correct it.")
+def _typed(value: Any, kind: _Kind, where: str) -> Any:
+    if isinstance(kind, click.IntRange | click.FloatRange):
+        whole = isinstance(kind, click.IntRange)
+        assert kind.min is not None
+        assert kind.max is not None
+        is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not is_number or not kind.min <= value <= kind.max:
+            wanted = "a whole number" if whole else "a number"
+            raise ConfigError(f"{where} is {spell(value)}. Choose {wanted} from {kind.min:,.0f} to {kind.max:,.0f}.")
+        return value
+    if isinstance(kind, tuple):
+        # In capitals or not, as on the command line.
+        found = next((name for name in kind if str(value).lower() == name.lower()), None)
+        if found is None:
+            raise ConfigError(f"{where} is {spell(value)}. Choose one of {', '.join(kind)}.")
+        return found
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where}: expected text, got {spell(value)}. Correct it.")
     return value

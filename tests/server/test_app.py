@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from support import serving
 from support.serving import body, client, note, score
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from fastapi.testclient import TestClient
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,7 @@ def test_bars_are_filled_in_and_all_else_comes_back_as_it_was(server: TestClient
                 assert back == [{**one, "delta": 0} for one in bar["notes"]]
     assert got["score"]["tracks"][0]["bars"][2]["notes"]
     assert got["tokens"]["generated_tokens"] > 0
+    assert got["tokens"]["context_utilization"] == round(got["tokens"]["context_tokens"] / 1024, 4)
     assert got["tokens"]["context_tokens"] < got["tokens"]["peak_context_tokens"] <= 1024
     again = server.post("/generate", json=sent).json()
     assert again["score"] == got["score"], "the same seed, the same music"
@@ -299,6 +300,43 @@ def test_a_request_can_be_cancelled_from_its_admission_on() -> None:
         assert server.get("/health").json()["inflight"] == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_requests_that_wait_are_answered_at_once_when_they_are_cancelled(*, stream: bool) -> None:
+    made = serving.app()
+    release = threading.Event()
+    with TestClient(made, base_url="http://127.0.0.1:3456") as server, ThreadPoolExecutor(2) as clients:
+        made.state.pools[0].submit(release.wait, 60)
+        try:
+            sent = body(1, 2, request_id="same", stream=stream)
+            both = [clients.submit(server.post, "/generate", json=sent) for _ in range(2)]
+            until = time.monotonic() + 20
+            while server.get("/health").json()["inflight"] < 2:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            assert server.post("/generate/same/cancel").status_code == 200
+            for waiting in both:
+                text = waiting.result(20).text
+                got = frames(iter(text.splitlines()))[-1]["response"] if stream else json.loads(text)
+                assert got["status"] == "cancelled"
+                assert [one["pitch"] for one in got["score"]["tracks"][0]["bars"][1]["notes"]] == [61, 64]
+            assert server.get("/health").json()["inflight"] == 0
+        finally:
+            release.set()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_any_printable_text_names_a_request(server: TestClient, *, stream: bool) -> None:
+    named = server.post("/generate", json=body(1, request_id="Übung 日/1", stream=stream))
+    assert named.status_code == 200
+    assert named.headers["x-request-id"] == "%C3%9Cbung %E6%97%A5/1"
+    got = frames(iter(named.text.splitlines()))[-1]["response"] if stream else named.json()
+    assert got["request_id"] == "Übung 日/1"
+    for name in ("a\r\nset-cookie: b", "x" * 257):
+        refused = server.post("/generate", json=body(1, request_id=name, stream=stream))
+        assert (refused.status_code, refused.json()["detail"][:10]) == (422, "request_id")
+    assert server.get("/health").json()["inflight"] == 0
+
+
 def test_a_full_queue_says_when_to_come_back() -> None:
     with client(max_queue=1) as server:
         done: list[str] = []
@@ -329,7 +367,10 @@ def test_a_generation_that_takes_too_long_is_cancelled() -> None:
 def test_only_this_machine_and_pages_that_are_allowed_are_answered() -> None:
     with client(allowed_origins=("https://daw.example",), max_body_bytes=4_000) as server:
         assert server.get("/health", headers={"host": "evil.example"}).status_code == 421
-        assert server.get("/health", headers={"host": "localhost:3456"}).status_code == 200
+        assert server.get("/health", headers={"host": "LocalHost:3456"}).status_code == 200
+        assert server.get("/health", headers={"host": "[::1]:3456"}).status_code == 200
+        assert server.get("/health", headers={"origin": "http://["}).status_code == 403
+        assert server.get("/health", headers={"origin": "null"}).status_code == 403
         assert server.get("/health", headers={"origin": "https://evil.example"}).status_code == 403
         assert server.get("/health", headers={"origin": "http://127.0.0.1:3456"}).status_code == 200
         allowed = server.get("/health", headers={"origin": "https://daw.example"})
@@ -356,7 +397,6 @@ def test_models_take_turns_apart_from_one_another() -> None:
         other = server.post("/generate", json=body(1, model="expressive")).json()
         assert other["model"] == "expressive"
         assert server.get("/health").json()["inflight"] == 1, "the slow one has ended: choose a longer one"
-        # One that waits behind it is answered at once when it is cancelled.
         server.post("/generate/slow/cancel")
         long.join()
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from midigpt_server.settings import ServerSettings, from_file
 
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.checkpoint.assemble import with_weights
 from midigpt_core.contracts import BundleHeader
+from midigpt_core.errors import ConfigError
 from support.inference import engine
 from support.serving import body
 
@@ -103,6 +105,37 @@ def test_a_stream_is_cancelled_a_client_leaves_and_a_signal_lets_the_last_one_fi
 def test_an_idle_server_ends_by_itself(bundle: Path) -> None:
     with serving(bundle, "--idle-timeout", "1") as (process, _):
         assert process.wait(120) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("port: 99999", "port is 99999. Choose a whole number from 0 to 65,535."),
+        ("port: true", "port is true"),
+        ("max_queue: 0", "max_queue is 0"),
+        ("max_queue: 1.5", "Choose a whole number"),
+        ("max_parallel: 0", "max_parallel is 0"),
+        ("idle_timeout: -1", "idle_timeout is -1"),
+        ("max_generation_seconds: .nan", "max_generation_seconds is"),
+        ("log_level: loud", "Choose one of DEBUG, INFO, WARNING, ERROR."),
+        ("device: tpu", "device is 'tpu'. Choose one of cpu, cuda, mps, auto."),
+        ("host: ''", "host: expected text"),
+        ("hf_repo: 5", "hf_repo: expected text"),
+    ],
+)
+def test_a_value_of_a_file_that_no_option_would_take_is_refused(tmp_path: Path, line: str, said: str) -> None:
+    config = tmp_path / "server.yaml"
+    config.write_text(f"{line}\nmodels: [{{id: one, ckpt: one.pt}}]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        from_file(str(config), ServerSettings(models=[]))
+
+
+def test_values_of_a_file_win_over_options(tmp_path: Path) -> None:
+    config = tmp_path / "server.yaml"
+    config.write_text("log_level: debug\nidle_timeout: 5\nmodels: [{id: one, ckpt: one.pt, device: AUTO}]\n", "utf-8")
+    settings = from_file(str(config), ServerSettings(models=[], port=5))
+    assert (settings.log_level, settings.idle_timeout, settings.port) == ("DEBUG", 5, 5)
+    assert settings.models[0].device == "auto"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,10 @@ def app(presets: Sequence[str] = ("yellow",), **settings: Any) -> FastAPI:
     """The application with a model for each preset, called like it."""
     models = [Model(name, f"{name}.pt", engine(name), ThreadPoolExecutor(1)) for name in presets]
     listed = [ModelSettings(id=name) for name in presets]
-    return build_app(Models(models), ServerSettings(models=listed, **settings), lambda: None)
+    made = build_app(Models(models), ServerSettings(models=listed, **settings), lambda: None)
+    #: What runs the generations of each model: a test can keep it busy.
+    made.state.pools = [model.pool for model in models]
+    return made
 
 
 def client(presets: Sequence[str] = ("yellow",), **settings: Any) -> TestClient:

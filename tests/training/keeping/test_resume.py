@@ -49,10 +49,11 @@ def settings() -> dict[str, Any]:
     return {"max_steps": 9, "accumulation": 2, "save_steps": 2, "eval_steps": 3, "keep_checkpoints": 9}
 
 
-@pytest.mark.parametrize("step", [2, 5])
+@pytest.mark.parametrize(("step", "architecture"), [(2, "gpt2"), (5, "gpt2"), (5, "llama")])
 def test_continued_with_other_workers_from_any_checkpoint(
-    configure: Configure, shard: Path, settings: dict[str, Any], step: int
+    configure: Configure, shard: Path, settings: dict[str, Any], step: int, architecture: str
 ) -> None:
+    settings["architecture"] = architecture
     whole = train(configure("whole", **settings), shard)
     config = configure("stopped", **settings)
     with pytest.MonkeyPatch.context() as patch:
@@ -63,6 +64,7 @@ def test_continued_with_other_workers_from_any_checkpoint(
     checkpoint = Path(config.output_dir) / "checkpoints" / f"step{step - step % 2}.ckpt"
     continued = train(config, shard, resume=checkpoint)
     assert curve(continued.run_dir) == curve(whole.run_dir)
+    assert continued.bundle.read_bytes() == whole.bundle.read_bytes()
 
 
 def test_a_run_does_not_start_over_an_older_one(configure: Configure, shard: Path) -> None:

@@ -1,0 +1,12 @@
+"""The values that a server's options and its configuration file accept."""
+
+from __future__ import annotations
+
+import click
+
+PORT = click.IntRange(0, 65_535)
+PARALLEL = click.IntRange(1, 256)
+QUEUE = click.IntRange(1, 100_000)
+SECONDS = click.FloatRange(0, 1e9)
+DEVICES = ("cpu", "cuda", "mps", "auto")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
