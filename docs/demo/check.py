@@ -3,8 +3,8 @@
 It prints the mean loss of the first and of the last tenth of its steps, and the loss of filled bars in the last
 evaluation. Then it fills in melody bars, with three seeds, and prints the share of all their notes outside the range
 that the track has in its other bars (``register.py``), which is the measure, with that of the original bars and that of
-the median piece. A model that fills in fewer than half as many notes as the original bars had fails: silence has no note
-outside the range.
+the median piece. A model that fills in fewer than half as many notes as the original bars had fails: silence has no
+note outside the range.
 
     python docs/demo/check.py RUN_DIR
 """
