@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 _log = terminal.logger(__name__)
+#: The architecture that the public package midigpt knows.
+_PUBLIC_ARCHITECTURE = "gpt2"
 
 
 def load_checkpoint(
@@ -69,13 +71,17 @@ def convert(
     """Read the bundle at ``source`` and write it to ``target`` in the format that its name selects; returns ``target``.
 
     Weights, encoder and provenance stay as they are, bit for bit unless ``dtype`` asks for another precision. Warns of
-    a format that programs read which do not know how the model numbers filled bars.
+    a format that programs read which do not know the architecture, or how the model numbers filled bars.
     """
     check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
     bundle = load_checkpoint(source, dtype=dtype, allow_unsafe=allow_unsafe)
     path = save_bundle(bundle, target, format_name)
     spec = spec_of(_writer(path, format_name))
-    if infill_positions(bundle) == PLACEHOLDER and spec.read_elsewhere:
+    if spec.read_elsewhere and bundle.architecture != _PUBLIC_ARCHITECTURE:
+        _log.warning(
+            "%s: the public package midigpt reads %s alone, not %s.", path, _PUBLIC_ARCHITECTURE, bundle.architecture
+        )
+    elif spec.read_elsewhere and infill_positions(bundle) == PLACEHOLDER:
         _log.warning(
             "%s: infill_positions is 'placeholder', which the public package midigpt does not know: there the model"
             " continues music but does not fill in bars. For that, train with infill_positions sequence.",

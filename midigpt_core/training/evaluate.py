@@ -108,6 +108,12 @@ def not_trained_on(pieces: Pieces, bundle: BundleHeader, path: str) -> Pieces:
     """The pieces that the run held out, if ``pieces`` are of the corpus that the run was trained on."""
     _, held_out = split_as_trained(pieces, bundle, path)
     if held_out is None:
+        if bundle.provenance.get("held_out"):
+            _log.warning(
+                "the data is not exactly what %s was trained on, so all of it is evaluated: pieces that it was trained "
+                "on may be among them, and lower the losses.",
+                path,
+            )
         return pieces
     _log.info(
         "the data is what %s was trained on: it is evaluated on the %s pieces that were held out.",

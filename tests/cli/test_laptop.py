@@ -154,6 +154,7 @@ def test_the_packaged_configuration_gives_way_to_a_bundle(
     settings = settings_of(tmp_path / "tuned")
     assert (settings["n_embd"], settings["n_positions"], settings["max_seq_len"]) == (16, 256, 256)
     assert settings["architecture"] == "gpt2"
+    assert (settings["learning_rate"], settings["muon_learning_rate"]) == (1e-4, None), "rates for random weights"
 
 
 def test_minutes_do_not_change_a_run_that_was_begun_without(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from midigpt_core import checkpoint, terminal
 from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.checkpoint.provenance import data_sources
+from midigpt_core.config import TrainConfig
+from midigpt_core.config.packaged import preset_names
 from midigpt_core.errors import ConfigError
 from midigpt_core.terminal import printable
 from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
@@ -16,7 +18,6 @@ from midigpt_core.training.planning.resume import require_same
 
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
-    from midigpt_core.config import TrainConfig
     from midigpt_core.contracts import BundleHeader
     from midigpt_core.plugins import Registry
 
@@ -31,6 +32,7 @@ def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
     """
     header = checkpoint.read_header(config.init_from)
     _adopt_sizes(config, header)
+    _adopt_rates(config)
     bundled = checkpoint.encoder_ref(header)
     positions = infill_positions(header)
     if "infill_positions" in config.set_fields and config.infill_positions != positions:
@@ -48,6 +50,14 @@ def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
             "Leave encoder and encoder_config_path out to take the bundle's.",
         )
     return bundled
+
+
+def _adopt_rates(config: TrainConfig) -> None:
+    """Rates of a packaged configuration are for weights that start at random; trained ones take the defaults."""
+    defaults = TrainConfig()
+    for name in ("learning_rate", "muon_learning_rate"):
+        if config.origins[name] in preset_names():
+            config.update({name: getattr(defaults, name)}, f"init_from {config.init_from}")
 
 
 def inherited_sources(config: TrainConfig) -> list[str]:

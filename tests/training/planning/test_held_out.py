@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
+import pyarrow.parquet as pq
 
 from midigpt_core.corpus.similar import corpus_keys
 from midigpt_core.corpus.store import open_corpus
@@ -84,8 +85,15 @@ def test_one_piece_cannot_be_split(configure: Configure, eval_shard: Path, caplo
     assert "too little" in caplog.text
 
 
-def test_a_bundle_is_evaluated_on_what_its_run_held_out(configure: Configure, shard: Path) -> None:
+def test_a_bundle_is_evaluated_on_what_its_run_held_out(
+    configure: Configure, shard: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     result = train(configure(eval_share=0.3, max_steps=2, warmup_steps=1), shard)
     assert json.loads((result.run_dir / "provenance.json").read_text())["held_out"] == 0.3
     report = evaluation.evaluate(result.bundle, shard)
     assert report.loss == evaluations(result.run_dir)[-1]["eval_loss"]
+    assert "not exactly what" not in caplog.text
+    fewer = tmp_path / "fewer.parquet"
+    pq.write_table(pq.read_table(shard).slice(1), fewer)
+    evaluation.evaluate(result.bundle, fewer)
+    assert "not exactly what" in caplog.text, "nobody says that pieces of the training may be among them"
