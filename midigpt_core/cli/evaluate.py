@@ -173,7 +173,7 @@ def _echo_music(measured: MusicReport) -> None:
     echo_lines(table(head, [_row(name, figure) for name, figure in measured.figures.items()]))
     echo_line(
         f"{measured.bars} bars generated in {measured.excerpts} excerpts of {measured.pieces} pieces, "
-        f"and {measured.requests} requests for a level of a control"
+        f"and {measured.requests} request{'' if measured.requests == 1 else 's'} for a level of a control"
     )
 
 

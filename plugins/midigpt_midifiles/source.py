@@ -86,7 +86,9 @@ class MidiFiles:
         if skipped:
             commonest = sorted(skipped.items(), key=lambda kind: (-kind[1], kind[0]))[:_KINDS_NAMED]
             kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in commonest)
-            _log.warning("%s files are not MIDI and are left out: %s.", f"{skipped.total():,}", kinds)
+            total = skipped.total()
+            counted = "1 file is not MIDI and is" if total == 1 else f"{total:,} files are not MIDI and are"
+            _log.warning("%s left out: %s.", counted, kinds)
         return shards
 
 
