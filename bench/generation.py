@@ -97,7 +97,7 @@ def _row(name: str, measured: dict[str, Any], required: float | None) -> Row:
 
 
 def _architectures(session: Session) -> Iterator[Row]:
-    """Llama beside gpt2, and beside what transformers' own generate does with the same Llama."""
+    """Llama compared with gpt2, and with what transformers' own generate does with the same Llama."""
     bundles = {name: _bundle(session.folder, "default", name) for name in ("gpt2", "llama")}
     contenders = {
         **{name: _writes(bundle) for name, bundle in bundles.items()},
@@ -113,7 +113,7 @@ def _architectures(session: Session) -> Iterator[Row]:
         how=_HOW,
     )
     yield Row.of(
-        "llama, default, beside transformers' own generate",
+        "llama, default, compared with transformers' own generate",
         "tokens/s",
         measured["llama"],
         measured["generate"],

@@ -267,7 +267,7 @@ def _trained(sizes: Sizes, **changes: Any) -> list[dict[str, Any]]:
 
 
 def optimizers(sizes: Sizes, device: torch.device) -> Iterator[Figure]:
-    """What a step of Muon costs beside one of AdamW, and beside the passes before it."""
+    """What a step of Muon costs, one of AdamW, and the passes before it."""
     shape = {"n_embd": sizes.width, "n_layer": sizes.layers, "n_head": sizes.heads}
     tokens = torch.randint(_VOCABULARY, (sizes.rows, sizes.length), device=device)
     seconds: dict[str, float] = {}

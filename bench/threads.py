@@ -41,13 +41,13 @@ def rows(session: Session) -> Iterator[Row]:
         for busy in _BUSY:
             with _busy(busy, processors):
                 measured = take_turns(sides, session.repeats)
-            beside = f"next to {busy} busy processes" if busy else "on a quiet machine"
+            load = f"next to {busy} busy processes" if busy else "on a quiet machine"
             how = (
                 f"128/4/4, 4 rows of 512, muon, {_STEPS} steps a turn, seconds on the clock; each busy process is "
                 "bound to a processor and has the same priority"
             )
             yield Row.of(
-                f"training with {_THREADS} threads, {beside}",
+                f"training with {_THREADS} threads, {load}",
                 "steps/s",
                 measured["ours"],
                 measured["one"],
@@ -56,7 +56,7 @@ def rows(session: Session) -> Iterator[Row]:
                 how=how,
             )
             yield Row.of(
-                f"the same with OpenMP's default, {beside}",
+                f"the same with OpenMP's default, {load}",
                 "steps/s",
                 measured["default"],
                 measured["one"],

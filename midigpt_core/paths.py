@@ -98,7 +98,7 @@ def find_files(
     called, e.g. ``"parquet"``; ``hint`` is the advice for a folder without such a file.
 
     ``skipped`` counts the other files of the folders by suffix. With ``list_unsearchable``, a folder below a named one
-    that cannot be searched is listed itself, and whoever reads it finds out why.
+    that cannot be searched is listed itself, and reading it gives the reason.
 
     Raises :class:`DataError` if one of ``paths`` matches no file, or if a folder cannot be searched.
     """

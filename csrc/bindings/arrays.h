@@ -66,7 +66,7 @@ class Array {
 class Fields {
  public:
   // Copies: for arrays that are checked before they are followed without the GIL. Another thread may change what Python
-  // holds. Large columns stay where they are; whoever reads those checks each index where it is used.
+  // holds. Large columns stay where they are; their readers check each index where it is used.
   enum class Keep : std::uint8_t { References, Copies };
 
   explicit Fields(py::object record, Keep keep = Keep::References) : record_(std::move(record)), keep_(keep) {}

@@ -115,7 +115,7 @@ class OpenCorpus:
 class ShardFile:
     """One mapped shard, named by its ``pieces.arrow``, and which of its bytes were checked.
 
-    ``sidecar``: its sidecar, if that is not beside it yet; the files must have the sizes that it says. ``source``: the
+    ``sidecar``: its sidecar, if that is not next to it yet; the files must have the sizes that it says. ``source``: the
     shard's name for messages; None: the one that its corpus was built under.
     """
 

@@ -33,7 +33,7 @@ from midigpt_core.training.planning.prepare import prepare
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Text that names no file. Whoever adds an option says here that it is none, or gives it the type PATH or NAME.
+#: Text that names no file. A new option is listed here, or has the type PATH or NAME.
 NO_NAMES = {"assignments", "new_tracks", "attributes", "tracks", "bars", "infill", "precision", "name"}
 
 

@@ -19,7 +19,7 @@ SPECIFICATION = DOCS / "encoder-specification.md"
 #: C.4, "C.4 rule 5", "E.2, 11": a section of the specification and an item of its list.
 SECTION = re.compile(r"(?<![\w.])(?P<section>[A-I]\.\d+)(?![\w.]*\d)(?:(?:,| rule) (?P<item>\d+)\b)?")
 CHAPTER = re.compile(r"(?:encoder-specification\.md|encoder specification), (?P<chapter>[A-Z])(?![\w.])")
-#: Whoever cites a section names its page once.
+#: A file that cites a section names its page once.
 SPECIFICATION_NAME = re.compile(r"encoder-specification\.md|encoder specification")
 RULE = re.compile(r"architecture(?:\.md,)? rule (?P<rule>\d+)")
 PAGE = re.compile(r"(?P<path>[\w./-]*\w\.md)(?P<anchor>#[\w-]+)?\b")

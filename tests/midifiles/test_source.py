@@ -160,7 +160,7 @@ def test_what_cannot_be_read_is_a_row_under_its_reason(
     original = os.scandir
 
     def scandir(path: Any) -> Any:
-        """Whoever runs the tests may be allowed everything, so the system's answer is ours."""
+        """The user who runs the tests may be allowed everything, so the system's answer is ours."""
         if Path(path).name == "locked":
             raise PermissionError(13, "Permission denied", str(path))
         if Path(path).name == "vanished" and Path(path).exists():

@@ -404,10 +404,10 @@ def test_models_take_turns_apart_from_one_another() -> None:
 def test_the_music_does_not_depend_on_what_runs_beside_it() -> None:
     with client(("yellow", "expressive")) as server:
         alone = server.post("/generate", json=body(1, 2)).json()["score"]
-        beside = threading.Thread(target=lambda: server.post("/generate", json=body(0, 1, model="expressive")))
-        beside.start()
+        other = threading.Thread(target=lambda: server.post("/generate", json=body(0, 1, model="expressive")))
+        other.start()
         assert server.post("/generate", json=body(1, 2)).json()["score"] == alone
-        beside.join()
+        other.join()
 
 
 def test_app_is_made_without_a_network_or_a_folder() -> None:
