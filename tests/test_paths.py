@@ -66,7 +66,7 @@ def test_no_path_at_all() -> None:
 
 
 def test_a_folder_that_may_not_be_searched_is_named(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not said to be empty. The user who runs the tests may be allowed everything, so the system's answer is ours."""
+    """It is not said to be empty. The user of the tests may be allowed everything, so the answer is made here."""
     original = os.scandir
 
     def scandir(path: Any) -> Any:
