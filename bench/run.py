@@ -23,12 +23,18 @@ if TYPE_CHECKING:
     from bench.rows import Row
 
 #: Modules of this package with a function ``rows(session)``, in the order of the table. Add yours here.
-GROUPS = ("reading", "encoding", "stream", "preprocess", "start", "packing", "training", "threads", "generation")
+GROUPS = (
+    "reading", "encoding", "stream", "preprocess", "start", "packing", "training", "threads", "generation", "quality",
+)  # fmt: skip
+#: Measured only if named: it takes half an hour.
+LONG = ("quality",)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all unless given")
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; unless given, all but {', '.join(LONG)}"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="counted turns of each side (7)")
     parser.add_argument(
         "--baseline", type=Path, default=Path(".venv-baseline"), help="the public package's environment"
@@ -46,7 +52,8 @@ def main() -> None:
         folder=options.folder,
         baseline_python=baseline_python if baseline_python.exists() else None,
     )
-    measured = dict(_measure(options.groups or GROUPS, session))
+    named = options.groups or [group for group in GROUPS if group not in LONG]
+    measured = dict(_measure(named, session))
     if options.dry_run:
         print(results.render_table(measured))
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import corpus, growth, results
+from bench import corpus, growth, quality, results
 from bench.bare import event_loop
 from bench.memory import held_bytes, peak_bytes
 from bench.reading import read
@@ -30,6 +30,15 @@ SMALL = {
     "start": {"_FEW": 20, "_MANY": 40, "_DISTINCT": 10},
     "packing": {"_BLOCKS": 2, "_UNPACKED_BLOCKS": 2},
     "threads": {"_STEPS": 1, "_BUSY": (0, 1)},
+    "quality": {
+        "COMPOSED": 24,
+        "SECONDS": 1,
+        "MARKS": 2,
+        "EVALUATION_ROWS": 2,
+        "_TIMED_STEPS": 3,
+        "_SHAPES": quality._SHAPES[:1],
+        "_keep": lambda _: None,
+    },
 }
 
 
