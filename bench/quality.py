@@ -197,7 +197,7 @@ class _Bench:
         config = self.shape.shared() | {"n_positions": self.shape.length, "encoder_config_path": "yellow"}
 
         def train(run: Path, steps: int, save: int) -> None:
-            ends = {"max_steps": steps, "save_steps": save, "eval_steps": steps}
+            ends = {"max_steps": steps, "save_steps": save, "eval_steps": steps, "keep_checkpoints": MARKS}
             every = json.dumps({**config, **self.shape.ours, **_warm_up(steps), **ends})
             self._run([sys.executable, "-m", "bench.quality_process", self.training, every, run], "cache")
 

@@ -33,7 +33,7 @@ SMALL = {
     "quality": {
         "COMPOSED": 24,
         "SECONDS": 1,
-        "MARKS": 2,
+        "MARKS": 4,
         "EVALUATION_ROWS": 2,
         "_TIMED_STEPS": 3,
         "_SHAPES": quality._SHAPES[:1],
