@@ -124,9 +124,11 @@ class Curve:
 
     def reaches(self, loss: float) -> float | None:
         """Seconds at which the loss is reached, between bundles along a straight line; None: never."""
+        if self.losses[0] <= loss:
+            return self.seconds[0]
         for (before, above), (after, below) in pairwise(zip(self.seconds, self.losses, strict=True)):
             if below <= loss:
-                return after if above <= below else before + (after - before) * (above - loss) / (above - below)
+                return before + (after - before) * (above - loss) / (above - below)
         return None
 
 

@@ -75,6 +75,11 @@ def test_a_group_runs(group: str, session: Session, monkeypatch: pytest.MonkeyPa
     assert results.parse(results.render_json({group: group_of_rows}))[group].rows[0].name == rows[0].name
 
 
+@pytest.mark.parametrize(("loss", "seconds"), [(4.0, 1.0), (3.0, 1.0), (2.0, 3.0), (1.0, 5.0), (0.5, None)])
+def test_a_curve_reaches_a_loss_between_its_bundles(loss: float, seconds: float | None) -> None:
+    assert quality.Curve([1.0, 5.0, 6.0], [3.0, 1.0, 2.0]).reaches(loss) == seconds
+
+
 def test_growth_is_measured_and_drawn(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, constants in (("encoding", SMALL["encoding"]), ("stream", {"_BLOCKS": 1})):
         for name, value in constants.items():
