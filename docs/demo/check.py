@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 REQUIRED_RATIO = 0.7
 #: Nats per token of filled bars in the last evaluation.
 MOST_INFILL_LOSS = 0.75
-#: Of all notes that are filled in, the share outside; about 0.8 if a model does not look around. Runs end between 0.06
-#: and 0.1 (docs/infilling.md); another number of threads or another seed is not to fail.
+#: Of all notes that are filled in, the share outside; about 0.8 if a model does not look around. Runs end between 0.07
+#: and 0.12 (docs/infilling.md); another number of threads or another seed is not to fail.
 MOST_OUTSIDE = 0.15
 #: Of sampling: one alone gives shares that lie up to 0.03 apart.
 SEEDS = (1, 2, 3)
