@@ -19,6 +19,7 @@ from compose import HELD_OUT, compose
 
 from midigpt_core.encoding.encode_one import encode_part, part_of
 from midigpt_core.inference import GenerationRequest, InferenceConfig, InferenceEngine, TrackPrompt
+from midigpt_core.inference.session import run_together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,13 +76,12 @@ def filled_and_true(
     engine: InferenceEngine, track: int, seed: int, **settings: Any
 ) -> tuple[list[Register], list[Register]]:
     """What the model writes and what stood there, by validation piece; ``settings`` go into the request."""
-    filled, true = [], []
-    for number in VALIDATION:
-        score = compose(1, number)
-        config = InferenceConfig(seed=seed + number, max_attempts=1, **settings)
-        request = GenerationRequest([TrackPrompt(id=track, bars=BARS)], config)
-        filled.append(register(score, engine.session(score, request).run(), track, BARS))
-        true.append(register(score, score, track, BARS))
+    scores = [compose(1, number) for number in VALIDATION]
+    configs = [InferenceConfig(seed=seed + number, max_attempts=1, **settings) for number in VALIDATION]
+    requests = [GenerationRequest([TrackPrompt(id=track, bars=BARS)], config) for config in configs]
+    written = run_together([engine.session(score, request) for score, request in zip(scores, requests, strict=True)])
+    filled = [register(score, result, track, BARS) for score, result in zip(scores, written, strict=True)]
+    true = [register(score, score, track, BARS) for score in scores]
     return filled, true
 
 

@@ -54,6 +54,11 @@ _OF_MUSIC = ("metric", "pieces", "temperature", "train_data", "copy_index", "cop
     help="Rows per batch.  [default: as in the bundle's training]",
 )
 @click.option(
+    "--bars",
+    type=click.IntRange(1, LARGEST_COUNT),
+    help="Bars in a window, in rows as long as the model can take.  [default: as in the bundle's training]",
+)
+@click.option(
     "--precision",
     type=click.Choice(("fp16", "bf16", "fp32")),
     help="Arithmetic.  [default: as in the bundle's training]",
@@ -105,6 +110,7 @@ def evaluate(
     assignments: tuple[str, ...],
     rows: int | None,
     batch_size: int | None,
+    bars: int | None,
     precision: str | None,
     device: str | None,
     music: bool,
@@ -133,7 +139,14 @@ def evaluate(
     from midigpt_core.training import evaluate as evaluation
 
     report = evaluation.evaluate(
-        checkpoint, list(paths), source=chosen, rows=rows, batch_size=batch_size, precision=precision, device=device
+        checkpoint,
+        list(paths),
+        source=chosen,
+        rows=rows,
+        batch_size=batch_size,
+        bars=bars,
+        precision=precision,
+        device=device,
     )
     # The training data may be of another source than DATA.
     named = chosen if assignments else source or plugins.source_of_selection()

@@ -16,6 +16,7 @@ from midigpt_core.config.structure import structure_class
 from midigpt_core.corpus.detection import detect_source
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.stream import StreamSpec
+from midigpt_core.errors import ConfigError
 from midigpt_core.inference.fields import integers_within
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.loop.data_module import first_rows
@@ -48,6 +49,7 @@ def evaluate(
     precision: str | None = None,
     device: str | None = None,
     workers: int | None = None,
+    bars: int | None = None,
 ) -> EvaluationReport:
     """Mean losses of a bundle on the shards of ``data``. On its run's ``eval_path`` they equal the run's own figures.
 
@@ -56,8 +58,8 @@ def evaluate(
     Windows are drawn as in the bundle's training, or by the defaults if the bundle does not say how. They are always
     the same, without augmentation or masked bars. Evaluates ``rows`` packed rows in batches of ``batch_size`` in
     ``precision`` (``"fp16"``, ``"bf16"``, ``"fp32"``; fp16 without a GPU is fp32). None means as in the bundle's
-    training, else 64, 16 and ``"fp32"``. ``device`` None: the GPU if there is one. Raises
-    :class:`midigpt_core.errors.MidigptError`.
+    training, else 64, 16 and ``"fp32"``. ``device`` None: the GPU if there is one. With ``bars``, windows have
+    that many bars and rows are as long as the model can take. Raises :class:`midigpt_core.errors.MidigptError`.
     """
     asked = {"rows": rows, "batch_size": batch_size, "precision": precision}
     given = integers_within({name: value for name, value in asked.items() if value is not None})
@@ -67,6 +69,8 @@ def evaluate(
     place = next(model.parameters()).device
     encoder = build_encoder(bundle)
     settings = bundle_settings(bundle, encoder, str(checkpoint))
+    if bars is not None:
+        settings = _of_bars(settings, bars, bundle, encoder)
     registry = current_registry()
     chosen = registry.resolve("source", source or detect_source(registry, listed(data)))
     pieces = not_trained_on(gather(data, chosen, encoder, settings, workers=workers), bundle, str(checkpoint))
@@ -89,6 +93,15 @@ def evaluate(
             logits = model(moved["input_ids"], position_ids=moved["position_ids"], document_ids=moved["document_ids"])
             tally.add(token_losses(logits, moved["labels"]), moved)
     return tally.report()
+
+
+def _of_bars(settings: StreamSettings, bars: int, bundle: BundleHeader, encoder: Encoder) -> StreamSettings:
+    """``settings`` with windows of ``bars`` bars, in rows as long as the model can take."""
+    if encoder.window_sizes and bars not in encoder.window_sizes:
+        sizes = ", ".join(map(str, encoder.window_sizes))
+        raise ConfigError(f"bars: {bars} is not a window size of the bundle's encoder. Choose among {sizes}.")
+    TrainConfig.from_mapping({"num_bars_choices": [bars]}, "bars")
+    return evolve(settings, num_bars_choices=(bars,), max_seq_len=_longest(bundle))
 
 
 def split_as_trained(pieces: Pieces, bundle: BundleHeader, path: str) -> tuple[Pieces, Pieces | None]:
@@ -139,11 +152,15 @@ def _run_settings(bundle: BundleHeader, path: str) -> _RunSettings:
 def bundle_settings(bundle: BundleHeader, encoder: Encoder, path: str) -> StreamSettings:
     """How the bundle's run drew its data. The file is untrusted, so its values are checked."""
     stored = bundle.provenance.get("stream")
-    longest = int(bundle.architecture_config.get("n_positions", TrainConfig().max_seq_len))
     if stored is not None:
         settings = structure_class(stored, StreamSettings, f"{path}: stream")
         # Values from a file must be within the configuration's ranges too.
         TrainConfig.from_mapping(asdict(settings), f"{path}: stream")
     else:
         settings = stream_settings(TrainConfig(), encoder)
-    return evolve(settings, max_seq_len=min(settings.max_seq_len, longest))
+    return evolve(settings, max_seq_len=min(settings.max_seq_len, _longest(bundle)))
+
+
+def _longest(bundle: BundleHeader) -> int:
+    """Tokens of the longest sequence that the model can take."""
+    return int(bundle.architecture_config.get("n_positions", TrainConfig().max_seq_len))

@@ -43,6 +43,17 @@ def test_evaluate_gives_the_figures_of_the_run(
         assert evaluate(result.bundle, shard, device="cpu", precision="fp32").loss != report.loss
 
 
+def test_windows_of_more_bars_than_in_training(
+    configure: Configure, shard: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure(max_steps=1, num_bars_choices=[4], max_seq_len=128, n_positions=1024, architecture="llama")
+    bundle = train(config, shard).bundle
+    as_trained, longer = (evaluate(bundle, shard, device="cpu", rows=4, bars=bars) for bars in (None, 8))
+    assert as_trained.tokens <= 4 * 128 < longer.tokens <= 4 * 1024
+    assert main(["evaluate", "--checkpoint", str(bundle), str(shard), "--bars", "5"]) == 2
+    assert "bars: 5 is not a window size of the bundle's encoder. Choose among 4, 8." in capsys.readouterr().err
+
+
 def test_the_windows_do_not_depend_on_the_run(configure: Configure, shard: Path) -> None:
     one = prepare(configure(encoder_config_path="ghost"), shard, shard)
     other = prepare(
