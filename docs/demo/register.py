@@ -1,8 +1,9 @@
 """Measures how well filled bars keep to the pitch range that their track has elsewhere, on the validation pieces.
 
 *Outside*: of the notes that the model writes into bars 4 and 5 of a track, the share outside the range of the other
-bars, and the same share of the original bars. *First pitch*: the cost in nats of the first pitch of bar 5, filled in
-alone, and how much of the model's probability is inside the range.
+bars, and the same share of the original bars. *Probability outside*: how much of the model's probability is outside
+the range where one of their notes begins, the true notes before it given. *First pitch*: the cost in nats of the first
+pitch of bar 5, filled in alone, and how much of the model's probability is inside the range.
 
     python docs/demo/register.py BUNDLE [--seed 1] [--bars-per-step 1]
 """
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
 
 #: Numbers of the pieces in the validation split of ``make run``'s data set, seed 1.
 VALIDATION = HELD_OUT[:30]
+#: Pieces of which the probability outside is taken; more, as it needs no sampling.
+MANY = HELD_OUT[:120]
 #: Tracks by name; every composed piece has these three at least.
 TRACKS = {"melody": 0, "chords": 1, "bass": 2}
 BARS = (4, 5)
 #: The window of the first pitch's bar.
 _WINDOW = (4, 7)
+#: That of :data:`BARS`, of whose notes the probability outside is taken.
+_WINDOW_OF_BARS = (2, 5)
 
 
 @frozen
@@ -85,20 +90,35 @@ def filled_and_true(
     return filled, true
 
 
+def chances(
+    engine: InferenceEngine, score: Score, track: int, bars: Sequence[int], window: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """What the model gives to each pitch where a note of ``bars`` begins, the true notes before it given.
+
+    ``bars`` of ``window`` are filled in. Returns probabilities [notes, 128] and the true pitches [notes].
+    """
+    tokens = encode_part(engine.encoder, score, part_of(score, bars=window, infill=[(track, bar) for bar in bars]))
+    vocabulary = engine.encoder.vocabulary
+    onsets = np.flatnonzero(vocabulary.type_of == vocabulary.type_names.index("NoteOnset"))
+    block = int(np.flatnonzero(vocabulary.type_of[tokens] == vocabulary.type_names.index("FillInStart"))[0])
+    places = block + np.flatnonzero(np.isin(tokens[block:], onsets))
+    probabilities = engine.logits(tokens)[places - 1][:, onsets].double().softmax(-1).numpy()
+    return probabilities, vocabulary.value_of[tokens[places]].astype(np.int64)
+
+
+def mass_outside(engine: InferenceEngine, score: Score, track: int) -> list[float]:
+    """For each note of the filled bars, the probability of the pitches outside the range."""
+    probabilities, _ = chances(engine, score, track, BARS, _WINDOW_OF_BARS)
+    low, high = elsewhere(score, track, BARS)
+    return [float(mass) for mass in 1 - probabilities[:, low : high + 1].sum(-1)]
+
+
 def first_pitch(engine: InferenceEngine, score: Score, track: int) -> tuple[float, float]:
     """The cost in nats of the first pitch of bar 5, and the probability of the pitches inside the range."""
     bar = BARS[-1]
-    tokens = encode_part(engine.encoder, score, part_of(score, bars=_WINDOW, infill=[(track, bar)]))
-    vocabulary = engine.encoder.vocabulary
-    onsets = np.flatnonzero(vocabulary.type_of == vocabulary.type_names.index("NoteOnset"))
-    types = vocabulary.type_of[tokens]
-    block = int(np.flatnonzero(types == vocabulary.type_names.index("FillInStart"))[0])
-    place = block + int(np.flatnonzero(np.isin(tokens[block:], onsets))[0])
-    chances = engine.logits(tokens)[place - 1][onsets].double().softmax(-1).numpy()
+    probabilities, true = chances(engine, score, track, (bar,), _WINDOW)
     low, high = elsewhere(score, track, (bar,))
-    written = vocabulary.value_of[onsets]
-    inside = chances[(written >= low) & (written <= high)].sum()
-    return -float(np.log(chances[onsets == tokens[place]][0])), float(inside)
+    return -float(np.log(probabilities[0, true[0]])), float(probabilities[0, low : high + 1].sum())
 
 
 def main() -> None:
@@ -109,13 +129,15 @@ def main() -> None:
     options = parser.parse_args()
     engine = InferenceEngine.from_checkpoint(options.bundle, "cpu")
     settings = {"bars_per_step": options.bars_per_step} if options.bars_per_step else {}
-    print("| track | notes | outside | true bars | first pitch, nats | inside |")
-    print("|---|---|---|---|---|---|")
+    print("| track | notes | outside | true bars | probability outside | first pitch, nats | inside |")
+    print("|---|---|---|---|---|---|---|")
     for name, track in TRACKS.items():
         by_piece = filled_and_true(engine, track, options.seed, **settings)
         filled, true = (sum(pieces, Register()) for pieces in by_piece)
         costs, inside = zip(*(first_pitch(engine, compose(1, number), track) for number in VALIDATION), strict=True)
-        cells = (f"{filled.share:.1%}", f"{true.share:.1%}", f"{fmean(costs):.2f}", f"{fmean(inside):.2f}")
+        mass = fmean(mass for number in MANY for mass in mass_outside(engine, compose(1, number), track))
+        shares = (f"{filled.share:.1%}", f"{true.share:.1%}", f"{mass:.3f}")
+        cells = (*shares, f"{fmean(costs):.2f}", f"{fmean(inside):.2f}")
         print(f"| {name} | {filled.notes} | {' | '.join(cells)} |")
 
 
