@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,9 +20,16 @@ from midigpt_core.cli.options import (
 )
 from midigpt_core.cli.selected import registry, source_of_data
 from midigpt_core.config.overrides import override_problems, require_none
-from midigpt_core.config.train import TrainConfig, is_path, setting_help
+from midigpt_core.config.train import (
+    TrainConfig,
+    is_path,
+    setting_default,
+    setting_groups,
+    setting_help,
+    setting_names,
+)
 from midigpt_core.errors import ConfigError
-from midigpt_core.kinds import RUN_KINDS, Kind
+from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,24 +39,6 @@ if TYPE_CHECKING:
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Settings that have a flag of their own; ``--set`` reaches every other one.
-FLAGS = (
-    "output_dir",
-    "encoder_config_path",
-    "init_from",
-    "max_steps",
-    "batch_size",
-    "learning_rate",
-    "precision",
-    "seed",
-    "num_workers",
-    "devices",
-    "num_nodes",
-    "strategy",
-    *(kind.setting for kind in RUN_KINDS),
-)
-
-
 #: The packaged configuration that a run of some minutes starts from.
 LAPTOP = "laptop"
 #: Share of the pieces that is held out where DATA is all that is given, and what its origin says.
@@ -56,21 +46,57 @@ HELD_OUT = 0.1
 _ALONE = "no --eval-data"
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """The option of a setting."""
     return "--encoder-config" if name == "encoder_config_path" else f"--{name.replace('_', '-')}"
 
 
+class _Setting(click.Option):
+    """The option of a setting: a text that the configuration checks."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        # The spelling of the configuration file, which sweeps use, is accepted and not listed.
+        return record and (record[0].replace(f"--{self.name}, ", ""), record[1])
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return f"'{flag_of(str(self.name))}'"
+
+
+class TrainCommand(SeveralCommand):
+    """A command whose help lists the settings in groups, after its other options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        others = [
+            option
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option) and not isinstance(option, _Setting)
+        ]
+        settings = {option.name: option for option in self.params if isinstance(option, _Setting)}
+        with formatter.section("Options"):
+            formatter.write_dl([record for option in others if (record := option.get_help_record(ctx))])
+        for group, names in setting_groups().items():
+            with formatter.section(f"Settings: {group}"):
+                formatter.write_dl([record for name in names if (record := settings[name].get_help_record(ctx))])
+
+
 def _setting_flags(function: Function) -> Function:
-    """A text option for every name in FLAGS; the configuration checks the values."""
-    for name in reversed(FLAGS):
+    """An option for every setting, which is also spelled as in a configuration file."""
+    for name in setting_names():
         kind = PATH if is_path(name) else NAME
-        spellings = [_flag(name), *(["-o"] if name == "output_dir" else [])]
-        function = click.option(*spellings, name, type=kind, metavar="VALUE", help=f"{setting_help(name)}.")(function)
+        spellings = dict.fromkeys([f"--{name}", flag_of(name), *(["-o"] if name == "output_dir" else [])])
+        about = f"{setting_help(name)}.{_default(name)}"
+        function = click.option(*spellings, name, cls=_Setting, type=kind, metavar="VALUE", help=about)(function)
     return function
 
 
+def _default(name: str) -> str:
+    value = setting_default(name)
+    return "" if value in (None, "", []) else f"  [default: {value if isinstance(value, str) else json.dumps(value)}]"
+
+
 @common_options
-@click.command(cls=SeveralCommand)
+@click.command(cls=TrainCommand)
 @data_argument
 @click.option(
     "--minutes",
@@ -97,7 +123,11 @@ def _setting_flags(function: Function) -> Function:
 )
 @_setting_flags
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. weight_decay=0."
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting, or an option of a component, e.g. mask.period=3.",
 )
 @click.option(
     "--resume", type=PATH, metavar="FILE|auto", help="Continue from a step*.ckpt file, or from the run's newest."
@@ -233,7 +263,7 @@ def configured(
         if value is None:
             continue
         set_too = [text for text in assignments if text.partition("=")[0].strip() == name]
-        flag = _flag(name)
+        flag = flag_of(name)
         if set_too:
             problems.append(f"{flag} {value} and --set {set_too[0]} set the same thing. Keep one of them.")
         else:

@@ -299,9 +299,42 @@ attrs.resolve_types(TrainConfig)
 _SETTINGS = {field.name: field for field in attrs.fields(TrainConfig) if field.init}
 
 
+#: The groups of the fields, each under the first of a run of its fields.
+_GROUPS = {
+    "encoder_config_path": "architecture",
+    "max_seq_len": "data",
+    "infill_probability": "objective",
+    "learning_rate": "optimisation",
+    "num_workers": "infrastructure",
+    "source": "components",
+    "mask_bar_fraction": "objective",
+    "transpose_range": "augmentation",
+    "seed": "optimisation",
+    "devices": "infrastructure",
+    "init_from": "start",
+    "keep_checkpoints": "infrastructure",
+    "sample_steps": "evaluation and samples",
+    "workers": "infrastructure",
+}
+
+
 def setting_help(name: str) -> str:
     """What a field means, in one line."""
     return str(_SETTINGS[name].metadata["help"])
+
+
+def setting_default(name: str) -> Any:
+    return getattr(TrainConfig(), name)
+
+
+def setting_groups() -> dict[str, list[str]]:
+    """The names of all fields by group, in the order in which they are declared."""
+    groups: dict[str, list[str]] = {}
+    group = ""
+    for name in _SETTINGS:
+        group = _GROUPS.get(name, group)
+        groups.setdefault(group, []).append(name)
+    return groups
 
 
 def is_path(name: str) -> bool:

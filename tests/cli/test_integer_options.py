@@ -18,7 +18,7 @@ import torch
 from midigpt_core.checkpoint import load_checkpoint, save_bundle
 from midigpt_core.cli.main import main
 from midigpt_core.cli.root import root
-from midigpt_core.cli.train import FLAGS
+from midigpt_core.cli.train import flag_of
 from midigpt_core.config.train import TrainConfig
 from midigpt_core.errors import ConfigError
 from midigpt_core.training.evaluate import evaluate
@@ -63,7 +63,7 @@ OPTIONS = [
     for parameter in command.params
     if isinstance(parameter.type, click.types.IntParamType)
 ]
-OPTIONS += [("train", f"--{name.replace('_', '-')}") for name in FLAGS if name in SETTINGS]
+OPTIONS += [("train", flag_of(name)) for name in SETTINGS]
 
 
 @contextmanager
