@@ -52,7 +52,7 @@ def encoders(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, preset: str, as_json: bool) -> None:
     """Show the configuration of an encoder preset. With --json: the content of a FILE for --encoder-config."""
-    by_preset = {name: item for item in registry(ctx).provided("encoder") for name in _presets(item)}
+    by_preset = {name: item for item in registry(ctx).provided("encoder") for name in presets_of(item)}
     if preset not in by_preset:
         raise ConfigError(unknown_name("encoder preset", preset, by_preset))
     encoder: Encoder = build(by_preset[preset].ref({"config": preset}), EncoderContext())
@@ -63,13 +63,13 @@ def show(ctx: click.Context, preset: str, as_json: bool) -> None:
     echo_lines(table(("key", "value"), [(key, json.dumps(value)) for key, value in content.items()]))
 
 
-def _presets(item: Provided) -> tuple[str, ...]:
+def presets_of(item: Provided) -> tuple[str, ...]:
     presets: tuple[str, ...] = getattr(item.spec, "presets", ())
     return presets
 
 
 def _rows(item: Provided) -> Iterator[dict[str, Any]]:
-    for preset in _presets(item) or (None,):
+    for preset in presets_of(item) or (None,):
         encoder: Encoder = build(item.ref({"config": preset} if preset else None), EncoderContext())
         yield {
             "encoder": item.spec.name,
