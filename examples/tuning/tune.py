@@ -68,7 +68,7 @@ def loss_of(trial: optuna.Trial, data: Sequence[str], output: Path, passed_on: S
     """The last evaluation loss of one run. Raises TrialPruned if it was stopped for falling behind."""
     folder = output / f"trial{trial.number}"
     settings = [f"--{name}={choose(trial)}" for name, choose in SPACE.items()]
-    command = [sys.executable, "-m", "midigpt_core", "train", *data, "-o", str(folder), *settings, *passed_on]
+    command = [sys.executable, "-m", "midigpt", "train", *data, "-o", str(folder), *settings, *passed_on]
     run = subprocess.Popen(command)
     try:
         losses: list[float] = []
