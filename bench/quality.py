@@ -241,7 +241,7 @@ class _Bench:
 
 def _as_ours(bundle: Bundle, shape: _Shape) -> Bundle:
     """The bundle with the settings by which ours draws its windows."""
-    config = TrainConfig(**shape.shared(), **shape.ours, n_positions=shape.length)
+    config = TrainConfig(**{**shape.shared(), **shape.ours, "n_positions": shape.length})
     stream = asdict(stream_settings(config, build_encoder(bundle)))
     return evolve(bundle, provenance={**bundle.provenance, "stream": stream})
 
