@@ -66,7 +66,7 @@ def _sources() -> list[Path]:
     found = [
         path
         for folder in FOLDERS
-        for suffix in ("py", "h", "cpp")
+        for suffix in ("py", "h", "cpp", "js")
         for path in (ROOT / folder).rglob(f"*.{suffix}")
         if not {"templates", "__pycache__", "build"} & set(path.parts)
         # A definition stands behind its header; a package that only exists says nothing.

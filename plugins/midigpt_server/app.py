@@ -23,6 +23,7 @@ from midigpt_server.guards import Guard
 from midigpt_server.refusals import Refused, check_values
 from midigpt_server.requests import parse_request
 from midigpt_server.scores import parse_score
+from midigpt_server.studio import add_studio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -152,6 +153,7 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
             raise Refused(404, f"no in-flight request with id {request_id[:80]!r}. It may have ended.")
         return {"request_id": request_id, "status": "cancelling"}
 
+    add_studio(app, settings.score_limits)
     return app
 
 

@@ -1,0 +1,130 @@
+// What to ask of the model: from the song, the chosen bars and the settings to the body of `POST /generate`.
+
+import { trackNames } from "./instruments.js";
+import { spellBars, toScore, withBars, withTrack } from "./model.js";
+import { Selection } from "./selection.js";
+
+/** The settings that a new studio has. */
+export function freshSettings() {
+  return {
+    mode: "fill",
+    continueBars: 4,
+    continueTracks: "all",
+    newTrack: { program: 0, drum: false },
+    attributes: { melodic: {}, drum: {} },
+    scale: { kind: "any", name: "major", root: 0, classes: [] },
+    rhythm: { kind: "any", unit: "sixteenth", strength: 1, steps: [] },
+    temperature: 1,
+    versions: 4,
+    seed: null,
+    velocity: true,
+    microtiming: true,
+    genre: "",
+  };
+}
+
+/**
+ * {base, targets, body, label, problem}: the song with room for what is written, which bars of it are written, the body
+ * without its seed, and words for the history. `problem`, if there is nothing to write, says what to do.
+ */
+export function planOf(song, selection, settings, info, attributes) {
+  const draft = DRAFTS[settings.mode](song, selection, settings);
+  if (draft.problem) return draft;
+  const { base, targets, autoregressive, label } = draft;
+  const prompts = base.tracks.map((_, id) => ({ id, bars: [] }));
+  for (const [id, bars] of targets.entries()) {
+    prompts[id] = { id, bars, autoregressive, ...wishes(base, id, bars, settings, info, attributes) };
+  }
+  const oneTrackAtATime = prompts.some((prompt) => prompt.controls?.rhythm_mask?.positions);
+  const config = {
+    temperature: settings.temperature,
+    model_dim: 0,
+    bars_per_step: 0,
+    tracks_per_step: oneTrackAtATime ? 1 : 0,
+  };
+  const request = { tracks: prompts, config, controls: ofRequest(settings, info) };
+  return { base, targets, label, body: { score: toScore(base), request, model: info.model } };
+}
+
+const DRAFTS = {
+  fill(song, selection) {
+    if (selection.empty) return { problem: "Drag over bars in the rolls to choose what to write." };
+    return { base: song, targets: selection, autoregressive: false, label: `Fill in ${spellTargets(song, selection)}` };
+  },
+
+  continue(song, selection, { continueBars, continueTracks }) {
+    if (!song.tracks.length) return { problem: "There is no track to continue yet. Add one with New track." };
+    if (continueTracks === "selected" && selection.empty) {
+      return { problem: "Drag over bars in the rolls to choose the tracks." };
+    }
+    const first = song.bars.length;
+    const base = withBars(song, first + continueBars);
+    const tracks = continueTracks === "all" ? song.tracks.keys() : selection.tracks();
+    const targets = new Selection();
+    for (const track of tracks) targets.setRectangle([track, first], [track, first + continueBars - 1], true);
+    return { base, targets, autoregressive: true, label: `Continue by ${counted(continueBars, "bar")}` };
+  },
+
+  track(song, selection, { newTrack }) {
+    const base = withTrack(song, newTrack);
+    const track = base.tracks.length - 1;
+    const [first, last] = selection.extent ?? [0, song.bars.length - 1];
+    const targets = Selection.rectangle([track, first], [track, last]);
+    return { base, targets, autoregressive: true, label: `Add ${trackNames(base.tracks)[track]}` };
+  },
+};
+
+/** "Melody, bars 5–8" for one track, "3 tracks, bars 5–8" for several. */
+export function spellTargets(song, selection) {
+  const entries = selection.entries();
+  const bars = new Set(entries.flatMap(([, some]) => some));
+  const who = entries.length === 1 ? trackNames(song.tracks)[entries[0][0]] : counted(entries.length, "track");
+  return `${who}, ${bars.size === 1 ? "bar" : "bars"} ${spellBars(bars)}`;
+}
+
+function counted(count, what) {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
+/** Attributes and controls of one track's prompt. */
+function wishes(song, id, bars, settings, info, attributes) {
+  const { drum } = song.tracks[id];
+  const levels = settings.attributes[drum ? "drum" : "melodic"];
+  const ofTrack = {};
+  const ofBar = {};
+  for (const { name, levels: size, ofBars, melodic, drum: drums } of attributes) {
+    const level = levels[name];
+    if (level === undefined || level >= size || !(drum ? drums : melodic)) continue;
+    (ofBars ? ofBar : ofTrack)[name] = level;
+  }
+  const prompt = { attributes: ofTrack, controls: {} };
+  if (Object.keys(ofBar).length) prompt.bar_attributes = Object.fromEntries(bars.map((bar) => [bar, ofBar]));
+  const pitches = pitchMask(settings.scale);
+  if (pitches && !drum && info.capabilities.supports_pitch_mask) prompt.controls.pitch_mask = pitches;
+  const rhythm = rhythmMask(settings.rhythm, info.resolution);
+  if (rhythm && info.capabilities.supports_rhythm_mask) prompt.controls.rhythm_mask = rhythm;
+  return prompt;
+}
+
+function pitchMask({ kind, name, root, classes }) {
+  if (kind === "scale") return { scale: name, root };
+  if (kind === "own" && classes.length) return { pitch_classes: classes };
+  return null;
+}
+
+/** `resolution`: the encoder's ticks per quarter; steps are sixteenths of the bar. */
+function rhythmMask({ kind, unit, strength, steps }, resolution) {
+  if (kind === "grid") return { grid: { unit, strength } };
+  if (kind === "own" && steps.length) {
+    return { positions: steps.map((step) => ({ pos: Math.round((step * resolution) / 4), polyphony: 1 })) };
+  }
+  return null;
+}
+
+function ofRequest({ velocity, microtiming, genre }, { capabilities }) {
+  const controls = {};
+  if (capabilities.switchable_velocity) controls.velocity = velocity;
+  if (capabilities.switchable_microtiming) controls.microtiming = microtiming;
+  if (capabilities.genres.includes(genre)) controls.genre = genre;
+  return controls;
+}
