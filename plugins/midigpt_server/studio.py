@@ -145,6 +145,4 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise Refused(
-            422, "like: expected Base64 of the MIDI file that the score was read from."
-        ) from error
+        raise Refused(422, "like: expected Base64 of the MIDI file that the score was read from.") from error
