@@ -76,7 +76,7 @@ $(MUSIC21)/.ready: constraints.txt
 	$(MUSIC21)/bin/pip install --quiet --constraint constraints.txt music21
 	touch $@
 
-test: $(READY) native-test browser
+test: $(READY) native-test browser fluidsynth
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # How many rows of each golden file agree, by preset, and which differ for which reason.

@@ -15,12 +15,14 @@ SANITIZED := build/sanitize
 SANITIZED_BIN := $(SANITIZED)/venv/bin
 RUNTIMES = $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell gcc -print-file-name=$(name)))
 
-.PHONY: native-tools browser native-test coverage tidy sanitize sanitize-native sanitize-python fuzz fuzz-build $(FUZZ_TARGETS:%=fuzz-%)
+.PHONY: native-tools browser fluidsynth native-test coverage tidy sanitize sanitize-native sanitize-python fuzz fuzz-build $(FUZZ_TARGETS:%=fuzz-%)
 
 native-tools: PACKAGES := $(NATIVE_PACKAGES)
 # What shows the studio in tests/studio.
 browser: PACKAGES := chromium
-native-tools browser:
+# What plays music in tests/audio.
+fluidsynth: PACKAGES := libfluidsynth3
+native-tools browser fluidsynth:
 	@missing=$$(for name in $(PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "install first:" $$missing; exit 1; fi; \

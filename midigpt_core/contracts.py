@@ -486,6 +486,15 @@ class SampleLogger(Protocol):
         the run's folder. Called on the first rank; an exception that it raises becomes a warning."""
 
 
+@runtime_checkable
+class SampleAudioLogger(Protocol):
+    """An optional extension of a Lightning logger: a method that receives the sound of samples (``sample_audio``)."""
+
+    def log_sample_audio(self, name: str, audio: Path, step: int) -> None:
+        """Log the sound of the sample ``name``: an OGG or WAV file, which stays in the run's folder. Called on the
+        first rank, after :meth:`SampleLogger.log_sample`; an exception that it raises becomes a warning."""
+
+
 @frozen(eq=False, kw_only=True)
 class RunContext:
     """The facts about a run that ``midigpt_callbacks`` gets."""

@@ -210,7 +210,8 @@ def midigpt_loggers() -> Iterable[LoggerSpec]:  # type: ignore[empty-body]
             return [LoggerSpec(name="mlflow", summary="MLflow", target="acme.mlflow:build")]
 
     The factory takes ``(options, LoggerContext)`` and returns a Lightning ``Logger`` or None. One with the method of
-    :class:`midigpt_core.contracts.SampleLogger` is also given the samples of ``sample_steps``.
+    :class:`midigpt_core.contracts.SampleLogger` is also given the samples of ``sample_steps``, and a
+    :class:`midigpt_core.contracts.SampleAudioLogger` their sound.
 
     When it is called: the factory once on every rank when a run starts; ``continues`` says whether the run continues
     from a checkpoint. Then ``log_metrics`` every ``log_steps`` steps, and after every evaluation. Only the first rank

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,7 +17,7 @@ from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.ending import end_by
-from midigpt_core.errors import ConfigError
+from midigpt_core.errors import ConfigError, DataError
 from midigpt_core.interrupts import Interrupts
 from midigpt_core.paths import usable_path
 from midigpt_core.terminal import printable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
+    from midigpt_core.audio.rendering import Format
     from midigpt_core.inference import SamplingSession
     from midigpt_core.inference.outcome import Listening, Reached, TrackOutcome
     from midigpt_core.score import Score
@@ -98,7 +100,21 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
     "--output",
     type=PATH,
     metavar="FOLDER",
-    help="Folder for the MIDI files and their piano rolls.  [required to write]",
+    help="Folder for the MIDI files, their piano rolls and their sound.  [required to write]",
+)
+@click.option(
+    "--audio",
+    "audio",
+    is_flag=False,
+    flag_value="ogg",
+    type=click.Choice(["ogg", "wav"]),
+    help="Also write each candidate as sound: ogg (also if no format follows) or wav.",
+)
+@click.option(
+    "--soundfont",
+    type=PATH,
+    metavar="FILE",
+    help="SoundFont bank for --audio.  [default: MIDIGPT_SOUNDFONT, else one that the system has]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -112,6 +128,8 @@ def generate(
     device: str | None,
     precision: str,
     output: str | None,
+    audio: Format | None,
+    soundfont: str | None,
     overwrite: bool,
     as_json: bool,
     assignments: tuple[str, ...],
@@ -119,8 +137,8 @@ def generate(
 ) -> int:
     """Write music with a trained model: fill in bars, add a track, or continue a piece.
 
-    Writes a MIDI file and a piano roll for each candidate; new notes are drawn in another colour. With --input alone,
-    lists the tracks of the piece and the requests that you can make.
+    Writes a MIDI file and a piano roll for each candidate; new notes are drawn in another colour. --audio adds a file
+    to listen to. With --input alone, lists the tracks of the piece and the requests that you can make.
     """
     from midigpt_core.checkpoint import build_encoder, read_header
     from midigpt_core.inference import RequestValidationError
@@ -146,8 +164,9 @@ def generate(
     request = asked.request_of(wanted, score, encoder, config, trained)
     stem = "new" if input_file is None else Path(input_file).stem
     paths = [Path(output) / f"{stem}-{number}.mid" for number in range(1, request.config.num_candidates + 1)]
+    bank = _bank(ctx, audio, soundfont)
     if not request.config.plan_only:
-        _require_free(paths, overwrite=overwrite)
+        _require_free(paths, (".mid", ".png", *_sound_suffix(audio)), overwrite=overwrite)
 
     # Imports torch, which takes seconds; every problem of the request is reported before.
     from midigpt_core.inference import InferenceEngine
@@ -170,8 +189,9 @@ def generate(
         for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
             remarks |= dict.fromkeys(_write(music, path, content, input_file))
             save_piano_roll(path.with_suffix(".png"), music, written, title=path.name)
+        remarks |= dict.fromkeys(_write_audio(paths, bank, audio))
     if as_json:
-        echo_json(_as_json(session, paths, found, [*remarks]))
+        echo_json(_as_json(session, paths, found, [*remarks], audio))
     else:
         remark_lines("\n".join([_as_text(session, paths, found), *remarks]))
     return _INTERRUPTED if session.cancelled else 0
@@ -220,11 +240,49 @@ def _write(music: Score, path: Path, content: bytes | None, name: str | None) ->
         )
 
 
-def _require_free(paths: Sequence[Path], *, overwrite: bool) -> None:
+def _sound_suffix(audio: Format | None) -> tuple[str, ...]:
+    return () if audio is None else (f".{audio}",)
+
+
+def _bank(ctx: click.Context, audio: Format | None, soundfont: str | None) -> Path | None:
+    """The bank for --audio. Raises ConfigError, before anything is generated, if it cannot be played."""
+    if audio is None:
+        if soundfont is not None:
+            raise click.UsageError("--soundfont names the bank for --audio. Add --audio, or leave it out.", ctx)
+        return None
+    from midigpt_core.audio.banks import sound_bank
+    from midigpt_core.audio.libraries import audio_libraries
+
+    audio_libraries()
+    return sound_bank(soundfont, option="--soundfont")
+
+
+def _write_audio(paths: Sequence[Path], bank: Path | None, form: Format | None) -> Iterator[str]:
+    """Write each MIDI file of ``paths`` as sound. Yields a sentence on each that was cut or cannot be played."""
+    if bank is None or form is None:
+        return
+    from midigpt_core.audio.rendering import MOST_SECONDS, Renderer
+    from midigpt_core.cli.audio_progress import audio_progress
+
+    with Renderer(bank) as renderer, audio_progress(len(paths)) as progress:
+        for number, path in enumerate(paths, 1):
+            target = path.with_suffix(f".{form}")
+            report = partial(progress, number)
+            try:
+                with files.atomic_writer(target) as stream:
+                    cut = renderer.render(path.read_bytes(), stream, form, name=str(path), progress=report)
+            except DataError as error:  # the music itself is written
+                yield str(error)
+                continue
+            if cut:
+                yield f"{target.name} ends after {MOST_SECONDS} seconds, the longest that is played."
+
+
+def _require_free(paths: Sequence[Path], suffixes: Sequence[str], *, overwrite: bool) -> None:
     for path in paths:
         # Output names are longer than the input's name.
         usable_path(path, what="output", error=ConfigError)
-    taken = [path for midi in paths for path in (midi, midi.with_suffix(".png")) if path.exists()]
+    taken = [path for midi in paths for suffix in suffixes if (path := midi.with_suffix(suffix)).exists()]
     if taken and not overwrite:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise ConfigError(f"{taken[0]}{more}: exists already. Name another folder, or add --overwrite.")
@@ -338,7 +396,11 @@ def _remarks(session: SamplingSession, found: Sequence[TrackOutcome]) -> Iterato
 
 
 def _as_json(
-    session: SamplingSession, paths: Sequence[Path], found: Sequence[TrackOutcome], remarks: Sequence[str]
+    session: SamplingSession,
+    paths: Sequence[Path],
+    found: Sequence[TrackOutcome],
+    remarks: Sequence[str],
+    audio: Format | None,
 ) -> dict[str, Any]:
     return {
         "seed": session.seed,
@@ -354,6 +416,7 @@ def _as_json(
             {
                 "midi": str(path),
                 "piano_roll": str(path.with_suffix(".png")),
+                **({} if audio is None else {"audio": str(path.with_suffix(f".{audio}"))}),
                 "tracks": [outcome.to_dict() for outcome in found if outcome.candidate == candidate],
             }
             for candidate, path in enumerate(paths)

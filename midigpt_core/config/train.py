@@ -144,6 +144,10 @@ class TrainConfig:
     keep_checkpoints: int = setting(3, "resumable checkpoints kept, the newest", low=1)
     log_steps: int = setting(10, "optimiser steps between log lines", low=1)
     sample_steps: int = setting(0, "optimiser steps between samples of music; 0: none", low=0)
+    sample_audio: Literal["none", "ogg", "wav"] = setting("none", "sound files of the samples; needs the extra audio")
+    soundfont: str = setting(
+        "", "SoundFont bank for sample_audio; empty: MIDIGPT_SOUNDFONT, else one that the system has", path=True
+    )
     eval_share: float = setting(
         0.0, "share of the pieces held out for evaluation if there is no evaluation data", low=0, high=1, below=True
     )
@@ -275,6 +279,10 @@ class TrainConfig:
             )
         if self.min_tracks > self.max_tracks:
             yield f"min_tracks: {self.min_tracks} is more than max_tracks = {self.max_tracks}. Lower it"
+        if self.sample_audio != "none" and not self.sample_steps:
+            yield f"sample_audio: {self.sample_audio} needs samples. Set sample_steps, or sample_audio to none"
+        if self.soundfont and self.sample_audio == "none":
+            yield "soundfont: is the bank for sample_audio, which is none. Set sample_audio to ogg, or soundfont to ''"
         if self.strategy not in STRATEGIES:
             yield f"strategy: {unknown_name('strategy', self.strategy, STRATEGIES).rstrip('.')}"
         yield from contradictions(self.train_sets)

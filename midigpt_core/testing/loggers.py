@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midigpt_core.contracts import LoggerContext, SampleLogger
+from midigpt_core.contracts import LoggerContext, SampleAudioLogger, SampleLogger
 from midigpt_core.score.piano_roll import save_piano_roll
 from midigpt_core.testing import music
 
@@ -28,4 +28,9 @@ def check_takes_metrics_and_closes(subject: Subject) -> None:
             score.to_midi(midi)
             save_piano_roll(picture, score)
             logger.log_sample("kit", midi, picture, step=2)
+        if isinstance(logger, SampleAudioLogger):
+            sound = Path(folder) / "samples/step2/kit.wav"
+            sound.parent.mkdir(parents=True, exist_ok=True)
+            music.write_tone(sound)
+            logger.log_sample_audio("kit", sound, step=2)
         logger.finalize("success")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from midigpt_core.score.windows import plain_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from midigpt_core.records import Corpus, WindowBatch
 
@@ -44,6 +46,17 @@ def _piece(beats: int) -> Score:
 def scores() -> tuple[Score, ...]:
     """Three tracks of quarter and eighth notes in eight bars: one piece in 4/4, one in 3/4."""
     return _piece(4), _piece(3)
+
+
+def write_tone(path: Path, seconds: float = 0.5) -> None:
+    """Write a tone of 440 Hz as a WAV file of one channel."""
+    rate = 8000
+    wave_form = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        sound.writeframes((wave_form * 32767).astype("<i2").tobytes())
 
 
 @cache

@@ -51,7 +51,7 @@ from midigpt_core.training.reporting.logger_sink import LoggerSink
 from midigpt_core.training.reporting.metrics_file import MetricsFile
 from midigpt_core.training.reporting.music import MusicMeasurer
 from midigpt_core.training.reporting.progress import Forecast, progress_sink
-from midigpt_core.training.reporting.samples import SampleWriter, draw_prompts
+from midigpt_core.training.reporting.samples import SampleAudio, SampleWriter, draw_prompts
 from midigpt_core.training.reporting.steps import StepReporter
 
 if TYPE_CHECKING:
@@ -251,12 +251,18 @@ def _sample_writer(
         plan.run_dir / "samples",
         every=plan.config.sample_steps,
         prompts=partial(draw_prompts, plan.evaluation or plan.training, plan.encoder),
+        audio=_sample_audio(plan),
         bundle=partial(_bundle, plan, module),
         logger=logger,
         signals=signals,
         clock=clock,
     )
     return [writer]
+
+
+def _sample_audio(plan: Plan) -> SampleAudio | None:
+    form = plan.config.sample_audio
+    return None if plan.bank is None or form == "none" else SampleAudio(bank=plan.bank, form=form)
 
 
 def _music_measurer(

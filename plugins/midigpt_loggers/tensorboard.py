@@ -8,6 +8,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
+from midigpt_core.audio.libraries import audio_libraries
 from midigpt_loggers.requirements import require, require_utf8
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ class _TensorBoard(TensorBoardLogger):
         with Image.open(piano_roll) as picture:
             self.experiment.add_image(f"samples/{name}", np.asarray(picture), step, dataformats="HWC")
         self.experiment.add_text(f"samples/{name}", str(midi), step)
+
+    def log_sample_audio(self, name: str, audio: Path, step: int) -> None:
+        """Log the sound as one channel, which is what TensorBoard stores."""
+        samples, rate = audio_libraries().soundfile.read(audio, dtype="float32", always_2d=True)
+        self.experiment.add_audio(f"samples/{name}", samples.mean(axis=1), step, sample_rate=rate)
 
 
 def build(options: TensorBoardOptions, context: LoggerContext) -> TensorBoardLogger:

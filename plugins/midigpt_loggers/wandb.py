@@ -47,6 +47,10 @@ class _Wandb(WandbLogger):
         self.log_image(f"samples/{name}", [str(piano_roll)], step=step)
         self.experiment.save(str(midi), base_path=str(midi.parents[2]), policy="now")
 
+    def log_sample_audio(self, name: str, audio: Path, step: int) -> None:
+        """Log the file as W&B's audio."""
+        self.log_audio(f"samples/{name}/audio", [str(audio)], step=step)
+
     def finalize(self, status: str) -> None:
         super().finalize(status)
         if self._experiment is not None:

@@ -12,20 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import soundfile
 from midigpt_encoder.factory import EncoderOptions
 from midigpt_encoder.factory import build as build_encoder
 from PIL import Image
 
+from midigpt_core.audio import libraries, rendering
+from midigpt_core.audio.libraries import audio_libraries
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.cli import generation_progress
 from midigpt_core.cli.asked import Flags, read_flags, score_of
 from midigpt_core.cli.generate import heard_lines
 from midigpt_core.cli.main import main
 from midigpt_core.contracts import Bundle, EncoderContext
+from midigpt_core.errors import DataError
 from midigpt_core.inference import RequestValidationError
 from midigpt_core.inference.outcome import Listening, TrackOutcome
 from midigpt_core.score import Score
 from midigpt_core.score.piano_roll import NEW, OLD
+from support.soundfont import soundfont
 from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
@@ -592,3 +597,98 @@ def test_a_file_that_cannot_be_kept_is_named(generate: Callable[..., tuple[int, 
     assert code == 0
     assert f"{song} cannot be kept as it is (" in text
     assert _tracks(tmp_path / "song-1.mid")[0][2][0] == _tracks(song)[0][2][0]
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> str:
+    path = tmp_path.parent / "bank.sf2"
+    path.write_bytes(soundfont())
+    return str(path)
+
+
+#: Two bars of a short piece, twice.
+SHORT = ("--input", str(MIDI / "edge_drums_and_melodic.mid"), "--track", "0", "--bars", "1-2", "--candidates", "2")
+
+
+@pytest.mark.parametrize("flags", [("--audio",), ("--audio", "wav")])
+def test_candidates_can_be_heard(
+    flags: tuple[str, ...],
+    generate: Callable[..., tuple[int, str, str]],
+    bank: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code, text, error = generate(*SHORT, "--seed", "3", *flags, "--soundfont", bank, "--json")
+    assert (code, error) == (0, "")
+    suffix = ".wav" if "wav" in flags else ".ogg"
+    sounds = [tmp_path / f"edge_drums_and_melodic-{number}{suffix}" for number in (1, 2)]
+    assert [candidate["audio"] for candidate in json.loads(text)["candidates"]] == [str(sound) for sound in sounds]
+    for sound in sounds:
+        score = Score.from_midi(sound.with_suffix(".mid"))
+        seconds = float(score.columns.bar_length.sum()) * score.tempo / 1e6
+        samples, rate = soundfile.read(sound)
+        assert seconds - 5 < len(samples) / rate < seconds + 8
+        assert abs(samples).max() > 0.02
+    # The files are there: they are not replaced without being asked to.
+    sounds[0].with_suffix(".mid").unlink()
+    sounds[0].with_suffix(".png").unlink()
+    code, _, error = generate(*SHORT, *flags, "--soundfont", bank)
+    assert code == 2
+    assert f"{sounds[0]} and 3 more: exists already" in error
+    # The bank of the environment; without --audio there is no sound.
+    monkeypatch.setenv("MIDIGPT_SOUNDFONT", bank)
+    assert generate(*SHORT, "--overwrite", *flags)[0] == 0
+    assert "audio" not in generate(*SHORT, "--overwrite", "--json")[1]
+
+
+def test_a_piece_too_long_to_be_played_is_cut_and_said(
+    generate: Callable[..., tuple[int, str, str]], bank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "MOST_SECONDS", 2)
+    code, text, error = generate(*SHORT, "--audio", "--soundfont", bank)
+    assert (code, error) == (0, "")
+    assert "edge_drums_and_melodic-1.ogg ends after 2 seconds, the longest that is played." in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--audio", "mp3"), "Error: Invalid value for '--audio': 'mp3' is not one of 'ogg', 'wav'."),
+        (("--soundfont", BACH), "Error: --soundfont names the bank for --audio. Add --audio, or leave it out."),
+        (("--audio", "--soundfont", BACH), f"Error: --soundfont {BACH}: is not a SoundFont bank, or cut off. Name"),
+        (("--audio", "--soundfont", "/nowhere.sf2"), "Error: --soundfont /nowhere.sf2: cannot be read (No such file"),
+        (("--audio", "--soundfont", ""), "Error: Invalid value for '--soundfont': is empty"),
+    ],
+)
+def test_wrong_flags_of_sound_are_a_line_before_anything_is_written(
+    flags: tuple[str, ...], message: str, generate: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, _, error = generate(*SHORT, *flags)
+    assert code == 2
+    assert error.startswith(message)
+    assert "\n" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_sound_without_its_packages_names_the_extra(
+    generate: Callable[..., tuple[int, str, str]], bank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libraries, "find_spec", lambda _: None)
+    audio_libraries.cache_clear()
+    code, _, error = generate(*SHORT, "--audio", "--soundfont", bank)
+    assert code == 2
+    assert error.endswith("pip install 'midigpt-core[audio]'")
+    assert not list(tmp_path.iterdir())
+
+
+def test_music_that_cannot_be_played_is_written_all_the_same(
+    generate: Callable[..., tuple[int, str, str]], bank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def render(*_: Any, name: str, **__: Any) -> bool:
+        raise DataError(f"{name}: FluidSynth cannot play this file.")
+
+    monkeypatch.setattr(rendering.Renderer, "render", render)
+    code, text, error = generate(*SHORT, "--audio", "--soundfont", bank)
+    assert (code, error) == (0, "")
+    assert text.count("FluidSynth cannot play this file.") == 2
+    assert sorted({path.suffix for path in tmp_path.iterdir()}) == [".mid", ".png"]

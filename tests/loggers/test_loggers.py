@@ -70,6 +70,8 @@ def test_wandb_writes_offline_without_a_network(tmp_path: Path, monkeypatch: pyt
     music.scores()[0].to_midi(midi)
     save_piano_roll(picture, music.scores()[0])
     logger.log_sample("prompt1", midi, picture, step=10)
+    music.write_tone(midi.with_suffix(".wav"))
+    logger.log_sample_audio("prompt1", midi.with_suffix(".wav"), step=10)
     assert logger.experiment.name == "trial"
     assert logger.experiment.offline
     logger.finalize("success")
@@ -78,6 +80,8 @@ def test_wandb_writes_offline_without_a_network(tmp_path: Path, monkeypatch: pyt
     assert (files / "samples" / "step10" / "prompt1.mid").read_bytes() == midi.read_bytes()
     (image,) = (files / "media" / "images" / "samples").glob("prompt1*.png")
     assert image.read_bytes() == picture.read_bytes()
+    (sound,) = (files / "media" / "audio" / "samples" / "prompt1").glob("audio*.wav")
+    assert sound.read_bytes() == midi.with_suffix(".wav").read_bytes()
     # W&B's own process closes the file after `finish` has returned: later on a busy machine.
     deadline = time.monotonic() + 60
     while b"loss" not in run.read_bytes():

@@ -116,6 +116,8 @@ ON_RESUME: Mapping[str, Effect] = {
     "keep_checkpoints": Effect.AROUND,
     "log_steps": Effect.AROUND,
     "sample_steps": Effect.AROUND,
+    "sample_audio": Effect.AROUND,
+    "soundfont": Effect.AROUND,
     # What is held out is not trained on.
     "eval_share": Effect.COURSE,
     "eval_rows": Effect.EVALUATION,

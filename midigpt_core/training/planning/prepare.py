@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from midigpt_core import checkpoint, files, terminal
+from midigpt_core.audio.banks import sound_bank
+from midigpt_core.audio.libraries import audio_libraries
 from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.corpus.lacking import warn_of_lacking
 from midigpt_core.corpus.store import open_corpus
@@ -26,6 +28,7 @@ from midigpt_core.training.planning.held_out import hold_out
 from midigpt_core.training.planning.host_memory import require_rows_fit
 from midigpt_core.training.planning.launch import (
     die_with_first,
+    is_first,
     quiet_other_ranks,
     require_as_many_processes,
     require_no_left_over_rank,
@@ -72,6 +75,8 @@ class Plan:
     evaluation: StreamSpec | None
     #: The metrics of generated music by name; empty: none is measured.
     metrics: Mapping[str, ComponentRef]
+    #: The sound bank of the samples; None: they are not played.
+    bank: Path | None
     #: Checkpoints to continue from: the first intact one is used; empty: the run starts at step 0.
     resume_from: tuple[Path, ...]
     #: Whether the run may continue with another corpus.
@@ -136,6 +141,7 @@ def prepare(
         raise ConfigError(
             f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so nothing can be generated. Set it to 0."
         )
+    bank = _bank(config)
     metrics = _metrics(config, registry, encoder, is_evaluated=bool(eval_path or config.eval_share))
     settings = stream_settings(config, encoder)
     require_room(settings, config.num_workers, config.devices)
@@ -191,9 +197,18 @@ def prepare(
         training=training,
         evaluation=evaluation,
         metrics=metrics,
+        bank=bank,
         resume_from=resume_from,
         accept_new_data=accept_new_data,
     )
+
+
+def _bank(config: TrainConfig) -> Path | None:
+    """The sound bank of the samples, on the rank that plays them. Raises :class:`ConfigError` if it cannot."""
+    if config.sample_audio == "none" or not is_first():
+        return None
+    audio_libraries()
+    return sound_bank(config.soundfont, option="soundfont")
 
 
 def _metrics(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ from attrs import frozen
 from lightning.pytorch.callbacks import Callback
 
 from midigpt_core import files, terminal
-from midigpt_core.contracts import SampleLogger
+from midigpt_core.audio.rendering import Renderer
+from midigpt_core.contracts import SampleAudioLogger, SampleLogger
 from midigpt_core.corpus.origins import origin
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.settings import EVALUATION_SEED
@@ -23,11 +26,12 @@ from midigpt_core.score import Score, columns, editing
 from midigpt_core.score.piano_roll import piano_roll, png_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from lightning.pytorch import LightningModule, Trainer
 
+    from midigpt_core.audio.rendering import Format
     from midigpt_core.contracts import Bundle, Encoder
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.records import Corpus, UInt64Array
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
 _log = terminal.logger("midigpt_core.training")
 
+#: The file in the folder of a step that describes its samples: title and bars written, by name.
+DESCRIPTION = "samples.json"
 _PROMPTS = 4
 #: Windows drawn to find that many prompts: short pieces have none, and some time signatures cannot be written.
 _DRAWS = 64
@@ -113,11 +119,20 @@ def _request(score: Score, count: int, seed: int, key: UInt64Array, *, autoregre
     return GenerationRequest([prompt], config)
 
 
+@frozen(kw_only=True)
+class SampleAudio:
+    """How samples are played."""
+
+    bank: Path
+    form: Format
+
+
 class SampleWriter(Callback):
     """Every ``every`` steps, generates music for the prompts with the model as a bundle of that step would contain it.
 
-    Writes ``<folder>/step<N>/prompt1.mid``, ``prompt1.png``, and so on, and calls the logger's ``log_sample`` if it has
-    this method. Only the weights of the trained model are read, and no random generator is used: the run is the same,
+    Writes ``<folder>/step<N>/prompt1.mid``, ``prompt1.png``, and so on, with ``audio`` also ``prompt1.ogg``, and
+    ``samples.json``, which describes them. Calls the logger's ``log_sample`` and ``log_sample_audio`` if it has these
+    methods. Only the weights of the trained model are read, and no random generator is used: the run is the same,
     bit for bit, with and without samples. A failure is logged as a warning.
     """
 
@@ -131,6 +146,7 @@ class SampleWriter(Callback):
         logger: object,
         signals: StopSignals,
         clock: StepClock,
+        audio: SampleAudio | None = None,
     ) -> None:
         """All ranks call ``bundle``, which returns the current weights on rank 0. Only rank 0 calls ``prompts``."""
         self._folder = folder
@@ -141,6 +157,7 @@ class SampleWriter(Callback):
         self._logger = logger
         self._signals = signals
         self._clock = clock
+        self._audio = audio
         self._seen = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -176,20 +193,41 @@ class SampleWriter(Callback):
             return
         engine = InferenceEngine.from_bundle(bundle)
         contents: dict[str, bytes] = {}
+        descriptions: dict[str, Any] = {}
         for prompt in self._prompts:
             with survived(f"no sample of {prompt.name} at step {step}"):
-                contents |= self._answer(engine, prompt, f"step {step}: {prompt.title}")
+                music, written = self._generate(engine, prompt)
+                picture = piano_roll(music, written, title=f"step {step}: {prompt.title}")
+                contents[f"{prompt.name}.png"] = png_bytes(picture)
+                contents[f"{prompt.name}.mid"] = music.to_bytes()
+                descriptions[prompt.name] = {"title": prompt.title, "written": sorted(map(list, written))}
             if self._is_asked_to_stop():
                 return
         if contents:
+            contents |= self._sound(step, contents)
+            contents[DESCRIPTION] = json.dumps(descriptions).encode()
             self._publish(step, contents)
 
-    def _answer(self, engine: InferenceEngine, prompt: Prompt, title: str) -> dict[str, bytes]:
-        """File name -> content."""
+    def _generate(self, engine: InferenceEngine, prompt: Prompt) -> tuple[Score, Collection[tuple[int, int]]]:
+        """The music of a prompt, and the cells that were written; incomplete after a signal to stop."""
         session = engine.session(prompt.score, prompt.request)
         music = session.run(lambda _: session.cancel() if self._is_asked_to_stop() else None)
-        picture = piano_roll(music, session.generated_bars[0], title=title)
-        return {f"{prompt.name}.mid": music.to_bytes(), f"{prompt.name}.png": png_bytes(picture)}
+        return music, session.generated_bars[0]
+
+    def _sound(self, step: int, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+        """The sound of the MIDI files among ``contents``; a signal to stop leaves out the rest."""
+        sounds: dict[str, bytes] = {}
+        if self._audio is None:
+            return sounds
+        form = self._audio.form
+        with survived(f"no sound of the samples at step {step}"), Renderer(self._audio.bank) as renderer:
+            for name in [name for name in contents if name.endswith(".mid")]:
+                if self._is_asked_to_stop():
+                    break
+                sound = io.BytesIO()
+                renderer.render(contents[name], sound, form, name=name)
+                sounds[f"{name.removesuffix('.mid')}.{form}"] = sound.getvalue()
+        return sounds
 
     def _publish(self, step: int, contents: Mapping[str, bytes]) -> None:
         target = self._of_step(step)
@@ -202,6 +240,10 @@ class SampleWriter(Callback):
             for midi in sorted(target.glob("*.mid")):
                 with survived(f"{midi.stem} of step {step} is not in the logger"):
                     self._logger.log_sample(midi.stem, midi, midi.with_suffix(".png"), step)
+        if self._audio is not None and isinstance(self._logger, SampleAudioLogger):
+            for sound in sorted(target.glob(f"*.{self._audio.form}")):
+                with survived(f"the sound of {sound.stem} of step {step} is not in the logger"):
+                    self._logger.log_sample_audio(sound.stem, sound, step)
 
     def _is_asked_to_stop(self) -> bool:
         return any(self._signals.flags())

@@ -25,6 +25,7 @@ from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.planning.resume import step_files
 from midigpt_core.training.run import train
+from support.soundfont import soundfont
 from support.training import curve, evaluations
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ OTHER: Mapping[str, Any] = {
     "keep_checkpoints": 5,
     "log_steps": 3,
     "sample_steps": 50,
+    "sample_audio": "wav",
+    "soundfont": "RUN/../bank.sf2",
     "eval_share": 0.2,
     "eval_rows": 8,
     "music": 1,
@@ -122,6 +125,8 @@ OTHER: Mapping[str, Any] = {
 ALSO: Mapping[str, Mapping[str, Any]] = {
     "encoder": {"encoder_config_path": "yellow"},
     "architecture": {"n_layer": 3},
+    "sample_audio": {"sample_steps": 50, "soundfont": "RUN/../bank.sf2"},
+    "soundfont": {"sample_steps": 50, "sample_audio": "ogg"},
 }
 
 
@@ -165,6 +170,7 @@ class First:
 def first(shard: Path, eval_shard: Path, tmp_path_factory: pytest.TempPathFactory, make_config: Configure) -> First:
     folder = tmp_path_factory.mktemp("first")
     config = choose_encoder(make_config(folder, encoder_config_path="expressive"), current_registry())
+    (folder / "bank.sf2").write_bytes(soundfont())
     encoder = folder / "encoder.json"
     values = build_encoder(config).to_config()
     values["token_domains"] = [*values["token_domains"], {"type": "MaskBar", "domain_size": 1}]
@@ -190,7 +196,7 @@ def test_every_field_has_a_row() -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_changed_field_is_refused_or_said(name: str, first: First) -> None:
     value = in_place(OTHER[name], first.folder, first.shard)
-    config = first.config(first.folder, **{name: value, **ALSO.get(name, {})})
+    config = first.config(first.folder, **{name: value, **in_place(ALSO.get(name, {}), first.folder, first.shard)})
     if ON_RESUME[name] in (Effect.REFUSED, Effect.MODEL):
         with pytest.raises(CheckpointError, match=r"another output_dir.*init_from") as caught:
             first.lines(config)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import signal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import midigpt_loggers.none
 import pytest
+import soundfile
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from midigpt_encoder.encoder import MidigptEncoder
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from midigpt_core.audio.rendering import Renderer
 from midigpt_core.checkpoint import load_checkpoint
 from midigpt_core.errors import ConfigError, RunStopped
 from midigpt_core.inference import InferenceEngine
@@ -27,6 +31,7 @@ from midigpt_core.training.processes.clock import StepClock
 from midigpt_core.training.processes.signals import StopSignals
 from midigpt_core.training.reporting.samples import SampleWriter, draw_prompts
 from midigpt_core.training.run import train
+from support.soundfont import soundfont
 from support.training import curve, evaluations
 
 if TYPE_CHECKING:
@@ -193,6 +198,95 @@ def test_loggers_without_a_place_for_samples_and_those_that_fail(
         messages = [record.message for record in caplog.records if "is not in the logger" in record.message]
         assert len(messages) == refused
     assert messages[0] == "prompt1 of step 6 is not in the logger: ConnectionError: no line for prompt1"
+
+
+class Hearing(CSVLogger):
+    """A logger that knows sound."""
+
+    def __init__(self, *places: Any) -> None:
+        super().__init__(*places)
+        self.heard: list[tuple[str, str, int]] = []
+
+    def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
+        return
+
+    def log_sample_audio(self, name: str, audio: Path, step: int) -> None:
+        assert audio.read_bytes()[:4] == b"RIFF"
+        self.heard.append((name, audio.name, step))
+
+
+def test_samples_can_be_heard(
+    configure: Configure, shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = tmp_path / "bank.sf2"
+    bank.write_bytes(soundfont())
+    audio = {"sample_steps": 3, "sample_audio": "ogg", "soundfont": str(bank)}
+    result = train(configure("tb", **SETTINGS, **audio, logger="tensorboard"), shard, shard)
+    without = train(configure("without", **SETTINGS, sample_steps=3), shard, shard)
+    assert music(result.run_dir) == music(without.run_dir)
+    assert curve(result.run_dir) == curve(without.run_dir)
+    for path in music(result.run_dir):
+        midi = result.run_dir / "samples" / path
+        samples, rate = soundfile.read(midi.with_suffix(".ogg"))
+        assert 1 < len(samples) / rate < 60
+        assert abs(samples).max() > 0.01 or not len(Score.from_midi(midi).columns.note_pitch)
+    events = EventAccumulator(str(result.run_dir / "tensorboard")).Reload()
+    assert set(events.Tags()["audio"]) == {f"samples/{name}" for name in PROMPTS}
+    assert [(event.step, event.sample_rate) for event in events.Audio("samples/prompt1")] == [(3, 44100), (6, 44100)]
+
+    loggers: list[Hearing] = []
+
+    def build(_: None, context: Any) -> Hearing:
+        loggers.append(Hearing(context.run_dir, "csv"))
+        return loggers[-1]
+
+    monkeypatch.setattr(midigpt_loggers.none, "build", build)
+    monkeypatch.setenv("MIDIGPT_SOUNDFONT", str(bank))
+    train(configure("own", **SETTINGS, sample_steps=6, sample_audio="wav"), shard)
+    assert loggers[0].heard == [(name, f"{name}.wav", 6) for name in PROMPTS]
+
+
+def test_sound_that_fails_is_a_warning_and_the_music_stays(
+    configure: Configure, shard: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = tmp_path / "bank.sf2"
+    bank.write_bytes(soundfont())
+    config = configure(**SETTINGS, sample_steps=6, sample_audio="wav", soundfont=str(bank))
+
+    def render(*_: Any, **__: Any) -> bool:
+        raise RuntimeError("no voice")
+
+    monkeypatch.setattr(Renderer, "render", render)
+    result = train(config, shard)
+    assert list(music(result.run_dir)) == [f"step6/{name}.mid" for name in PROMPTS]
+    assert "no sound of the samples at step 6: RuntimeError: no voice" in caplog.text
+
+
+def test_settings_of_sound_that_would_do_nothing_or_cannot_be_met_are_refused(
+    configure: Configure, shard: Path, tmp_path: Path
+) -> None:
+    for settings, message in (
+        ({"sample_audio": "ogg"}, r"sample_audio: ogg needs samples\. Set sample_steps, or sample_audio to none"),
+        ({"soundfont": "a.sf2", "sample_steps": 5}, r"soundfont: is the bank for sample_audio, which is none\. Set"),
+        (
+            {"sample_steps": 5, "sample_audio": "wav", "soundfont": str(tmp_path / "none.sf2")},
+            r"soundfont .*none\.sf2: cannot be read \(No such file or directory\)\. Name an \.sf2",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            prepare(configure(**settings), shard)
+
+
+def test_what_is_written_is_described(configure: Configure, shard: Path) -> None:
+    result = train(configure(**SETTINGS, sample_steps=6), shard)
+    described = json.loads((result.run_dir / "samples" / "step6" / "samples.json").read_text(encoding="utf-8"))
+    assert list(described) == list(PROMPTS)
+    for name, sample in described.items():
+        score = Score.from_midi(result.run_dir / "samples" / "step6" / f"{name}.mid")
+        assert re.fullmatch(r"row \d+, bars \d+ to \d+, track \d+ (filled in|written from scratch)", sample["title"])
+        assert sample["written"] == sorted(sample["written"])
+        assert all(track < 4 and bar < 4 for track, bar in sample["written"])
+        assert len(score.tracks) >= 1
 
 
 def test_samples_take_no_time_of_the_steps(tmp_path: Path) -> None:
