@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Extras of the distribution and a package of each.
-_EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb", "ray": "ray", "server": "fastapi"}
+_EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb", "ray": "ray", "server": "fastapi", "audio": "pyfluidsynth"}
 #: Free bytes of the cache's disk below which a corpus of some size does not fit.
 _LITTLE_SPACE = 2 << 30
 #: Load per core above which training is slower than it has to be.
@@ -186,6 +186,17 @@ def _extras(_: click.Context) -> Iterator[Finding]:
         yield Finding("extras", "ok", present)
 
 
+def _sound(_: click.Context) -> Iterator[Finding]:
+    from midigpt_core.audio.banks import sound_bank
+    from midigpt_core.audio.libraries import audio_libraries
+
+    try:
+        audio_libraries()
+        yield Finding("sound", "ok", f"FluidSynth with {sound_bank(option='--soundfont')}")
+    except MidigptError as error:  # nothing but --audio and sample_audio needs it
+        yield Finding("sound", "note", str(error))
+
+
 _CHECKS: tuple[Callable[[click.Context], Iterator[Finding]], ...] = (
     _versions,
     _native_code,
@@ -195,6 +206,7 @@ _CHECKS: tuple[Callable[[click.Context], Iterator[Finding]], ...] = (
     _presets,
     _hub,
     _extras,
+    _sound,
 )
 
 
