@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Values that differ from the defaults, of settings whose default cannot simply be given again.
-OTHER = {"encoder": "midigpt", "mask": "mixed", "muon_learning_rate": "0.02", "workers": "2"}
+OTHER = {
+    "encoder": "midigpt",
+    "mask": "mixed",
+    "muon_learning_rate": "0.02",
+    "workers": "2",
+    "sample_steps": "5",
+    "sample_audio": "ogg",
+}
 
 
 def spelled(name: str) -> str:
