@@ -30,7 +30,7 @@ _MORE_FIELDS: Mapping[Kind, str] = {
 }
 
 
-class _KindName(click.Choice[str]):
+class KindName(click.Choice[str]):
     """A kind of component, by its current or a former name."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class _KindName(click.Choice[str]):
 @common_options
 @click.command("new")
 @click.argument("name")
-@click.option("--kind", type=_KindName(), required=True, help="What the plugin provides.")
+@click.option("--kind", type=KindName(), required=True, help="What the plugin provides.")
 @click.option(
     "--folder",
     type=PATH,

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     lazy_commands={
         "list": ("midigpt_core.cli.plugins:list_plugins", "List plugins with distribution and status."),
         "show": ("midigpt_core.cli.plugins:show_plugin", "Show what a plugin provides, with all options."),
+        "check": ("midigpt_core.cli.check_plugin:check_plugin", "Run the test kit's checks of a plugin."),
         "new": ("midigpt_core.cli.new_plugin:new_plugin", "Write a plugin distribution to start from."),
     },
 )
 def plugins() -> None:
-    """List, show and write plugins."""
+    """List, show, check and write plugins."""
 
 
 @common_options
