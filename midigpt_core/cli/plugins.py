@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     lazy_commands={
         "list": ("midigpt_core.cli.plugins:list_plugins", "List plugins with distribution and status."),
         "show": ("midigpt_core.cli.plugins:show_plugin", "Show what a plugin provides, with all options."),
+        "install": ("midigpt_core.cli.manage_plugins:install_plugins", "Install plugins into this environment."),
+        "upgrade": ("midigpt_core.cli.manage_plugins:upgrade_plugins", "Upgrade installed plugins."),
+        "uninstall": ("midigpt_core.cli.manage_plugins:uninstall_plugins", "Remove installed plugins."),
         "check": ("midigpt_core.cli.check_plugin:check_plugin", "Run the test kit's checks of a plugin."),
         "new": ("midigpt_core.cli.new_plugin:new_plugin", "Write a plugin distribution to start from."),
     },
 )
 def plugins() -> None:
-    """List, show, check and write plugins."""
+    """List, install, check and write plugins."""
 
 
 @common_options

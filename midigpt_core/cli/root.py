@@ -28,7 +28,7 @@ from midigpt_core.cli.options import common_options
         "corpus": ("midigpt_core.cli.corpus:corpus", "Inspect, verify and clean corpora."),
         "encoders": ("midigpt_core.cli.encoders:encoders", "List encoders and presets."),
         "config": ("midigpt_core.cli.config:config", "Show or convert a configuration."),
-        "plugins": ("midigpt_core.cli.plugins:plugins", "List, show, check and write plugins."),
+        "plugins": ("midigpt_core.cli.plugins:plugins", "List, install, check and write plugins."),
         "doctor": ("midigpt_core.cli.doctor:doctor", "Check the installation and the machine."),
         "help": ("midigpt_core.cli.help:help_on", "Show the usage of a command."),
         "version": ("midigpt_core.cli.version:version", "Show the versions of midigpt-core and its main dependencies."),

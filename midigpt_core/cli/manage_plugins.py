@@ -1,0 +1,203 @@
+"""``midigpt plugins install``, ``upgrade`` and ``uninstall``, by the installer of this environment."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+from attrs import frozen
+
+from midigpt_core.cli.echo import echo_line, echo_lines, remark_line
+from midigpt_core.cli.options import NAME, common_options
+from midigpt_core.cli.tables import table
+from midigpt_core.errors import PluginError, unknown_name
+from midigpt_core.plugins.discovery import CORE_DISTRIBUTION, discover
+from midigpt_core.plugins.selection import Selection, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midigpt_core.plugins.discovery import PluginEntry
+
+_PREFIX = "midigpt-plugin-"
+#: A name, with or without a version: neither a path nor an address.
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[^\]]*\])?([<>=!~].*)?")
+#: What uv says it would do: `` + name==version``.
+_UV_LINE = re.compile(r"^ \+ ([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
+_YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+@frozen
+class Change:
+    """A distribution that an installation adds or replaces."""
+
+    name: str
+    version: str
+
+    @property
+    def present(self) -> str:
+        """The version that is installed, else empty."""
+        try:
+            return importlib.metadata.version(self.name)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+
+@common_options
+@click.command("install")
+@click.argument("names", nargs=-1, required=True, type=NAME, metavar="NAME...")
+@_YES
+def install_plugins(names: tuple[str, ...], yes: bool) -> None:
+    """Install plugins into this environment. NAME is that of a plugin (acme for midigpt-plugin-acme) or a
+    distribution, a folder, a wheel, or an address, as pip takes them."""
+    _install([requirement(name) for name in names], [], yes=yes)
+
+
+@common_options
+@click.command("upgrade")
+@click.argument("names", nargs=-1, type=NAME, metavar="[NAME]...")
+@_YES
+def upgrade_plugins(names: tuple[str, ...], yes: bool) -> None:
+    """Upgrade plugins to their newest versions; without NAME, all that do not belong to midigpt-core."""
+    found = [_third_party(name).distribution for name in names] if names else _third_parties()
+    if not found:
+        raise PluginError("no plugin is installed besides those of midigpt-core. pip upgrades midigpt-core itself.")
+    _install(sorted(set(found)), ["--upgrade"], yes=yes)
+
+
+@common_options
+@click.command("uninstall")
+@click.argument("names", nargs=-1, required=True, type=NAME, metavar="NAME...")
+@_YES
+def uninstall_plugins(names: tuple[str, ...], yes: bool) -> None:
+    """Remove plugins from this environment; what they depend on stays."""
+    entries = [_third_party(name) for name in names]
+    distributions = sorted({entry.distribution for entry in entries})
+    rows = [(name, importlib.metadata.version(name), "-") for name in distributions]
+    echo_lines(table(("distribution", "installed", "then"), rows))
+    _confirm("Remove these?", yes=yes)
+    installer = _installer()
+    _run([*installer, "uninstall", *(["-y"] if _is_pip(installer) else []), *distributions])
+    remark_line(f"Removed {', '.join(distributions)}.")
+
+
+def requirement(name: str) -> str:
+    """What the installer is given for NAME: a plain name gets the prefix of plugins."""
+    if not _REQUIREMENT.fullmatch(name) or name.lower().startswith(_PREFIX) or name.endswith((".whl", ".gz", ".zip")):
+        return name
+    return f"{_PREFIX}{name}"
+
+
+def _install(requirements: Sequence[str], options: Sequence[str], *, yes: bool) -> None:
+    installer = _installer()
+    changes = _plan(installer, [*options, *requirements])
+    if not changes:
+        remark_line("Nothing to do: these versions are installed.")
+        return
+    rows = [(change.name, change.present or "-", change.version) for change in changes]
+    echo_lines(table(("distribution", "installed", "then"), rows))
+    if replaced := [change.name for change in changes if normalise(change.name) == CORE_DISTRIBUTION]:
+        echo_line(f"{replaced[0]} itself is replaced, too.", err=True)
+    _confirm("Install these?", yes=yes)
+    before = {(entry.name, entry.origin) for entry in _entries()}
+    _run([*installer, "install", *options, *requirements])
+    _report(before, changes)
+
+
+def _report(before: set[tuple[str, str]], changes: Sequence[Change]) -> None:
+    """What the plugins of the new distributions are, as a new process finds them."""
+    listing = [sys.executable, "-m", "midigpt", "plugins", "list", "--json"]
+    listed = json.loads(subprocess.run(listing, capture_output=True, text=True, check=True).stdout)
+    new = [
+        each for each in listed if (each["name"], f"{each['distribution']} {each['version']}".rstrip()) not in before
+    ]
+    for each in new:
+        reason = f": {each['reason']}" if each["reason"] else ""
+        remark_line(f"plugin {each['name']} {each['version']} is {each['status']}{reason}")
+    if not new:
+        remark_line(f"Installed {', '.join(change.name for change in changes)}, which provides no plugin of midigpt.")
+
+
+def _plan(installer: Sequence[str], arguments: Sequence[str]) -> list[Change]:
+    """What an installation would add or replace."""
+    if _is_pip(installer):
+        report = _output([*installer, "install", "--dry-run", "--quiet", "--report", "-", *arguments])
+        found = [each["metadata"] for each in json.loads(report)["install"]]
+        return [Change(each["name"], each["version"]) for each in found]
+    return [Change(*match) for match in _UV_LINE.findall(_output([*installer, "install", "--dry-run", *arguments]))]
+
+
+def _installer() -> list[str]:
+    """The command line of this environment's installer, up to its own commands."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    uv = shutil.which("uv")
+    if uv is None:
+        raise PluginError(
+            f"the environment of {sys.executable} has neither pip nor uv. Install one, or use the tool that made it."
+        )
+    return [uv, "pip", "--python", sys.executable]
+
+
+def _is_pip(installer: Sequence[str]) -> bool:
+    return "-m" in installer
+
+
+def _output(command: Sequence[str]) -> str:
+    """Standard output, and that of errors for uv, which reports there. Raises :class:`PluginError`."""
+    done = subprocess.run(_ordered(command), capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.lstrip().lower().startswith("error")]
+        raise PluginError(f"the installer refuses: {(errors or lines or ['no reason given'])[-1].strip()}")
+    return done.stdout if _is_pip(command) else done.stderr
+
+
+def _run(command: Sequence[str]) -> None:
+    if subprocess.run(_ordered(command), check=False).returncode:
+        raise PluginError("the installer failed; its messages are above.")
+
+
+def _ordered(command: Sequence[str]) -> list[str]:
+    """uv takes --python after its command."""
+    if _is_pip(command):
+        return list(command)
+    uv, pip, python, interpreter, action, *rest = command
+    return [uv, pip, action, python, interpreter, *rest]
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("Nobody can be asked here. Add --yes to do it.")
+    if not click.confirm(question):
+        raise PluginError("nothing was changed.")
+
+
+def _entries() -> tuple[PluginEntry, ...]:
+    return discover(Selection())
+
+
+def _third_parties() -> list[str]:
+    return [entry.distribution for entry in _entries() if not entry.is_bundled]
+
+
+def _third_party(name: str) -> PluginEntry:
+    """The plugin of a name. Raises :class:`PluginError` if there is none or it is bundled."""
+    entries = _entries()
+    found = [entry for entry in entries if entry.answers_to(name) or entry.answers_to(f"{_PREFIX}{name}")]
+    if not found:
+        raise PluginError(unknown_name("plugin", normalise(name), {entry.name for entry in entries}))
+    if found[0].is_bundled:
+        raise PluginError(
+            f"{found[0].name!r} is part of midigpt-core. --no-plugin {found[0].name} leaves it out of a run."
+        )
+    return found[0]
