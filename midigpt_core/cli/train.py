@@ -7,8 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from midigpt_core.cli.echo import echo_lines, remark_line
+from midigpt_core.cli.encoders import presets_of
 from midigpt_core.cli.options import (
     NAME,
     PATH,
@@ -29,7 +31,7 @@ from midigpt_core.config.train import (
     setting_names,
 )
 from midigpt_core.errors import ConfigError
-from midigpt_core.kinds import Kind
+from midigpt_core.kinds import RUN_KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +56,19 @@ def flag_of(name: str) -> str:
 class _Setting(click.Option):
     """The option of a setting: a text that the configuration checks."""
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of components and of presets; the shell completes paths by itself."""
+        name = str(self.name)
+        if name == "encoder_config_path":
+            words = [preset for item in registry(ctx).provided(Kind.ENCODER) for preset in presets_of(item)]
+        elif name in (kind.setting for kind in RUN_KINDS):
+            words = [item.spec.name for item in registry(ctx).provided(name.replace("_", "-"))]
+        else:
+            return super().shell_complete(ctx, incomplete)
+        found = [CompletionItem(word) for word in sorted(words) if word.startswith(incomplete)]
+        # A file may be named instead.
+        return found or [CompletionItem(incomplete, type="file")]
+
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
         # The spelling of the configuration file, which sweeps use, is accepted and not listed.
@@ -65,6 +80,13 @@ class _Setting(click.Option):
 
 class TrainCommand(SeveralCommand):
     """A command whose help lists the settings in groups, after its other options."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Without the spelling of configuration files."""
+        second = {f"--{option.name}" for option in self.params if isinstance(option, _Setting)}
+        first = {flag_of(option.name) for option in self.params if isinstance(option, _Setting) and option.name}
+        found = super().shell_complete(ctx, incomplete)
+        return [item for item in found if item.value in first or item.value not in second]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         others = [
@@ -88,6 +110,10 @@ def _setting_flags(function: Function) -> Function:
         about = f"{setting_help(name)}.{_default(name)}"
         function = click.option(*spellings, name, cls=_Setting, type=kind, metavar="VALUE", help=about)(function)
     return function
+
+
+def _setting_keys(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    return [f"{name}=" for name in setting_names() if f"{name}=".startswith(incomplete)]
 
 
 def _default(name: str) -> str:
@@ -127,6 +153,7 @@ def _default(name: str) -> str:
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=_setting_keys,
     help="A setting, or an option of a component, e.g. mask.period=3.",
 )
 @click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from midigpt_core.cli.main import main
+from midigpt_core.cli.root import root
 from midigpt_core.cli.train import configure, flag_of
 from midigpt_core.cli.train import train as command
 from midigpt_core.config.train import TrainConfig, setting_groups, setting_names
@@ -64,3 +65,29 @@ def test_all_problems_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFi
         assert part in error
     assert main(["train", str(tmp_path), "--seed", "1", "--set", "seed=2"]) == 2
     assert "--seed 1 and --set seed=2 set the same thing" in capsys.readouterr().err
+
+
+def completed(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    monkeypatch.setenv("_MIDIGPT_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    with pytest.raises(SystemExit) as ended:
+        root.main(prog_name="midigpt")
+    assert ended.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("midigpt train --learn", ["plain,--learning-rate"]),
+        ("midigpt train --architecture ", ["plain,gpt2", "plain,llama"]),
+        ("midigpt train --encoder-config g", ["plain,ghost"]),
+        ("midigpt train --encoder-config ./g", ["file,./g"]),
+        ("midigpt train --set weight", ["plain,weight_decay="]),
+    ],
+)
+def test_the_shell_completes_names(
+    words: str, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert completed(words, monkeypatch, capsys) == expected

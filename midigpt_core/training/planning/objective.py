@@ -13,8 +13,10 @@ from attrs import evolve
 
 from midigpt_core import terminal
 from midigpt_core.config import TrainConfig
+from midigpt_core.contracts import EncoderContext
 from midigpt_core.data.settings import StreamSettings
-from midigpt_core.errors import ConfigError
+from midigpt_core.errors import ConfigError, PluginError
+from midigpt_core.plugins.building import build
 
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
@@ -58,13 +60,24 @@ def usable_mask(config: TrainConfig, chosen: Chosen, encoder: Encoder, registry:
     if not missing:
         return chosen.mask
     if "mask" in config.set_fields:
-        registry.check_requires(chosen.mask, chosen.encoder, encoder.provides)
+        try:
+            registry.check_requires(chosen.mask, chosen.encoder, encoder.provides)
+        except PluginError as error:
+            raise PluginError(f"{error}{_presets_with(missing, chosen.encoder, registry)}") from error
     if missing == {"mask_bar"}:
         reason = "the encoder has no MaskBar token (capability 'mask_bar')"
     else:
         reason = f"the encoder does not provide {', '.join(map(repr, sorted(missing)))}"
     _give_way(config, "mask_apply_probability", reason)
     return None
+
+
+def _presets_with(capabilities: frozenset[str], encoder: ComponentRef, registry: Registry) -> str:
+    """A sentence that names the presets of an encoder that provide ``capabilities``; empty if none does."""
+    item = registry.find("encoder", f"{encoder.plugin}/{encoder.name}")
+    presets: tuple[str, ...] = getattr(item.spec, "presets", ())
+    able = [name for name in presets if capabilities <= build(item.ref({"config": name}), EncoderContext()).provides]
+    return f" Choose an encoder that does: --encoder-config {' or '.join(able)}." if able else ""
 
 
 def _window_sizes(config: TrainConfig, encoder: Encoder) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ({"max_seq_len": 512}, "max_seq_len: 512"),
         ({"n_embd": 30, "n_head": 4}, "n_embd: 30"),
         ({"num_bars_choices": [4, 5]}, r"num_bars_choices: 5 is not a window size .*4, 8"),
-        ({"mask_apply_probability": 0.5, "mask": "structured"}, "mask 'structured' needs an encoder with 'mask_bar'"),
+        ({"mask_apply_probability": 0.5, "mask": "structured"}, "Choose an encoder that does: --encoder-config ghost."),
         ({"velocity_off_probability": 0.5}, "velocity_off_probability: is 0.5"),
         ({"logger": "tensorbord"}, "no logger named 'tensorbord'. Did you mean 'tensorboard'"),
         ({"mask": {"name": "random", "bar_fracton": 0.5}}, "bar_fraction"),
