@@ -379,10 +379,22 @@ class Sequences(Protocol):
 
 
 @runtime_checkable
+class SequenceBatch(Protocol):
+    """Reads steps of several :class:`Sequences` of one reader at once."""
+
+    def step(self, steps: Sequence[tuple[Any, Int32Array, Int32Array, Int64Array, Float32Array]]) -> None:
+        """Carry out :meth:`Sequences.step` for each item: its sequences, then the arguments. The logits are those of
+        the single steps, to the bit. Raises ValueError, before anything is read, if one of the steps cannot be carried
+        out."""
+
+
+@runtime_checkable
 class SequenceReader(Protocol):
     """What an architecture's ``reader(precision)`` returns: a reader that uses the weights as they are now.
 
-    Without such a method, or if it returns None, sequences are read through :meth:`Architecture.forward`.
+    Without such a method, or if it returns None, sequences are read through :meth:`Architecture.forward`. A reader may
+    have a method ``batch()`` that returns a :class:`SequenceBatch`: requests that run in several threads are then read
+    in one batch (:mod:`midigpt_core.inference.batching`).
     """
 
     def open(self, count: int, capacity: int) -> Sequences:

@@ -137,6 +137,20 @@ constexpr std::size_t kMostSequences = std::size_t{1} << 20;
 constexpr std::size_t kMostTokens = std::size_t{1} << 28;
 constexpr std::size_t kMostThreads = 256;
 
+// A copy, which another thread cannot change between a check and its use.
+template <class T>
+std::vector<T> copied(const Array<T>& values) {
+  return {values.data(), values.data() + values.size()};
+}
+
+// The arguments of a step, checked.
+struct Step {
+  std::vector<std::int32_t> tokens;
+  std::vector<std::int32_t> positions;
+  std::vector<std::int64_t> offsets;
+  float* logits = nullptr;
+};
+
 class Sequences {
  public:
   Sequences(const std::shared_ptr<transformer::Model>& model, const transformer::Kernels& kernels, std::size_t count,
@@ -145,9 +159,12 @@ class Sequences {
 
   void step(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions, const Array<std::int64_t>& offsets,
             Array<float>& logits);
+  void step_together(const py::list& steps);
   void begin_as(const Sequences& other, const Array<std::int64_t>& from);
 
  private:
+  [[nodiscard]] Step checked(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
+                             const Array<std::int64_t>& offsets, Array<float>& logits) const;
   void check_lengths(const std::vector<std::int64_t>& offsets, std::size_t tokens) const;
   void check_process() const {
     if (native_.can_read()) return;
@@ -174,12 +191,6 @@ std::unique_ptr<Sequences> make_sequences(const std::shared_ptr<transformer::Mod
   throw py::value_error("this processor has no " + instruction_set);
 }
 
-// A copy, which another thread cannot change between a check and its use.
-template <class T>
-std::vector<T> copied(const Array<T>& values) {
-  return {values.data(), values.data() + values.size()};
-}
-
 void Sequences::check_lengths(const std::vector<std::int64_t>& offsets, std::size_t tokens) const {
   if (offsets.front() != 0 || offsets.back() != static_cast<std::int64_t>(tokens)) {
     throw py::value_error("offsets do not cover the tokens");
@@ -194,10 +205,8 @@ void Sequences::check_lengths(const std::vector<std::int64_t>& offsets, std::siz
   }
 }
 
-void Sequences::step(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
-                     const Array<std::int64_t>& offsets, Array<float>& logits) {
-  const bindings::OneUser::Call call(user_);
-  check_process();
+Step Sequences::checked(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
+                        const Array<std::int64_t>& offsets, Array<float>& logits) const {
   const transformer::Shape& shape = native_.model().shape();
   const auto count = static_cast<py::ssize_t>(native_.count());
   if (tokens.ndim() != 1 || positions.ndim() != 1 || positions.size() != tokens.size()) {
@@ -209,24 +218,57 @@ void Sequences::step(const Array<std::int32_t>& tokens, const Array<std::int32_t
   if (logits.ndim() != 2 || logits.shape(0) != count || logits.shape(1) != static_cast<py::ssize_t>(shape.vocab)) {
     throw py::value_error("logits must be float32[sequences, vocabulary]");
   }
-  const std::vector<std::int32_t> ids = copied(tokens);
-  const std::vector<std::int32_t> places = copied(positions);
-  const std::vector<std::int64_t> ends = copied(offsets);
-  check_lengths(ends, ids.size());
-  for (const std::int32_t token : ids) {
+  Step step{copied(tokens), copied(positions), copied(offsets), logits.mutable_data()};
+  check_lengths(step.offsets, step.tokens.size());
+  for (const std::int32_t token : step.tokens) {
     if (token < 0 || static_cast<std::size_t>(token) >= shape.vocab) {
       throw py::value_error("token " + std::to_string(token) + " is outside the vocabulary");
     }
   }
-  for (const std::int32_t position : places) {
+  for (const std::int32_t position : step.positions) {
     if (position < 0 || static_cast<std::size_t>(position) >= shape.positions) {
       throw py::value_error("position " + std::to_string(position) + " is beyond the model's " +
                             std::to_string(shape.positions));
     }
   }
-  float* out = logits.mutable_data();
+  return step;
+}
+
+void Sequences::step(const Array<std::int32_t>& tokens, const Array<std::int32_t>& positions,
+                     const Array<std::int64_t>& offsets, Array<float>& logits) {
+  const bindings::OneUser::Call call(user_);
+  check_process();
+  const Step step = checked(tokens, positions, offsets, logits);
   const py::gil_scoped_release released;
-  native_.step(ids, places, ends, out);
+  native_.step(step.tokens, step.positions, step.offsets, step.logits);
+}
+
+void Sequences::step_together(const py::list& steps) {
+  const bindings::OneUser::Call call(user_);
+  check_process();
+  const std::size_t count = steps.size();
+  std::vector<std::unique_ptr<bindings::OneUser::Call>> calls;
+  std::vector<py::tuple> kept;  // whatever becomes of the list
+  std::vector<Step> checked_steps(count);
+  std::vector<transformer::Sequences::Reading> readings;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& parts = kept.emplace_back(steps[i].cast<py::tuple>());
+    if (parts.size() != 5) throw py::value_error("a step is sequences, tokens, positions, offsets and logits");
+    auto& into = parts[0].cast<Sequences&>();
+    if (&into == this) throw py::value_error("sequences that read for others do not read themselves");
+    if (&into.native_.model() != &native_.model()) throw py::value_error("the sequences are of another model");
+    if (into.native_.capacity() > native_.capacity()) throw py::value_error("a sequence is too long");
+    calls.push_back(std::make_unique<bindings::OneUser::Call>(into.user_));
+    auto logits = parts[4].cast<py::array>();
+    if (!py::isinstance<Array<float>>(logits)) throw py::value_error("logits must be contiguous and float32");
+    auto rows = py::reinterpret_borrow<Array<float>>(logits);
+    checked_steps[i] = into.checked(parts[1].cast<Array<std::int32_t>>(), parts[2].cast<Array<std::int32_t>>(),
+                                    parts[3].cast<Array<std::int64_t>>(), rows);
+    const Step& step = checked_steps[i];
+    readings.push_back({&into.native_, step.tokens, step.positions, step.offsets, step.logits});
+  }
+  const py::gil_scoped_release released;
+  native_.step_together(readings);
 }
 
 void Sequences::begin_as(const Sequences& other, const Array<std::int64_t>& from) {
@@ -267,5 +309,6 @@ PYBIND11_MODULE(_reader, m) {
            py::arg("threads"), py::arg("instruction_set"))
       .def("step", &Sequences::step, py::arg("tokens"), py::arg("positions"), py::arg("offsets"),
            py::arg("logits").noconvert())
+      .def("step_together", &Sequences::step_together, py::arg("steps"))
       .def("begin_as", &Sequences::begin_as, py::arg("other"), py::arg("sources"));
 }

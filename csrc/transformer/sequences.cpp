@@ -49,26 +49,35 @@ HeadCache Sequences::head_of(const std::shared_ptr<Cache>& cache, std::size_t la
 
 void Sequences::step(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
                      std::span<const std::int64_t> offsets, float* logits) {
-  const std::size_t total = tokens.size();
-  std::size_t sequence = 0;
-  for (std::size_t first = 0; first < total; first += kGroup) {
-    const std::size_t size = std::min(kGroup, total - first);
-    items_.clear();
-    for (std::size_t i = first; i < first + size; ++i) {
-      const auto index = static_cast<std::int64_t>(i);
-      while (index >= offsets[sequence + 1]) ++sequence;
-      Sequence& read_into = sequences_[sequence];
-      if (read_into.own == nullptr) read_into.own = make_cache(capacity_ - read_into.prefix_length);
-      items_.push_back({sequence, read_into.own_length++, index + 1 == offsets[sequence + 1]});
-    }
-    read_group(tokens.subspan(first, size), positions.subspan(first, size));
-    score(logits);
-  }
+  const Reading reading{this, tokens, positions, offsets, logits};
+  step_together({&reading, 1});
 }
 
-void Sequences::read_group(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions) {
+void Sequences::step_together(std::span<const Reading> readings) {
+  items_.clear();
+  for (const Reading& reading : readings) {
+    Sequences& into = *reading.into;
+    const std::size_t total = reading.tokens.size();
+    std::size_t sequence = 0;
+    for (std::size_t i = 0; i < total; ++i) {
+      const auto index = static_cast<std::int64_t>(i);
+      while (index >= reading.offsets[sequence + 1]) ++sequence;
+      Sequence& read_into = into.sequences_[sequence];
+      if (read_into.own == nullptr) read_into.own = into.make_cache(into.capacity_ - read_into.prefix_length);
+      const bool last = index + 1 == reading.offsets[sequence + 1];
+      items_.push_back({reading.tokens[i], reading.positions[i], &read_into, read_into.own_length++,
+                        last ? reading.logits + sequence * model_->shape().vocab : nullptr});
+      if (items_.size() < kGroup) continue;
+      read_group();
+      items_.clear();
+    }
+  }
+  if (!items_.empty()) read_group();
+}
+
+void Sequences::read_group() {
   const Shape& shape = model_->shape();
-  const std::size_t rows = tokens.size();
+  const std::size_t rows = items_.size();
   const std::size_t width = padded(shape.width);
   const Layer& widest = model_->layers().front();
   const std::size_t qkv = widest.attention.view().out;
@@ -80,8 +89,8 @@ void Sequences::read_group(std::span<const std::int32_t> tokens, std::span<const
   const std::vector<float>& speeds = model_->speeds();
   turns_.resize(rows * 2 * speeds.size());
   for (std::size_t r = 0; r < rows; ++r) {
-    const auto place = static_cast<std::size_t>(positions[r]);
-    const float* token = model_->token(static_cast<std::size_t>(tokens[r]));
+    const auto place = static_cast<std::size_t>(items_[r].position);
+    const float* token = model_->token(static_cast<std::size_t>(items_[r].token));
     std::copy_n(token, shape.width, &residual_[r * width]);
     if (const float* position = model_->position(place)) {
       for (std::size_t i = 0; i < shape.width; ++i) residual_[r * width + i] += position[i];
@@ -122,6 +131,7 @@ void Sequences::read_group(std::span<const std::int32_t> tokens, std::span<const
     multiply(layer.contraction.view(), wide_.data(), wide, rows, normed_.data(), width);
     add();
   }
+  score();
 }
 
 void Sequences::normalise(const Norm& norm, const float* from, float* to) const {
@@ -171,7 +181,7 @@ void Sequences::keep(std::size_t layer, std::size_t row) {
   const float* keys = &wide_[row * model_->layers()[layer].attention.view().out] + padded(shape.width);
   const float* values = keys + padded(shape.kv_width());
   for (std::size_t head = 0; head < shape.kv_heads; ++head) {
-    const HeadCache to = head_of(sequences_[item.sequence].own, layer, head);
+    const HeadCache to = head_of(item.sequence->own, layer, head);
     const float* key = keys + head * shape.head_size();
     for (std::size_t d = 0; d < shape.head_size(); ++d) to.keys[key_place(item.slot, d, head_size_)] = key[d];
     std::copy_n(values + head * shape.head_size(), shape.head_size(), to.values + item.slot * head_size_);
@@ -197,12 +207,12 @@ void Sequences::attend(std::size_t layer) {
     for (std::size_t i = first; i < last;) {
       const std::size_t head = i / rows;
       const std::size_t row = i % rows;
-      const Sequence& leader = sequences_[items_[row].sequence];
+      const Sequence& leader = *items_[row].sequence;
       const std::size_t most = std::min({kMostQueries, rows - row, last - i});
       std::size_t count = 0;
       for (; count < most; ++count) {
         const Item& item = items_[row + count];
-        const Sequence& sequence = sequences_[item.sequence];
+        const Sequence& sequence = *item.sequence;
         const bool together = sequence.prefix != nullptr && sequence.prefix == leader.prefix &&
                               sequence.prefix_length == leader.prefix_length;
         if (count > 0 && !together) break;
@@ -218,7 +228,7 @@ void Sequences::attend(std::size_t layer) {
     }
   };
   std::size_t keys = 0;
-  for (const Item& item : items_) keys += sequences_[item.sequence].prefix_length + item.slot + 1;
+  for (const Item& item : items_) keys += item.sequence->prefix_length + item.slot + 1;
   if (2 * keys * shape.width < kWorthSplitting) {
     work(0, 0, rows * shape.heads);
   } else {
@@ -227,22 +237,22 @@ void Sequences::attend(std::size_t layer) {
 }
 
 // The logits of those tokens that are the last of their sequence.
-void Sequences::score(float* logits) {
+void Sequences::score() {
   const Shape& shape = model_->shape();
   const std::size_t width = padded(shape.width);
   scored_.clear();
   for (std::size_t row = 0; row < items_.size(); ++row) {
-    if (!items_[row].last) continue;
+    if (items_[row].logits == nullptr) continue;
     const std::size_t to = scored_.size() * width;
     normalise(model_->norm(), &residual_[row * width], &normed_[to]);
-    scored_.push_back(items_[row].sequence);
+    scored_.push_back(items_[row].logits);
   }
   if (scored_.empty()) return;
   const PackedMatrix& head = model_->head();
   wide_.resize(std::max(wide_.size(), scored_.size() * head.out));
   multiply(head, normed_.data(), width, scored_.size(), wide_.data(), head.out);
   for (std::size_t i = 0; i < scored_.size(); ++i) {
-    std::copy_n(&wide_[i * head.out], shape.vocab, logits + scored_[i] * shape.vocab);
+    std::copy_n(&wide_[i * head.out], shape.vocab, scored_[i]);
   }
 }
 

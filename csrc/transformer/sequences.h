@@ -15,15 +15,28 @@ namespace midigpt::transformer {
 
 class Sequences {
  public:
+  // What sequences read: tokens[offsets[n] .. offsets[n + 1]) at `positions` into sequence n of `into`, all of them
+  // valid ids and positions within capacity. logits [count, vocab]: row n scores what comes after sequence n; where
+  // nothing was read it stays.
+  struct Reading {
+    Sequences* into = nullptr;
+    std::span<const std::int32_t> tokens;
+    std::span<const std::int32_t> positions;
+    std::span<const std::int64_t> offsets;
+    float* logits = nullptr;
+  };
+
   // `count` empty sequences of at most `capacity` tokens each, and no more than the model has positions, that up to
   // `threads` threads read.
   Sequences(std::shared_ptr<const Model> model, const Kernels& kernels, std::size_t count, std::size_t capacity,
             std::size_t threads);
 
-  // Reads tokens[offsets[n] .. offsets[n + 1]) at `positions` into sequence n, all of them valid ids and positions
-  // within capacity. logits [count, vocab]: row n scores what comes after sequence n; where nothing was read it stays.
   void step(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
             std::span<const std::int64_t> offsets, float* logits);
+
+  // Several steps in one batch with these threads, of sequences of the same model and of no larger capacity. Each gives
+  // what it gives alone, to the bit.
+  void step_together(std::span<const Reading> readings);
 
   // Sequence n, which has read nothing, begins as other's sequence from[n] is now. They share what was read.
   void begin_as(const Sequences& other, std::span<const std::int64_t> from);
@@ -52,17 +65,19 @@ class Sequences {
     [[nodiscard]] std::size_t length() const { return prefix_length + own_length; }
   };
   struct Item {  // a token on its way through the layers
-    std::size_t sequence = 0;
-    std::size_t slot = 0;  // in the sequence's own cache
-    bool last = false;     // of what is read into its sequence
+    std::int32_t token = 0;
+    std::int32_t position = 0;
+    const Sequence* sequence = nullptr;
+    std::size_t slot = 0;     // in the sequence's own cache
+    float* logits = nullptr;  // of the last token that is read into its sequence
   };
 
-  void read_group(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions);
+  void read_group();
   void normalise(const Norm& norm, const float* from, float* to) const;
   void attend(std::size_t layer);
   void turn(std::size_t row);
   void keep(std::size_t layer, std::size_t row);
-  void score(float* logits);
+  void score();
   void multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
                 std::size_t y_stride);
   [[nodiscard]] std::shared_ptr<Cache> make_cache(std::size_t capacity) const;
@@ -77,7 +92,7 @@ class Sequences {
 
   // Of the tokens that are being read.
   std::vector<Item> items_;
-  std::vector<std::size_t> scored_;
+  std::vector<float*> scored_;
   std::vector<float> residual_;
   std::vector<float> normed_;
   std::vector<float> wide_;

@@ -20,6 +20,8 @@ from midigpt_core.checkpoint.assemble import check_positions, with_weights
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
 from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import CheckpointError, ConfigError, EncodingError
+from midigpt_core.inference.batching import SharedReader
+from midigpt_core.inference.devices import device_named
 from midigpt_core.inference.forward_reader import ForwardReader
 from midigpt_core.inference.session import SamplingSession
 from midigpt_core.inference.trained import trained_windows
@@ -71,13 +73,13 @@ class InferenceEngine:
         *,
         precision: str = "float32",
     ) -> Self:
-        """The engine of a bundle, on ``device`` (None: the GPU if there is one, else the CPU).
+        """The engine of a bundle, on ``device`` (None: the GPU if there is one, else the CPU; ``"auto"``: cuda, else
+        mps, else cpu).
 
         Raises :class:`midigpt_core.errors.CheckpointError` for a bundle that cannot be used.
         """
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls._of(load_checkpoint(path), device, precision=precision, path=path)
+        chosen = device_named(device)
+        return cls._of(load_checkpoint(path), chosen, precision=precision, path=path)
 
     @classmethod
     def from_pretrained(
@@ -92,14 +94,14 @@ class InferenceEngine:
     ) -> Self:
         """The engine of a bundle on the Hugging Face Hub; names, cache and ``options`` are those of
         :func:`midigpt_core.checkpoint.hub.from_pretrained`."""
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        bundle = from_pretrained(name, hf_repo=hf_repo, token=token, device=device, **options)
-        return cls._of(bundle, device, precision=precision, path=name)
+        chosen = device_named(device)
+        bundle = from_pretrained(name, hf_repo=hf_repo, token=token, device=chosen, **options)
+        return cls._of(bundle, chosen, precision=precision, path=name)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, device: torch.device | str = "cpu", *, precision: str = "float32") -> Self:
-        return cls._of(bundle, device, precision=precision)
+        """The engine of a loaded bundle; ``device`` as for :meth:`from_checkpoint`."""
+        return cls._of(bundle, device_named(device), precision=precision)
 
     @classmethod
     def _of(
@@ -184,6 +186,16 @@ class InferenceEngine:
                 )
             self._reader = own or ForwardReader(self.model)
         return self._reader
+
+    def share_reader(self) -> SharedReader:
+        """Let sessions of this engine that run in several threads read in one batch from now on; returns the reader.
+
+        Each session gives the same music as alone. Raises what :meth:`reader` raises.
+        """
+        reader = self.reader()
+        if not isinstance(reader, SharedReader):
+            reader = self._reader = SharedReader(reader)
+        return reader
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,7 @@ tokens depend only on its prompt, its key and the model.
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,13 @@ class Generated:
     documents: list[Int32Array]
     #: int32[N], how many of the requested bars are complete, counted in the order of the document.
     bars_written: Int32Array
-    #: Tokens that were chosen, that were generated (chosen or forced by a choice), and that the model read.
+    #: int64[N], tokens that were generated in each document: chosen, or forced by a choice.
+    generated: Int64Array
+    #: Tokens that were chosen, and that the model read.
     chosen: int
-    generated: int
     read: int
+    #: Seconds that the model took.
+    model_seconds: float
 
 
 def sampler_of(config: InferenceConfig) -> TokenSampler:
@@ -65,8 +69,10 @@ def generate(
     grammar.start(prompts, request)
     count, size = len(prompts), encoder.vocab_size
     capacity = int(request.max_tokens.max(initial=0)) or int(np.diff(prompts.offsets).max(initial=0)) * 8
-    begun = sum(len(grammar.document(index)) for index in range(count))
+    begun = [len(grammar.document(index)) for index in range(count)]
+    started = time.perf_counter()
     sequences, logits, read = _read_prompts(reader, grammar, count, capacity, size)
+    model_seconds = time.perf_counter() - started
     allowed = np.zeros((count, size), np.bool_)
     scores, flags = logits.reshape(-1), allowed.reshape(-1)
     tokens = np.zeros(count, np.int32)
@@ -83,12 +89,18 @@ def generate(
             watch(grammar)
         if not go_on(active) or grammar.finished().all():
             break
+        started = time.perf_counter()
         sequences.step(*following, logits)
+        model_seconds += time.perf_counter() - started
         read += len(following[0])
     documents = [grammar.document(index) for index in range(count)]
-    generated = sum(map(len, documents)) - begun
     return Generated(
-        documents=documents, bars_written=grammar.bars_written(), chosen=chosen, generated=generated, read=read
+        documents=documents,
+        bars_written=grammar.bars_written(),
+        generated=np.array([len(document) for document in documents], np.int64) - begun,
+        chosen=chosen,
+        read=read,
+        model_seconds=model_seconds,
     )
 
 

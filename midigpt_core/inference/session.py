@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 #: Documents that are generated together. More of them share each read of the weights, and take more memory.
 _TOGETHER = 32
 #: Progress is reported at most once per this many chosen tokens.
-_TELL_EVERY = 64
-#: Notes of a step are reported at most this often, and at its end. Each report decodes the documents so far.
+_TELL_EVERY = 32
+#: Notes of a step are reported at most this often, and at its end.
 _NOTES_EVERY_S = 0.25
+#: Until there are notes to report, they are looked for this often. Each look decodes the documents so far.
+_LOOK_EVERY_S = 0.02
 #: Seeds are smaller than this.
 _SEEDS = 2**63
 #: The upper limit of ``InferenceConfig.temperature``. Escalation would exceed every number.
@@ -149,6 +151,12 @@ class SamplingSession:
         self.tokens_written = 0
         self.tokens_read = 0
         self.seconds = 0.0
+        #: Tokens generated for each candidate.
+        self.tokens_of: list[int] = []
+        #: Of these seconds: those in which prompts were made, the model read tokens, and documents were decoded.
+        self.encode_seconds = 0.0
+        self.model_seconds = 0.0
+        self.decode_seconds = 0.0
         #: Tokens of the longest prompt of the last step, and of the longest document of the run.
         self.context_tokens = 0
         self.longest_document = 0
@@ -195,17 +203,33 @@ class SamplingSession:
         progress: Callable[[Progress], None] | None = None,
         *,
         notes: Callable[[FreshNotes], None] | None = None,
+        cancel_event: Event | None = None,
     ) -> Score:
         """The score with the requested bars generated. Everything else is unchanged, note for note.
 
         ``notes`` is called with new notes at most every 0.25 s and at the end of a step. With ``plan_only`` the score
-        is unchanged. After :meth:`cancel` only the complete bars are replaced, see ``generated_bars``.
+        is unchanged. After :meth:`cancel`, or when ``cancel_event`` is set, only the complete bars are replaced, see
+        ``generated_bars``.
         """
-        return self._generate(1, progress, notes)[0]
+        return self._generate(1, progress, notes, cancel_event)[0]
 
-    def run_variations(self, progress: Callable[[Progress], None] | None = None) -> list[Score]:
-        """``num_candidates`` scores for the request. Number ``n`` is what :meth:`run` gives with ``seed + n``."""
-        return self._generate(self.request.config.num_candidates, progress, None)
+    def run_variations(
+        self, progress: Callable[[Progress], None] | None = None, *, cancel_event: Event | None = None
+    ) -> list[Score]:
+        """``num_candidates`` scores for the request. Number ``n`` is what :meth:`run` gives with ``seed + n``, which is
+        :meth:`seed_of`."""
+        return self._generate(self.request.config.num_candidates, progress, None, cancel_event)
+
+    @property
+    def num_targets(self) -> int:
+        """Bars that each candidate has to write, counted per track."""
+        return sum(len(planned.step.cells) for planned in self.plan)
+
+    @property
+    def last_attempts(self) -> int:
+        """Attempts that the last step of the last run took, the most of any candidate; 1 before a run."""
+        last = max((step for step, _ in self.attempts), default=0)
+        return max((attempts for (step, _), attempts in self.attempts.items() if step == last), default=1)
 
     def seed_of(self, candidate: int) -> int:
         """The seed that gives this candidate alone."""
@@ -216,9 +240,11 @@ class SamplingSession:
         candidates: int,
         progress: Callable[[Progress], None] | None,
         notes: Callable[[FreshNotes], None] | None,
+        cancel_event: Event | None,
     ) -> list[Score]:
+        cancels = [self._cancel] if cancel_event is None else [self._cancel, cancel_event]
         try:
-            return self._write(candidates, progress, notes)
+            return self._write(candidates, progress, notes, cancels)
         finally:
             self._cancel.clear()
 
@@ -227,19 +253,21 @@ class SamplingSession:
         candidates: int,
         progress: Callable[[Progress], None] | None,
         notes: Callable[[FreshNotes], None] | None,
+        cancels: Sequence[Event],
     ) -> list[Score]:
         self._clear()
         self.generated_bars = [set() for _ in range(candidates)]
+        self.tokens_of = [0] * candidates
         if self.request.config.plan_only:
             return [self.score] * candidates
-        bars = candidates * sum(len(planned.step.cells) for planned in self.plan)
-        run = _Run(len(self.plan), bars, progress, self._cancel, notes)
+        bars = candidates * self.num_targets
+        run = _Run(len(self.plan), bars, progress, cancels, notes)
         working = [self._start] * candidates
         for wave in planner.waves([planned.step for planned in self.plan]):
             jobs = [(candidate, number) for number in wave for candidate in range(candidates)]
             for first in range(0, len(jobs), _TOGETHER):
                 self._carry_out(jobs[first : first + _TOGETHER], working, run)
-            if self._cancel.is_set():
+            if run.is_cancelled():
                 self.cancelled = True
                 break
             run.steps_done += len(wave)
@@ -251,7 +279,7 @@ class SamplingSession:
         before = list(working)
         waiting = list(jobs)
         for attempt in range(self.request.config.max_attempts):
-            if not waiting or self._cancel.is_set():
+            if not waiting or run.is_cancelled():
                 return
             last = attempt + 1 == self.request.config.max_attempts
             again = []
@@ -272,7 +300,9 @@ class SamplingSession:
         self, jobs: Sequence[tuple[int, int]], scores: Sequence[Score], attempt: int, run: _Run
     ) -> list[tuple[tuple[int, int], NoteTable, list[tuple[int, int]]]]:
         """Generate the documents of ``jobs``; returns for each its notes and the bars that are complete."""
+        started = time.perf_counter()
         asked = self._ask(jobs, scores, attempt)
+        self.encode_seconds += time.perf_counter() - started
         reporter = None
         if run.notes is not None:
             rows = [(*pair, job) for pair, job in zip(jobs, asked.jobs, strict=True)]
@@ -291,13 +321,19 @@ class SamplingSession:
         if reporter is not None:
             reporter.report(generated.documents, generated.bars_written)
         self.tokens_chosen += generated.chosen
-        self.tokens_written += generated.generated
+        for (candidate, _), count in zip(jobs, generated.generated.tolist(), strict=True):
+            self.tokens_written += count
+            self.tokens_of[candidate] += count
         self.tokens_read += generated.read
+        self.model_seconds += generated.model_seconds
         self.longest_document = max(self.longest_document, *map(len, generated.documents))
-        return [
+        started = time.perf_counter()
+        decoded = [
             (pair, *self._decoded(job, generated, index))
             for index, (pair, job) in enumerate(zip(jobs, asked.jobs, strict=True))
         ]
+        self.decode_seconds += time.perf_counter() - started
+        return decoded
 
     def _ask(self, jobs: Sequence[tuple[int, int]], scores: Sequence[Score], attempt: int) -> _Asked:
         """What :func:`midigpt_core.inference.generation.generate` takes to generate the documents of ``jobs``."""
@@ -456,13 +492,13 @@ class _Run:
         steps: int,
         bars: int,
         listener: Callable[[Progress], None] | None,
-        cancel: Event,
+        cancels: Sequence[Event],
         notes: Callable[[FreshNotes], None] | None,
     ) -> None:
         self._steps = steps
         self._bars = bars
         self._listener = listener
-        self._cancel = cancel
+        self._cancels = cancels
         #: The listener for notes, None without one.
         self.notes = notes
         self._started = time.perf_counter()
@@ -475,7 +511,10 @@ class _Run:
         self.tokens += chosen
         if self._listener is not None and self.tokens - self._told >= _TELL_EVERY:
             self.tell()
-        return not self._cancel.is_set()
+        return not self.is_cancelled()
+
+    def is_cancelled(self) -> bool:
+        return any(event.is_set() for event in self._cancels)
 
     def tell(self) -> float:
         """Report to the listener, if there is one; returns the seconds since the start."""
@@ -511,23 +550,25 @@ class _NotesReporter:
         self._attempt = attempt
         self._listener = listener
         self._reported = [0] * len(rows)
-        self._last = time.perf_counter()
+        self._next = time.perf_counter() + _LOOK_EVERY_S
 
     def __call__(self, grammar: Grammar) -> None:
-        if time.perf_counter() - self._last >= _NOTES_EVERY_S:
+        if time.perf_counter() >= self._next:
             # The bar in progress too: its notes come in the order of time.
             self.report([grammar.document(row) for row in range(len(self._rows))], grammar.bars_written() + 1)
 
     def report(self, documents: Sequence[Int32Array], bars: Int32Array) -> None:
         """Report the notes in the first ``bars`` int32[N] generated bars that were not reported before."""
+        wait = _LOOK_EVERY_S
         for row, (candidate, step, job) in enumerate(self._rows):
             table = self._notes_of(job, documents[row], int(bars[row]))
             # A document grows only at its end, and its bars are decoded in order.
             fresh = table.where(np.arange(len(table)) >= self._reported[row])
             self._reported[row] = max(self._reported[row], len(table))
             if len(fresh):
+                wait = _NOTES_EVERY_S
                 self._listener(FreshNotes(step=step, candidate=candidate, attempt=self._attempt + 1, notes=fresh))
-        self._last = time.perf_counter()
+        self._next = time.perf_counter() + wait
 
 
 def _in_order(job: Job) -> list[tuple[int, int]]:

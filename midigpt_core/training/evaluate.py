@@ -17,6 +17,7 @@ from midigpt_core.corpus.detection import detect_source
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
+from midigpt_core.inference.devices import device_named
 from midigpt_core.inference.fields import integers_within
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.loop.data_module import first_rows
@@ -58,14 +59,15 @@ def evaluate(
     Windows are drawn as in the bundle's training, or by the defaults if the bundle does not say how. They are always
     the same, without augmentation or masked bars. Evaluates ``rows`` packed rows in batches of ``batch_size`` in
     ``precision`` (``"fp16"``, ``"bf16"``, ``"fp32"``; fp16 without a GPU is fp32). None means as in the bundle's
-    training, else 64, 16 and ``"fp32"``. ``device`` None: the GPU if there is one. With ``bars``, windows have
-    that many bars and rows are as long as the model can take. Raises :class:`midigpt_core.errors.MidigptError`.
+    training, else 64, 16 and ``"fp32"``. ``device`` None: the GPU if there is one; ``"auto"``: also mps. With
+    ``bars``, windows have that many bars and rows are as long as the model can take. Raises
+    :class:`midigpt_core.errors.MidigptError`.
     """
     asked = {"rows": rows, "batch_size": batch_size, "precision": precision}
     given = integers_within({name: value for name, value in asked.items() if value is not None})
     structure_class(given, _RunSettings, "evaluate")
     bundle = load_checkpoint(checkpoint, dtype=torch.float32)
-    model = build_model(bundle, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), path=checkpoint)
+    model = build_model(bundle, device=device_named(device), path=checkpoint)
     place = next(model.parameters()).device
     encoder = build_encoder(bundle)
     settings = bundle_settings(bundle, encoder, str(checkpoint))

@@ -15,6 +15,7 @@ from midigpt_core.corpus.detection import detect_source
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.inference import InferenceEngine
+from midigpt_core.inference.devices import device_named
 from midigpt_core.music.excerpts import draw_excerpts
 from midigpt_core.music.generating import generate
 from midigpt_core.music.measuring import chosen_metrics, measure
@@ -79,7 +80,7 @@ def evaluate_music(
     registry = current_registry()
     metrics = chosen_metrics(registry, settings.metrics)
     bundle = load_checkpoint(checkpoint, dtype=torch.float32)
-    engine = InferenceEngine.from_bundle(bundle, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    engine = InferenceEngine.from_bundle(bundle, device_named(device))
     stream = bundle_settings(bundle, engine.encoder, str(checkpoint))
 
     def collect(paths: Paths) -> Pieces:

@@ -32,7 +32,7 @@ def _one(generation: Generation, score: Score) -> dict[str, Any]:
         "dropped_context": _dropped(generation),
         "timing": _timing(generation),
         "tokens": _tokens(generation),
-        "attempts": max(session.attempts.values(), default=1),
+        "attempts": session.last_attempts,
     }
 
 
@@ -42,6 +42,12 @@ def _several(generation: Generation, scores: Sequence[Score]) -> dict[str, Any]:
     A request for one candidate with the ``seed`` of one of these gets the same music.
     """
     session = generation.session
+    complete = [len(written) == session.num_targets for written in session.generated_bars]
+    failures = [
+        {"seed": session.seed_of(number), "reason": "cancelled before all of its bars were complete"}
+        for number, whole in enumerate(complete)
+        if not whole
+    ]
     return {
         "request_id": generation.request_id,
         "model": generation.model.id,
@@ -53,13 +59,18 @@ def _several(generation: Generation, scores: Sequence[Score]) -> dict[str, Any]:
             {
                 "score": score_to_json(score, generation.parsed.future),
                 "seed": session.seed_of(number),
-                "gen_count": session.tokens_written // len(scores),
+                "gen_count": session.tokens_of[number],
                 "error": None,
-                "truncated": session.cancelled,
+                "truncated": not complete[number],
             }
             for number, score in enumerate(scores)
         ],
-        "summary": {"requested": len(scores), "succeeded": len(scores), "failed": 0, "failures": []},
+        "summary": {
+            "requested": len(scores),
+            "succeeded": sum(complete),
+            "failed": len(failures),
+            "failures": failures,
+        },
         "timing": _timing(generation),
         "tokens": _tokens(generation),
     }
@@ -97,21 +108,22 @@ def _dropped(generation: Generation) -> list[int]:
 def _timing(generation: Generation) -> dict[str, Any]:
     session = generation.session
     return {
-        "model_forward_s": round(session.seconds, 4),
-        "encode_s": 0.0,
-        "decode_s": 0.0,
+        "model_forward_s": round(session.model_seconds, 4),
+        "encode_s": round(session.encode_seconds, 4),
+        "decode_s": round(session.decode_seconds, 4),
         "gen_count": session.tokens_written,
     }
 
 
 def _tokens(generation: Generation) -> dict[str, Any]:
     session, most = generation.session, generation.model.engine.max_tokens
+    written, seconds = session.tokens_written, session.model_seconds
     return {
         "context_tokens": session.context_tokens,
-        "generated_tokens": session.tokens_written,
+        "generated_tokens": written,
         "peak_context_tokens": session.longest_document,
         "max_context_tokens": most,
         "context_utilization": round(session.context_tokens / most, 4) if most else None,
-        "tokens_per_second": round(session.tokens_written / session.seconds, 2) if session.seconds else None,
+        "tokens_per_second": round(written / seconds, 2) if seconds else None,
         "truncated": session.cancelled,
     }

@@ -102,15 +102,19 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
     @app.get("/metrics")
     async def metrics() -> PlainTextResponse:
         lines = [
+            "# HELP midigpt_generations_in_flight Generations that wait or run.",
             "# TYPE midigpt_generations_in_flight gauge",
             f"midigpt_generations_in_flight {generations.in_flight}",
+            "# HELP midigpt_generations_total Generations that ended, by outcome.",
             "# TYPE midigpt_generations_total counter",
             *(
                 f'midigpt_generations_total{{outcome="{outcome}"}} {count}'
                 for outcome, count in sorted(generations.ended.items())
             ),
         ]
-        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+        return PlainTextResponse(
+            "\n".join([*lines, *models.metrics()]) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     @app.get("/models")
     async def listed() -> dict[str, Any]:
@@ -147,7 +151,7 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
             return StreamingResponse(frames.read(), media_type=_EVENT_STREAM, headers=headers)
         return await _answer(generation, slot, request, settings.max_generation_seconds, headers)
 
-    @app.post("/generate/{request_id}/cancel")
+    @app.post("/generate/{request_id:path}/cancel")
     async def cancel(request_id: str) -> dict[str, str]:
         if not generations.cancel(request_id):
             raise Refused(404, f"no in-flight request with id {request_id[:80]!r}. It may have ended.")

@@ -12,7 +12,7 @@ from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.main import run
 from midigpt_core.cli.options import NAME, PATH, common_options
 from midigpt_core.errors import ConfigError
-from midigpt_server.ranges import DEVICES, LOG_LEVELS, PARALLEL, PORT, QUEUE, SECONDS
+from midigpt_server.ranges import DEVICES, LOG_LEVELS, MOST_AT_ONCE, PARALLEL, PORT, QUEUE, SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +36,16 @@ def _server_options(*, host: str, port: int) -> Callable[[Any], Any]:
             help="Port to listen on; 0: any that is free.",
         ),
         click.option(
+            "--osc", type=PORT, metavar="PORT",
+            help="Also play along over OSC, on this UDP port (7400 in midigpt 0.4.2).",
+        ),
+        click.option(
             "--idle-timeout", type=SECONDS, default=0.0, metavar="S",
             help="Stop after so many seconds without a request; 0: never.",
         ),
         click.option(
-            "--max-parallel", type=PARALLEL, default=1, show_default=True, help="Generations at once."
+            "--max-parallel", type=PARALLEL, default=MOST_AT_ONCE, show_default=True,
+            help="Generations at once, in one batch; each has the music that it has alone.",
         ),
         click.option(
             "--max-queue", type=QUEUE, default=64, show_default=True,
@@ -100,6 +105,7 @@ def _serve(options: dict[str, Any]) -> None:
         )
     try:
         import fastapi  # noqa: F401
+        import pythonosc  # noqa: F401
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise ConfigError(
@@ -136,6 +142,7 @@ def _settings(options: dict[str, Any]) -> ServerSettings:
         models=models,
         host=options["host"],
         port=options["port"],
+        osc_port=options["osc"],
         idle_timeout=options["idle_timeout"],
         max_queue=options["max_queue"],
         max_generation_seconds=options["max_generation_seconds"],

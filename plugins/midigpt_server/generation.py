@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from midigpt_server.requests import ParsedRequest
     from midigpt_server.scores import ParsedScore
 
-#: Frames of progress are sent at most so often.
-_PROGRESS_EVERY_S = 0.25
-
 
 class Generation:
     """One request from its admission to its answer."""
@@ -67,7 +64,6 @@ class _Teller:
         self._before_step = 0
         self._step = (-1, 0)
         self._started = time.perf_counter()
-        self._told = 0.0
 
     def notes(self, fresh: FreshNotes) -> None:
         if (fresh.step, fresh.attempt) != self._step:
@@ -76,10 +72,7 @@ class _Teller:
 
     def progress(self, progress: Progress) -> None:
         self._tokens = progress.tokens
-        now = time.perf_counter()
-        if now - self._told >= _PROGRESS_EVERY_S:
-            self._told = now
-            self._frame({"type": "progress", "progress": self._progress()})
+        self._frame({"type": "progress", "progress": self._progress()})
 
     def _progress(self) -> dict[str, Any]:
         return {

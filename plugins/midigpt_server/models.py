@@ -26,23 +26,23 @@ class Model:
     #: The bundle's file name, or repository and name; never the folder.
     label: str
     engine: InferenceEngine
-    #: Runs generations in the order of their arrival.
+    #: Runs generations, begun in the order of their arrival.
     pool: ThreadPoolExecutor
 
     @classmethod
     def load(cls, settings: ModelSettings) -> Model:
         """Raises :class:`midigpt_core.errors.MidigptError` for a bundle that cannot be used."""
         if settings.checkpoint is not None:
-            engine = InferenceEngine.from_checkpoint(settings.checkpoint, settings.torch_device())
+            engine = InferenceEngine.from_checkpoint(settings.checkpoint, settings.device)
             label = Path(settings.checkpoint).name
         else:
             assert settings.pretrained is not None
             engine = InferenceEngine.from_pretrained(
-                settings.pretrained, settings.hf_repo, settings.torch_device(), settings.hf_token
+                settings.pretrained, settings.hf_repo, settings.device, settings.hf_token
             )
             label = f"{settings.hf_repo}/{settings.pretrained}"
-        # Built now: two first requests would build two.
-        engine.reader()
+        # Generations that run at once are read in one batch.
+        engine.share_reader()
         pool = ThreadPoolExecutor(settings.max_parallel, thread_name_prefix=f"generate-{settings.id}")
         return cls(settings.id, label, engine, pool)
 
@@ -106,6 +106,23 @@ class Models:
         models = [{"id": model.id, "checkpoint": model.label} for model in self._by_id.values()]
         return {"default_model": self.default, "models": models}
 
+    def metrics(self) -> list[str]:
+        """Lines for ``GET /metrics``: their quotient is the mean number of generations in a batch."""
+        counts = {model.id: model.engine.share_reader() for model in self._by_id.values()}
+        lines = []
+        for name, what in (("batches", "Batches that the model read"), ("steps", "Steps of generations in them")):
+            lines += [f"# HELP midigpt_model_{name}_total {what}.", f"# TYPE midigpt_model_{name}_total counter"]
+            lines += [
+                f'midigpt_model_{name}_total{{model="{_label(model)}"}} {getattr(reader, name)}'
+                for model, reader in counts.items()
+            ]
+        return lines
+
     def close(self) -> None:
         for model in self._by_id.values():
             model.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _label(text: str) -> str:
+    """``text`` as the value of a Prometheus label."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from typing import TYPE_CHECKING
@@ -11,9 +12,10 @@ import uvicorn
 from midigpt_core.errors import ConfigError
 from midigpt_server.app import build_app
 from midigpt_server.models import Model, Models
+from midigpt_server.osc.server import OscServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from midigpt_server.settings import ServerSettings
 
@@ -24,8 +26,9 @@ _DRAIN_S = 20
 def serve_forever(settings: ServerSettings, say: Callable[[str], None]) -> None:
     """Load the models, then answer requests. SIGTERM and Ctrl-C let running generations end first.
 
-    ``say`` gets the line that tells the address. Raises :class:`midigpt_core.errors.MidigptError` for a bundle, a
-    device or an address that cannot be used.
+    With ``settings.osc_port`` the default model also plays along over OSC. ``say`` gets the lines that tell the
+    addresses. Raises :class:`midigpt_core.errors.MidigptError` for a bundle, a device or an address that cannot be
+    used.
     """
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # The address first: loading takes longer than finding it taken.
@@ -47,7 +50,21 @@ def serve_forever(settings: ServerSettings, say: Callable[[str], None]) -> None:
         host, port = listening.getsockname()[:2]
         say(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port} with {models.default}.")
         server = uvicorn.Server(config)
-        server.run(sockets=[listening])
+        with _osc(settings, models, say):
+            server.run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def _osc(settings: ServerSettings, models: Models, say: Callable[[str], None]) -> Iterator[None]:
+    """The session over OSC, if one is asked for."""
+    if settings.osc_port is None:
+        yield
+        return
+    with contextlib.closing(OscServer(models[None].engine, settings.host, settings.osc_port)) as osc:
+        osc.start()
+        host, port = osc.address
+        say(f"Listening for OSC on {host}:{port}.")
+        yield
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
-import torch
 import yaml
 from attrs import Factory, evolve, frozen
 
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
 from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
-from midigpt_server.ranges import DEVICES, LOG_LEVELS, PARALLEL, PORT, QUEUE, SECONDS
+from midigpt_server.ranges import DEVICES, LOG_LEVELS, MOST_AT_ONCE, PARALLEL, PORT, QUEUE, SECONDS
 from midigpt_server.scores import Limits
 
 if TYPE_CHECKING:
@@ -34,18 +33,8 @@ class ModelSettings:
     hf_token: str | None = None
     #: One of :data:`midigpt_server.ranges.DEVICES`.
     device: str = "cpu"
-    #: Generations at once.
-    max_parallel: int = 1
-
-    def torch_device(self) -> str:
-        """The device; ``auto``: cuda, else mps, else cpu. Raises ConfigError for one that is not there."""
-        present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if self.device == "auto":
-            return next(name for name in ("cuda", "mps", "cpu") if present[name])
-        if not present.get(self.device, False):
-            there = ", ".join(name for name, found in present.items() if found)
-            raise ConfigError(f"device {self.device!r} is not available. Choose one of {there}, auto.")
-        return self.device
+    #: Generations at once, in one batch.
+    max_parallel: int = MOST_AT_ONCE
 
 
 @frozen(kw_only=True)
@@ -54,6 +43,8 @@ class ServerSettings:
     default_model: str | None = None
     host: str = "127.0.0.1"
     port: int = 3456
+    #: UDP port of the session over OSC; None: there is none.
+    osc_port: int | None = None
     #: Requests waiting or running, of all models.
     max_queue: int = 64
     #: A longer generation is cancelled; 0: none is.

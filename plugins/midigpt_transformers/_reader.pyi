@@ -40,4 +40,9 @@ class Sequences:
 
     def __init__(self, model: Model, *, count: int, capacity: int, threads: int, instruction_set: str) -> None: ...
     def step(self, tokens: Int32Array, positions: Int32Array, offsets: Int64Array, logits: Float32Array) -> None: ...
+    def step_together(self, steps: list[tuple[Sequences, Int32Array, Int32Array, Int64Array, Float32Array]]) -> None:
+        """The ``step`` of several others in one batch, read by the threads of this one: each with its sequences, then
+        the arguments of its ``step``. Raises ValueError, before anything is read, if one of them cannot be carried out,
+        is of another model or of a larger capacity than this one."""
+
     def begin_as(self, other: Sequences, sources: Int64Array) -> None: ...

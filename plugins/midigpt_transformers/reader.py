@@ -24,7 +24,7 @@ The kernels know the parts of a GPT-2 and of a Llama by their names:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,11 +32,11 @@ import torch
 from midigpt_transformers import _reader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from midigpt_core.records import Int64Array
+    from midigpt_core.records import Float32Array, Int32Array, Int64Array
 
 #: Precisions of the weights for reading; activations, keys and values are always float32.
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -65,10 +65,27 @@ class Reader:
             inner=sizes.get("n_inner", 4 * sizes["n_embd"]),
             precision=precision,
         )
+        self._positions = sizes["n_positions"]
         self._instruction_set = instruction_set or _reader.instruction_sets()[0]
 
     def open(self, count: int, capacity: int) -> ReadSequences:
         return ReadSequences(self._model, self._instruction_set, count, capacity)
+
+    def batch(self) -> ReadBatch:
+        """Reads steps of several threads' sequences together, see :class:`midigpt_core.contracts.SequenceBatch`."""
+        return ReadBatch(self._model, self._instruction_set, self._positions)
+
+
+class ReadBatch:
+    """See :class:`midigpt_core.contracts.SequenceBatch`."""
+
+    def __init__(self, model: _reader.Model, instruction_set: str, capacity: int) -> None:
+        self._native = _reader.Sequences(
+            model, count=0, capacity=capacity, threads=torch.get_num_threads(), instruction_set=instruction_set
+        )
+
+    def step(self, steps: Sequence[tuple[Any, Int32Array, Int32Array, Int64Array, Float32Array]]) -> None:
+        self._native.step_together([(sequences._native, *arrays) for sequences, *arrays in steps])
 
 
 class ReadSequences:

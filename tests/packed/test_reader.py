@@ -386,3 +386,47 @@ def test_fewer_threads_than_asked_for_read_the_same() -> None:
     assert int(all_made) == 23
     assert int(few_made) < 23
     assert said_by_few == said
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_steps_of_several_sequences_read_in_one_batch_give_their_own_bits(architecture: str) -> None:
+    tensors = model(architecture)
+    reader = tensors.reader("float32")
+    assert isinstance(reader, Reader)
+    rng = np.random.default_rng(3)
+    shapes = [(1, [7, 1, 1]), (3, [40, 1, 2]), (2, [1, 33, 1])]
+    whole = [[rng.integers(0, VOCAB, sum(chunks), dtype=np.int32) for _ in range(count)] for count, chunks in shapes]
+    alone = [read(reader, sequences, chunks) for sequences, (_, chunks) in zip(whole, shapes, strict=True)]
+    batch = reader.batch()
+    opened = [reader.open(count, POSITIONS - 3 * index) for index, (count, _) in enumerate(shapes)]
+    logits = [np.zeros((count, VOCAB), np.float32) for count, _ in shapes]
+    starts = [0, 0, 0]
+    for turn in range(3):
+        steps = []
+        for index, (count, chunks) in enumerate(shapes):
+            run = slice(starts[index], starts[index] + chunks[turn])
+            tokens = np.concatenate([sequence[run] for sequence in whole[index]])
+            positions = np.tile(np.arange(run.start, run.stop, dtype=np.int32), count)
+            offsets = np.arange(count + 1, dtype=np.int64) * chunks[turn]
+            steps.append((opened[index], tokens, positions, offsets, logits[index]))
+            starts[index] = run.stop
+        batch.step(steps)
+        for index in range(3):
+            assert np.array_equal(logits[index], alone[index][turn])
+
+
+def test_a_wrong_step_ends_a_batch_before_anything_is_read() -> None:
+    reader = model().reader("float32")
+    assert isinstance(reader, Reader)
+    good, bad, logits = reader.open(1, 8), reader.open(1, 8), np.zeros((1, VOCAB), np.float32)
+    one = (np.array([5], np.int32), np.array([0], np.int32), np.array([0, 1]), logits)
+    unknown = (np.array([VOCAB], np.int32), *one[1:])
+    with pytest.raises(ValueError, match="outside the vocabulary"):
+        reader.batch().step([(good, *one), (bad, *unknown)])
+    assert not logits.any()
+    with pytest.raises(ValueError, match="of another model"):
+        model().reader("float32").batch().step([(good, *one)])
+    with pytest.raises(RuntimeError, match="another thread is using it"):
+        reader.batch().step([(good, *one), (good, *one)])
+    good.step(*one)
+    assert logits.any()

@@ -15,12 +15,8 @@ import httpx
 import pytest
 from midigpt_server.settings import ServerSettings, from_file
 
-from midigpt_core.checkpoint import save_bundle
-from midigpt_core.checkpoint.assemble import with_weights
-from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import ConfigError
-from support.inference import engine
-from support.serving import body
+from support.serving import body, small_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,15 +27,7 @@ _BARS = 2_000
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = engine()
-    model: Any = made.model
-    header = BundleHeader(
-        architecture="gpt2",
-        architecture_config=model.architecture_config(),
-        encoder="midigpt",
-        encoder_config=made.encoder.to_config(),
-    )
-    return save_bundle(with_weights(header, model.state_dict()), tmp_path_factory.mktemp("bundle") / "small.pt")
+    return small_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @contextmanager
@@ -81,8 +69,11 @@ def test_a_stream_is_cancelled_a_client_leaves_and_a_signal_lets_the_last_one_fi
     with serving(bundle) as (process, client):
         with client.stream("POST", "/generate", json=long_body()) as answer:
             got = frames(answer.iter_lines())
-            first = next(got)
-            assert first["type"] == "notes"
+            # The first notes come before their bar is complete.
+            first = next(frame for frame in got if frame["type"] == "notes")
+            assert first["notes"][0]["bar"] == 0
+            while all(one["bar"] == 0 for one in first.get("notes", [])):
+                first = next(got)
             assert client.post("/generate/long/cancel").json() == {"request_id": "long", "status": "cancelling"}
             last = list(got)[-1]
         assert last["type"] == "cancelled"

@@ -10,10 +10,14 @@ from midigpt_server.app import build_app
 from midigpt_server.models import Model, Models
 from midigpt_server.settings import ModelSettings, ServerSettings
 
+from midigpt_core.checkpoint import save_bundle
+from midigpt_core.checkpoint.assemble import with_weights
+from midigpt_core.contracts import BundleHeader
 from support.inference import engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from fastapi import FastAPI
 
@@ -52,3 +56,16 @@ def body(*bars: int, config: Mapping[str, Any] | None = None, num_bars: int = 4,
         "config": {"model_dim": 4, "seed": 11, **(config or {})},
     }
     return {"score": score(num_bars), "request": request, **more}
+
+
+def small_bundle(folder: Path) -> Path:
+    """A bundle of the small model, in ``folder``."""
+    made = engine()
+    model: Any = made.model
+    header = BundleHeader(
+        architecture="gpt2",
+        architecture_config=model.architecture_config(),
+        encoder="midigpt",
+        encoder_config=made.encoder.to_config(),
+    )
+    return save_bundle(with_weights(header, model.state_dict()), folder / "small.pt")
