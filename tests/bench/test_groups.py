@@ -30,6 +30,16 @@ SMALL = {
     "start": {"_FEW": 20, "_MANY": 40, "_DISTINCT": 10},
     "packing": {"_BLOCKS": 2, "_UNPACKED_BLOCKS": 2},
     "threads": {"_STEPS": 1, "_BUSY": (0, 1)},
+    "serving": {
+        "_SIZE": "tiny",
+        "_CLIENTS": 4,
+        "_REQUESTS": 1,
+        "_TURNS": 1,
+        "_FIRST_NOTES": 1,
+        "_MIXED": 60,
+        "_WARM": 20,
+        "_KINDS": 10,
+    },
     "quality": {
         "COMPOSED": 24,
         "SECONDS": 1,
@@ -69,8 +79,8 @@ def test_a_group_runs(group: str, session: Session, monkeypatch: pytest.MonkeyPa
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
         assert math.isfinite(row.ours), row.name
-        # Cold less warm is within the noise over so few rows, and may be negative.
-        assert row.ours >= 0 or group == "preprocess", row.name
+        # Cold less warm is within the noise over so few rows, and memory may shrink: both may be negative.
+        assert row.ours >= 0 or group in ("preprocess", "serving"), row.name
     group_of_rows = results.Group(date="2026-11-25", machine=MACHINE, rows=rows)
     assert results.parse(results.render_json({group: group_of_rows}))[group].rows[0].name == rows[0].name
 
