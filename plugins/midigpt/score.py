@@ -118,9 +118,9 @@ class Score:
             masked = set(track.masked)
             bars = [Bar([], bar.numerator, bar.denominator, bar.length, bar.index in masked) for bar in track.bars]
             tracks.append(Track(bars, track.program, _DRUM if track.is_drum else _MELODIC, dict(track.attributes)))
-        for row, track in zip(score.to_dict()["tracks"], tracks, strict=True):
+        for row, made in zip(score.to_dict()["tracks"], tracks, strict=True):
             for bar_number, onset, duration, pitch, velocity, delta in row["notes"]:
-                track.bars[bar_number].notes.append(Note(pitch, velocity, onset, duration, delta))
+                made.bars[bar_number].notes.append(Note(pitch, velocity, onset, duration, delta))
         return cls(tracks, score.resolution, score.tempo)
 
     def to_columns(self) -> Columns:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
 
+    from numpy.typing import NDArray
+
     from midigpt_core.inference import FreshNotes, GenerationRequest, Progress
     from midigpt_core.score import Score as Columns
 
@@ -179,7 +181,7 @@ class _Followed:
 
 def _plain(fresh: FreshNotes) -> list[dict[str, int]]:
     table = fresh.notes
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "track": table.track,
         "bar": table.bar,
         "pitch": table.pitch,
@@ -194,7 +196,7 @@ def _plain(fresh: FreshNotes) -> list[dict[str, int]]:
 class InferenceEngine(CoreEngine):
     """A model and the encoder of its tokens; :meth:`session` takes scores of both kinds."""
 
-    @overload  # type: ignore[override]
+    @overload
     def session(self, score: Score, request: GenerationRequest) -> ScoreSession: ...
 
     @overload
