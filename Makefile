@@ -123,7 +123,7 @@ $(BASELINE)/.ready: constraints.txt
 	test -x $(BASELINE)/bin/python || $(PYTHON) -m venv $(BASELINE)
 	$(BASELINE)/bin/pip install --quiet --upgrade pip
 	$(BASELINE)/bin/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(BASELINE)/bin/pip install --quiet --constraint constraints.txt "midigpt[train]==0.4.2" transformers
+	$(BASELINE)/bin/pip install --quiet --constraint constraints.txt "midigpt[train,http]==0.4.2" transformers
 	touch $@
 
 clean:
