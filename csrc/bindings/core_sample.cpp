@@ -13,6 +13,7 @@
 #include "sample/packing.h"
 #include "sample/philox.h"
 #include "sample/windows.h"
+#include "score/music_keys.h"
 
 namespace py = pybind11;
 using midigpt::bindings::Array;
@@ -143,6 +144,37 @@ void have_windows(const py::object& columns, std::vector<std::int32_t> sizes, do
   if (!sound) throw py::value_error("the columns of piece " + std::to_string(piece - 1) + " are damaged");
 }
 
+void music_keys(const py::object& columns, const py::object& exact, const py::object& sketch, const py::object& bars) {
+  const ColumnsArgument shard(columns);
+  Array<std::uint64_t> whole(exact, "exact", true);
+  Array<std::uint32_t> values(sketch, "sketch", true);
+  Array<std::int64_t> different(bars, "bars", true);
+  const std::int64_t pieces = shard.num_pieces();
+  if (whole.size() != pieces || different.size() != pieces ||
+      values.size() != pieces * static_cast<std::int64_t>(score::kSketchSize)) {
+    throw py::value_error("the results are not of one key per piece");
+  }
+  std::uint64_t* const exact_out = whole.writable();
+  std::uint32_t* const sketch_out = values.writable();
+  std::int64_t* const bars_out = different.writable();
+  std::int64_t piece = 0;
+  bool sound = true;
+  {
+    const py::gil_scoped_release unlocked;
+    score::MusicKeyFinder finder;
+    score::MusicKeys keys;
+    for (; piece < pieces && sound; ++piece) {
+      sound = finder.find(shard.bounded(), {shard.bounded().columns, piece}, keys);
+      if (!sound) continue;
+      exact_out[piece] = keys.exact;
+      bars_out[piece] = keys.bars;
+      std::copy(keys.sketch.begin(), keys.sketch.end(),
+                sketch_out + piece * static_cast<std::int64_t>(score::kSketchSize));
+    }
+  }
+  if (!sound) throw py::value_error("the columns of piece " + std::to_string(piece - 1) + " are damaged");
+}
+
 void philox(const py::object& counter, const py::object& key, const py::object& out) {
   const Array<std::uint64_t> counters(counter, "counter");
   const Array<std::uint64_t> keys(key, "key");
@@ -237,6 +269,9 @@ void bind_sample(py::module_& module) {
   module.def("have_windows", &have_windows, py::arg("columns"), py::kw_only(), py::arg("sizes"),
              py::arg("min_fill_ratio"), py::arg("min_tracks"), py::arg("out"),
              "Write into bool[P] whether each piece has a valid start for any of the sizes.");
+  module.def("music_keys", &music_keys, py::arg("columns"), py::kw_only(), py::arg("exact"), py::arg("sketch"),
+             py::arg("bars"),
+             "Write into uint64[P], uint32[P * 32] and int64[P] the keys of each piece (score/similarity.py).");
   module.def("best_fit", &best_fit, py::arg("lengths"), py::kw_only(), py::arg("num_rows"), py::arg("row_length"),
              py::arg("rows"), "Pack documents of int64[D] tokens best-fit decreasing: rows int32[D], -1 left over.");
   module.def("fill_rows", &fill_rows, py::kw_only(), py::arg("tokens"), py::arg("positions"), py::arg("role"),

@@ -25,7 +25,7 @@ from midigpt_core.cli.tables import counts_table, table
 from midigpt_core.cli.train import chosen_source
 from midigpt_core.corpus.build import locate_named
 from midigpt_core.corpus.cache import cache_root
-from midigpt_core.corpus.report import cached_shards, clean, finished_shards, info, leakage, verify
+from midigpt_core.corpus.report import cached_shards, clean, count_copies, finished_shards, info, leakage, verify
 from midigpt_core.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -83,13 +83,16 @@ def show_info(
     as_json: bool,
 ) -> None:
     """Show what the corpora of DATA (files, folders, globs) contain: rows by reason with examples, pieces, tracks,
-    bars, notes, programs, time signatures, bytes on disk. Without DATA: all corpora in the cache.
+    bars, notes, programs, time signatures, bytes on disk, and how many pieces are copies of others. Without DATA: all
+    corpora in the cache.
 
-    With --eval-data, also list evaluation pieces that have exactly the music of a training piece.
+    With --eval-data, also list evaluation pieces that have exactly the music of a training piece, and count those that
+    have it in another key, tempo, instrument or order of tracks, or most of it.
     """
     data = one_spelling(ctx, data_paths, data)
     shards, names = _shards(ctx, data, source, assignments)
     found = info(shards, names)
+    copies = _copies(shards)
     shared = None
     if eval_data:
         evaluated, _ = _shards(ctx, eval_data, source, assignments)
@@ -97,10 +100,10 @@ def show_info(
         trained = shards if data else [shard for shard in shards if shard not in evaluated]
         shared = leakage(trained, evaluated)
     if as_json:
-        parts = {**attrs.asdict(found), "leakage": None if shared is None else attrs.asdict(shared)}
+        parts = {**attrs.asdict(found), "copies": copies, "leakage": None if shared is None else attrs.asdict(shared)}
         echo_json(parts)
     else:
-        _echo_info(found, shared)
+        _echo_info(found, copies, shared)
 
 
 @common_options
@@ -162,13 +165,23 @@ def _cached(shards: list[Path]) -> list[Path]:
     return shards
 
 
-def _echo_info(found: CorpusInfo, shared: Leakage | None) -> None:
+def _copies(shards: list[Path]) -> dict[str, int] | None:
+    """Copies by kind; None, and a line, if a shard is damaged: the rest of the report needs none of its music."""
+    try:
+        return count_copies(shards)
+    except CorpusError as error:
+        echo_line(f"copies are not counted: {error}", err=True)
+        return None
+
+
+def _echo_info(found: CorpusInfo, copies: dict[str, int] | None, shared: Leakage | None) -> None:
     totals = found.totals
     sizes = {
         "shards": len(found.shards),
         **{name: getattr(totals, name) for name in ("pieces", "tracks", "bars", "notes")},
     }
-    echo_lines(table(("holds", "count"), [*sizes.items(), ("bytes on disk", found.disk_bytes)]))
+    of_copies = {} if copies is None else {f"{kind} copies of pieces": count for kind, count in copies.items()}
+    echo_lines(table(("holds", "count"), [*sizes.items(), *of_copies.items(), ("bytes on disk", found.disk_bytes)]))
     echo_line()
     echo_lines(counts_table("rows of the source", found.counts, found.examples))
     for title, counts in (("program", totals.programs), ("time signature", totals.signatures)):
@@ -178,7 +191,8 @@ def _echo_info(found: CorpusInfo, shared: Leakage | None) -> None:
     if shared is not None:
         echo_line()
         echo_line(
-            f"{shared.pieces:,} of {shared.eval_pieces:,} evaluation pieces have the same music as a training piece."
+            f"{shared.pieces:,} of {shared.eval_pieces:,} evaluation pieces have the same music as a training piece, "
+            f"{shared.near_pieces:,} more are near copies of one."
         )
         for example in shared.examples:
             echo_line(f"  {example}")

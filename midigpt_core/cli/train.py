@@ -269,7 +269,21 @@ def _music(plan: Plan, data: tuple[str, ...]) -> str:
     left_out = ", ".join(f"{reason} {count:,}" for reason, count in rows.items() if reason != "kept")
     where = f" ({left_out}; 'midigpt corpus info {data[0]}' names some)" if left_out else ""
     usable = len(plan.training.pieces) + (len(plan.evaluation.pieces) if plan.is_held_out and plan.evaluation else 0)
-    return f"music: {sum(rows.values()):,} rows, {rows.get('kept', 0):,} kept{where}, {usable:,} of them usable"
+    return (
+        f"music: {sum(rows.values()):,} rows, {rows.get('kept', 0):,} kept{where}, {usable:,} of them usable"
+        f"{_copies(plan)}"
+    )
+
+
+def _copies(plan: Plan) -> str:
+    """How many pieces are copies of others, and what becomes of them; empty if there are none."""
+    copies, how = plan.train_pieces.copies, plan.config.deduplicate
+    if not sum(copies.values()):
+        return ""
+    counts = f"{copies['exact']:,} exact and {copies['near']:,} near copies"
+    if how == "none":
+        return f", with {counts} (--set deduplicate=near leaves them out)"
+    return f", of {counts} the {'exact ones' if how == 'exact' else 'copies'} are left out"
 
 
 def configure(

@@ -32,6 +32,9 @@ Scheduler = Literal[
 ]
 
 
+#: Which copies of a piece are left out of the training data.
+Deduplicate = Literal["none", "exact", "near"]
+
 #: Strategies that work. Lightning has more: some lose the run's result, others have requirements that are not met here.
 FSDP = "fsdp"
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", FSDP)
@@ -106,6 +109,9 @@ class TrainConfig:
     )
     loss_on: Literal["all", "targets"] = setting("all", "tokens that count: all, or targets (not the infill's context)")
     train_sets: list[TrainSet] = setting([], "sets {paths, weight, name, source} to mix, in place of --train-data")
+    deduplicate: Deduplicate = setting(
+        "none", "copies left out of the training data: none, exact, or near (also in other keys, tempos, instruments)"
+    )
     # Augmentation
     transpose_range: list[int] = setting(
         [-6, 6], "semitones, least and most", low=-127, high=127, length=(2, 2), ascending=True

@@ -28,12 +28,14 @@ from midigpt_core.corpus.isolation import (
     ParserLimits,
 )
 from midigpt_core.corpus.shared_store import shared_store
+from midigpt_core.corpus.similar import store_keys
 from midigpt_core.corpus.status import in_order
 from midigpt_core.corpus.tally import Tally, merge_examples
 from midigpt_core.corpus.writer import ShardWriter
 from midigpt_core.errors import ComponentError, CorpusError, DataError, MidigptError
 from midigpt_core.plugins import build as build_component
 from midigpt_core.plugins.targets import import_target
+from midigpt_core.score.similarity import MusicKeys, joined_keys, music_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -387,6 +389,8 @@ class _Run:
 
     def _make(self, shard: SourceShard, folder: Path, fingerprint: str) -> Sidecar:
         tally = Tally()
+        # Less than a hundredth of the shard.
+        keys: list[MusicKeys] = []
         with self.parsers.one() as parser, ShardWriter(folder) as writer:
             with contextlib.closing(_one_ahead(self._parsed(shard, parser))) as batches:
                 for rows, parsed in batches:
@@ -394,6 +398,7 @@ class _Run:
                     tally.add_dropped(*outside)
                     columns, pieces = to_pieces(rows, parsed)
                     writer.add(columns, pieces)
+                    keys.append(music_keys(columns))
                     tally.add(columns, pieces, parsed.error_offset)
                     tally.add_dropped(rows.dropped, rows.dropped_rows)
                     dropped = sum(rows.dropped.values()) + sum(outside[0].values())
@@ -401,7 +406,9 @@ class _Run:
                     del rows, parsed, columns, pieces
             self._check_unchanged(shard, fingerprint)
             self._check_count(shard, tally)
-            return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
+            sidecar = writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
+        store_keys(folder, joined_keys(keys))
+        return sidecar
 
     def _parsed(self, shard: SourceShard, parser: IsolatedParser) -> Generator[tuple[RowBatch, ReadResult]]:
         is_reading = False

@@ -11,7 +11,9 @@ from attrs import frozen
 
 from midigpt_core import files
 from midigpt_core.corpus.cache import cache_root, corpora_folder, explained, owned
+from midigpt_core.corpus.duplicates import CopyKind, copies_among, shared_music
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, Totals, read_sidecar
+from midigpt_core.corpus.similar import corpus_keys
 from midigpt_core.corpus.status import KEPT, in_order
 from midigpt_core.corpus.store import ShardFile, open_corpus
 from midigpt_core.corpus.tally import MAX_EXAMPLES, merge_examples
@@ -68,12 +70,16 @@ class CleanReport:
 
 @frozen(kw_only=True)
 class Leakage:
-    """Evaluation pieces whose exact music is also in the training corpus."""
+    """Evaluation pieces whose music is also in the training corpus."""
 
+    #: With exactly the same notes.
     pieces: int
+    #: With the same music apart from key, tempo, loudness, instruments and the order of tracks, or most of it
+    #: (:mod:`midigpt_core.corpus.duplicates`), and not counted above.
+    near_pieces: int
     #: Pieces with music in the evaluation corpus.
     eval_pieces: int
-    #: ``"eval row = training row"``.
+    #: ``"eval row = training row"``, of exactly the same notes.
     examples: tuple[str, ...]
 
 
@@ -120,6 +126,19 @@ def info(shards: Sequence[Path], sources: Sequence[str] = ()) -> CorpusInfo:
     )
 
 
+def count_copies(shards: Sequence[Path]) -> dict[str, int]:
+    """How many pieces are copies of another one that is not counted, by kind: ``"exact"`` and ``"near"``.
+
+    Raises :class:`CorpusError` if a shard is missing or damaged.
+    """
+    counts = {kind.name.lower(): 0 for kind in CopyKind if kind}
+    if shards:
+        opened = open_corpus(shards)
+        kinds = copies_among(opened, _music_hashes(opened)[0])
+        counts = {name: int(np.count_nonzero(kinds == CopyKind[name.upper()])) for name in counts}
+    return counts
+
+
 def verify(shards: Sequence[Path]) -> VerifyReport:
     """Check every byte. Damage is reported, not raised."""
     damaged = []
@@ -159,7 +178,7 @@ def clean(cache: Path | None = None, *, everything: bool = False) -> CleanReport
 
 
 def leakage(train: Sequence[Path], evaluation: Sequence[Path]) -> Leakage:
-    """Find evaluation pieces with the same music, note for note, as a training piece.
+    """Find evaluation pieces with the same music as a training piece, note for note, and count near copies.
 
     Raises :class:`CorpusError` if a shard is missing or damaged.
     """
@@ -175,7 +194,14 @@ def leakage(train: Sequence[Path], evaluation: Sequence[Path]) -> Leakage:
         f"{evaluated.describe(piece)} = {training.describe(twin)}"
         for (piece, twin), _ in zip(pairs, range(MAX_EXAMPLES), strict=False)
     )
-    return Leakage(pieces=int(shared.sum()), eval_pieces=len(eval_pieces), examples=examples)
+    rest = corpus_keys(evaluated).of_pieces(eval_pieces[~shared])
+    near = shared_music(rest, corpus_keys(training).of_pieces(train_pieces))
+    return Leakage(
+        pieces=int(shared.sum()),
+        near_pieces=near.same + near.similar,
+        eval_pieces=len(eval_pieces),
+        examples=examples,
+    )
 
 
 class _Busy(Exception):

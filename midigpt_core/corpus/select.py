@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import threading
@@ -12,11 +11,11 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import xxhash
 from attrs import Factory, asdict, field, frozen
 
-from midigpt_core import _native, files
+from midigpt_core import _native
 from midigpt_core.cores import available_cores
+from midigpt_core.corpus.remembered import recall, remember
 from midigpt_core.corpus.status import KEPT, in_order
 from midigpt_core.errors import DataError
 from midigpt_core.score.columns import level_columns
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 # Raise with every change in what is selected.
 _RULES_VERSION = 1
-# Length of the XXH3 before the verdicts in a stored file.
-_CHECKSUM_BYTES = 8
 
 
 class Verdict(IntEnum):
@@ -44,6 +41,8 @@ class Verdict(IntEnum):
     TOO_FEW_BARS = 3
     UNSUPPORTED_SIGNATURE = 4  #: a bar whose time signature the encoder cannot write
     NO_WINDOW = 5  #: no window in which enough tracks have notes in enough bars
+    EXACT_COPY = 6  #: another piece has the same notes, and copies are left out (the setting deduplicate)
+    NEAR_COPY = 7  #: another piece is nearly the same, and near copies are left out
 
 
 def _distinct(sizes: Iterable[int]) -> tuple[int, ...]:
@@ -199,7 +198,8 @@ class _OneAtATime:
 def _verdicts(shards: Sequence[ShardFile], key: str, encoder: Encoder, limits: SelectionLimits) -> Sequence[UInt8Array]:
     """The verdicts of each shard, from the file in its folder if there is one for ``key``."""
     paths = [shard.path.with_name(f"valid-{key}.bin") for shard in shards]
-    known = [_read(path, shard.shard.columns.num_pieces) for path, shard in zip(paths, shards, strict=True)]
+    stored = [recall(path, shard.shard.columns.num_pieces) for path, shard in zip(paths, shards, strict=True)]
+    known = [None if content is None else np.frombuffer(content, np.uint8) for content in stored]
     if all(verdicts is not None for verdicts in known):
         return [verdicts for verdicts in known if verdicts is not None]
     one_at_a_time = _OneAtATime(encoder)
@@ -209,27 +209,8 @@ def _verdicts(shards: Sequence[ShardFile], key: str, encoder: Encoder, limits: S
             shard.verify_columns([*level_columns("track"), *level_columns("bar"), *level_columns("cell")])
             verdicts = judge(shard.shard.columns, shard.shard.pieces.status, one_at_a_time, limits)
             shard.check_unlost()
-            _remember(path, verdicts)
+            remember(path, verdicts.tobytes())
         return verdicts
 
     with ThreadPoolExecutor(min(available_cores(), len(shards)), thread_name_prefix="select") as pool:
         return list(pool.map(find, paths, shards, known))
-
-
-def _remember(path: Path, verdicts: UInt8Array) -> None:
-    content = verdicts.tobytes()
-    # A corpus in a folder that cannot be written (shared, read-only) can still be used for training.
-    with contextlib.suppress(files.WriteError, OSError):
-        files.remove_leftovers(path.parent)
-        files.write_bytes(path, xxhash.xxh3_64_digest(content) + content)
-
-
-def _read(path: Path, pieces: int) -> UInt8Array | None:
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    checksum, verdicts = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
-    if len(verdicts) != pieces or xxhash.xxh3_64_digest(verdicts) != checksum:
-        return None
-    return np.frombuffer(verdicts, np.uint8)

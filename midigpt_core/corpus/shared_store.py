@@ -3,7 +3,8 @@
 ``<store>/corpus/<key>/pieces.json`` is a shard's sidecar, ``<store>/corpus/<key>/<hash of the sidecar>/`` its data
 files, so the files of two writers never mix. The sidecar is stored last: without it there is no corpus. Data files are
 read in one way only: a shard is copied into this machine's cache, every byte of the copy is checked, and then the copy
-gets its sidecar. ``<store>/hashes/`` has the hashes of source files, as a cache has.
+gets its sidecar. The keys of the pieces (:mod:`midigpt_core.corpus.similar`) are copied with them; a machine computes
+those that it does not find. ``<store>/hashes/`` has the hashes of source files, as a cache has.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pyarrow import fs
 from midigpt_core import files, terminal
 from midigpt_core.corpus.cache import explained
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, parse_sidecar
+from midigpt_core.corpus.similar import KEYS_NAME, stored_size
 from midigpt_core.corpus.store import ShardFile
 from midigpt_core.errors import CorpusError
 from midigpt_core.paths import usable_path
@@ -105,11 +107,14 @@ class SharedStore:
             with ThreadPoolExecutor(_COPIES, thread_name_prefix="from-store") as pool:
                 list(pool.map(lambda name: self._copy_here(f"{prefix}/{name}", folder / name, sizes[name]), sizes))
             _verify(folder, sidecar)
+            # Damaged ones are not read, and computed again.
+            with contextlib.suppress(_DamagedError):
+                self._copy_here(f"{prefix}/{KEYS_NAME}", folder / KEYS_NAME, stored_size(sidecar))
             with explained(folder):
                 files.write_bytes(folder / SIDECAR_NAME, content)
         except BaseException as error:
             # Without a sidecar they are no corpus and would only take space.
-            for name in sizes:
+            for name in (*sizes, KEYS_NAME):
                 (folder / name).unlink(missing_ok=True)
             if not isinstance(error, _DamagedError):
                 raise
@@ -128,9 +133,11 @@ class SharedStore:
         with explained(folder):
             content = (folder / SIDECAR_NAME).read_bytes()
         prefix = _data_prefix(key, content)
-        sizes = parse_sidecar(content, folder / SIDECAR_NAME).sizes()
+        names = [*parse_sidecar(content, folder / SIDECAR_NAME).sizes()]
+        if (folder / KEYS_NAME).exists():
+            names.append(KEYS_NAME)
         with ThreadPoolExecutor(_COPIES, thread_name_prefix="to-store") as pool:
-            list(pool.map(lambda name: self._write(f"{prefix}/{name}", _blocks_of(folder / name)), sizes))
+            list(pool.map(lambda name: self._write(f"{prefix}/{name}", _blocks_of(folder / name)), names))
         self._write(f"corpus/{key}/{SIDECAR_NAME}", iter([content]))
 
     def recall(self, name: str) -> bytes | None:

@@ -2,71 +2,67 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xxhash
 
-from midigpt_core import files
 from midigpt_core.cores import available_cores
+from midigpt_core.corpus.remembered import recall, remember, stored_bytes
 from midigpt_core.score.columns import level_columns
 from midigpt_core.score.similarity import SIMILARITY_VERSION, SKETCH_SIZE, MusicKeys, music_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from midigpt_core.corpus.format import Sidecar
     from midigpt_core.corpus.store import OpenCorpus, ShardFile
 
-# Length of the XXH3 before the keys in a stored file.
-_CHECKSUM_BYTES = 8
+#: The name of the file with the keys in a shard's folder.
+KEYS_NAME = f"music-{SIMILARITY_VERSION}.bin"
+# Bytes of a piece's keys in it.
+_KEY_BYTES = 16 + 4 * SKETCH_SIZE
 _READ = ("track_drum", "track_cell_end", *level_columns("cell"), "note_onset", "note_duration", "note_pitch")
 
 
 def corpus_keys(opened: OpenCorpus) -> MusicKeys:
-    """The keys of all pieces, in the order of piece indices. They are computed once per shard.
+    """The keys of all pieces, in the order of piece indices. A build stores them; those of a shard that has none, or
+    damaged ones, are computed and stored here.
 
     Raises :class:`midigpt_core.errors.CorpusError` if a shard is damaged.
     """
+    keys = MusicKeys.of(opened.corpus.num_pieces)
+    firsts = opened.corpus.piece_offsets.tolist()
     with ThreadPoolExecutor(min(available_cores(), len(opened.files)), thread_name_prefix="keys") as pool:
-        parts = list(pool.map(_shard_keys, opened.files))
-    return MusicKeys(
-        np.concatenate([part.exact for part in parts]),
-        np.concatenate([part.sketch for part in parts]),
-        np.concatenate([part.bars for part in parts]),
-    )
-
-
-def _shard_keys(shard: ShardFile) -> MusicKeys:
-    path = shard.path.with_name(f"music-{SIMILARITY_VERSION}.bin")
-    keys = _read(path, shard.shard.columns.num_pieces)
-    if keys is None:
-        shard.verify_columns(_READ)
-        keys = music_keys(shard.shard.columns)
-        shard.check_unlost()
-        _remember(path, keys)
+        parts = [keys.part(first, last) for first, last in itertools.pairwise(firsts)]
+        list(pool.map(_fill, parts, opened.files))
     return keys
 
 
-def _remember(path: Path, keys: MusicKeys) -> None:
-    content = keys.exact.tobytes() + keys.bars.tobytes() + keys.sketch.tobytes()
-    # A corpus in a folder that cannot be written (shared, read-only) can still be used for training.
-    with contextlib.suppress(files.WriteError, OSError):
-        files.remove_leftovers(path.parent)
-        files.write_bytes(path, xxhash.xxh3_64_digest(content) + content)
+def store_keys(folder: Path, keys: MusicKeys) -> None:
+    """Store the keys of a shard's pieces in its folder, if that can be written."""
+    remember(folder / KEYS_NAME, keys.exact.tobytes() + keys.bars.tobytes() + keys.sketch.tobytes())
 
 
-def _read(path: Path, pieces: int) -> MusicKeys | None:
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    checksum, content = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
-    if len(content) != pieces * (16 + 4 * SKETCH_SIZE) or xxhash.xxh3_64_digest(content) != checksum:
-        return None
-    return MusicKeys(
-        np.frombuffer(content, np.uint64, pieces),
-        np.frombuffer(content, np.uint32, pieces * SKETCH_SIZE, 16 * pieces).reshape(pieces, SKETCH_SIZE),
-        np.frombuffer(content, np.int64, pieces, 8 * pieces),
-    )
+def stored_size(sidecar: Sidecar) -> int:
+    """Bytes of the file with the keys of a shard's pieces."""
+    return stored_bytes(_KEY_BYTES * next((buffer.count for buffer in sidecar.buffers if buffer.name == "status"), 0))
+
+
+def _fill(keys: MusicKeys, shard: ShardFile) -> None:
+    """Write the keys of a shard's pieces into the arrays of ``keys``."""
+    pieces = len(keys.exact)
+    content = recall(shard.path.with_name(KEYS_NAME), pieces * _KEY_BYTES)
+    if content is None:
+        shard.verify_columns(_READ)
+        found = music_keys(shard.shard.columns)
+        shard.check_unlost()
+        store_keys(shard.path.parent, found)
+    else:
+        found = MusicKeys(
+            np.frombuffer(content, np.uint64, pieces),
+            np.frombuffer(content, np.uint32, pieces * SKETCH_SIZE, 16 * pieces).reshape(pieces, SKETCH_SIZE),
+            np.frombuffer(content, np.int64, pieces, 8 * pieces),
+        )
+    keys.put(0, found)

@@ -175,6 +175,7 @@ def describe(plan: Plan) -> str:
     rows = {
         "parameters": f"{found.parameters:,}" + (f", {found.trained:,} trained" if frozen else ""),
         "pieces": f"{found.pieces:,}",
+        **_described_copies(plan),
         **_described_rows(plan),
         "tokens per step": f"{found.tokens_per_step:,} of {found.positions_per_step:,} positions",
         "model FLOPs": f"{found.flops_per_step:.3g} per step",
@@ -198,6 +199,15 @@ def _described_rows(plan: Plan) -> dict[str, str]:
         if reason != "kept"
     }
     return {"rows of the source": f"{total:,}, {kept:,} kept", **left_out}
+
+
+def _described_copies(plan: Plan) -> dict[str, str]:
+    """How many pieces are copies of others, and what becomes of them."""
+    counts = {kind: count for kind, count in plan.train_pieces.copies.items() if count}
+    if not counts:
+        return {}
+    spelled = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    return {"  copies": f"{spelled} (deduplicate is {plan.config.deduplicate})"}
 
 
 def _saved_bytes(model: nn.Module, batch_size: int, length: int) -> int:

@@ -23,6 +23,7 @@ from midigpt_core.plugins import current_registry
 from midigpt_core.training.loop.data_module import first_rows
 from midigpt_core.training.loop.losses import LossTally, token_losses
 from midigpt_core.training.loop.precision import arithmetic
+from midigpt_core.training.planning.copies import without_copies
 from midigpt_core.training.planning.corpora import gather, listed
 from midigpt_core.training.planning.held_out import hold_out
 from midigpt_core.training.planning.host_memory import require_rows_fit
@@ -109,13 +110,19 @@ def _of_bars(settings: StreamSettings, bars: int, bundle: BundleHeader, encoder:
 def split_as_trained(pieces: Pieces, bundle: BundleHeader, path: str) -> tuple[Pieces, Pieces | None]:
     """The pieces that the run was trained on, and those that it held out; None if it held none of them out.
 
-    ``pieces`` may be of any corpus: the run held something out only of its own.
+    ``pieces`` may be of any corpus: the run left copies out, and held something out, only of its own.
     """
-    share, corpus = bundle.provenance.get("held_out"), bundle.provenance.get("corpus")
-    if not share or corpus != pieces.fingerprint:
+    provenance = bundle.provenance
+    if provenance.get("corpus") != pieces.fingerprint:
         return pieces, None
-    TrainConfig.from_mapping({"eval_share": share}, f"{path}: held_out")
-    (trained_on,), held_out = hold_out([pieces], float(share))
+    # The file is untrusted.
+    chosen = {"deduplicate": provenance.get("deduplicate", "none"), "eval_share": provenance.get("held_out", 0.0)}
+    config = TrainConfig.from_mapping(chosen, f"{path}: provenance")
+    if config.deduplicate != "none":
+        pieces = without_copies(pieces, config.deduplicate)
+    if not config.eval_share:
+        return pieces, None
+    (trained_on,), held_out = hold_out([pieces], config.eval_share)
     return trained_on, held_out[0] if held_out else None
 
 

@@ -20,6 +20,8 @@ from midigpt_core.corpus.cache import FileHashes
 from midigpt_core.corpus.format import SIDECAR_NAME
 from midigpt_core.corpus.report import verify
 from midigpt_core.corpus.shared_store import SharedStore
+from midigpt_core.corpus.similar import KEYS_NAME, corpus_keys
+from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import CorpusError
 from support.corpus import GIGAMIDI, digests, process_context, small_rows, write_shard, write_shards
 from support.object_store import object_store
@@ -82,6 +84,19 @@ def test_every_machine_gets_the_bytes_of_the_one_that_built(
     assert other.counts == alone.counts
     again = build(GIGAMIDI, paths, cache=tmp_path / "other", store=store)
     assert (again.built, again.fetched, again.shards) == (0, 0, other.shards)
+
+
+def test_keys_come_with_a_corpus_or_are_computed(tmp_path: Path, store: SharedStore, paths: list[str]) -> None:
+    first = build(GIGAMIDI, paths[:1], cache=tmp_path / "first", store=store, publish=True)
+    content = first.shards[0].with_name(KEYS_NAME).read_bytes()
+    other = build(GIGAMIDI, paths[:1], cache=tmp_path / "other", store=store)
+    assert other.shards[0].with_name(KEYS_NAME).read_bytes() == content
+    (stored,) = (path for path in objects(store) if path.endswith(KEYS_NAME))
+    for number, damaged in enumerate((content[:-1], b"", content[:-1] + b"?")):
+        overwrite(store, stored, damaged)
+        (shard,) = build(GIGAMIDI, paths[:1], cache=tmp_path / f"copy{number}", store=store).shards
+        corpus_keys(open_corpus([shard]))
+        assert shard.with_name(KEYS_NAME).read_bytes() == content
 
 
 def test_large_shards_have_a_file_for_each_column(
@@ -180,7 +195,7 @@ def test_a_process_killed_while_it_copies_leaves_no_corpus(
     assert [path.stat().st_size for path in folder.iterdir()] in ([0], [1000])
     after = build(GIGAMIDI, paths[:1], cache=cache, store=store)
     assert after.fetched == 1
-    assert {path.name for path in folder.iterdir()} == {"pieces.arrow", SIDECAR_NAME}
+    assert {path.name for path in folder.iterdir()} == {"pieces.arrow", SIDECAR_NAME, KEYS_NAME}
 
 
 def _fetched(pipe: Any, paths: list[str], cache: Path, address: str) -> None:

@@ -29,6 +29,7 @@ from midigpt_core.corpus.format import (
     filed_dtypes,
     read_sidecar,
 )
+from midigpt_core.corpus.similar import KEYS_NAME
 from midigpt_core.corpus.store import ShardFile, open_corpus
 from midigpt_core.corpus.writer import ShardWriter
 from midigpt_core.errors import CorpusError
@@ -82,7 +83,7 @@ def test_arrow_and_numpy_read_the_same(shard: Path) -> None:
 
 def test_a_small_shard_is_one_file_and_holds_the_same(shard: Path, small_shard: Path) -> None:
     """One map a shard: a process may have some 65,000."""
-    assert {path.name for path in small_shard.parent.iterdir()} == {DATA_NAME, SIDECAR_NAME}
+    assert {path.name for path in small_shard.parent.iterdir()} == {DATA_NAME, SIDECAR_NAME, KEYS_NAME}
     large, small = read_all(shard), read_all(small_shard)
     assert large.keys() == small.keys()
     for name, values in large.items():

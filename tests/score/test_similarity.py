@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import pytest
 
-from midigpt_core.score import similarity
 from midigpt_core.score.columns import concatenate
 from midigpt_core.score.reading import read_one
-from midigpt_core.score.similarity import music_keys
+from midigpt_core.score.similarity import joined_keys, music_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,15 +104,72 @@ def test_a_bar_moved_changes_the_exact_key(pieces: list[ScoreColumns]) -> None:
             assert music_keys(moved).exact.tolist() != music_keys(columns).exact.tolist()
 
 
-def test_keys_do_not_depend_on_how_many_pieces_are_hashed_at_once(
-    pieces: list[ScoreColumns], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = music_keys(concatenate(pieces))
-    monkeypatch.setattr(similarity, "_NOTES_AT_ONCE", 500)
-    parts = music_keys(concatenate(pieces))
+def mixed(value: int) -> int:
+    """The finaliser of splitmix64."""
+    value = (value + 0x9E3779B97F4A7C15) % 2**64
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+    return value ^ value >> 31
+
+
+def keys_one_by_one(columns: ScoreColumns) -> tuple[int, list[int], int]:
+    """The keys of one piece, note by note: checkpoints and held-out pieces depend on them, so they never change."""
+    cells = []
+    starts = [0, *columns.track_cell_end.tolist()]
+    notes = [0, *columns.cell_note_end.tolist()]
+    for track, (first, end) in enumerate(itertools.pairwise(starts)):
+        drum = bool(columns.track_drum[track])
+        for cell in range(first, end):
+            run = range(notes[cell], notes[cell + 1])
+            low = 0 if drum else min(int(columns.note_pitch[note]) for note in run)
+            total = sum(
+                mixed(
+                    mixed(int(columns.note_onset[note]) << 32 | int(columns.note_duration[note]))
+                    + int(columns.note_pitch[note])
+                    - low
+                )
+                for note in run
+            )
+            cells.append((track, drum, int(columns.cell_bar[cell]), low, mixed(total + drum)))
+    reference = min((low for _, drum, _, low, _ in cells if not drum), default=127)
+    exact = 0
+    for track in range(len(starts) - 1):
+        placed = [
+            mixed(value + mixed(bar << 32 | (0 if drum else low - reference)))
+            for of, drum, bar, low, value in cells
+            if of == track
+        ]
+        exact += mixed(sum(placed)) if placed else 0
+    values = {value for *_, value in cells}
+    own = [min((v & 0xFFFFFFFE for v in values if v >> 59 == bin_), default=None) for bin_ in range(32)]
+    sketch = []
+    for bin_ in range(32):
+        away = next(step for step in range(32) if own[(bin_ + step) % 32] is not None)
+        sketch.append((own[(bin_ + away) % 32] + away * (away + 2)) % 2**32)  # type: ignore[operator]
+    return exact % 2**64, sketch, len(values)
+
+
+def test_keys_are_those_of_earlier_versions(pieces: list[ScoreColumns]) -> None:
+    keys = music_keys(concatenate(pieces))
+    small = [number for number, columns in enumerate(pieces) if len(columns.note_pitch) < 3000]
+    assert small
+    for number in small:
+        found = int(keys.exact[number]), keys.sketch[number].tolist(), int(keys.bars[number])
+        assert found == keys_one_by_one(pieces[number])
+    assert int(music_keys(pieces[small[0]]).exact[0]) == 14211535650361300511
+
+
+def test_keys_do_not_depend_on_the_pieces_around(pieces: list[ScoreColumns]) -> None:
+    whole, parts = music_keys(concatenate(pieces)), joined_keys([music_keys(one) for one in pieces])
     assert whole.exact.tolist() == parts.exact.tolist()
     assert whole.sketch.tolist() == parts.sketch.tolist()
     assert whole.bars.tolist() == parts.bars.tolist()
+
+
+def test_columns_that_contradict_one_another_are_refused(pieces: list[ScoreColumns]) -> None:
+    beyond = np.full_like(pieces[0].cell_note_end, 2**30)
+    with pytest.raises(ValueError, match="piece 0"):
+        music_keys(attrs.evolve(pieces[0], cell_note_end=beyond))
 
 
 def test_pieces_without_notes_have_keys(pieces: list[ScoreColumns]) -> None:

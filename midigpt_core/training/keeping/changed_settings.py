@@ -86,6 +86,8 @@ ON_RESUME: Mapping[str, Effect] = {
     "infill_track_probability": Effect.COURSE,
     "loss_on": Effect.COURSE,
     "train_sets": Effect.COURSE,
+    # What is left out is not trained on.
+    "deduplicate": Effect.COURSE,
     "transpose_range": Effect.COURSE,
     "velocity_scale": Effect.COURSE,
     "genre_probability": Effect.COURSE,

@@ -75,6 +75,7 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
     # Batch size and precision too: they affect the last digits of a loss.
     evaluation = {"rows": config.eval_rows, "batch_size": config.batch_size, "precision": config.precision}
     held_out = {"held_out": config.eval_share} if plan.is_held_out else {}
+    copies = {} if config.deduplicate == "none" else {"deduplicate": config.deduplicate}
     fetched = {"data_sets": list(plan.train_pieces.data_sets)} if plan.train_pieces.data_sets else {}
     return {
         **record,
@@ -83,6 +84,7 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
         "stream": settings,
         "evaluation": evaluation,
         **held_out,
+        **copies,
     }
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from midigpt_core.corpus.build import build
 from midigpt_core.corpus.select import SelectionLimits, require_nonempty, select
@@ -47,6 +47,9 @@ class Pieces:
     rows: Mapping[str, int]
     examples: Mapping[str, Sequence[str]]
     selection: Mapping[str, int]
+    #: How many of the pieces that fit are copies of others, by kind (``"exact"``, ``"near"``), whether or not they were
+    #: left out; empty: they were not counted.
+    copies: Mapping[str, int] = Factory(dict)
     #: Data sets that were fetched, each address with its commit (``hf://datasets/OWNER/NAME@COMMIT``), sorted.
     data_sets: tuple[str, ...] = ()
 
@@ -58,6 +61,7 @@ class Pieces:
             "examples": {reason: list(rows) for reason, rows in self.examples.items()},
             "selection": dict(self.selection),
             "pieces": len(self.valid),
+            **({"copies": dict(self.copies)} if self.copies else {}),
             **({"data_sets": list(self.data_sets)} if self.data_sets else {}),
         }
 

@@ -23,6 +23,7 @@ from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
 from midigpt_core.records import SEQUENCE
 from midigpt_core.training.planning.chosen import bundled_header, choose, settle_source, source_of
+from midigpt_core.training.planning.copies import warn_of_leakage, without_copies
 from midigpt_core.training.planning.corpora import gather, listed
 from midigpt_core.training.planning.held_out import hold_out
 from midigpt_core.training.planning.host_memory import require_rows_fit
@@ -42,7 +43,7 @@ from midigpt_core.training.planning.train_sets import gather_sets, joined, piece
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from midigpt_core.components import ComponentRef
     from midigpt_core.config import TrainConfig
@@ -157,14 +158,12 @@ def prepare(
     )
     train_sets = gather_sets(config, collect, registry)
     parts = [collect(train_path)] if train_path else [one.pieces for one in train_sets]
-    evaluated: list[Pieces] = []
-    if eval_path:
-        evaluated = [collect(eval_path, source=source_of(listed(eval_path), config, registry))]
-    elif config.eval_share:
-        parts, evaluated = hold_out(parts, config.eval_share)
-        train_sets = tuple(evolve(one, pieces=part) for one, part in zip(train_sets, parts, strict=False))
+    parts = [without_copies(part, config.deduplicate) for part in parts]
+    parts, eval_pieces = _evaluated(config, parts, collect, eval_path, registry)
+    train_sets = tuple(evolve(one, pieces=part) for one, part in zip(train_sets, parts, strict=False))
     train_pieces = parts[0] if train_path else joined(parts)
-    eval_pieces = (evaluated[0] if len(evaluated) == 1 else joined(evaluated)) if evaluated else None
+    if eval_pieces is not None:
+        warn_of_leakage(train_pieces, eval_pieces)
     warn_of_lacking(open_corpus(train_pieces.shards), encoder, genres=settings.genre_probability > 0)
     training = StreamSpec(
         shards=train_pieces.shards,
@@ -209,6 +208,22 @@ def _bank(config: TrainConfig) -> Path | None:
         return None
     audio_libraries()
     return sound_bank(config.soundfont, option="soundfont")
+
+
+def _evaluated(
+    config: TrainConfig,
+    parts: list[Pieces],
+    collect: Callable[..., Pieces],
+    eval_path: Paths | None,
+    registry: Registry,
+) -> tuple[list[Pieces], Pieces | None]:
+    """The pieces of each training set that are trained on, and those that are evaluated on; None: there are none."""
+    if eval_path:
+        return parts, collect(eval_path, source=source_of(listed(eval_path), config, registry))
+    if not config.eval_share:
+        return parts, None
+    parts, held_out = hold_out(parts, config.eval_share)
+    return parts, (held_out[0] if len(held_out) == 1 else joined(held_out)) if held_out else None
 
 
 def _metrics(

@@ -91,6 +91,7 @@ def joined(parts: Sequence[Pieces]) -> Pieces:
         rows=in_order(_added(part.rows for part in parts)),
         examples=_first_examples(part.examples for part in parts),
         selection=by_verdict(_added(part.selection for part in parts)),
+        copies=_added(part.copies for part in parts),
         data_sets=tuple(sorted({name for part in parts for name in part.data_sets})),
     )
 
