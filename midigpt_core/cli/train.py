@@ -282,7 +282,7 @@ def _copies(plan: Plan) -> str:
         return ""
     counts = f"{copies['exact']:,} exact and {copies['near']:,} near copies"
     if how == "none":
-        return f", with {counts} (--set deduplicate=near leaves them out)"
+        return f", with {counts} (--deduplicate near leaves them out)"
     return f", of {counts} the {'exact ones' if how == 'exact' else 'copies'} are left out"
 
 

@@ -97,7 +97,7 @@ def test_the_commands_show_copies(
 
     flags = ["--set", "n_embd=32", "--set", "n_layer=1", "--set", "n_head=2", "--set", "max_tracks=2"]
     trained = printed("train", copied, "-o", tmp_path / "run", "--dry-run", *flags)
-    assert "with 3 exact and 3 near copies (--set deduplicate=near leaves them out)" in trained
+    assert "with 3 exact and 3 near copies (--deduplicate near leaves them out)" in trained
     assert "3 exact, 3 near (deduplicate is none)" in trained
     shown = printed("corpus", "info", copied)
     rows = dict(line.rsplit(maxsplit=1) for line in shown.splitlines() if "copies of pieces" in line)
