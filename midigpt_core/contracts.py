@@ -111,6 +111,9 @@ class FetchedShard(SourceShard, Protocol):
     def prefetch(self) -> None:
         """Begin to fetch them, and return at once; a build calls it while it parses the shards before this one."""
 
+    def forget(self) -> None:
+        """Nothing will be read any more: the build ended, or was stopped. What was only fetched for it can go."""
+
 
 @runtime_checkable
 class Source(Protocol):

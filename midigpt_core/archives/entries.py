@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from midigpt_core.archives.content import GZIP, RAW_DEFLATE, BudgetError, ContentStream, Inflated, Part
 from midigpt_core.archives.kinds import ArchiveKind
-from midigpt_core.archives.reasons import DAMAGED_ARCHIVE, DAMAGED_MEMBER, ENCRYPTED, UNSUPPORTED_MEMBER
+from midigpt_core.archives.reasons import BROKEN_LINK, DAMAGED_ARCHIVE, DAMAGED_MEMBER, ENCRYPTED, UNSUPPORTED_MEMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,8 @@ _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 # A tar's headers are 512 bytes; long names and other fields may follow.
 _MOST_TAR_HEADER = 1 << 20
 _TAR_BLOCK = 512
+# Links one after another that lead to a file.
+_MOST_HOPS = 8
 
 
 class MemberError(Exception):
@@ -151,19 +154,41 @@ def _zip_entries(content: Content, size: int, budget: Budget) -> Iterator[ZipEnt
 
 def _tar_entries(content: Content, size: int | None, budget: Budget) -> Iterator[TarEntry | BadEntry]:
     stream = ContentStream(content, size, most_at_once=_MOST_TAR_HEADER)
+    files: dict[str, TarEntry] = {}
+    links: dict[str, str] = {}
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         while (info := archive.next()) is not None:
             # It keeps all of them otherwise.
             archive.members.clear()  # type: ignore[attr-defined]
-            if not info.isreg():
+            if info.isdir():
                 continue
-            if info.issparse():
+            if info.issym() or info.islnk():
+                budget.spend(directories=len(info.name) + len(info.linkname))
+                # The target of a hard link is named from the archive's root.
+                folder = posixpath.dirname(info.name) if info.issym() else ""
+                links[info.name] = posixpath.join(folder, info.linkname)
+            elif not info.isreg() or info.issparse():
                 yield BadEntry(info.name, UNSUPPORTED_MEMBER)
             else:
-                yield TarEntry(info.name, content, info.offset_data, info.size)
+                entry = TarEntry(info.name, content, info.offset_data, info.size)
+                files[posixpath.normpath(info.name)] = entry
+                yield entry
+        yield from _linked(links, files)
         # It ends without an error at a damaged header too.
         if content.read_at(archive.offset, _TAR_BLOCK) != bytes(_TAR_BLOCK):
             yield BadEntry("", DAMAGED_ARCHIVE)
+
+
+def _linked(links: dict[str, str], files: dict[str, TarEntry]) -> Iterator[TarEntry | BadEntry]:
+    """What links lead to, under the links' names; ``links`` and ``files`` by name, of the archive that they are in."""
+    targets = {posixpath.normpath(name): posixpath.normpath(target) for name, target in links.items()}
+    for name in links:
+        place = targets[posixpath.normpath(name)]
+        hops = 1
+        while place not in files and place in targets and hops < _MOST_HOPS:
+            place = targets[place]
+            hops += 1
+        yield evolve(files[place], name=name) if place in files else BadEntry(name, BROKEN_LINK)
 
 
 def _data_start(header: bytes) -> int:

@@ -8,6 +8,8 @@ DAMAGED_MEMBER = "damaged_member"
 DAMAGED_ARCHIVE = "damaged_archive"
 #: Neither stored nor deflated, or a sparse file of a tar.
 UNSUPPORTED_MEMBER = "unsupported_member"
+#: A link in a tar to a file that is not in it, or to itself.
+BROKEN_LINK = "broken_link"
 #: The archive inflates to more, or lists more, than its size explains.
 ARCHIVE_BOMB = "archive_bomb"
 #: More archives inside one another than are opened.

@@ -79,13 +79,17 @@ def resolve(config: Settings, kind: Kind) -> dict[str, Any]:
     name = choice["name"]
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{field}.name: expected the name of a component, got {spell(name)}")
-    short = _SHORT_OPTIONS.get(kind, {})
-    named = short.get(name.rpartition("/")[2], {}) if _is_bundled(name) else {}
-    if short and not named:
+    named = spelled_options(kind, name)
+    if kind in _SHORT_OPTIONS and not named:
         _refuse_orphans(config, kind, name)
     for option, spelling in named.items():
         _merge(config, field, choice, option, spelling)
     return choice
+
+
+def spelled_options(kind: Kind, name: str) -> Mapping[str, str]:
+    """The options of a component that have a short spelling, each with the field that is it."""
+    return _SHORT_OPTIONS.get(kind, {}).get(name.rpartition("/")[2], {}) if _is_bundled(name) else {}
 
 
 def short_spellings(kind: Kind) -> tuple[str, ...]:
@@ -118,8 +122,7 @@ def _agree_with_mode(config: Settings, choice: dict[str, Any]) -> dict[str, Any]
 
 def left_over(config: Settings, kind: Kind, name: str) -> tuple[str, ...]:
     """The short spellings that a configuration file sets and component ``name`` does not take."""
-    short = _SHORT_OPTIONS.get(kind, {})
-    taken = short.get(name.rpartition("/")[2], {}).values() if _is_bundled(name) else ()
+    taken = spelled_options(kind, name).values()
     return tuple(
         spelling
         for spelling in short_spellings(kind)

@@ -149,6 +149,7 @@ def build(
         finally:
             run.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            run.forget()
     # One shard's failure stops the others; report that failure, not the stopping.
     results = [task.result() for task in sorted(finished, key=tasks.index)]
     return _report(results, time.monotonic() - started)
@@ -382,6 +383,13 @@ class _Run:
                     return
             # A store is asked once for each shard.
             self._settled.add(id(shard))
+
+    def forget(self) -> None:
+        """Nothing is read any more: what was fetched ahead and not read need not stay."""
+        for shard in self.shards:
+            if isinstance(shard, FetchedShard):
+                with _blamed(self.source, shard.name):
+                    shard.forget()
 
     def _check(self) -> None:
         if self.stop.is_set():

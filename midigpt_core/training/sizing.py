@@ -225,9 +225,13 @@ def _choose_steps(config: TrainConfig, timing: Timing, budget: float, music: flo
     _choose(config, {"eval_rows": max(4, min(TrainConfig().eval_rows, int(affordable)))}, origin)
     enough = _MOST_PASSES * music / (rows_a_step * timing.tokens)
     steps = max(1, int(min(rows / rows_a_step, enough)))
+    # The last step is saved and evaluated too: a finished run that is resumed repeats none.
+    steps -= steps % max(1, steps // _EVALUATIONS)
     _choose(config, {"max_steps": steps}, origin)
     steps = config.max_steps
-    between = max(1, math.ceil(steps / _EVALUATIONS))
+    between = max(1, steps // _EVALUATIONS)
+    if steps % between:
+        between += 1  # the user's own number of steps
     _choose(
         config,
         {

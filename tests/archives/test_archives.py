@@ -40,6 +40,17 @@ def tarred(files: dict[str, bytes], mode: str = "w") -> bytes:
     return stream.getvalue()
 
 
+def linked(*links: tuple[str, str, bytes]) -> bytes:
+    """A tar of two files, and links: name, target, kind."""
+    stream = io.BytesIO(tarred({"songs/a.mid": b"a" * 700, "./b.mid": b"b"}))
+    with tarfile.open(fileobj=stream, mode="a") as archive:
+        for name, target, kind in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    return stream.getvalue()
+
+
 def listed(tmp_path: Path, data: bytes, name: str = "songs.bin") -> tuple[Archive, Listing]:
     path = tmp_path / name
     path.write_bytes(data)
@@ -61,6 +72,28 @@ def contents(found: Archive, listing: Listing) -> dict[str, bytes | str]:
 
 def read(tmp_path: Path, data: bytes, name: str = "songs.bin") -> dict[str, bytes | str]:
     return contents(*listed(tmp_path, data, name))
+
+
+def test_links_of_a_tar_lead_to_its_files(tmp_path: Path) -> None:
+    whole = linked(
+        ("songs/hard.mid", "songs/a.mid", tarfile.LNKTYPE),
+        ("songs/soft.mid", "a.mid", tarfile.SYMTYPE),
+        ("up.mid", "songs/../b.mid", tarfile.SYMTYPE),
+        ("twice.mid", "songs/soft.mid", tarfile.SYMTYPE),
+        ("nowhere.mid", "missing.mid", tarfile.SYMTYPE),
+        ("outside.mid", "../../etc/passwd", tarfile.SYMTYPE),
+        ("round.mid", "round.mid", tarfile.SYMTYPE),
+        ("folder", "songs", tarfile.SYMTYPE),
+        ("pipe.mid", "", tarfile.FIFOTYPE),
+    )
+    for data in (whole, gzip.compress(whole)):
+        found = read(tmp_path, data, "songs.tar.gz" if data is not whole else "songs.tar")
+        a, b = b"a" * 700, b"b"
+        assert found == {
+            **{"songs/a.mid": a, "b.mid": b, "songs/hard.mid": a, "songs/soft.mid": a, "up.mid": b, "twice.mid": a},
+            **dict.fromkeys(["nowhere.mid", "outside.mid", "round.mid"], "broken_link"),
+            "pipe.mid": "unsupported_member",
+        }
 
 
 KINDS = {

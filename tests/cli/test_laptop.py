@@ -93,6 +93,10 @@ def test_steps_are_chosen_and_what_was_chosen_alone_decides_the_run(
     steps = settings_of(tmp_path / "timed")["max_steps"]
     assert 3 <= steps <= 12
     assert len(metrics(tmp_path / "timed")) == steps
+    # The last step is saved: a finished run repeats none of its steps.
+    again = midigpt("train", songs, "-o", tmp_path / "timed", "--resume", "auto")
+    assert f"already has its {steps} steps" in again
+    assert len(metrics(tmp_path / "timed")) == steps
     config = tmp_path / "timed" / "config.json"
     midigpt("train", "--train-data", songs, "--config", config, "--output-dir", tmp_path / "plain")
     same = ("loss", "gradient_norm", "learning_rate")
@@ -138,6 +142,8 @@ def test_resuming_needs_no_minutes(
     assert "settings chosen for 0.15 minutes" in printed
     assert [step["loss"] for step in metrics(stopped)] == [step["loss"] for step in metrics(whole)]
     assert read_header(stopped / "model_final.pt").architecture_config["n_embd"] == 16
+    # Also as the short spelling, which the recorded configuration does not use.
+    assert [settings_of(run)["n_embd"] for run in (whole, stopped)] == [16, 16]
     # Repeating the minutes changes nothing.
     assert "already has its 4 steps" in midigpt(
         "train", songs, "-o", stopped, "--resume", "auto", "--minutes", 0.15, "--max-steps", 4

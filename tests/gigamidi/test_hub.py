@@ -166,6 +166,33 @@ class TestBuilds:
         assert report.built == 3
         assert blobs(tmp_path) == kept
 
+    def test_a_stopped_build_leaves_no_file_that_was_fetched_ahead(
+        self, hub: DataHub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stopped(self: hub_shards.HubShard) -> None:
+            self.files.start(self.file).result(30)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(hub_shards.HubShard, "prefetch", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build(without_downloads(), [ADDRESS], cache=cache, workers=1)
+        assert not blobs(tmp_path)
+
+    def test_a_file_that_is_still_fetched_when_it_is_forgotten_goes_as_soon_as_it_is_there(
+        self, hub: DataHub, tmp_path: Path
+    ) -> None:
+        hub.seconds = 0.5
+        options = GigamidiOptions(keep_downloads=False)
+        shard = build_source(options, SourceContext(paths=(ADDRESS,))).shards()[0]
+        assert isinstance(shard, hub_shards.HubShard)
+        fetched = shard.files.start(shard.file)
+        shard.forget()
+        fetched.result(30)
+        until = time.monotonic() + 10
+        while blobs(tmp_path) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not blobs(tmp_path)
+
     def test_the_next_shard_is_fetched_while_this_one_is_parsed(
         self, hub: DataHub, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -13,12 +13,15 @@ import torch
 from attrs import asdict, define
 
 from midigpt_core.checkpoint.provenance import provenance
+from midigpt_core.config import choices
 from midigpt_core.files import only_writer, write_text
+from midigpt_core.kinds import RUN_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from midigpt_core.config import TrainConfig
     from midigpt_core.training.planning.prepare import Plan
 
 _PACKAGES = ("midigpt-core", "torch", "lightning", "transformers", "numpy", "pyarrow", "safetensors")
@@ -49,15 +52,26 @@ def describe_run(plan: Plan) -> None:
     folder = plan.run_dir
     # Only settings that were set: a default in the file would count as set when the file is read again.
     _write(folder / "config.json", plan.config.set_values())
-    origins = plan.config.origins
-    values = plan.config.to_dict()
-    _write(folder / "settings.json", {name: {"value": values[name], "origin": origins[name]} for name in values})
+    _write(folder / "settings.json", settings_with_origins(plan.config))
     _write(folder / "encoder.json", plan.encoder.to_config())
     _write(folder / "provenance.json", run_provenance(plan, steps=0))
     evaluation = plan.eval_pieces.to_dict() if plan.eval_pieces else None
     sets = [one.to_dict() for one in plan.train_sets]
     _write(folder / "corpus.json", {"train": plan.train_pieces.to_dict(), "train_sets": sets, "eval": evaluation})
     _write(folder / "environment.json", environment())
+
+
+def settings_with_origins(config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """Every setting with its value and where it came from. A short spelling has the value of the option that it
+    spells, also if that was set as the component's option."""
+    origins, values = dict(config.origins), config.to_dict()
+    for kind in RUN_KINDS:
+        choice = config.choice(kind)
+        for option, spelling in choices.spelled_options(kind, choice["name"]).items():
+            if option in choice and choice[option] != values[spelling]:
+                values[spelling] = choice[option]
+                origins[spelling] = origins.get(f"{kind.setting}.{option}", origins[kind.setting])
+    return {name: {"value": values[name], "origin": origins[name]} for name in values}
 
 
 def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None = None) -> dict[str, Any]:

@@ -75,13 +75,13 @@ class HubFiles:
             return found
 
     def done_with(self, file: HubFile) -> None:
-        """Remove the file from the cache if files are not kept."""
+        """Remove the file from the cache if files are not kept, as soon as it was fetched."""
         with self._lock:
             fetched = self._fetched.pop(file, None)
-            if self.keep or file in self._there_before or fetched is None or fetched.exception() is not None:
-                return
-        for path in {fetched.result(), file.blob}:
-            path.unlink(missing_ok=True)
+            is_kept = self.keep or file in self._there_before
+        if fetched is not None and not is_kept:
+            # At once if it was fetched, else in the thread that fetches it.
+            fetched.add_done_callback(lambda done: _remove(done, file))
 
 
 @define(eq=False)
@@ -109,6 +109,10 @@ class HubShard:
         """Begin to fetch the file; returns at once."""
         self.files.start(self.file)
 
+    def forget(self) -> None:
+        """Remove the file if files are not kept; a download that is under way is removed when it ends."""
+        self.files.done_with(self.file)
+
     def batches(self) -> Iterator[RowBatch]:
         fetched = self.files.start(self.file)
         try:
@@ -128,6 +132,12 @@ class HubShard:
 
 def _empty() -> RowBatch:
     return RowBatch(row=np.zeros(0, np.int64), ids=pa.array([], pa.string()), midi=pa.array([], pa.large_binary()))
+
+
+def _remove(fetched: Future[Path], file: HubFile) -> None:
+    if fetched.exception() is None:
+        for path in {fetched.result(), file.blob}:
+            path.unlink(missing_ok=True)
 
 
 def _fetch_into(result: Future[Path], file: HubFile) -> None:
