@@ -30,13 +30,52 @@ _MORE_FIELDS: Mapping[Kind, str] = {
 }
 
 
+#: What a distribution can provide besides components.
+COMMAND, CALLBACK = "command", "callback"
+
+_PLUGIN = {
+    "group": "plugins",
+    "point": "plugin",
+    "points": "The plugin's name, and the light module that says what it provides.",
+    "tests": "the checks that every plugin passes",
+    "show": "midigpt plugins show $name",
+}
+_COMPONENT = _PLUGIN | {
+    "parts": "`$package/plugin.py` says what the plugin provides and imports nothing heavy. `$package/$module.py` is\n"
+    "the component: its options, and `build`, which is called with them.",
+}
+#: The words of the templates of what is no component.
+_OTHERS = {
+    CALLBACK: _PLUGIN
+    | {
+        "a_kind": "A callback",
+        "use": "midigpt train …                # with the callback, as long as the plugin is installed",
+        "parts": "`$package/plugin.py` returns the callbacks of a run and imports nothing heavy.\n"
+        "`$package/callback.py` is a callback of Lightning.",
+    },
+    COMMAND: {
+        "group": "commands",
+        "point": "command:command",
+        "points": "The command's name in midigpt, and where it is.",
+        "tests": "the command on a song",
+        "show": "midigpt $name --help",
+        "a_kind": "A command",
+        "use": "midigpt $name song.mid",
+        "parts": "`$package/command.py` is a command of click.",
+    },
+}
+
+
 class KindName(click.Choice[str]):
-    """A kind of component, by its current or a former name."""
+    """A kind of component, by its current or a former name, or one of ``more``."""
 
-    def __init__(self) -> None:
-        super().__init__(sorted(kind.value for kind in Kind))
+    def __init__(self, *more: str) -> None:
+        super().__init__(sorted([*(kind.value for kind in Kind), *more]))
+        self._more = more
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Kind:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self._more:
+            return str(value)
         try:
             return Kind(value)
         except PluginError:
@@ -47,7 +86,7 @@ class KindName(click.Choice[str]):
 @common_options
 @click.command("new")
 @click.argument("name")
-@click.option("--kind", type=KindName(), required=True, help="What the plugin provides.")
+@click.option("--kind", type=KindName(COMMAND, CALLBACK), required=True, help="What the plugin provides.")
 @click.option(
     "--folder",
     type=PATH,
@@ -56,13 +95,17 @@ class KindName(click.Choice[str]):
     metavar="DIR",
     help="Folder in which to create the distribution.",
 )
-def new_plugin(name: str, kind: Kind, folder: str) -> None:
+@click.pass_context
+def new_plugin(ctx: click.Context, name: str, kind: str, folder: str) -> None:
     """Write the distribution midigpt-plugin-NAME as a starting point. It installs, trains and passes the test kit."""
     name = normalise(name).removeprefix(_PREFIX)
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise PluginError(f"{name!r}: a plugin's name is a letter, then letters, digits and '-'. Choose another name.")
     if any(entry.is_bundled and entry.name == name for entry in discover(Selection())):
         raise PluginError(f"{name!r} is the name of a bundled plugin. Choose another.")
+    commands = ctx.find_root().command
+    if kind == COMMAND and isinstance(commands, click.Group) and name in commands.list_commands(ctx):
+        raise PluginError(f"{name!r} is the name of a command of midigpt. Choose another.")
     target = Path(folder) / f"{_PREFIX}{name}"
     with explained(target):
         is_there = target.exists()
@@ -73,32 +116,50 @@ def new_plugin(name: str, kind: Kind, folder: str) -> None:
     remark_line(f"Wrote {target}. Next: cd {target} && pip install -e '.[test]' && pytest")
 
 
-def distribution(name: str, kind: Kind) -> dict[str, str]:
-    """The files of a new distribution by their paths in it."""
+def distribution(name: str, kind: str) -> dict[str, str]:
+    """The files of a new distribution by their paths in it.
+
+    ``kind`` is a :class:`Kind`, :data:`COMMAND` or :data:`CALLBACK`.
+    """
     package = f"{_PREFIX}{name}".replace("-", "_")
-    component = _template(f"kinds/{kind.setting}.py")
+    module = kind.replace("-", "_")
+    component = _template(f"kinds/{module}.py")
     words = {
         "name": name,
         "identifier": name.replace("-", "_"),
         "package": package,
-        "module": kind.setting,
-        "a_kind": f"{'An' if kind[0] in 'aeiou' else 'A'} {kind.words}",
-        "spec": RECORDS[kind].__name__,
-        "hook": kind.hook,
+        "module": module,
         "summary": _summary(component.template),
-        "use": "evaluate --music" if kind is Kind.METRIC else "train",
-        "option": kind.option,
-        "extra": Template(_MORE_FIELDS.get(kind, "")).substitute(name=name),
+        **(_of_component(name, kind) if isinstance(kind, Kind) else _OTHERS[kind]),
+    }
+    words |= {field: Template(text).substitute(words) for field, text in words.items() if "$" in text}
+    special = {
+        COMMAND: {f"tests/test_{words['identifier']}.py": _template("test_command.py")},
+        CALLBACK: {f"{package}/plugin.py": _template("plugin_callback.py")},
     }
     templates = {
         "pyproject.toml": _template("pyproject.toml"),
         "README.md": _template("README.md"),
         f"{package}/__init__.py": Template('"""The plugin $name of midigpt-core."""\n'),
         f"{package}/plugin.py": _template("plugin.py"),
-        f"{package}/{kind.setting}.py": component,
+        f"{package}/{module}.py": component,
         f"tests/test_{words['identifier']}.py": _template("test_plugin.py"),
+        **special.get(kind, {}),
     }
+    if kind == COMMAND:
+        del templates[f"{package}/plugin.py"]
     return {path: template.substitute(words) for path, template in templates.items()}
+
+
+def _of_component(name: str, kind: Kind) -> dict[str, str]:
+    """The words of a component's templates."""
+    return _COMPONENT | {
+        "a_kind": f"{'An' if kind[0] in 'aeiou' else 'A'} {kind.words}",
+        "spec": RECORDS[kind].__name__,
+        "hook": kind.hook,
+        "use": f"midigpt {'evaluate --music' if kind is Kind.METRIC else 'train'} {kind.option} {name} …",
+        "extra": Template(_MORE_FIELDS.get(kind, "")).substitute(name=name),
+    }
 
 
 def _template(name: str) -> Template:
