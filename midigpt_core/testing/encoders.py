@@ -17,7 +17,7 @@ from midigpt_core.records import PLACEHOLDER, SEQUENCE, GrammarRequest, TokenRol
 from midigpt_core.score.columns import in_memory_corpus
 from midigpt_core.score.editing import replace_cells
 from midigpt_core.testing import music
-from midigpt_core.testing.general import process_registry
+from midigpt_core.testing.general import encoded_elsewhere, process_registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +113,59 @@ def check_decoding_and_encoding_again_settles(subject: Subject) -> None:
     for first in _documents(_encode(encoder, music.corpus())):
         second = _again(encoder, first)
         assert np.array_equal(second, _again(encoder, second)), "encode(decode(tokens)) does not settle"
+
+
+def check_late_onsets_stay_in_their_bar(subject: Subject) -> None:
+    """A note in the last tick of a bar may move within the bar or be lost, but is not in the next bar."""
+    for bar, pitches in enumerate(_pitches_after(_build(subject), music.late_onsets())):
+        assert pitches <= {60 + bar}, f"a late note of bar {bar - 1} is in bar {bar} after decoding"
+
+
+def check_notes_that_outlast_their_bar_are_kept(subject: Subject) -> None:
+    """A duration may be cut, the note stays where it begins."""
+    for bar, pitches in enumerate(_pitches_after(_build(subject), music.long_notes())):
+        assert pitches == {60 + bar}, f"bar {bar} has other notes after decoding: durations beyond its end"
+
+
+def check_empty_bars_stay_empty(subject: Subject) -> None:
+    for bar, pitches in enumerate(_pitches_after(_build(subject), music.empty_bars())):
+        expected = {60 + bar} if bar % 3 == 0 else set()
+        assert pitches == expected, f"bar {bar} has other notes after decoding: bars without notes"
+
+
+def check_chords_keep_their_notes(subject: Subject) -> None:
+    """All sixteen notes at once, or the window is refused by its status."""
+    for bar, pitches in enumerate(_pitches_after(_build(subject), music.thick_chords())):
+        expected = {40 + bar + 3 * voice for voice in range(16)}
+        assert pitches == expected, f"a chord of 16 notes has {len(pitches)} after decoding"
+
+
+def check_signatures_are_kept(subject: Subject) -> None:
+    """Bars come back in their time signatures, or the window is refused by its status."""
+    encoder = _build(subject)
+    score = _decoded(encoder, music.odd_signatures())
+    if score is None:
+        return
+    for bar, (ours, theirs) in enumerate(
+        zip(score.tracks[0].bars, music.odd_signatures().tracks[0].bars, strict=False)
+    ):
+        signatures = [(each.numerator, each.denominator) for each in (ours, theirs)]
+        assert signatures[0] == signatures[1], f"bar {bar} is in {signatures[0]} after decoding, not {signatures[1]}"
+
+
+def check_a_window_late_in_a_long_piece_is_itself(subject: Subject) -> None:
+    encoder = _build(subject)
+    start = music.MANY_BARS - _num_bars(encoder)
+    for bar, pitches in enumerate(_pitches_after(encoder, music.long_piece(), start)):
+        assert pitches == {36 + (start + bar) % 48}, f"bar {start + bar} of a long piece has other notes after decoding"
+
+
+def check_other_processes_write_the_same_tokens(subject: Subject) -> None:
+    """A data worker is another process, with another order of its sets."""
+    encoder = _build(subject)
+    ours = [_encode(encoder, music.corpus(), infill=infill).tokens for infill in _modes(encoder)]
+    theirs = [np.frombuffer(tokens, np.int32) for tokens in encoded_elsewhere(subject.ref, _num_bars(encoder))]
+    assert all(map(np.array_equal, ours, theirs)), "another process writes other tokens for the same window"
 
 
 def check_decoding_refuses_a_foreign_token(subject: Subject) -> None:
@@ -226,6 +279,19 @@ def _of_piece(score: Score, cells: BoolArray) -> BoolArray:
 
 def _documents(batch: TokenBatch) -> list[Int32Array]:
     return np.split(batch.tokens, batch.offsets[1:-1])
+
+
+def _decoded(encoder: Encoder, score: Score, start_bar: int = 0) -> Score | None:
+    """The window of the one track of ``score`` after encoding and decoding; None if it is refused by its status."""
+    windows = music.windows((0,), _num_bars(encoder), 1, start_bar=start_bar)
+    batch = encoder.encode_batch(in_memory_corpus([score]), windows, np.zeros(1, np.int32))
+    return encoder.decode(batch.tokens) if batch.status[0] == TokenStatus.OK else None
+
+
+def _pitches_after(encoder: Encoder, score: Score, start_bar: int = 0) -> list[set[int]]:
+    """The pitches of each bar after encoding and decoding; nothing if the window is refused by its status."""
+    decoded = _decoded(encoder, score, start_bar)
+    return [] if decoded is None else [set(bar.notes.pitch.tolist()) for bar in decoded.tracks[0].bars]
 
 
 def _positions(encoder: Encoder, tokens: Int32Array) -> Int32Array:

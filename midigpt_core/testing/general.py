@@ -52,6 +52,19 @@ for ref in pickle.load(sys.stdin.buffer):
     structure_options(ref)
 """
 
+_ENCODE = """
+import pickle, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+import numpy as np
+from midigpt_core.contracts import EncoderContext
+from midigpt_core.plugins.building import build
+from midigpt_core.testing import music
+encoder = build(pickle.load(sys.stdin.buffer), EncoderContext())
+for infill in (False, True)[: 1 + ("infill" in encoder.provides)]:
+    windows = music.windows((0, 1), int(sys.argv[1]), infill=infill)
+    print(encoder.encode_batch(music.corpus(), windows, np.zeros(2, np.int32)).tokens.astype(np.int32).tobytes().hex())
+"""
+
 
 @frozen
 class Subject:
@@ -107,6 +120,15 @@ def references_survive_spawn(refs: Sequence[ComponentRef]) -> None:
     needed = [ref for ref in refs if ref.kind in IN_WORKERS]
     if needed:
         _python(_RESOLVE, stdin=pickle.dumps(sys.path) + pickle.dumps(needed))
+
+
+def encoded_elsewhere(ref: ComponentRef, num_bars: int) -> list[bytes]:
+    """The tokens, as int32, that another process writes for the first bars of the kit's pieces.
+
+    Without infill and, if the encoder provides it, with.
+    """
+    done = _python(_ENCODE, str(num_bars), stdin=pickle.dumps(sys.path) + pickle.dumps(ref))
+    return [bytes.fromhex(line.decode()) for line in done.stdout.split()]
 
 
 def component_target_resolves(subject: Subject) -> None:

@@ -208,6 +208,67 @@ def test_positions_of_an_encoder(failing: Callable[..., set[str]], method: str, 
     assert found == (set() if kept else {"encoder-local-positions-of-filled-bars-are-one-thing"})
 
 
+#: Changes notes (bar, onset in 1,920ths of a quarter, duration, pitch, …) and bars (numerator, denominator, length).
+DECODE = """
+    def decode(self, tokens):
+        from midigpt_core.score import Score
+        content = super().decode(tokens).to_dict()
+        last = len(content["bars"]) - 1
+        for track in content["tracks"]:
+            notes = track["notes"]
+            track["notes"] = {notes}
+        content["bars"] = [{bar} for bar in content["bars"]]
+        return Score.from_dict(content)
+"""
+ENCODE = """
+    def encode_batch(self, corpus, windows, max_tokens):
+        import sys
+        return super().encode_batch(corpus, attrs.evolve(windows, {change}), max_tokens)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "broken"),
+    [
+        (DECODE.format(notes="notes", bar="bar"), set()),
+        (
+            DECODE.format(
+                notes="[[min(note[0] + 1, last), 0, *note[2:]] if note[1] > 7000 else note for note in notes]",
+                bar="bar",
+            ),
+            {"late-onsets-stay-in-their-bar"},
+        ),
+        (
+            DECODE.format(notes="[note for note in notes if note[2] <= 4 * 1920]", bar="bar"),
+            {"notes-that-outlast-their-bar-are-kept"},
+        ),
+        (
+            DECODE.format(
+                notes="notes + [[bar, 0, 9, 60, 80, 0] for bar in range(last + 1) if bar not in [n[0] for n in notes]]",
+                bar="bar",
+            ),
+            {"empty-bars-stay-empty"},
+        ),
+        (
+            DECODE.format(notes="[note for note in notes if [n[:2] for n in notes].count(note[:2]) < 16]", bar="bar"),
+            {"chords-keep-their-notes"},
+        ),
+        (DECODE.format(notes="notes", bar="bar if bar[1] != 8 else [4, 4, 4.0]"), {"signatures-are-kept"}),
+        (
+            ENCODE.format(change="start_bar=np.minimum(windows.start_bar, 255)"),
+            {"a-window-late-in-a-long-piece-is-itself"},
+        ),
+        (
+            ENCODE.format(change="transpose=windows.transpose + ('midigpt_core.testing.encoders' not in sys.modules)"),
+            {"other-processes-write-the-same-tokens"},
+        ),
+    ],
+)
+def test_what_an_encoder_does_to_music(failing: Callable[..., set[str]], method: str, broken: set[str]) -> None:
+    found = failing(ENCODER_PLUGIN, ENCODER.format(method=method), "encoder-local-")
+    assert found == {f"encoder-local-{check}" for check in broken}
+
+
 def test_a_plugin_module_that_imports_numpy(failing: Callable[..., set[str]]) -> None:
     failed = failing("import numpy\n" + MASK_PLUGIN, MASK.format(masked="valid & False"))
     assert failed == {"kitlocal-imports-nothing-heavy"}
