@@ -72,6 +72,8 @@ class GigamidiOptions:
     #: First tempo of a piece in beats per minute, according to the metadata.
     min_tempo: float | None = _tempo()
     max_tempo: float | None = _tempo()
+    #: The CSV of the raw layout: then the data are archives of <md5>.mid, and their metadata is in it.
+    metadata: str = ""
     #: Whether shards from the Hub stay in huggingface_hub's cache after they were parsed.
     keep_downloads: bool = True
 
@@ -92,5 +94,6 @@ class GigamidiOptions:
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in attrs.asdict(self, recurse=False).items()
-            if value != getattr(defaults, name) and name != "keep_downloads"
+            # The content of the metadata is part of a shard's fingerprint.
+            if value != getattr(defaults, name) and name not in ("keep_downloads", "metadata")
         }

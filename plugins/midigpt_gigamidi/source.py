@@ -28,6 +28,7 @@ from midigpt_gigamidi.footer import check_footer
 from midigpt_gigamidi.kinds import to_binary
 from midigpt_gigamidi.options import GigamidiOptions
 from midigpt_gigamidi.pages import MOST_ROWS, batch_rows
+from midigpt_gigamidi.raw import raw_shards
 from midigpt_gigamidi.rows import Values, filter_roles, passing, require_filterable, with_music
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ class GigamidiSource:
         return self._options.row_options()
 
     def shards(self) -> Sequence[SourceShard]:
-        """The shards in the order of the paths, which are local or on the Hub (:mod:`midigpt_gigamidi.hub`)."""
+        """The shards in the order of the paths, which are local or on the Hub (:mod:`midigpt_gigamidi.hub`); with
+        ``metadata``, those of archives (:mod:`midigpt_gigamidi.raw`)."""
+        if self._options.metadata:
+            return raw_shards(self._context, self._options, self._warnings)
         shards: dict[object, SourceShard] = {}
         paths = self._context.paths
         for on_hub, group in itertools.groupby(paths, key=lambda path: path.startswith(hub.SCHEME)):

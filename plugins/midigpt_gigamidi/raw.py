@@ -1,0 +1,253 @@
+"""Reads GigaMIDI's raw layout: archives of ``…/<md5>.mid``, and a CSV with a row of metadata for each md5.
+
+The CSV has the columns of the parquet files, lists as the text that prints them. It is read once for each process, only
+the columns that are needed. A file without a row in it is a piece without metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from attrs import define, field, frozen
+from pyarrow import csv
+
+from midigpt_core.archives import ARCHIVE_SUFFIXES, Archive, Member, MemberError
+from midigpt_core.contracts import RowBatch
+from midigpt_core.errors import DataError, readable_name
+from midigpt_core.files import FileState, open_regular
+from midigpt_core.paths import find_files, usable_path
+from midigpt_gigamidi.columns import ALWAYS, ID, NOMML, ROLES, find_roles, listed
+from midigpt_gigamidi.rows import Values, filter_roles, passing, require_filterable, with_music
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Protocol
+
+    from midigpt_core.archives import Problem
+    from midigpt_core.contracts import SourceContext
+    from midigpt_core.records import Int64Array
+    from midigpt_gigamidi.options import GigamidiOptions
+
+    class Warnings(Protocol):
+        """Warnings of a source, each said once."""
+
+        def say(self, about: str, message: str) -> None: ...
+
+
+_SUFFIXES = frozenset({".mid", ".midi"})
+# Members of a shard on average, and at most; a checksum of their names says where a shard ends.
+_SHARD_FILES, _MOST_SHARD_FILES = 512, 4096
+_BATCH_FILES, _BATCH_BYTES = 256, 8 << 20
+_MOST_MIDI_BYTES = (16 << 20) + 1
+_MD5_LENGTH = 32
+_BLOCK_BYTES = 8 << 20
+# Dropped rows that a batch names for each reason.
+_NAMED = 3
+
+
+@frozen(eq=False)
+class Metadata:
+    """The rows of a CSV by md5."""
+
+    #: Columns by role, as text.
+    columns: dict[str, pa.ChunkedArray]
+    #: The md5 of each row, ascending, and the row: bytes[n], int64[n].
+    keys: np.ndarray[tuple[int], np.dtype[np.bytes_]]
+    rows: Int64Array
+
+    def of(self, md5s: Sequence[str]) -> dict[str, pa.Array]:
+        """The values of some files by role; null for a file that has no row."""
+        asked = np.array([md5[:_MD5_LENGTH].encode("ascii", "replace") for md5 in md5s], f"S{_MD5_LENGTH}")
+        places = np.minimum(np.searchsorted(self.keys, asked), max(len(self.keys) - 1, 0))
+        known = self.keys[places] == asked if len(self.keys) else np.zeros(len(asked), np.bool_)
+        indices = pa.array(self.rows[places] if len(self.keys) else np.zeros(len(asked), np.int64), mask=~known)
+        return {role: column.take(indices).combine_chunks() for role, column in self.columns.items()}
+
+
+def read_metadata(path: Path, options: GigamidiOptions) -> Metadata:
+    """The metadata in a CSV, as far as ``options`` need it. Raises :class:`DataError`."""
+    try:
+        return _read(path, FileState.of(path), tuple(sorted({*ALWAYS, *options.styles, *filter_roles(options)})))
+    except OSError as error:
+        raise DataError(
+            f"{readable_name(path)}: cannot be read ({error.strerror}). source.metadata names the CSV of GigaMIDI's "
+            "raw layout."
+        ) from error
+    except pa.ArrowException as error:
+        reason = str(error).split("\n", 1)[0].rstrip(".")
+        raise DataError(f"{readable_name(path)}: is no readable CSV ({reason}). Download it again.") from error
+
+
+# A shard that is sent to another process does not bring the metadata with it.
+@lru_cache(maxsize=2)
+def _read(path: Path, _state: FileState, roles: tuple[str, ...]) -> Metadata:
+    parsing = csv.ParseOptions(newlines_in_values=True)
+    reading = csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
+    with open_regular(path) as stream:
+        header = csv.open_csv(stream, read_options=reading, parse_options=parsing).schema.names
+    names, _ = find_roles(pa.schema([(name, pa.string()) for name in header]), roles)
+    if ID not in names:
+        raise DataError(
+            f"{readable_name(path)}: no column {ROLES[ID][0][0]!r} (columns: {listed(header)}). Name the CSV of "
+            "GigaMIDI's raw layout in source.metadata."
+        )
+    wanted = sorted(set(names.values()))
+    converting = csv.ConvertOptions(
+        include_columns=wanted,
+        column_types=dict.fromkeys(wanted, pa.string()),
+        strings_can_be_null=True,
+        null_values=[""],
+    )
+    with open_regular(path) as stream:
+        table = csv.read_csv(stream, read_options=reading, parse_options=parsing, convert_options=converting)
+    texts = pc.fill_null(pc.utf8_trim_whitespace(table.column(names[ID])), "")
+    md5s = np.array(pc.utf8_lower(texts).to_pylist(), f"S{_MD5_LENGTH}")
+    # Of two rows for a file, the first.
+    keys, rows = np.unique(md5s, return_index=True)
+    return Metadata({role: table.column(name) for role, name in names.items() if role != ID}, keys, rows)
+
+
+def raw_shards(context: SourceContext, options: GigamidiOptions, warnings: Warnings) -> list[RawShard]:
+    """Some hundred members of each archive that the paths lead to. Raises :class:`DataError`."""
+    metadata = usable_path(str(options.metadata), what="source.metadata", error=DataError)
+    present = read_metadata(metadata, options).columns
+    require_filterable(options, present, readable_name(metadata))
+    shards: list[RawShard] = []
+    for file in find_files(context.paths, ARCHIVE_SUFFIXES, kind="archive"):
+        archive = Archive(file.path, context.hash_file)
+        try:
+            found = archive.listing(_SUFFIXES).found
+        except OSError as error:
+            raise DataError(
+                f"{readable_name(file.path)}: cannot be read ({error.strerror}). Check the file and the disk."
+            ) from error
+        first = 0
+        for end, item in enumerate(found, 1):
+            is_last = zlib.crc32(item.name.encode()) % _SHARD_FILES == 0 or end - first == _MOST_SHARD_FILES
+            if is_last or end == len(found):
+                name, members = readable_name(file.path), found[first:end]
+                shards.append(RawShard(name, archive, members, metadata, context.hash_file, options, warnings))
+                first = end
+    return shards
+
+
+@define(eq=False)
+class RawShard:
+    """Some members of an archive, with their metadata."""
+
+    archive_name: str
+    archive: Archive
+    found: Sequence[Member | Problem]
+    metadata: Path
+    hash_file: Callable[[Path], str]
+    options: GigamidiOptions
+    warnings: Warnings
+    _was_read: bool = field(init=False, default=False)
+
+    @property
+    def name(self) -> str:
+        first = self.found[0].name
+        more = f" and {len(self.found) - 1:,} more" if len(self.found) > 1 else ""
+        return f"{self.archive_name}/{first}{more}" if first else self.archive_name
+
+    def num_rows(self) -> int:
+        return len(self.found)
+
+    def fingerprint(self) -> str:
+        seen = hashlib.sha256()
+        try:
+            seen.update(self.archive.content_hash(after_reading=self._was_read).encode())
+            seen.update(self.hash_file(self.metadata).encode())
+        except OSError as error:
+            raise DataError(f"{self.archive_name}: cannot be read ({error.strerror}). Check the file.") from error
+        for found in self.found:
+            seen.update(hashlib.sha256(found.name.encode()).digest())
+        return f"raw {seen.hexdigest()}"
+
+    def batches(self) -> Iterator[RowBatch]:
+        self._was_read = True
+        metadata = read_metadata(self.metadata, self.options)
+        try:
+            with self.archive.opened():
+                for first in range(0, len(self.found), _BATCH_FILES):
+                    yield from self._batches(metadata, first, self.found[first : first + _BATCH_FILES])
+        except OSError as error:
+            raise DataError(f"{self.archive_name}: cannot be read ({error.strerror}). Check the file.") from error
+
+    def _batches(self, metadata: Metadata, first: int, found: Sequence[Member | Problem]) -> Iterator[RowBatch]:
+        members = [(first + index, item) for index, item in enumerate(found) if isinstance(item, Member)]
+        md5s = [PurePosixPath(item.name).stem.lower() for _, item in members]
+        values = Values(metadata.of(md5s), len(members), self._lost)
+        keep, without_music = with_music(values)
+        keep, failed = passing(values, self.options, keep)
+        batch = _Batch(Counter({**without_music, **failed}))
+        for index, item in enumerate(found):
+            if not isinstance(item, Member):
+                batch.drop(first + index, item.name, item.reason)
+        for index in np.flatnonzero(keep).tolist():
+            row, item = members[index]
+            try:
+                batch.add(index, item.read(_MOST_MIDI_BYTES))
+            except MemberError as error:
+                self.archive.check_unchanged()
+                batch.drop(row, item.name, error.reason)
+            if batch.size >= _BATCH_BYTES:
+                yield self._rows(values, members, md5s, batch)
+                batch = _Batch(Counter())
+        yield self._rows(values, members, md5s, batch)
+
+    def _rows(
+        self, values: Values, members: Sequence[tuple[int, Member]], md5s: Sequence[str], batch: _Batch
+    ) -> RowBatch:
+        self.archive.check_unchanged()
+        chosen = pa.array(batch.indices, pa.int64())
+        columns = {role: column.take(chosen) for role, column in values.columns.items()}
+        kept = Values(columns, len(chosen), self._lost)
+        has_styles = any(role in kept for role in self.options.styles)
+        return RowBatch(
+            row=np.array([members[index][0] for index in batch.indices], np.int64),
+            ids=pa.array([md5s[index] for index in batch.indices], pa.string()),
+            midi=pa.array(batch.contents, pa.large_binary()),
+            genre=pa.array(kept.styles(self.options.styles), pa.string()) if has_styles else None,
+            nomml=kept.integer_lists(NOMML) if NOMML in kept else None,
+            dropped=dict(batch.dropped),
+            dropped_rows=batch.named,
+            bars=(self.options.min_bars, self.options.max_bars),
+        )
+
+    def _lost(self, role: str, count: int) -> None:
+        self.warnings.say(
+            role,
+            f"{readable_name(self.metadata)}: values of {role!r} are not {ROLES[role][1].name}, at first {count:,}; "
+            "they are left out.",
+        )
+
+
+@define(eq=False)
+class _Batch:
+    """Members of a batch, by their place among its members, and what is left out."""
+
+    dropped: Counter[str]
+    named: dict[str, list[tuple[int, str]]] = field(factory=dict)
+    indices: list[int] = field(factory=list)
+    contents: list[bytes] = field(factory=list)
+    size: int = 0
+
+    def add(self, index: int, content: bytes) -> None:
+        self.indices.append(index)
+        self.contents.append(content)
+        self.size += len(content)
+
+    def drop(self, row: int, name: str, reason: str) -> None:
+        self.dropped[reason] += 1
+        named = self.named.setdefault(reason, [])
+        if len(named) < _NAMED:
+            named.append((row, name))
