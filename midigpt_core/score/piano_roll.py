@@ -7,6 +7,7 @@ plotting library would add seven packages and a second of import time.
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from attrs import frozen
 from PIL import Image, ImageDraw, ImageFont
 
 from midigpt_core import files
+from midigpt_core.score.programs import PROGRAM_NAMES
 
 if TYPE_CHECKING:
     import os
@@ -36,11 +38,8 @@ _LEAST_SEMITONES, _SEMITONE, _LANE_HEIGHT = 12, 7, 190
 _MOST_BARS, _CONTEXT_BARS = 48, 8
 #: Most tracks that are drawn: tracks that were written come first, then the first of the others.
 _MOST_LANES = 64
-#: The sixteen families of General MIDI, eight programs each.
-_FAMILIES = (
-    "piano", "tuned percussion", "organ", "guitar", "bass", "strings", "ensemble", "brass", "reed", "pipe",
-    "synth lead", "synth pad", "synth effects", "ethnic", "percussive", "sound effects",
-)  # fmt: skip
+#: Letters of a label that fit left of a lane.
+_LABEL = 20
 
 
 @frozen(eq=False, kw_only=True)
@@ -185,7 +184,7 @@ def _lane(track: Track, written: Collection[int]) -> _Lane:
         # The duration of a drum note has no meaning; a sixteenth is visible.
         duration = np.full(len(notes), 0.25)
     else:
-        label = f"{track.index}: {_FAMILIES[track.program // 8]}", f"program {track.program}"
+        label = _label(track)
         duration = notes.duration / columns.resolution
     return _Lane(
         label=label,
@@ -197,6 +196,12 @@ def _lane(track: Track, written: Collection[int]) -> _Lane:
         new=np.isin(bar, list(written)),
         written=written,
     )
+
+
+def _label(track: Track) -> tuple[str, str]:
+    """Two lines: the track's number and instrument."""
+    first, *more = textwrap.wrap(f"{track.index}: {PROGRAM_NAMES[track.program]}", _LABEL)
+    return first, " ".join(more)
 
 
 def _worth_drawing(count: int, written: Collection[int]) -> tuple[int, int]:
