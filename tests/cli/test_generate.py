@@ -244,7 +244,7 @@ def slow(*_):
     return []
 
 def tell(self):
-    if {first} and not self._cancel.is_set():
+    if {first} and not self.is_cancelled():
         signal.raise_signal(signal.SIGINT)
     return 0.0
 
