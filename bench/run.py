@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: Modules of this package with a function ``rows(session)``, in the order of the table. Add yours here.
 GROUPS = (
-    "reading", "encoding", "stream", "preprocess", "start", "packing", "training", "threads", "generation", "serving",
-    "quality",
+    "reading", "encoding", "stream", "preprocess", "sources", "start", "packing", "training", "threads", "generation",
+    "serving", "quality",
 )  # fmt: skip
 #: Measured only if named: it takes half an hour.
 LONG = ("quality",)
