@@ -8,32 +8,24 @@ all others: reading them runs nothing.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import HFValidationError
 
 from midigpt_core import __version__, terminal
 from midigpt_core.checkpoint.bundles import load_checkpoint, save_bundle
 from midigpt_core.errors import CheckpointError, nearest
+from midigpt_core.huggingface import NO_ANSWER, api, endpoint, explained, of_the_hub
 from midigpt_core.paths import usable_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import torch
 
@@ -48,18 +40,6 @@ _CARD = "README.md"
 _NAMED = re.compile(r"(?P<name>[^/]+)-(?:final|step(?P<step>\d{1,12}))(?P<suffix>\.safetensors|\.pt)")
 _SUFFIXES = (".safetensors", ".pt")
 _TIMEOUT_SECONDS = 10.0
-
-
-class _ForeignAnswerError(Exception):
-    """An answer that is not the Hub's, such as the HTML of a login page."""
-
-
-#: What a request raises: no answer (errors of the HTTP library, whose base class huggingface_hub's own error extends),
-#: an answer that is an error or not the Hub's, no token, offline mode.
-_NO_ANSWER: tuple[type[BaseException], ...] = (HfHubHTTPError.__bases__[0], OSError, _ForeignAnswerError)
-
-#: Errors that the cache's folder causes, not the network.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 _log = terminal.logger(__name__)
 
@@ -128,13 +108,13 @@ def fetch(
     if not local_files_only:
         try:
             return _download(place, token, force_download)
-        except _NO_ANSWER as error:
+        except NO_ANSWER as error:
             cause = error
     cached = _cached(place)
     if cached is None:
-        raise CheckpointError(_explained(place.repo, place.revision, cause)) from cause
+        raise CheckpointError(explained(place.repo, place.revision, cause)) from cause
     if cause is not None:
-        _log.warning("%s Using the copy in the cache, %s.", _explained(place.repo, place.revision, cause), cached)
+        _log.warning("%s Using the copy in the cache, %s.", explained(place.repo, place.revision, cause), cached)
     return cached
 
 
@@ -191,12 +171,12 @@ def _push(
     revision: str | None = None,
     create_pr: bool = False,
 ) -> str:
-    api = _api(token)
+    hub = api(token)
     try:
-        with _of_the_hub():
-            repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-            has_card = api.file_exists(repo, _CARD, revision=revision)
-            commit = api.upload_folder(
+        with of_the_hub():
+            repo = hub.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            has_card = hub.file_exists(repo, _CARD, revision=revision)
+            commit = hub.upload_folder(
                 repo_id=repo,
                 folder_path=folder,
                 commit_message=commit_message or "Upload a MIDI-GPT model",
@@ -204,8 +184,8 @@ def _push(
                 create_pr=create_pr,
                 ignore_patterns=[_CARD] if has_card else None,
             )
-    except _NO_ANSWER as error:
-        raise CheckpointError(_explained(repo_id, revision, error)) from error
+    except NO_ANSWER as error:
+        raise CheckpointError(explained(repo_id, revision, error)) from error
     except HFValidationError as error:
         raise CheckpointError(f"{repo_id!r} is no name of a repository. Write it as owner/name.") from error
     if has_card:
@@ -226,8 +206,8 @@ def _place(name: str, hf_repo: str, revision: str | None, cache_dir: str | os.Pa
 
 
 def _download(place: _Place, token: str | bool | None, force_download: bool) -> Path:
-    with _of_the_hub():
-        found = _api(token).model_info(place.repo, revision=place.revision, timeout=_TIMEOUT_SECONDS)
+    with of_the_hub():
+        found = api(token).model_info(place.repo, revision=place.revision, timeout=_TIMEOUT_SECONDS)
         names = [item.rfilename for item in found.siblings or ()]
     chosen = choose(names, place.name, place.repo)
     how: dict[str, Any] = {
@@ -235,7 +215,7 @@ def _download(place: _Place, token: str | bool | None, force_download: bool) -> 
         "cache_dir": place.cache_dir,
         "token": token,
         "force_download": force_download,
-        "endpoint": _endpoint(),
+        "endpoint": endpoint(),
         "library_name": "midigpt-core",
         "library_version": __version__,
     }
@@ -295,60 +275,3 @@ def _snapshots(root: Path, revision: str | None) -> list[Path]:
     if revision is not None:
         return [item for item in folders if item.name == commit]
     return sorted(folders, key=lambda item: (item.name == commit, item.stat().st_mtime), reverse=True)
-
-
-def _api(token: str | bool | None) -> HfApi:
-    return HfApi(endpoint=_endpoint(), token=token, library_name="midigpt-core", library_version=__version__)
-
-
-@contextmanager
-def _of_the_hub() -> Iterator[None]:
-    """Turn exceptions of huggingface_hub for an answer that is not JSON, or has another structure, into one error."""
-    try:
-        yield
-    except _NO_ANSWER:  # some are ValueErrors too
-        raise
-    except HFValidationError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _ForeignAnswerError from error
-
-
-def _endpoint() -> str:
-    """``HF_ENDPOINT`` as it is now; huggingface_hub itself reads it once."""
-    return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
-
-
-def _explained(repo: str, revision: str | None, cause: BaseException | None) -> str:
-    match cause:
-        case None:
-            return f"{repo}: no copy is in the cache. Leave local_files_only out to fetch it."
-        case OfflineModeIsEnabled():
-            return f"{repo}: HF_HUB_OFFLINE is set. Unset it to fetch what is not in the cache."
-        case GatedRepoError():
-            return (
-                f"{repo} is gated. Accept its terms at {_endpoint()}/{repo}, then log in with 'hf auth login' or set "
-                "HF_TOKEN."
-            )
-        case RevisionNotFoundError():
-            return f"{repo} has no revision {revision!r}. Check the name of the branch, tag or commit."
-        case RepositoryNotFoundError():
-            return (
-                f"{_endpoint()} shows no repository {repo!r}. Check the name; for a private one log in with "
-                "'hf auth login' or set HF_TOKEN."
-            )
-        case HfHubHTTPError() if cause.response.status_code in (401, 403):
-            return (
-                f"{_endpoint()} refuses {repo} with this token. Log in with 'hf auth login', or set HF_TOKEN to one "
-                "with enough rights."
-            )
-        case HfHubHTTPError():
-            return f"{_endpoint()} answers {cause.response.status_code} for {repo}. Try again later."
-        case _ForeignAnswerError():
-            return (
-                f"{_endpoint()} does not answer as the Hub does: a login page or a proxy may be in between. Check "
-                "the network and try again."
-            )
-        case OSError() if cause.errno in _OF_THE_DISK:
-            return f"{repo}: the cache cannot be written ({cause.strerror}). Make room, or choose another cache_dir."
-    return f"{_endpoint()} does not answer ({terminal.printable(cause, 120)}). Check the network and try again."

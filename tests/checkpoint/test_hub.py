@@ -175,8 +175,8 @@ TROUBLES = {
     portal: "does not answer as the Hub does",
     proxy: "does not answer as the Hub does",
     other_list: "does not answer as the Hub does",
-    gated: "Metacreation/MIDI-GPT is gated. Accept its terms at ",
-    vanished: "shows no repository 'Metacreation/MIDI-GPT'",
+    gated: "Metacreation/MIDI-GPT is gated: 1. accept its terms at ",
+    vanished: "shows no model 'Metacreation/MIDI-GPT'",
 }
 
 
@@ -217,7 +217,7 @@ def test_a_copy_is_used_though_the_fetch_of_a_later_commit_broke_off(
 
 def test_a_gate_opens_with_a_token(hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path) -> None:
     hub.add(REPO, {"a-final.safetensors": content(bundle, tmp_path, 1)}, gated=True)
-    with pytest.raises(CheckpointError, match=f"is gated. Accept its terms at {hub.url}/{REPO}, then log in with"):
+    with pytest.raises(CheckpointError, match=f"is gated: 1. accept its terms at {hub.url}/{REPO}, 2. make a token"):
         from_pretrained("a", cache_dir=cache)
     assert from_pretrained("a", cache_dir=cache, token=TOKEN).provenance["steps"] == 1
 
@@ -275,7 +275,7 @@ def test_a_folder_is_pushed_and_comes_back(
     assert set(repo.commits[repo.head]) == {
         ".gitattributes", "README.md", "config.json", "encoder.json", "generation_config.json", "model.safetensors",
     }  # fmt: skip
-    with pytest.raises(CheckpointError, match="shows no repository 'me/tune'"):
+    with pytest.raises(CheckpointError, match="shows no model 'me/tune'"):
         from_pretrained("me/tune", cache_dir=cache)
     loaded = from_pretrained("me/tune", cache_dir=cache, token=TOKEN)
     tokens = torch.randint(0, 97, (1, 20))

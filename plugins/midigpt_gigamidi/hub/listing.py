@@ -8,34 +8,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 from attrs import frozen
-from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
-from midigpt_core import __version__, terminal
+from midigpt_core import terminal
 from midigpt_core.corpus.cache import cache_root
 from midigpt_core.errors import CorpusError, DataError
 from midigpt_core.files import WriteError, write_text
+from midigpt_core.huggingface import NO_ANSWER, api, endpoint, explained, of_the_hub
 from midigpt_core.paths import matches_pattern
 
 _ADDRESS = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.*))?", re.DOTALL)
 _MAGIC = re.compile(r"[*?\[]")
 _TIMEOUT_SECONDS = 30.0
 _SUFFIX = ".parquet"
-#: What a request raises that gets no answer, or an error: huggingface_hub's own error extends the HTTP library's base.
-NO_ANSWER: tuple[type[BaseException], ...] = (HfHubHTTPError.__bases__[0], OSError)
 
 _log = terminal.logger(__name__)
 
@@ -80,16 +71,12 @@ def list_files(address: str) -> list[HubFile]:
     except NO_ANSWER as error:
         files = _remembered(repo, revision) or _in_the_cache(repo, revision)
         if not any(_leads_to(path, file.path) for file in files):
-            raise DataError(explained(repo, revision, error)) from error
+            raise DataError(explained(repo, revision, error, "data set")) from error
         if not isinstance(error, OfflineModeIsEnabled):
-            _log.warning("%s Using what is known of %s from earlier.", explained(repo, revision, error), repo)
+            said = explained(repo, revision, error, "data set")
+            _log.warning("%s Using what is known of %s from earlier.", said, repo)
     except HFValidationError as error:
         raise DataError(f"{address}: {repo!r} is no name of a repository. Write it as OWNER/REPOSITORY.") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{endpoint()} does not answer as the Hub does: a login page or a proxy may stand before it. Check the "
-            "network and try again."
-        ) from error
     found = sorted((file for file in files if _leads_to(path, file.path)), key=lambda file: file.path)
     if not found:
         raise DataError(
@@ -106,13 +93,13 @@ def _leads_to(wanted: str, path: str) -> bool:
 
 
 def _on_the_hub(repo: str, revision: str | None) -> list[HubFile]:
-    api = HfApi(endpoint=endpoint(), library_name="midigpt-core", library_version=__version__)
-    found = api.dataset_info(repo, revision=revision, timeout=_TIMEOUT_SECONDS, files_metadata=True)
-    commit = str(found.sha)
-    return [
-        HubFile(repo, commit, item.rfilename, item.lfs.sha256 if item.lfs else str(item.blob_id), item.size)
-        for item in found.siblings or ()
-    ]
+    with of_the_hub():
+        found = api().dataset_info(repo, revision=revision, timeout=_TIMEOUT_SECONDS, files_metadata=True)
+        commit = str(found.sha)
+        return [
+            HubFile(repo, commit, item.rfilename, item.lfs.sha256 if item.lfs else str(item.blob_id), item.size)
+            for item in found.siblings or ()
+        ]
 
 
 def _remember(repo: str, revision: str | None, files: list[HubFile]) -> None:
@@ -154,35 +141,3 @@ def _in_the_cache(repo: str, revision: str | None) -> list[HubFile]:
 
 def _cache_folder(repo: str) -> Path:
     return Path(constants.HF_HUB_CACHE).expanduser() / f"datasets--{repo.replace('/', '--')}"
-
-
-def endpoint() -> str:
-    """``HF_ENDPOINT`` as it is now; huggingface_hub itself reads it once."""
-    return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
-
-
-def explained(repo: str, revision: str | None, cause: BaseException) -> str:
-    """Why the Hub did not give something, and what to do."""
-    match cause:
-        case OfflineModeIsEnabled():
-            return f"{repo}: HF_HUB_OFFLINE is set, and the cache lacks these files. Unset it to fetch them."
-        case GatedRepoError():
-            return (
-                f"{repo} is gated: 1. accept its terms at {endpoint()}/datasets/{repo}, 2. make a token that may read "
-                f"it at {endpoint()}/settings/tokens, 3. log in with 'hf auth login' or set HF_TOKEN, then run again."
-            )
-        case RevisionNotFoundError():
-            return f"{repo} has no revision {revision!r}. Check the name of the branch, tag or commit."
-        case RepositoryNotFoundError():
-            return (
-                f"{endpoint()} shows no data set {repo!r}. Check the name; for a private one log in with "
-                "'hf auth login' or set HF_TOKEN."
-            )
-        case HfHubHTTPError() if cause.response.status_code in (401, 403):
-            return (
-                f"{endpoint()} refuses {repo} with this token. Log in with 'hf auth login', or set HF_TOKEN to one "
-                "with enough rights."
-            )
-        case HfHubHTTPError():
-            return f"{endpoint()} answers {cause.response.status_code} for {repo}. Try again later."
-    return f"{endpoint()} does not answer ({terminal.printable(cause, 120)}). Check the network and try again."

@@ -24,12 +24,13 @@ from huggingface_hub.utils.tqdm import tqdm
 from midigpt_core import __version__, terminal
 from midigpt_core.contracts import RowBatch
 from midigpt_core.errors import DataError
-from midigpt_gigamidi.hub.listing import NO_ANSWER, HubFile, endpoint, explained
+from midigpt_core.huggingface import NO_ANSWER, endpoint, explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from midigpt_core.contracts import SourceShard
+    from midigpt_gigamidi.hub.listing import HubFile
 
 _ATTEMPTS = 3
 # While a file is fetched, an empty batch is given this often, so that a build can be stopped.
@@ -160,7 +161,7 @@ def _fetch(file: HubFile) -> Path:
         except NO_ANSWER as raised:
             # What it raises for a file that it could not ask for names the cause only in the chain.
             error = raised.__cause__ if isinstance(raised, LocalEntryNotFoundError) and raised.__cause__ else raised
-            problem = explained(file.repo, file.commit, error)
+            problem = explained(file.repo, file.commit, error, "data set")
             if type(error) is OSError and error.errno is None:
                 # Of bytes that came, not of the network: the wrong number of them.
                 problem = f"{file}: {terminal.printable(str(error).splitlines()[0])} Run again."
