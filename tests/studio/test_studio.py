@@ -174,6 +174,24 @@ def test_what_has_not_begun_is_cancelled_and_what_is_discarded_comes_back(page: 
     expect(cards(page, "done")).to_have_count(2)
 
 
+def test_what_the_model_cannot_hear_is_not_sent(page: Page) -> None:
+    """The windows of this model have 8 bars at most."""
+    open_file(page, song(60))
+    page.get_by_role("button", name="Bass", exact=True).click()
+    page.get_by_label("Continue").check()
+    page.locator("#version-count").select_option("1")
+    with page.expect_request("**/generate") as sent:
+        page.locator("#generate").click()
+    body = sent.value.post_data_json
+    assert len(body["score"]["tracks"][0]["bars"]) == 8 + 4
+    assert [prompt["bars"] for prompt in body["request"]["tracks"]] == [[8, 9, 10, 11]] * 3
+    expect(cards(page, "done")).to_have_count(1)
+    page.keyboard.press("k")
+    score = Score.from_bytes(exported(page))
+    assert all(any(len(bar.notes) for bar in track.bars[60:64]) for track in score.tracks)
+    assert all(len(bar.notes) for bar in score.tracks[1].bars[:60])
+
+
 def test_the_keyboard_alone_is_enough(page: Page) -> None:
     open_file(page, song())
     expect(page.locator(".row")).to_have_count(3)

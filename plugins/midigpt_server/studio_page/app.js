@@ -18,6 +18,8 @@ import { tempoMap } from "./tempo_map.js";
 import { Transport } from "./transport.js";
 
 const ORIGINAL = -1;
+// Until the server has told about its models.
+const UNKNOWN_MODEL = { model: null, resolution: 12, capabilities: { genres: [], model_dim_options: [] } };
 
 class Studio {
   #history;
@@ -204,7 +206,7 @@ class Studio {
   }
 
   #plan() {
-    const info = this.#info ?? { model: null, resolution: 12, capabilities: { genres: [] } };
+    const info = this.#info ?? UNKNOWN_MODEL;
     return planOf(this.#song, this.#rolls.selection, this.#settings, info, this.#attributes);
   }
 
@@ -214,7 +216,7 @@ class Studio {
     this.#shown = shown;
     proposal.addEventListener("change", () => this.#onVersions(proposal));
     this.#render();
-    this.#rolls.reveal(proposal.plan.targets.extent[0]);
+    this.#rolls.reveal(proposal.plan.targets.extent[0], proposal.plan.targets.tracks()[0]);
     proposal.start();
     this.#keep();
   }
@@ -389,6 +391,9 @@ class Studio {
     const proposal = this.#proposal;
     this.#transport.loop = this.#loopRange;
     this.#transport.setSong(song, (track) => !this.#audible(track));
+    // First, because what is hidden has no size.
+    find("empty").hidden = song.tracks.length > 0;
+    find("rolls").hidden = song.tracks.length === 0;
     this.#rolls.show({
       song,
       targets: proposal?.plan.targets ?? null,
@@ -399,9 +404,6 @@ class Studio {
       audible: (track) => this.#audible(track),
     });
     this.#cards.show(proposal, this.#shown, this.#transport.playing);
-    const isEmpty = !song.tracks.length;
-    find("empty").hidden = !isEmpty;
-    find("rolls").hidden = isEmpty;
     this.#renderTop(song);
     this.#renderWriting();
     this.#renderVersions();

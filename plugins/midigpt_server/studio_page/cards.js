@@ -4,6 +4,8 @@ import { element, icon } from "./dom.js";
 import { barStarts, notesOf } from "./model.js";
 
 const HEIGHT = 64;
+const LOW = 40; // where there are two rows of cards
+const ONE_ROW = 6;
 
 /** Fires "show", "listen", "keep" and "retry" with the number of a version; "show" and "listen" with -1: the original. */
 export class Cards extends EventTarget {
@@ -27,6 +29,7 @@ export class Cards extends EventTarget {
         this.#add(-1, "Original");
         for (const { number } of proposal.versions) this.#add(number, `Version ${number + 1}`);
       }
+      this.#root.classList.toggle("many", this.#cards.size > ONE_ROW);
       this.#root.replaceChildren(...[...this.#cards.values()].map(({ card }) => card));
     }
     if (!proposal) return;
@@ -106,12 +109,13 @@ export class Cards extends EventTarget {
   #paint(number) {
     const { canvas, drawn: song, face } = this.#cards.get(number);
     const width = face.clientWidth - 20;
+    const height = this.#cards.size > ONE_ROW ? LOW : HEIGHT;
     if (!song || width <= 0) return;
     const ratio = window.devicePixelRatio || 1;
     canvas.width = width * ratio;
-    canvas.height = HEIGHT * ratio;
+    canvas.height = height * ratio;
     canvas.style.width = `${width}px`;
-    canvas.style.height = `${HEIGHT}px`;
+    canvas.style.height = `${height}px`;
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     const style = getComputedStyle(canvas);
@@ -121,10 +125,10 @@ export class Cards extends EventTarget {
     const scale = width / (starts[last + 1] - starts[first]);
     pen.fillStyle = style.getPropertyValue("--bar-line");
     for (let bar = first + 1; bar <= last; bar++) {
-      pen.fillRect(Math.round((starts[bar] - starts[first]) * scale), 0, 1, HEIGHT);
+      pen.fillRect(Math.round((starts[bar] - starts[first]) * scale), 0, 1, height);
     }
     const tracks = targets.tracks();
-    const lane = HEIGHT / tracks.length;
+    const lane = height / tracks.length;
     pen.fillStyle = style.getPropertyValue(number < 0 ? "--text-3" : "--fresh");
     tracks.forEach((track, row) => {
       // All versions on one scale, so that they can be compared.
@@ -159,7 +163,7 @@ function spelledState({ state, notes, message }) {
   return {
     original: "",
     queued: "queued",
-    waiting: message?.toLowerCase(),
+    waiting: "waiting",
     writing: notes ? counted : "writing …",
     done: counted,
     stopped: notes ? `${counted}, stopped` : "stopped",

@@ -49,18 +49,18 @@ export function songOfFile(answer, name, file, tempos) {
   return withBars(song, LEAST_BARS);
 }
 
-/** The song in the form that `POST /generate` takes. */
-export function toScore(song) {
+/** The song in the form that `POST /generate` takes; of its bars those from `from` to before `to`. */
+export function toScore(song, from = 0, to = song.bars.length) {
   return {
     resolution: song.resolution,
     tempo: song.tempo,
     tracks: song.tracks.map((track) => ({
       instrument: track.program,
       track_type: track.drum ? "drum" : "melodic",
-      bars: song.bars.map((bar, index) => ({
+      bars: song.bars.slice(from, to).map((bar, index) => ({
         ts_numerator: bar.numerator,
         ts_denominator: bar.denominator,
-        notes: track.cells[index],
+        notes: track.cells[from + index],
       })),
     })),
   };

@@ -1,7 +1,7 @@
 // What to ask of the model: from the song, the chosen bars and the settings to the body of `POST /generate`.
 
 import { trackNames } from "./instruments.js";
-import { spellBars, toScore, withBars, withTrack } from "./model.js";
+import { LEAST_BARS, spellBars, toScore, withBars, withTrack } from "./model.js";
 import { Selection } from "./selection.js";
 
 /** The settings that a new studio has. */
@@ -24,16 +24,22 @@ export function freshSettings() {
 }
 
 /**
- * {base, targets, body, label, problem}: the song with room for what is written, which bars of it are written, the body
- * without its seed, and words for the history. `problem`, if there is nothing to write, says what to do.
+ * {base, targets, from, body, label, problem}: the song with room for what is written, which bars of it are written, the
+ * first bar that is sent, the body without its seed, and words for the history. `problem`, if there is nothing to
+ * write, says what to do.
+ *
+ * The server gets the bars that are written and those around them that the model can hear, not the whole song: a long one
+ * would take longer to read than to write. Its bars count from `from`.
  */
 export function planOf(song, selection, settings, info, attributes) {
   const draft = DRAFTS[settings.mode](song, selection, settings);
   if (draft.problem) return draft;
   const { base, targets, autoregressive, label } = draft;
+  const [from, to] = heard(base, targets, info);
   const prompts = base.tracks.map((_, id) => ({ id, bars: [] }));
   for (const [id, bars] of targets.entries()) {
-    prompts[id] = { id, bars, autoregressive, ...wishes(base, id, bars, settings, info, attributes) };
+    const sent = bars.map((bar) => bar - from);
+    prompts[id] = { id, bars: sent, autoregressive, ...wishes(base, id, sent, settings, info, attributes) };
   }
   const oneTrackAtATime = prompts.some((prompt) => prompt.controls?.rhythm_mask?.positions);
   const config = {
@@ -43,7 +49,14 @@ export function planOf(song, selection, settings, info, attributes) {
     tracks_per_step: oneTrackAtATime ? 1 : 0,
   };
   const request = { tracks: prompts, config, controls: ofRequest(settings, info) };
-  return { base, targets, label, body: { score: toScore(base), request, model: info.model } };
+  return { base, targets, from, label, body: { score: toScore(base, from, to), request, model: info.model } };
+}
+
+/** [first bar, bar after the last] that the model can hear: a window before what is written, and one after it. */
+function heard(song, targets, { capabilities }) {
+  const window = Math.max(LEAST_BARS, ...capabilities.model_dim_options);
+  const [first, last] = targets.extent;
+  return [Math.max(0, first - window), Math.min(song.bars.length, last + 1 + window)];
 }
 
 const DRAFTS = {

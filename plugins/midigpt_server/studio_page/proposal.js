@@ -106,12 +106,16 @@ export class Proposal extends EventTarget {
     for await (const frame of generate(body, signal)) {
       if (frame.type === "notes") {
         arrived.add(frame);
-        this.#set(version, { state: "writing", ...this.#withNotes(arrived.cells()) });
+        this.#set(version, { state: "writing", ...this.#withNotes(arrived.cells(this.plan.from)) });
       } else if (frame.type === "error") {
         throw new Error(frame.error);
       } else if (frame.response) {
         const { tracks } = frame.response.score;
-        const cells = this.#targets().map(([track, bar]) => ({ track, bar, notes: tracks[track].bars[bar].notes }));
+        const cells = this.#targets().map(([track, bar]) => ({
+          track,
+          bar,
+          notes: tracks[track].bars[bar - this.plan.from].notes,
+        }));
         if (frame.type === "done") {
           this.#set(version, { ...this.#withNotes(cells), share: 1, state: "done", message: "" });
         } else {
@@ -182,11 +186,12 @@ class Arrived {
     this.#step.push(...notes);
   }
 
-  cells() {
+  /** [{track, bar, notes}]; bar 0 of the stream is bar `from` of the song. */
+  cells(from) {
     const cells = new Map();
     for (const { track, bar, ...note } of [...this.#settled, ...this.#step]) {
       const key = `${track}:${bar}`;
-      if (!cells.has(key)) cells.set(key, { track, bar, notes: [] });
+      if (!cells.has(key)) cells.set(key, { track, bar: from + bar, notes: [] });
       cells.get(key).notes.push(note);
     }
     return [...cells.values()];

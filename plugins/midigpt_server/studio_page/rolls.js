@@ -76,6 +76,7 @@ export class Rolls extends EventTarget {
 
   /** Show about the first sixteen bars, all of them if there are fewer. */
   fit() {
+    if (this.#root.hidden) return;
     const starts = barStarts(this.#view.song);
     const quarters = starts[Math.min(FIT_BARS, starts.length - 1)];
     this.#zoomTo((this.#laneWidth() - 8) / quarters, 0);
@@ -101,7 +102,9 @@ export class Rolls extends EventTarget {
     if (x < scrollLeft || x > scrollLeft + width - 24) this.#root.scrollLeft = Math.max(0, x - 24);
   }
 
-  reveal(bar) {
+  /** Scroll so that a bar is in sight, and a track if it is given. */
+  reveal(bar, track = null) {
+    if (track !== null) this.#rows[track].row.scrollIntoView({ block: "nearest" });
     const x = barStarts(this.#view.song)[bar] * this.#perQuarter;
     const { scrollLeft } = this.#root;
     if (x < scrollLeft || x > scrollLeft + this.#laneWidth() - 40) this.#root.scrollLeft = Math.max(0, x - 40);
@@ -323,8 +326,7 @@ export class Rolls extends EventTarget {
     if (event.key in moves && !event.altKey) {
       const [toTrack, toBar] = moves[event.key];
       this.cursor = [clamp(toTrack, lastTrack), clamp(toBar, lastBar)];
-      this.reveal(this.cursor[1]);
-      this.#rows[this.cursor[0]].row.scrollIntoView({ block: "nearest" });
+      this.reveal(this.cursor[1], this.cursor[0]);
       if (event.shiftKey && !this.#view.locked) {
         this.setSelection(Selection.rectangle(this.#anchor, this.cursor));
       } else {
