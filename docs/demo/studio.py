@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _DOCS = Path(__file__).resolve().parents[1]
 _MOST_COLOURS = 256
 _SEED = "11"
+_VARIETY = "75"
 
 
 def main() -> None:
@@ -167,6 +168,7 @@ def write(page: Page) -> None:
     page.locator("#more-section summary").click()
     page.locator("#seed").fill(_SEED)
     page.locator("#seed").press("Tab")
+    page.locator("#temperature").fill(_VARIETY)
     page.locator("#more-section summary").click()
     page.locator("#generate").click()
     page.locator(".card[data-state=done]").nth(3).wait_for(timeout=120_000)
