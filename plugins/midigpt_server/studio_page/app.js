@@ -18,6 +18,7 @@ import { tempoMap } from "./tempo_map.js";
 import { Transport } from "./transport.js";
 
 const ORIGINAL = -1;
+const KEEP_AFTER_MS = 300;
 // Until the server has told about its models.
 const UNKNOWN_MODEL = { model: null, resolution: 12, capabilities: { genres: [], model_dim_options: [] } };
 
@@ -32,7 +33,7 @@ class Studio {
   #soloed = new Set();
   #loops = false;
   #keeping = false;
-  #changed = false; // since it was kept
+  #keepingLater = 0;
   #connection = new Connection();
   #transport = new Transport();
   #rolls = new Rolls(find("rolls"));
@@ -351,19 +352,24 @@ class Studio {
 
   // Keeping.
 
-  /** Keep the work, again and again while it changes. */
-  async #keep() {
-    this.#changed = true;
+  /** Keep the work at the end of this turn, so that nothing is lost however soon the page closes. */
+  #keep() {
+    clearTimeout(this.#keepingLater);
     if (this.#keeping) return;
     this.#keeping = true;
-    while (this.#changed) {
-      this.#changed = false;
-      await this.#keepOnce();
-    }
-    this.#keeping = false;
+    queueMicrotask(() => {
+      this.#keeping = false;
+      this.#keepNow();
+    });
   }
 
-  async #keepOnce() {
+  /** The same a little later: a slider changes settings many times a second. */
+  #keepSoon() {
+    clearTimeout(this.#keepingLater);
+    this.#keepingLater = setTimeout(() => this.#keep(), KEEP_AFTER_MS);
+  }
+
+  async #keepNow() {
     const proposal = this.#proposal && {
       plan: { ...this.#proposal.plan, targets: this.#proposal.plan.targets.entries() },
       versions: this.#proposal.versions,
@@ -554,7 +560,7 @@ class Studio {
       this.#settings = detail;
       this.#complain("");
       this.#render();
-      this.#keep();
+      this.#keepSoon();
     });
     this.#rolls.addEventListener("select", () => {
       this.#complain("");

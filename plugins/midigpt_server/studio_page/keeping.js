@@ -4,23 +4,23 @@ const DATABASE = "midigpt-studio";
 const STORE = "work";
 const KEY = "current";
 
-let opened = null;
+let database = null;
 
-function database() {
-  opened ??= new Promise((resolve, reject) => {
+function open() {
+  return new Promise((resolve, reject) => {
     const request = indexedDB.open(DATABASE, 1);
     request.onupgradeneeded = () => request.result.createObjectStore(STORE);
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
   });
-  return opened;
 }
 
 async function inStore(mode, act) {
-  const transaction = (await database()).transaction(STORE, mode);
+  // Without waiting if it is open: the page may be closing.
+  if (!database) database = await open();
+  const transaction = database.transaction(STORE, mode);
   const request = act(transaction.objectStore(STORE));
   return new Promise((resolve, reject) => {
-    // At once: the page may be closing.
     transaction.commit();
     transaction.oncomplete = () => resolve(request.result);
     transaction.onerror = () => reject(transaction.error);
@@ -28,7 +28,7 @@ async function inStore(mode, act) {
   });
 }
 
-/** Keep a plain value in place of the one before. */
+/** Keep a plain value in place of the one before; of several calls the last one counts. */
 export function keep(work) {
   return inStore("readwrite", (store) => store.put(work, KEY));
 }
