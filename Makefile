@@ -35,6 +35,7 @@ run: $(READY)
 	$(BIN)/midigpt evaluate --checkpoint $(DEMO)/model/model_final.pt --data $(DEMO)/data/validation/*.parquet
 	$(BIN)/python docs/demo/check.py $(DEMO)/model
 	$(BIN)/midigpt curves $(DEMO)/model
+	$(BIN)/midigpt report $(DEMO)/model
 	$(BIN)/midigpt generate --checkpoint $(DEMO)/model/model_final.pt --input $(DEMO)/data/song.mid --track 0 --bars 4-5 \
 	  --seed 6 --overwrite -o $(DEMO)/music
 	$(BIN)/midigpt generate --checkpoint $(DEMO)/model/model_final.pt --input $(DEMO)/data/song.mid --track 3 --bars 0-3 \

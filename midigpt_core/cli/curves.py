@@ -17,7 +17,8 @@ from midigpt_core.cli.options import PATH, common_options
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="PNG file to write.  [default: RUN/curves.png]")
 def curves(run: str, output: str | None) -> None:
     """Draw the curves of a run as a PNG, from the metrics.jsonl in its folder. Works while the run goes on, too."""
-    from midigpt_core.training.reporting.curves import run_folder, save_run_curves
+    from midigpt_core.training.reporting.curves import save_run_curves
+    from midigpt_core.training.reporting.metrics_file import run_folder
 
     path = Path(output) if output else run_folder(run) / "curves.png"
     files.require_writable(path)

@@ -18,6 +18,7 @@ from midigpt_core.cli.options import common_options
         "train": ("midigpt_core.cli.train:train", "Train a model."),
         "preprocess": ("midigpt_core.cli.preprocess:preprocess", "Build the corpus that training reads."),
         "curves": ("midigpt_core.cli.curves:curves", "Draw the curves of a run."),
+        "report": ("midigpt_core.cli.report:report", "Write a page on a run."),
         "evaluate": ("midigpt_core.cli.evaluate:evaluate", "Print validation losses of a bundle."),
         "generate": ("midigpt_core.cli.generate:generate", "Write music with a trained model."),
         "encode": ("midigpt_core.cli.encode:encode", "Print the tokens of a MIDI file."),

@@ -15,6 +15,7 @@ from attrs import frozen
 from PIL import Image, ImageDraw, ImageFont
 
 from midigpt_core import files
+from midigpt_core.score.note_times import note_times
 from midigpt_core.score.programs import PROGRAM_NAMES
 
 if TYPE_CHECKING:
@@ -172,28 +173,19 @@ class _Area:
 
 
 def _lane(track: Track, written: Collection[int]) -> _Lane:
-    columns, run, cells = track.score.columns, track.bar_run, track.cell_run
-    bar_starts = np.concatenate([[0.0], np.cumsum(columns.bar_length[run])])
-    cell_ends = columns.cell_note_end
-    before = np.concatenate([[0], cell_ends[:-1]])
-    bar = np.repeat(columns.cell_bar[cells], (cell_ends - before)[cells])
-    notes = track.notes
-    start = bar_starts[bar] + (notes.onset + notes.microtiming / columns.resolution) / columns.resolution
+    times = note_times(track)
     if track.is_drum:
         label = f"{track.index}: drums", ""
-        # The duration of a drum note has no meaning; a sixteenth is visible.
-        duration = np.full(len(notes), 0.25)
     else:
         label = _label(track)
-        duration = notes.duration / columns.resolution
     return _Lane(
         label=label,
-        bar_starts=bar_starts,
-        numerators=columns.bar_numerator[run].astype(np.int64),
-        start=start,
-        end=start + duration,
-        pitch=notes.pitch.astype(np.int64),
-        new=np.isin(bar, list(written)),
+        bar_starts=times.bar_starts,
+        numerators=track.score.columns.bar_numerator[track.bar_run].astype(np.int64),
+        start=times.start,
+        end=times.start + times.duration,
+        pitch=track.notes.pitch.astype(np.int64),
+        new=np.isin(times.bar, list(written)),
         written=written,
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ def test_a_missing_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, f
     def import_module(name: str) -> object:
         if name == "fluidsynth":
             raise ImportError("Couldn't find the FluidSynth library.")
-        return sys.modules[name]
+        return importlib.import_module(name)
 
     monkeypatch.setattr(libraries, "import_module", import_module)
     with pytest.raises(ConfigError) as caught:

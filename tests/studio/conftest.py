@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
 
+from support.browser import launched
 from support.studio import page_of, running
 
 if TYPE_CHECKING:
@@ -17,18 +16,11 @@ if TYPE_CHECKING:
 
     from support.studio import Server
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, _NAMES)), None)
-    assert found, "these tests need Chromium: make browser, or apt-get install chromium"
-    with sync_playwright() as playwright:
-        # The sandbox does not work as root.
-        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--mute-audio"])
-        yield launched
-        launched.close()
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

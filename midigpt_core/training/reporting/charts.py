@@ -9,50 +9,22 @@ import warnings
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-from attrs import field, frozen
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from midigpt_core.training.reporting.chart_data import WRITE
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.ticker import Locator
 
-    from midigpt_core.records import Float64Array
-
-#: Distinguishable with red-green colour blindness too (Okabe and Ito, "Color universal design", 2008).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5a606a", "#967846", "#141820")
+    from midigpt_core.training.reporting.chart_data import Chart
 
 #: Inches of a chart, and dots per inch.
 _WIDTH, _HEIGHT, _DPI = 5.6, 2.5, 110
 _HEADING = 0.4
-
-
-@frozen(eq=False, kw_only=True)
-class Line:
-    """``y`` over ``x``, float64[n] each; values that are not finite leave a gap."""
-
-    label: str
-    x: Float64Array
-    y: Float64Array
-    colour: str
-    #: A thin, pale line behind the others: raw values behind their average.
-    pale: bool = False
-    #: A dot at each point, for lines with few points.
-    dots: bool = False
-
-
-@frozen(eq=False, kw_only=True)
-class Chart:
-    """Lines over one axis."""
-
-    title: str
-    lines: Sequence[Line]
-    logarithmic: bool = False
-    #: The axis starts at 0 rather than at the lowest value.
-    from_zero: bool = False
-    write: Callable[[float], str] = field(default=lambda value: f"{value:g}")
 
 
 def sheet(heading: str, charts: Sequence[Chart], *, x_label: str, columns: int = 2) -> Figure:
@@ -104,7 +76,7 @@ def _draw(axes: Axes, chart: Chart) -> None:
             zorder=2 if line.pale else 3,
         )
     _scale(axes, chart)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: chart.write(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: WRITE[chart.form](value)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(color="#e2e5e9", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,37 +1,30 @@
-"""Draws the curves of a run from its ``metrics.jsonl``: loss, evaluation, learning rate, gradients, speed, padding."""
+"""Draws the curves of a run from its ``metrics.jsonl`` as a picture."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from midigpt_core import files
 from midigpt_core.errors import DataError
 from midigpt_core.terminal import printable
-from midigpt_core.training.loop.token_groups import GROUPS
 from midigpt_core.training.reporting import metrics_file
-from midigpt_core.training.reporting.charts import COLOURS, Chart, Line, png_bytes, sheet
+from midigpt_core.training.reporting.charts import png_bytes, sheet
+from midigpt_core.training.reporting.run_charts import (
+    column,
+    evaluation_records,
+    run_charts,
+    step_records,
+    tokens_text,
+)
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from matplotlib.figure import Figure
 
-    from midigpt_core.records import Float64Array
-
     Records = Sequence[dict[str, Any]]
-
-#: The share of the run's steps that a smoothed line averages over.
-_SMOOTHED = 1 / 40
-#: More dots on a line would overlap.
-_MOST_DOTS = 40
-_PART = "eval_loss/"
-#: Just above the largest float32.
-_LARGEST = 1e39
-_BLUE, _ORANGE, _GREEN = COLOURS[:3]
 
 
 def save_run_curves(path: str | os.PathLike[str], run: str | os.PathLike[str]) -> None:
@@ -39,113 +32,21 @@ def save_run_curves(path: str | os.PathLike[str], run: str | os.PathLike[str]) -
     files.write_bytes(path, png_bytes(run_curves(run)))
 
 
-def run_folder(run: str | os.PathLike[str]) -> Path:
-    """The folder of a run, given the folder or its metrics file."""
-    path = Path(run)
-    return path.parent if path.name == metrics_file.NAME else path
-
-
 def run_curves(run: str | os.PathLike[str]) -> Figure:
     """A figure of the run in the folder ``run``, which may still be training.
 
     Raises :class:`midigpt_core.errors.DataError` if there is nothing to draw.
     """
-    path = run_folder(run) / metrics_file.NAME
+    path = metrics_file.run_folder(run) / metrics_file.NAME
     records = metrics_file.records(path)
-    steps = [record for record in records if "loss" in record]
-    evaluations = [record for record in records if "eval_loss" in record]
+    steps = step_records(records)
     if not steps:
         raise DataError(f"{path}: contains no optimiser step. Give the folder of a run that has taken some.")
-    charts = [*_losses(steps, evaluations), *_optimisation(steps), *_efficiency(steps)]
-    return sheet(_heading(path.parent, steps, evaluations), charts, x_label="steps")
+    return sheet(_heading(path.parent, steps, evaluation_records(records)), run_charts(records), x_label="steps")
 
 
 def _heading(run: Path, steps: Records, evaluations: Records) -> str:
-    tokens = np.nansum(_column(steps, "tokens"))
-    counted = f"{tokens / 1e6:.3g} million" if tokens < 1e9 else f"{tokens / 1e9:.3g} billion"
-    facts = [f"{printable(run.resolve().name, 60)}: {steps[-1]['step']:,} steps, {counted} tokens"]
+    facts = [f"{printable(run.resolve().name, 60)}: {steps[-1]['step']:,} steps, {tokens_text(steps)} tokens"]
     if evaluations:
-        facts.append(f"evaluation loss {_column(evaluations, 'eval_loss')[-1]:.3f}")
+        facts.append(f"evaluation loss {column(evaluations, 'eval_loss')[-1]:.3f}")
     return ", ".join(facts)
-
-
-def _losses(steps: Records, evaluations: Records) -> Iterator[Chart]:
-    whole = _line("evaluation", evaluations, "eval_loss", _ORANGE)
-    training = _smoothed("training", _column(steps, "step"), _column(steps, "loss"), _BLUE)
-    yield Chart(title="loss, nats per token", lines=[*training, *([whole] if evaluations else [])], from_zero=True)
-    parts = {name.removeprefix(_PART) for record in evaluations for name in record if name.startswith(_PART)}
-    kinds = sorted(parts - set(GROUPS))
-    groups = [name for name in GROUPS if name in parts]
-    for what, names in (("kind of document", kinds), ("type of token", groups)):
-        lines = [
-            _line(printable(name.replace("_", " "), 40), evaluations, _PART + name, colour)
-            for name, colour in zip(names, COLOURS, strict=False)
-        ]
-        if lines:
-            yield Chart(title=f"evaluation loss by {what}", lines=lines, from_zero=True)
-
-
-def _optimisation(steps: Records) -> Iterator[Chart]:
-    at, rate = _column(steps, "step"), _column(steps, "learning_rate")
-    yield Chart(
-        title="learning rate",
-        lines=[Line(label="rate", x=at, y=rate, colour=_GREEN)],
-        from_zero=True,
-        write=lambda value: f"{value:.2g}",
-    )
-    norm = _smoothed("norm", at, _column(steps, "gradient_norm"), _ORANGE)
-    yield Chart(title="gradient norm before clipping", lines=norm, logarithmic=True)
-
-
-def _efficiency(steps: Records) -> Iterator[Chart]:
-    at, speed = _column(steps, "step"), _column(steps, "tokens_per_second")
-    yield Chart(
-        title="tokens per second",
-        lines=_smoothed("tokens/s", at, speed, _BLUE),
-        from_zero=True,
-        write=lambda value: f"{value:,.0f}",
-    )
-    seconds = _column(steps, "seconds")
-    waited = np.divide(_column(steps, "data_wait"), seconds, out=np.zeros_like(seconds), where=seconds > 0)
-    shares = [
-        ("positions without a token", "padding", _column(steps, "padding"), _GREEN),
-        ("time spent waiting for data", "data wait", waited, _ORANGE),
-    ]
-    if any("mfu" in record for record in steps):
-        shares.append(("model FLOPs, share of the devices' peak", "MFU", _column(steps, "mfu"), _BLUE))
-    for title, label, values, colour in shares:
-        lines = _smoothed(label, at, 100 * values, colour)
-        yield Chart(title=title, lines=lines, from_zero=True, write=lambda value: f"{value:g} %")
-
-
-def _line(label: str, records: Records, name: str, colour: str) -> Line:
-    few = len(records) <= _MOST_DOTS
-    return Line(label=label, x=_column(records, "step"), y=_column(records, name), colour=colour, dots=few)
-
-
-def _smoothed(label: str, at: Float64Array, values: Float64Array, colour: str) -> list[Line]:
-    """Two lines: the values, pale, and their moving average."""
-    reach = round(len(values) * _SMOOTHED / 2)
-    if not reach:
-        return [Line(label=label, x=at, y=values, colour=colour)]
-    known = np.isfinite(values)
-    sums, counts = (
-        np.concatenate([[0.0], np.cumsum(column)]) for column in (np.where(known, values, 0.0), known.astype(float))
-    )
-    first = np.maximum(np.arange(len(values)) - reach, 0)
-    end = np.minimum(np.arange(len(values)) + reach + 1, len(values))
-    number = counts[end] - counts[first]
-    means = np.divide(sums[end] - sums[first], number, out=np.full(len(values), np.nan), where=number > 0)
-    return [
-        Line(label=label, x=at, y=values, colour=colour, pale=True),
-        Line(label=label, x=at, y=means, colour=colour),
-    ]
-
-
-def _column(records: Records, name: str) -> Float64Array:
-    """The figures ``name`` as float64[n]; NaN where a record lacks it or has an impossible value."""
-    return np.array([_figure(record.get(name)) for record in records], dtype=np.float64)
-
-
-def _figure(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and abs(value) <= _LARGEST else np.nan

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.errors import DataError
 from midigpt_core.files import explained, open_regular, write_text
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
     from io import FileIO
-    from pathlib import Path
 
     from midigpt_core.music.measuring import MusicReport
     from midigpt_core.training.loop.losses import EvaluationReport
@@ -25,6 +26,12 @@ _LAST_STEP = 2**53
 _LONGEST_LINE = 1 << 20
 
 
+def run_folder(run: str | os.PathLike[str]) -> Path:
+    """The folder of a run, given the folder or its metrics file."""
+    path = Path(run)
+    return path.parent if path.name == NAME else path
+
+
 def records(path: Path) -> list[dict[str, Any]]:
     """The figures of each line. Broken lines, which a killed process may leave, are skipped.
 
@@ -33,13 +40,21 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [record for record, _ in _lines(path)]
 
 
-def _lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+def records_and_skipped(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """:func:`records`, and how many lines were skipped."""
+    found = [record for record, _ in _lines(path, skip=False)]
+    return [record for record in found if record], sum(not record for record in found)
+
+
+def _lines(path: Path, *, skip: bool = True) -> Iterator[tuple[dict[str, Any], str]]:
+    """The record and the text of each line; ``skip``: without broken lines, whose record is empty."""
     try:
         with open_regular(path) as stream:
             # A line over the limit comes in parts, and no part parses as a record.
             while part := stream.readline(_LONGEST_LINE):
                 line = part.decode("utf-8", "replace").rstrip("\n")
-                if record := _record(line):
+                record = _record(line)
+                if record or not skip:
                     yield record, line
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Give the folder of a run.") from error

@@ -24,6 +24,7 @@ from midigpt_core.inference.trained import TrainedWindows
 from midigpt_core.keys import Stage, below, derive, uniforms
 from midigpt_core.score import Score, columns, editing
 from midigpt_core.score.piano_roll import piano_roll, png_bytes
+from midigpt_core.training.reporting.page.samples import DESCRIPTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 _log = terminal.logger("midigpt_core.training")
 
-#: The file in the folder of a step that describes its samples: title and bars written, by name.
-DESCRIPTION = "samples.json"
 _PROMPTS = 4
 #: Windows drawn to find that many prompts: short pieces have none, and some time signatures cannot be written.
 _DRAWS = 64

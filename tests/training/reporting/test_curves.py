@@ -21,7 +21,8 @@ from PIL import Image
 from midigpt_core.cli.main import main
 from midigpt_core.errors import DataError
 from midigpt_core.training.reporting import metrics_file
-from midigpt_core.training.reporting.charts import COLOURS, Chart, Line, png_bytes, sheet
+from midigpt_core.training.reporting.chart_data import COLOURS, Chart, Line
+from midigpt_core.training.reporting.charts import png_bytes, sheet
 from midigpt_core.training.reporting.curves import run_curves
 from midigpt_core.training.run import train
 
