@@ -1,7 +1,7 @@
 """Puts the page together: one file with its styles, its script and its data in it, which asks no network for anything.
 
 The script and the styles are admitted by their hashes (``Content-Security-Policy``), so nothing else runs or loads,
-whatever the files of the run contain. Texts from them are escaped by :mod:`midigpt_core.training.reporting.page.tables`, or are JSON that the script writes
+whatever the files of the run contain. Texts from them are escaped in ``tables``, or are JSON that the script writes
 into text nodes.
 """
 
