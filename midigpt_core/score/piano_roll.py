@@ -174,12 +174,8 @@ class _Area:
 
 def _lane(track: Track, written: Collection[int]) -> _Lane:
     times = note_times(track)
-    if track.is_drum:
-        label = f"{track.index}: drums", ""
-    else:
-        label = _label(track)
     return _Lane(
-        label=label,
+        label=(f"{track.index}: drums", "") if track.is_drum else _label(track),
         bar_starts=times.bar_starts,
         numerators=track.score.columns.bar_numerator[track.bar_run].astype(np.int64),
         start=times.start,
