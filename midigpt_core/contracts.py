@@ -385,6 +385,9 @@ class Sequences(Protocol):
 class SequenceBatch(Protocol):
     """Reads steps of several :class:`Sequences` of one reader at once."""
 
+    def open(self, count: int, capacity: int) -> Sequences:
+        """As :meth:`SequenceReader.open`, for sequences that this batch will read."""
+
     def step(self, steps: Sequence[tuple[Any, Int32Array, Int32Array, Int64Array, Float32Array]]) -> None:
         """Carry out :meth:`Sequences.step` for each item: its sequences, then the arguments. The logits are those of
         the single steps, to the bit. Raises ValueError, before anything is read, if one of the steps cannot be carried

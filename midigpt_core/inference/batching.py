@@ -54,7 +54,8 @@ class SharedReader:
         self.steps = 0
 
     def open(self, count: int, capacity: int) -> SharedSequences:
-        return SharedSequences(self, self._reader.open(count, capacity))
+        opened = self._reader if self._batch is None else self._batch
+        return SharedSequences(self, opened.open(count, capacity))
 
     def step(self, *item: Any) -> None:
         """Read a step, with those of other threads. Raises what reading it raises."""
@@ -96,21 +97,17 @@ class SharedReader:
             self._read.notify_all()
 
     def _carry_out(self, steps: list[_Step]) -> None:
-        if self._batch is None or len(steps) == 1 or not self._carry_out_together(self._batch, steps):
+        if not self._carry_out_together(steps):
             for step in steps:
-                sequences, *arguments = step.item
-                try:
-                    sequences.step(*arguments)
-                except (ValueError, RuntimeError, MemoryError) as error:
-                    step.error = error
-                else:
-                    step.error = None
+                self._carry_out_alone(step)
 
-    def _carry_out_together(self, batch: SequenceBatch, steps: list[_Step]) -> bool:
-        """False: nothing was read, because one of the steps is wrong. That must not end the others."""
+    def _carry_out_together(self, steps: list[_Step]) -> bool:
+        """False: nothing was read. There is no batch, or one of the steps is wrong, which must not end the others."""
+        if self._batch is None:
+            return False
         error: Exception | None = None
         try:
-            batch.step([step.item for step in steps])
+            self._batch.step([step.item for step in steps])
         except ValueError:
             return False
         except (RuntimeError, MemoryError) as failure:
@@ -118,6 +115,18 @@ class SharedReader:
         for step in steps:
             step.error = error
         return True
+
+    def _carry_out_alone(self, step: _Step) -> None:
+        sequences, *arguments = step.item
+        try:
+            if self._batch is None:
+                sequences.step(*arguments)
+            else:
+                self._batch.step([step.item])
+        except (ValueError, RuntimeError, MemoryError) as error:
+            step.error = error
+        else:
+            step.error = None
 
 
 class SharedSequences:

@@ -26,7 +26,7 @@ def _one(generation: Generation, score: Score) -> dict[str, Any]:
         "request_id": generation.request_id,
         "model": generation.model.id,
         "status": "cancelled" if session.cancelled else "completed",
-        "score": score_to_json(score, generation.parsed.future),
+        "score": _score(generation, score),
         "seed": session.seed,
         "generated_bars": _generated_bars(generation),
         "dropped_context": _dropped(generation),
@@ -57,7 +57,7 @@ def _several(generation: Generation, scores: Sequence[Score]) -> dict[str, Any]:
         "dropped_context": _dropped(generation),
         "candidates": [
             {
-                "score": score_to_json(score, generation.parsed.future),
+                "score": _score(generation, score),
                 "seed": session.seed_of(number),
                 "gen_count": session.tokens_of[number],
                 "error": None,
@@ -74,6 +74,10 @@ def _several(generation: Generation, scores: Sequence[Score]) -> dict[str, Any]:
         "timing": _timing(generation),
         "tokens": _tokens(generation),
     }
+
+
+def _score(generation: Generation, score: Score) -> dict[str, Any]:
+    return score_to_json(score, generation.parsed.future, generation.parsed.instruments)
 
 
 def plan_answer(generation: Generation, request_id: str | None) -> dict[str, Any]:

@@ -81,7 +81,9 @@ class Model:
                 "max_context_tokens": engine.max_tokens,
                 "switchable_velocity": "use_velocity" in encoder.provides,
                 "switchable_microtiming": "use_microtiming" in encoder.provides,
-                "genres": sorted(config.get("genre_groups", {})) if "genre" in encoder.provides else [],
+                "genres": sorted(config.get("genre_groups", {}), key=encoder.genre_id)
+                if "genre" in encoder.provides
+                else [],
             },
         }
 

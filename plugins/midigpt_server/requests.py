@@ -103,8 +103,18 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
     temperature = given.get("temperature", 1.0)
     if isinstance(temperature, int | float) and temperature == 0:
         raise Refused(422, "request.config.temperature is 0. Choose a value above 0.")
+    _check_masked_and_kept(given, "mask_p", "top_p", 1)
+    _check_masked_and_kept(given, "mask_k", "top_k", 0)
     whole(given.get("num_candidates", 1), "request.config.num_candidates", 1, _MOST_CANDIDATES)
     return given
+
+
+def _check_masked_and_kept(values: Mapping[str, Any], masked: str, kept: str, everything: float) -> None:
+    """What is masked must leave something of what is kept."""
+    first, second = (values.get(name) for name in (masked, kept))
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (first, second))
+    if numbers and second != everything and first >= second > 0:  # type: ignore[operator]
+        raise Refused(422, f"request.config.{masked} is {first}, {kept} {second}. Choose a smaller {masked}.")
 
 
 def _share(value: Any) -> float:

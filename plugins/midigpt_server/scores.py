@@ -20,6 +20,8 @@ from midigpt_core.score.editing import note_table
 from midigpt_server.refusals import Refused, a_list, an_object, truth, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from midigpt_core.score.editing import NoteTable
 
 _NOTE_KEYS = ("pitch", "velocity", "onset_ticks", "duration_ticks")
@@ -40,12 +42,14 @@ class ParsedScore:
     score: Score
     #: (track, bar) flagged ``future``: the model must not see them.
     future: frozenset[tuple[int, int]]
+    #: The instruments as they were sent: those outside 0..127 are read as the nearest program.
+    instruments: tuple[int, ...]
 
 
 def parse_score(content: Any, limits: Limits) -> ParsedScore:
     """The score of a request. Raises :class:`Refused`: 400 where a key is missing, else 422; both name the field."""
     values = an_object(content, "score", 400)
-    rows, future, count = [], set(), 0
+    rows, future, instruments, count = [], set(), [], 0
     for index, track in enumerate(a_list(_needed(values, "tracks", "score"), "score.tracks", most=limits.tracks)):
         where = f"score.tracks[{index}]"
         an_object(track, where)
@@ -64,9 +68,10 @@ def parse_score(content: Any, limits: Limits) -> ParsedScore:
             if count > limits.notes:
                 raise Refused(422, f"score: more than {limits.notes:,} notes. Send a part of the piece.")
             notes += [_note(note, number, f"{place}.notes[{n}]") for n, note in enumerate(listed)]
+        instruments.append(whole(track.get("instrument", 0), f"{where}.instrument"))
         rows.append(
             {
-                "program": whole(track.get("instrument", 0), f"{where}.instrument", 0, 127),
+                "program": min(max(instruments[-1], 0), 127),
                 "drum": track.get("track_type", "melodic") == _DRUM,
                 "bars": bars,
                 "notes": notes,
@@ -84,7 +89,7 @@ def parse_score(content: Any, limits: Limits) -> ParsedScore:
         "tracks": rows,
     }
     try:
-        return ParsedScore(Score.from_dict(whole_score, "score"), frozenset(future))
+        return ParsedScore(Score.from_dict(whole_score, "score"), frozenset(future), tuple(instruments))
     except DataError as error:
         raise Refused(422, str(error)) from error
 
@@ -98,7 +103,8 @@ def _note(content: Any, bar: int, where: str) -> list[int]:
     return [
         bar,
         whole(note["onset_ticks"], f"{where}.onset_ticks", 0),
-        whole(note["duration_ticks"], f"{where}.duration_ticks", 0),
+        # Some programs send notes that end before they begin.
+        max(0, whole(note["duration_ticks"], f"{where}.duration_ticks")),
         whole(note["pitch"], f"{where}.pitch", 0, 127),
         whole(note["velocity"], f"{where}.velocity", 0, 127),
         whole(note.get("delta", 0), f"{where}.delta", -32_768, 32_767),
@@ -111,8 +117,11 @@ def _needed(values: dict[str, Any], key: str, where: str) -> Any:
     return values[key]
 
 
-def score_to_json(score: Score, future: frozenset[tuple[int, int]] = frozenset()) -> dict[str, Any]:
-    """All tracks and bars, every field written out, in the score's own resolution."""
+def score_to_json(
+    score: Score, future: frozenset[tuple[int, int]] = frozenset(), instruments: Sequence[int] = ()
+) -> dict[str, Any]:
+    """All tracks and bars, every field written out, in the score's own resolution. ``instruments``: in place of the
+    programs of the first tracks."""
     tracks = []
     for track in score.tracks:
         bars: list[dict[str, Any]] = [
@@ -124,7 +133,8 @@ def score_to_json(score: Score, future: frozenset[tuple[int, int]] = frozenset()
             }
             for bar in track.bars
         ]
-        tracks.append({"instrument": track.program, "track_type": _DRUM if track.is_drum else "melodic", "bars": bars})
+        instrument = instruments[track.index] if track.index < len(instruments) else track.program
+        tracks.append({"instrument": instrument, "track_type": _DRUM if track.is_drum else "melodic", "bars": bars})
     for track_number, bar_number, note in _notes(note_table(score)):
         tracks[track_number]["bars"][bar_number]["notes"].append(note)  # type: ignore[index]
     return {"resolution": score.resolution, "tempo": score.tempo, "tracks": tracks}

@@ -69,7 +69,7 @@ class Reader:
         self._instruction_set = instruction_set or _reader.instruction_sets()[0]
 
     def open(self, count: int, capacity: int) -> ReadSequences:
-        return ReadSequences(self._model, self._instruction_set, count, capacity)
+        return ReadSequences(self._model, self._instruction_set, count, capacity, torch.get_num_threads())
 
     def batch(self) -> ReadBatch:
         """Reads steps of several threads' sequences together, see :class:`midigpt_core.contracts.SequenceBatch`."""
@@ -80,9 +80,15 @@ class ReadBatch:
     """See :class:`midigpt_core.contracts.SequenceBatch`."""
 
     def __init__(self, model: _reader.Model, instruction_set: str, capacity: int) -> None:
+        self._model = model
+        self._instruction_set = instruction_set
         self._native = _reader.Sequences(
             model, count=0, capacity=capacity, threads=torch.get_num_threads(), instruction_set=instruction_set
         )
+
+    def open(self, count: int, capacity: int) -> ReadSequences:
+        # The threads of the batch read them.
+        return ReadSequences(self._model, self._instruction_set, count, capacity, 1)
 
     def step(self, steps: Sequence[tuple[Any, Int32Array, Int32Array, Int64Array, Float32Array]]) -> None:
         self._native.step_together([(sequences._native, *arrays) for sequences, *arrays in steps])
@@ -91,17 +97,18 @@ class ReadBatch:
 class ReadSequences:
     """See :class:`midigpt_core.contracts.Sequences`."""
 
-    def __init__(self, model: _reader.Model, instruction_set: str, count: int, capacity: int) -> None:
+    def __init__(self, model: _reader.Model, instruction_set: str, count: int, capacity: int, threads: int) -> None:
         self._model = model
         self._instruction_set = instruction_set
         self._capacity = capacity
+        self._threads = threads
         self._native = _reader.Sequences(
-            model, count=count, capacity=capacity, threads=torch.get_num_threads(), instruction_set=instruction_set
+            model, count=count, capacity=capacity, threads=threads, instruction_set=instruction_set
         )
         #: Bound to the native method directly, because it is called once per token.
         self.step = self._native.step
 
     def fork(self, sources: Int64Array) -> ReadSequences:
-        made = ReadSequences(self._model, self._instruction_set, len(sources), self._capacity)
+        made = ReadSequences(self._model, self._instruction_set, len(sources), self._capacity, self._threads)
         made._native.begin_as(self._native, np.ascontiguousarray(sources, np.int64))
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +223,9 @@ def test_a_faulty_request_names_the_field(server: TestClient, change: dict[str, 
         ({"temperature": "hot"}, "temperature"),
         ({"temperature_escalation": 0.5}, "temperature_escalation"),
         ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 0.5, "mask_p": 0.5}, "mask_p"),
+        ({"top_k": 5, "mask_k": 5}, "mask_k"),
+        ({"mask_p": 1.0}, "mask_p"),
         ({"model_dim": 5}, "model_dim"),
         ({"mask_mode": "none"}, "mask_mode"),
         ({"mask_mode": "token"}, "mask_mode"),
@@ -244,7 +248,7 @@ def test_a_setting_out_of_range_is_named(server: TestClient, config: dict[str, A
         (("tracks",), None, 422),
         (("tracks",), [], 422),
         (("tracks", 0, "bars"), [], 422),
-        (("tracks", 0, "instrument"), 200, 422),
+        (("tracks", 0, "instrument"), "bass", 422),
         (("tracks", 0, "bars", 0, "ts_denominator"), 0, 422),
         (("tracks", 0, "bars", 0, "notes", 0), {"pitch": 60}, 400),
         (("tracks", 0, "bars", 0, "notes", 0, "pitch"), 128, 422),
@@ -263,6 +267,35 @@ def test_a_faulty_score_names_the_field(server: TestClient, path: tuple[Any, ...
     answer = server.post("/generate", json=sent)
     assert answer.status_code == status
     assert "score" in answer.json()["detail"]
+
+
+def test_what_the_public_package_only_warns_of_is_accepted(server: TestClient) -> None:
+    """Instruments outside 0..127, notes of no length, onsets past the bar."""
+    sent = body(1)
+    sent["score"]["tracks"][1]["instrument"] = 128
+    sent["score"]["tracks"][0]["bars"][0]["notes"] = [note(60, 0, 0), note(62, 100), note(64, 4, -3)]
+    answer = server.post("/generate", json=sent)
+    assert answer.status_code == 200, answer.text
+    tracks = answer.json()["score"]["tracks"]
+    assert [track["instrument"] for track in tracks] == [33, 128]
+    back = tracks[0]["bars"][0]["notes"]
+    assert [(one["pitch"], one["onset_ticks"], one["duration_ticks"]) for one in back] == [
+        (60, 0, 0), (62, 100, 12), (64, 4, 0),
+    ]  # fmt: skip
+
+
+def test_mask_and_kept_shares_that_go_together(server: TestClient) -> None:
+    config = {"top_p": 0.9, "mask_p": 0.1, "top_k": 40, "mask_k": 2}
+    assert server.post("/generate", json=body(1, config=config)).status_code == 200
+
+
+def test_pages_about_the_endpoints_and_paths_that_are_not_there(server: TestClient) -> None:
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert server.get(path).status_code == 200
+    assert server.get("/health/", follow_redirects=False).status_code == 307
+    wrong = server.get("/generate")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert server.options("/generate").status_code == 405
 
 
 def test_a_body_that_is_not_json(server: TestClient) -> None:
@@ -356,7 +389,11 @@ def test_a_full_queue_says_when_to_come_back() -> None:
         running.join()
         assert done == ["cancelled"]
         assert server.post("/generate", json=body(1)).status_code == 200
-        assert 'outcome="cancelled"} 1' in server.get("/metrics").text
+        metrics = server.get("/metrics").text
+        assert 'outcome="cancelled"} 1' in metrics
+        steps = re.search(r'midigpt_model_steps_total\{model="yellow"\} (\d+)', metrics)
+        assert steps is not None
+        assert int(steps[1]) > 0
 
 
 def test_a_generation_that_takes_too_long_is_cancelled() -> None:
@@ -384,6 +421,24 @@ def test_only_this_machine_and_pages_that_are_allowed_are_answered() -> None:
 
         unsaid = server.post("/generate", content=chunks(), headers={"content-type": "application/json"})
         assert unsaid.status_code == 413
+
+
+def test_requests_of_one_model_are_written_in_one_batch_with_the_music_that_they_have_alone() -> None:
+    def sent(number: int) -> dict[str, Any]:
+        more = {"num_candidates": 2} if number % 4 == 3 else {}
+        return body(*range(number % 3 + 2), config={"seed": number, **more}, stream=number % 4 == 1)
+
+    def music(text: str) -> Any:
+        got = frames(iter(text.splitlines()))[-1]["response"] if text.startswith(("data", ":")) else json.loads(text)
+        return [one["score"] for one in got["candidates"]] if "candidates" in got else got["score"]
+
+    with client() as server:
+        alone = [music(server.post("/generate", json=sent(number)).text) for number in range(12)]
+    with client(parallel=6) as server, ThreadPoolExecutor(6) as clients:
+        together = clients.map(lambda number: music(server.post("/generate", json=sent(number)).text), range(12))
+        assert list(together) == alone
+        counts = dict(re.findall(r'midigpt_model_(\w+)_total\{model="yellow"\} (\d+)', server.get("/metrics").text))
+        assert int(counts["steps"]) > 1.5 * int(counts["batches"])
 
 
 def test_models_take_turns_apart_from_one_another() -> None:

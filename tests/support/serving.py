@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,24 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from midigpt_core.inference import InferenceEngine
 
-def app(presets: Sequence[str] = ("yellow",), **settings: Any) -> FastAPI:
-    """The application with a model for each preset, called like it."""
-    models = [Model(name, f"{name}.pt", engine(name), ThreadPoolExecutor(1)) for name in presets]
+
+def app(presets: Sequence[str] = ("yellow",), parallel: int = 1, **settings: Any) -> FastAPI:
+    """The application with a model for each preset, called like it, that writes ``parallel`` requests at once."""
+    models = [Model(name, f"{name}.pt", shared_engine(name), ThreadPoolExecutor(parallel)) for name in presets]
     listed = [ModelSettings(id=name) for name in presets]
     made = build_app(Models(models), ServerSettings(models=listed, **settings), lambda: None)
     #: What runs the generations of each model: a test can keep it busy.
     made.state.pools = [model.pool for model in models]
+    return made
+
+
+def shared_engine(preset: str) -> InferenceEngine:
+    """The small engine of a preset with a reader for several threads; that of other tests keeps its own."""
+    made = copy.copy(engine(preset))
+    made._reader = None
+    made.share_reader()
     return made
 
 
