@@ -19,7 +19,7 @@ from support.studio import page_of, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Route
 
     from support.studio import Server
 
@@ -306,6 +306,66 @@ def test_every_attribute_of_a_model_has_its_control(browser: Browser, preset: st
         prompt = sent.value.post_data_json["request"]["tracks"][0]
         assert prompt["attributes"] == {"min_note_duration": 1}
         expect(cards(page, "done")).to_have_count(4)
+
+
+def test_scale_and_rhythm_are_sent_as_the_server_takes_them(browser: Browser, server: Server) -> None:
+    with page_of(browser, server.url) as page:
+        page.route("**/info*", with_masks)
+        page.reload()
+        expect(page.locator(".pill.ready")).to_be_visible()
+        open_file(page, song())
+        page.get_by_role("button", name="Piano", exact=True).click()
+        page.locator("#scale-section summary").click()
+        page.get_by_role("radio", name="Scale").check()
+        page.locator("#scale-root").select_option("D")
+        page.locator("#scale-name").select_option("dorian")
+        page.locator("#rhythm-section summary").click()
+        page.get_by_role("radio", name="Pattern").check()
+        page.get_by_label("Beat 2", exact=True).click()
+        page.get_by_label("Beat 1", exact=True).click()
+        page.locator("#step-notes").select_option("2")
+        expect(page.locator("#scale-summary")).to_have_text("D dorian")
+        expect(page.locator("#rhythm-summary")).to_have_text("2 steps a bar")
+        request = asked(page)
+        assert request["tracks"][0]["controls"] == {
+            "pitch_mask": {"scale": "dorian", "root": 2},
+            "rhythm_mask": {"positions": [{"pos": 0, "polyphony": 2}, {"pos": 12, "polyphony": 2}]},
+        }
+        assert request["config"]["tracks_per_step"] == 1
+        page.get_by_role("radio", name="Pick notes").check()
+        for name in ("C", "E", "G"):
+            page.locator("#keyboard").get_by_text(name, exact=True).click()
+        page.get_by_role("radio", name="Grid").check()
+        page.locator("#grid-unit").select_option("eighth")
+        page.get_by_label("Strictness").fill("60")
+        assert asked(page)["tracks"][0]["controls"] == {
+            "pitch_mask": {"pitch_classes": [0, 4, 7]},
+            "rhythm_mask": {"grid": {"unit": "eighth", "strength": 0.6}},
+        }
+
+
+def with_masks(route: Route) -> None:
+    """A server that can restrict notes and rhythms."""
+    answer = route.fetch()
+    info = answer.json()
+    info["capabilities"] |= {
+        "supports_pitch_mask": True,
+        "supports_rhythm_mask": True,
+        "pitch_mask_scale_presets": ["dorian", "major"],
+        "rhythm_mask_grid_units": ["eighth", "quarter"],
+    }
+    route.fulfill(response=answer, json=info)
+
+
+def asked(page: Page) -> Any:
+    """What Generate sends."""
+    with page.expect_request("**/generate") as sent:
+        page.locator("#generate").click()
+    # Either the versions are there, or the server's refusal is; the versions are left.
+    expect(page.locator("#discard:visible, #writing-error:visible").first).to_be_visible()
+    if page.locator("#versions").is_visible():
+        page.locator("#discard").click()
+    return sent.value.post_data_json["request"]
 
 
 def test_instruments_and_tempos_are_those_of_the_framework(page: Page) -> None:

@@ -154,6 +154,7 @@ export class Panel extends EventTarget {
     selects("scale-name", (name) => this.#change({ scale: { ...this.#settings.scale, name } }));
     radios("rhythm-kind", (kind) => this.#change({ rhythm: { ...this.#settings.rhythm, kind } }));
     selects("grid-unit", (unit) => this.#change({ rhythm: { ...this.#settings.rhythm, unit } }));
+    selects("step-notes", (value) => this.#change({ rhythm: { ...this.#settings.rhythm, notes: Number(value) } }));
     const toggles = (id, of, key) =>
       find(id).addEventListener("click", (event) => {
         const button = event.target.closest("[data-index]");
@@ -195,11 +196,12 @@ export class Panel extends EventTarget {
     find("scale-summary").textContent = words[kind];
   }
 
-  #renderRhythm({ kind, unit, steps }) {
+  #renderRhythm({ kind, unit, steps, notes }) {
     check("rhythm-kind", kind);
     find("grid-fields").hidden = kind !== "grid";
     find("pattern-fields").hidden = kind !== "own";
     setValue("grid-unit", unit);
+    setValue("step-notes", notes);
     press("steps", steps);
     const words = {
       any: "any rhythm",

@@ -13,7 +13,7 @@ export function freshSettings() {
     newTrack: { program: 0, drum: false },
     attributes: { melodic: {}, drum: {} },
     scale: { kind: "any", name: "major", root: 0, classes: [] },
-    rhythm: { kind: "any", unit: "sixteenth", strength: 1, steps: [] },
+    rhythm: { kind: "any", unit: "sixteenth", strength: 1, steps: [], notes: 1 },
     temperature: 1,
     versions: 4,
     seed: null,
@@ -126,10 +126,10 @@ function pitchMask({ kind, name, root, classes }) {
 }
 
 /** `resolution`: the encoder's ticks per quarter; steps are sixteenths of the bar. */
-function rhythmMask({ kind, unit, strength, steps }, resolution) {
+function rhythmMask({ kind, unit, strength, steps, notes }, resolution) {
   if (kind === "grid") return { grid: { unit, strength } };
   if (kind === "own" && steps.length) {
-    return { positions: steps.map((step) => ({ pos: Math.round((step * resolution) / 4), polyphony: 1 })) };
+    return { positions: steps.map((step) => ({ pos: Math.round((step * resolution) / 4), polyphony: notes })) };
   }
   return null;
 }
