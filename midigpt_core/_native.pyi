@@ -106,4 +106,6 @@ class TokenSampler:
         keys: AnyBuffer,
         counter: int,
         out: AnyBuffer,
+        weights: AnyBuffer | None = None,
+        types: AnyBuffer | None = None,
     ) -> None: ...

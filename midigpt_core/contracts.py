@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from attrs import Factory, field, frozen
 
+from midigpt_core.errors import EncodingError
 from midigpt_core.files import blake3_of
 from midigpt_core.records import SEQUENCE, TokenStatus
 
@@ -25,15 +26,18 @@ if TYPE_CHECKING:
 
     from midigpt_core.config import TrainConfig
     from midigpt_core.records import (
+        BarNotes,
         BoolArray,
         Corpus,
         Figure,
         Float32Array,
+        Float64Array,
         GeneratedMusic,
         GrammarRequest,
         Int16Array,
         Int32Array,
         Int64Array,
+        NoteGrid,
         TokenBatch,
         UInt64Array,
         Vocabulary,
@@ -166,6 +170,10 @@ class Grammar(Protocol):
     def mask(self, out: BoolArray) -> None:
         """Set ``out`` bool[N, V] to whether each token may come next; no token may follow in a finished sequence."""
 
+    def weights(self, out: Float64Array) -> None:
+        """Set ``out`` float64[N, V] to the weight of each token within its type, 1 where the request has none. Called
+        only if the request has ``bar_controls``."""
+
     def advance(self, tokens: Int32Array) -> None:
         """Append the next token of every sequence, int32[N]; the tokens of finished sequences are ignored. Raises
         ValueError for a token that may not come next."""
@@ -275,6 +283,20 @@ class Encoder(ABC):
         tracks, from the last one on, those without infill cells first. ``status`` says what happened; no window raises
         an exception.
         """
+
+    @property
+    def note_grid(self) -> NoteGrid | None:
+        """The values of notes that ``bar_controls`` of a :class:`~midigpt_core.records.GrammarRequest` refers to; None:
+        :meth:`grammar` ignores ``bar_controls``.
+
+        An encoder with a grid provides those of ``pitch_mask``, ``rhythm_mask`` and ``remix`` that its grammar honours.
+        """
+        return None
+
+    def bar_notes(self, corpus: Corpus, windows: WindowBatch) -> BarNotes:
+        """The notes of windows as :meth:`encode_batch` writes them, for encoders that provide ``remix``. Raises
+        :class:`midigpt_core.errors.EncodingError` for a window that cannot be encoded."""
+        raise EncodingError("the encoder has no grid of notes, so no bar can be rewritten with it. Leave out remix.")
 
     def compute_attributes(self, corpus: Corpus, windows: WindowBatch) -> Int16Array | None:
         """The levels that :attr:`attributes` have in windows: int16[N, T, 1+B, K] as in ``attribute_values`` of a

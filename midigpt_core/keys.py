@@ -42,6 +42,7 @@ class Stage(IntEnum):
     WHOLE_TRACK = 15
     MUSIC = 16
     RESAMPLE = 17
+    REMIX = 18
 
 
 def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:

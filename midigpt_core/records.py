@@ -258,6 +258,66 @@ class TokenBatch:
         return len(self.status)
 
 
+#: In scheduled notes: the model chooses this value.
+FREE = -(2**31)
+
+
+@frozen(kw_only=True)
+class NoteGrid:
+    """The values that an encoder's notes can have within a bar."""
+
+    #: Ticks per quarter note.
+    resolution: int
+    #: Ticks of a bar that have a token: 0 to ``positions - 1``.
+    positions: int
+    #: Pitches that have a token: 0 to ``pitches - 1``.
+    pitches: int
+
+
+@frozen(eq=False, kw_only=True)
+class BarNotes:
+    """M notes of windows on an encoder's grid, by window, track, bar, tick and pitch, each once."""
+
+    #: int32[M], index of the window in its batch.
+    window: Int32Array
+    #: int32[M], index of the track in the window.
+    track: Int32Array
+    #: int32[M], index of the bar in the window.
+    bar: Int32Array
+    #: int32[M, 5], see ``scheduled_notes`` of :class:`BarControls`.
+    notes: Int32Array
+
+
+@frozen(eq=False, kw_only=True)
+class BarControls:
+    """What the notes of the bars to write must be, for the N documents of a :class:`GrammarRequest`.
+
+    Bars name rows of tables, which bars can share; -1: no control of this kind.
+    """
+
+    #: int32[N, T, B], rows of ``pitches``.
+    pitch_rows: Int32Array
+    #: bool[P, 128], the pitches that may be written.
+    pitches: BoolArray
+    #: int32[N, T, B], rows of ``pitch_weights``.
+    pitch_weight_rows: Int32Array
+    #: float32[Q, 128], at least 0: a pitch's share of the probability of all pitches is proportional to its probability
+    #: times its weight. A pitch of weight 0 is written only if its bar allows no other one.
+    pitch_weights: Float32Array
+    #: int32[N, T, B], rows of ``position_weights``.
+    position_weight_rows: Int32Array
+    #: float32[R, G], as ``pitch_weights`` for the ticks 0 to G-1 of a bar at which notes begin.
+    position_weights: Float32Array
+    #: int32[N, T, B], schedules: exactly the notes of a bar's schedule are written, less those that the bar or a limit
+    #: has no room for.
+    schedule_rows: Int32Array
+    #: int64[S+1], the run of each schedule in ``scheduled_notes``.
+    schedule_offsets: Int64Array
+    #: int32[M, 5], by tick: tick in the bar, pitch, duration in ticks less 1, velocity level, microtiming delta. Where
+    #: the model chooses a value other than the tick, it is :data:`FREE`.
+    scheduled_notes: Int32Array
+
+
 @frozen(eq=False, kw_only=True)
 class GrammarRequest:
     """What a grammar lets a model write into N documents; the bars to write are in the documents and empty."""
@@ -273,6 +333,8 @@ class GrammarRequest:
     max_notes: Int32Array
     #: int32[N], most notes sounding at once in one written bar. 0: no limit.
     max_polyphony: Int32Array
+    #: What the notes must be, for encoders that provide ``pitch_mask``, ``rhythm_mask`` or ``remix``; None: anything.
+    bar_controls: BarControls | None = None
 
 
 @frozen(eq=False, kw_only=True)

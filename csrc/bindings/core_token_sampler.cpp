@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "bindings/arrays.h"
 #include "bindings/one_user.h"
@@ -30,9 +32,16 @@ std::unique_ptr<TokenSampler> make_sampler(std::int64_t top_k, double top_p, std
   return std::make_unique<TokenSampler>(midigpt::sample::Filters{top_k, top_p, mask_k, mask_p});
 }
 
+template <class T>
+std::optional<Array<T>> array_or_none(const py::object& value, const char* name) {
+  if (value.is_none()) return std::nullopt;
+  return std::optional<Array<T>>(std::in_place, value, name);
+}
+
 // Chooses a token for each of n rows; see the docstring below.
 void choose(TokenSampler& sampler, const py::buffer& logits, const py::buffer& allowed, const py::buffer& temperatures,
-            const py::buffer& keys, std::uint64_t counter, const py::buffer& out) {
+            const py::buffer& keys, std::uint64_t counter, const py::buffer& out, const py::object& weights,
+            const py::object& types) {
   const OneUser::Call call(sampler.user);
   constexpr bool kWritable = true;
   Array<std::int32_t> tokens(out, "out", kWritable);
@@ -53,14 +62,27 @@ void choose(TokenSampler& sampler, const py::buffer& logits, const py::buffer& a
     if (std::isnan(value)) throw py::value_error("temperatures must be numbers");
   }
   const std::size_t size = scores.size() / rows;
+  const std::optional<Array<double>> all_weights = array_or_none<double>(weights, "weights");
+  const std::optional<Array<std::uint8_t>> all_types = array_or_none<std::uint8_t>(types, "types");
+  if (all_weights.has_value() != all_types.has_value()) throw py::value_error("weights and types belong together");
+  if (all_weights && (all_weights->span().size() != scores.size() || all_types->span().size() != size)) {
+    throw py::value_error("weights must be n rows of one length, and types of that length");
+  }
+  if (all_weights) {
+    for (const double value : all_weights->span()) {
+      if (!(value >= 0 && std::isfinite(value))) throw py::value_error("weights must be finite and at least 0");
+    }
+  }
   std::int32_t* const chosen = tokens.writable();
   std::size_t bad = rows;
   {
     const py::gil_scoped_release released;
     for (std::size_t row = 0; row < rows; ++row) {
+      midigpt::sample::Weights weights_of_row;
+      if (all_weights) weights_of_row = {all_weights->data() + row * size, all_types->data()};
       const std::int32_t token = sampler.native.choose(scores.data() + row * size,
                                                        reinterpret_cast<const std::uint8_t*>(flags.data()) + row * size,
-                                                       size, temperature[row], key[row], counter);
+                                                       size, temperature[row], key[row], counter, weights_of_row);
       if (token == -2) bad = row;
       chosen[row] = token;
     }
@@ -75,8 +97,9 @@ void bind_token_sampler(py::module_& module) {
       .def(py::init(&make_sampler), py::kw_only(), py::arg("top_k") = 0, py::arg("top_p") = 1.0, py::arg("mask_k") = 0,
            py::arg("mask_p") = 0.0)
       .def("choose", &choose, py::arg("logits"), py::arg("allowed"), py::arg("temperatures"), py::arg("keys"),
-           py::arg("counter"), py::arg("out"),
+           py::arg("counter"), py::arg("out"), py::arg("weights") = py::none(), py::arg("types") = py::none(),
            "A token for each of n rows of `logits` float32[n * V] among `allowed` bool[n * V], by number `counter` of\n"
-           "its key (midigpt_core.keys.uniforms), into `out` int32[n]; -1 where nothing is allowed. Raises ValueError\n"
-           "for a logit that is not finite.");
+           "its key (midigpt_core.keys.uniforms), into `out` int32[n]; -1 where nothing is allowed. `weights`\n"
+           "float64[n * V] and `types` uint8[V]: each type keeps its probability, and a token's share of it is\n"
+           "proportional to its probability times its weight. Raises ValueError for a logit that is not finite.");
 }

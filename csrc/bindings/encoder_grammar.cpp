@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -41,6 +42,91 @@ std::vector<std::vector<std::pair<std::int64_t, std::int64_t>>> spans_by_documen
   return out;
 }
 
+// The controls of the bars of N documents, from a records.BarControls.
+class BatchControls {
+ public:
+  // Copies all arrays and checks every index.
+  BatchControls(const py::object& record, std::int64_t documents, std::int64_t tracks, std::int64_t bars)
+      : fields_(record, Fields::Keep::Copies), cells_(tracks * bars) {
+    const auto rows = [&](const char* name) { return fields_.array<std::int32_t>(name, {documents, tracks, bars}); };
+    const std::int32_t* pitch_rows = rows("pitch_rows");
+    const std::int32_t* pitch_weight_rows = rows("pitch_weight_rows");
+    const std::int32_t* position_weight_rows = rows("position_weight_rows");
+    const std::int32_t* schedule_rows = rows("schedule_rows");
+    std::int64_t sets = 0;
+    std::int64_t pitch_tables = 0;
+    std::int64_t ends = 0;
+    std::int64_t notes = 0;
+    const std::uint8_t* pitches = fields_.flags("pitches", {-1, grammar::kPitches}, &sets);
+    const float* pitch_weights = fields_.array<float>("pitch_weights", {-1, grammar::kPitches}, &pitch_tables);
+    const auto [position_weights, position_tables, positions] = table("position_weights");
+    const std::int64_t* offsets = fields_.array<std::int64_t>("schedule_offsets", {-1}, &ends);
+    const std::int32_t* note = fields_.array<std::int32_t>("scheduled_notes", {-1, 5}, &notes);
+    require_weights(pitch_weights, pitch_tables * grammar::kPitches);
+    require_weights(position_weights, position_tables * positions);
+    if (ends < 1) throw py::value_error("schedule_offsets must have a value more than there are schedules");
+    for (std::int64_t i = 0; i < ends; ++i) {
+      if (offsets[i] < (i > 0 ? offsets[i - 1] : 0) || offsets[i] > notes) {
+        throw py::value_error("schedule_offsets do not fit the scheduled notes");
+      }
+    }
+    for (std::int64_t i = 0; i < notes; ++i, note += 5) notes_.push_back({note[0], note[1], note[2], note[3], note[4]});
+    controls_.resize(static_cast<std::size_t>(documents * cells_));
+    for (std::size_t i = 0; i < controls_.size(); ++i) {
+      grammar::BarControls& of_bar = controls_[i];
+      if (is_row(pitch_rows[i], sets)) of_bar.pitches = pitches + pitch_rows[i] * std::int64_t{grammar::kPitches};
+      if (is_row(pitch_weight_rows[i], pitch_tables)) {
+        of_bar.pitch_weights = pitch_weights + pitch_weight_rows[i] * std::int64_t{grammar::kPitches};
+      }
+      if (is_row(position_weight_rows[i], position_tables)) {
+        of_bar.position_weights = {position_weights + position_weight_rows[i] * positions,
+                                   static_cast<std::size_t>(positions)};
+      }
+      if (is_row(schedule_rows[i], ends - 1)) {
+        const std::int64_t first = offsets[schedule_rows[i]];
+        of_bar.schedule = {notes_.data() + first, static_cast<std::size_t>(offsets[schedule_rows[i] + 1] - first)};
+        of_bar.is_scheduled = true;
+      }
+    }
+  }
+
+  [[nodiscard]] const grammar::BarControls* of_document(std::int64_t document) const {
+    return controls_.data() + document * cells_;
+  }
+
+ private:
+  struct Table {
+    const float* values;
+    std::int64_t rows;
+    std::int64_t columns;
+  };
+
+  Table table(const char* name) {
+    const py::object value = fields_.get(name);
+    const py::array array = py::isinstance<py::array>(value) ? py::reinterpret_borrow<py::array>(value) : py::array();
+    const std::int64_t columns = array.ndim() == 2 ? array.shape(1) : 0;
+    std::int64_t rows = 0;
+    const float* const values = fields_.check<float>(name, value, {-1, columns}, &rows);
+    return {values, rows, columns};
+  }
+
+  static bool is_row(std::int32_t row, std::int64_t count) {
+    if (row >= count) throw py::value_error("bar_controls name row " + std::to_string(row) + ", which is not there");
+    return row >= 0;
+  }
+
+  static void require_weights(const float* weights, std::int64_t count) {
+    const bool good =
+        std::all_of(weights, weights + count, [](float weight) { return weight >= 0 && std::isfinite(weight); });
+    if (!good) throw py::value_error("weights must be finite and at least 0");
+  }
+
+  Fields fields_;
+  std::int64_t cells_;
+  std::vector<grammar::ScheduledNote> notes_;
+  std::vector<grammar::BarControls> controls_;
+};
+
 class BatchGrammar {
  public:
   explicit BatchGrammar(std::shared_ptr<Codebook> book) : book_(std::move(book)) {}
@@ -65,6 +151,10 @@ class BatchGrammar {
     const std::int32_t* max_tokens = asked.array<std::int32_t>("max_tokens", {n});
     const std::int32_t* max_notes = asked.array<std::int32_t>("max_notes", {n});
     const std::int32_t* max_polyphony = asked.array<std::int32_t>("max_polyphony", {n});
+    std::unique_ptr<BatchControls> controls;
+    if (const py::object record = asked.get("bar_controls"); !record.is_none()) {
+      controls = std::make_unique<BatchControls>(record, n, row.max_tracks, row.max_bars);
+    }
 
     const py::gil_scoped_release unlocked;
     std::vector<Sequence> sequences(static_cast<std::size_t>(n), Sequence(*book_));
@@ -81,11 +171,13 @@ class BatchGrammar {
       row.max_tokens = max_tokens[i];
       row.max_notes = max_notes[i];
       row.max_polyphony = max_polyphony[i];
+      row.controls = controls == nullptr ? nullptr : controls->of_document(i);
       if (const std::string problem = sequences[index].start(row); !problem.empty()) {
         throw py::value_error("document " + std::to_string(i) + ": " + problem);
       }
     }
     sequences_ = std::move(sequences);
+    controls_ = std::move(controls);
     taken_.assign(sequences_.size(), 0);
   }
 
@@ -110,6 +202,21 @@ class BatchGrammar {
     std::fill(row, row + size, false);
     for (const Sequence& sequence : sequences_) {
       for (const grammar::Range& range : sequence.allowed()) std::fill_n(row + range.first, range.count, true);
+      row += book_->vocab_size();
+    }
+  }
+
+  void weights(py::array_t<double, py::array::c_style>& out) const {
+    const OneUser::Call call(user_);
+    const auto n = static_cast<py::ssize_t>(sequences_.size());
+    if (out.ndim() != 2 || out.shape(0) != n || out.shape(1) != book_->vocab_size()) {
+      throw py::value_error("out must be float64[" + std::to_string(n) + ", " + std::to_string(book_->vocab_size()) +
+                            "]");
+    }
+    double* row = out.mutable_data();
+    const py::gil_scoped_release unlocked;
+    for (const Sequence& sequence : sequences_) {
+      sequence.weigh(row);
       row += book_->vocab_size();
     }
   }
@@ -179,6 +286,7 @@ class BatchGrammar {
 
   std::shared_ptr<Codebook> book_;
   OneUser user_{"Grammar"};
+  std::unique_ptr<BatchControls> controls_;  // what the sequences refer to
   std::vector<Sequence> sequences_;
   std::vector<std::size_t> taken_;  // tokens of each document that `take` has handed out
 };
@@ -191,6 +299,7 @@ void bind_grammar(py::module_& m) {
       .def("start", &BatchGrammar::start, py::arg("batch"), py::arg("request"))
       .def("take", &BatchGrammar::take)
       .def("mask", &BatchGrammar::mask, py::arg("out").noconvert())
+      .def("weights", &BatchGrammar::weights, py::arg("out").noconvert())
       .def("advance", &BatchGrammar::advance, py::arg("tokens"))
       .def("finished", &BatchGrammar::finished)
       .def("bars_written", &BatchGrammar::bars_written)

@@ -1,18 +1,13 @@
 #include "grammar/grammar.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace midigpt::grammar {
 
 using vocab::Codebook;
 using vocab::TokenType;
-
-namespace {
-
-constexpr std::int32_t kHighestPitch = 127;
-
-}  // namespace
 
 std::string Sequence::start(const Request& request) {
   for (const auto& [name, limit] :
@@ -52,8 +47,48 @@ std::string Sequence::start(const Request& request) {
     return "the prompt alone has " + std::to_string(script_.size() + attributes) + " tokens, " +
            std::to_string(max_tokens_) + " are allowed";
   }
+  if (std::string problem = add_schedules(); !problem.empty()) return problem;
+  const auto needed = static_cast<std::int64_t>(script_.size() + attributes) + reserved_.front();
+  if (max_tokens_ > 0 && needed > max_tokens_) {
+    return "the prompt and the scheduled notes take " + std::to_string(needed) + " tokens, " +
+           std::to_string(max_tokens_) + " are allowed";
+  }
   follow();
   return {};
+}
+
+std::string Sequence::add_schedules() {
+  schedules_.assign(choices_.size(), {});
+  reserved_.assign(choices_.size() + 1, 0);
+  for (std::size_t i = choices_.size(); i-- > 0;) {
+    reserved_[i] = reserved_[i + 1];
+    const Choice& choice = choices_[i];
+    if (!choice.controls.is_scheduled) continue;
+    if (!book_->has(TokenType::TimeAbsolutePos)) return "the vocabulary has no positions, so no notes can be scheduled";
+    BarLimits limits;
+    limits.positions = std::min(choice.length, book_->size(TokenType::TimeAbsolutePos));
+    limits.max_notes = max_notes_;
+    limits.max_polyphony = max_polyphony_;
+    limits.durations = durations(choice.drum) ? book_->size(TokenType::NoteDuration) : 0;
+    limits.velocities = velocities_ ? book_->size(TokenType::VelocityLevel) : 0;
+    limits.deltas = deltas_ ? book_->size(TokenType::Delta) : 0;
+    limits.negative_deltas = book_->has(TokenType::DeltaDirection);
+    schedules_[i] = fitting_notes(choice.controls, PitchSet(choice.controls, pitches()), limits);
+    for (const ScheduledNote& note : schedules_[i]) reserved_[i] += cost_of(note, choice.drum);
+  }
+  return {};
+}
+
+void Sequence::weigh(double* out) const {
+  std::fill_n(out, book_->vocab_size(), 1.0);
+  if (finished() || !choice().body) return;
+  const BarControls& controls = choice().controls;
+  if (controls.pitch_weights != nullptr) {
+    std::copy_n(controls.pitch_weights, pitches(), out + book_->first_id(TokenType::NoteOnset));
+  }
+  const auto positions =
+      std::min(controls.position_weights.size(), static_cast<std::size_t>(book_->size(TokenType::TimeAbsolutePos)));
+  std::copy_n(controls.position_weights.begin(), positions, out + book_->first_id(TokenType::TimeAbsolutePos));
 }
 
 bool Sequence::advance(std::int32_t token) {
@@ -110,6 +145,9 @@ void Sequence::begin_body() {
   last_pitch_ = -1;
   level_ = 0;
   notes_ = 0;
+  pitches_ = PitchSet(choice().controls, pitches());
+  reserved_here_ = is_scheduled() ? reserved_[next_] - reserved_[next_ + 1] : 0;
+  if (!schedules_[next_].empty()) reserved_here_ -= cost_of(schedules_[next_].front(), choice().drum);
   // No longer than the vocabulary has positions, however long a signature says the bar is.
   const std::int32_t positions = std::clamp(choice().length, 0, std::max(book_->size(TokenType::TimeAbsolutePos), 1));
   sounding_.assign(max_polyphony_ > 0 ? static_cast<std::size_t>(positions) : 0, 0);
@@ -123,15 +161,36 @@ void Sequence::find_allowed() {
   }
   switch (phase_) {
     case Phase::Between:
+      if (is_scheduled()) {
+        allow_scheduled();
+        break;
+      }
       allowed_.push_back({script_[cursor_], 1});  // the bar's end
       allow_positions();
       if (may_add_note(onset_)) allow_note();
       break;
     case Phase::AfterPosition: allow_note(); break;
     case Phase::AfterVelocity: allow_onset(true); break;
-    case Phase::AfterDirection: allow(TokenType::Delta, 1, book_->size(TokenType::Delta)); break;
+    case Phase::AfterDirection:
+      if (is_scheduled() && scheduled().delta != kFree) {
+        allow(TokenType::Delta, -scheduled().delta, 1 - scheduled().delta);
+      } else {
+        allow(TokenType::Delta, 1, book_->size(TokenType::Delta));
+      }
+      break;
     case Phase::AfterDelta: allow_onset(false); break;
-    case Phase::AfterOnset: allow(TokenType::NoteDuration, 0, book_->size(TokenType::NoteDuration)); break;
+    case Phase::AfterOnset: allow_durations(); break;
+  }
+}
+
+// Between two scheduled notes.
+void Sequence::allow_scheduled() {
+  if (static_cast<std::size_t>(notes_) == schedules_[next_].size()) {
+    allowed_.push_back({script_[cursor_], 1});
+  } else if (scheduled().tick == onset_) {
+    allow_note();
+  } else {
+    allow(TokenType::TimeAbsolutePos, scheduled().tick, scheduled().tick + 1);
   }
 }
 
@@ -142,22 +201,45 @@ void Sequence::allow(TokenType type, std::int32_t first_value, std::int32_t end_
 // A position needs room for itself and one note.
 void Sequence::allow_positions() {
   const std::int32_t end = std::min(book_->size(TokenType::TimeAbsolutePos), choice().length);
-  if (pitches() == 0 || !fits(1 + note_cost())) return;
+  if (pitches_.live(0, pitches_.end()) == 0 || !fits(1 + note_cost())) return;
+  const auto before = allowed_.size();
+  bool live = false;
+  const auto add = [this, &live](std::int32_t first, std::int32_t last) {
+    allow(TokenType::TimeAbsolutePos, first, last);
+    for (std::int32_t position = first; position < last && !live; ++position) live = is_live_position(position);
+  };
   if (max_polyphony_ == 0) {
-    if (may_add_note(onset_)) allow(TokenType::TimeAbsolutePos, onset_ + 1, end);
-    return;
+    if (may_add_note(onset_)) add(onset_ + 1, end);
+  } else {
+    std::int32_t first = onset_ + 1;
+    for (std::int32_t position = first; position <= end; ++position) {
+      if (position < end && may_add_note(position)) continue;
+      add(first, position);
+      first = position + 1;
+    }
   }
-  std::int32_t first = onset_ + 1;
-  for (std::int32_t position = first; position <= end; ++position) {
-    if (position < end && may_add_note(position)) continue;
-    allow(TokenType::TimeAbsolutePos, first, position);
-    first = position + 1;
-  }
+  // Positions of weight 0 alone are none.
+  if (!live) allowed_.resize(before);
+}
+
+bool Sequence::is_live_position(std::int32_t position) const {
+  const auto& weights = choice().controls.position_weights;
+  const auto index = static_cast<std::size_t>(position);
+  return index >= weights.size() || weights[index] > 0;
 }
 
 // The tokens with which a note at this onset may begin.
 void Sequence::allow_note() {
-  if (last_pitch_ + 1 >= pitches()) return;
+  if (pitches_.live(last_pitch_ + 1, pitches_.end()) == 0) return;
+  if (is_scheduled() && velocities_ && scheduled().velocity != kFree) {
+    const std::int32_t level = scheduled().velocity;
+    if (needs_velocity() || level != level_) {
+      allow(TokenType::VelocityLevel, level, level + 1);
+    } else {
+      allow_onset(true);
+    }
+    return;
+  }
   if (velocities_ && fits(note_cost() + (needs_velocity() ? 0 : 1))) {
     const std::int32_t levels = book_->size(TokenType::VelocityLevel);
     const bool sticky = book_->settings().velocity_sticky && level_ > 0;
@@ -171,10 +253,82 @@ void Sequence::allow_note() {
 void Sequence::allow_onset(bool with_delta) {
   const std::int64_t rest = durations() ? 2 : 1;
   if (with_delta && deltas_) {
-    if (book_->has(TokenType::DeltaDirection) && fits(rest + 2)) allow(TokenType::DeltaDirection, 0, 1);
-    if (fits(rest + 1)) allow(TokenType::Delta, 1, book_->size(TokenType::Delta));
+    const std::int32_t delta = is_scheduled() ? scheduled().delta : kFree;
+    if (delta != kFree && delta != 0) {
+      if (delta < 0) {
+        allow(TokenType::DeltaDirection, 0, 1);
+      } else {
+        allow(TokenType::Delta, delta, delta + 1);
+      }
+      return;
+    }
+    if (delta == kFree) allow_deltas(rest);
   }
-  if (fits(rest)) allow(TokenType::NoteOnset, last_pitch_ + 1, pitches());
+  if (fits(rest)) allow_pitches();
+}
+
+void Sequence::allow_deltas(std::int64_t rest) {
+  if (book_->has(TokenType::DeltaDirection) && fits(rest + 2)) allow(TokenType::DeltaDirection, 0, 1);
+  if (fits(rest + 1)) allow(TokenType::Delta, 1, book_->size(TokenType::Delta));
+}
+
+void Sequence::allow_pitches() {
+  std::int32_t end = pitches_.end();
+  if (is_scheduled()) {
+    if (scheduled().has_pitch()) {
+      allow(TokenType::NoteOnset, scheduled().pitch, scheduled().pitch + 1);
+      return;
+    }
+    // The other free notes up to the next prescribed pitch of the chord need room above this one.
+    std::int32_t others = 0;
+    const std::vector<ScheduledNote>& notes = schedules_[next_];
+    for (auto i = static_cast<std::size_t>(notes_) + 1; i < notes.size() && notes[i].tick == onset_; ++i) {
+      if (notes[i].has_pitch()) {
+        end = notes[i].pitch;
+        break;
+      }
+      ++others;
+    }
+    end = pitches_.highest(others + 1, end) + 1;
+  }
+  std::int32_t first = last_pitch_ + 1;
+  for (std::int32_t pitch = first; pitch <= end; ++pitch) {
+    if (pitch < end && pitches_.allows(pitch)) continue;
+    allow(TokenType::NoteOnset, first, pitch);
+    first = pitch + 1;
+  }
+}
+
+void Sequence::allow_durations() {
+  std::int32_t end = book_->size(TokenType::NoteDuration);
+  if (is_scheduled()) {
+    end = std::min(end, latest_end() - onset_);
+    if (scheduled().duration != kFree) {
+      const std::int32_t value = std::min(scheduled().duration, end - 1);
+      allow(TokenType::NoteDuration, value, value + 1);
+      return;
+    }
+  }
+  allow(TokenType::NoteDuration, 0, end);
+}
+
+std::int32_t Sequence::latest_end() const {
+  constexpr std::int32_t kNever = std::numeric_limits<std::int32_t>::max();
+  if (max_polyphony_ == 0) return kNever;
+  const std::vector<ScheduledNote>& notes = schedules_[next_];
+  auto i = static_cast<std::size_t>(notes_);
+  while (i < notes.size()) {
+    const std::int32_t tick = notes[i].tick;
+    std::int32_t count = 0;
+    for (; i < notes.size() && notes[i].tick == tick; ++i) ++count;
+    if (tick > onset_ && sounding_[static_cast<std::size_t>(tick)] + count >= max_polyphony_) return tick;
+  }
+  return kNever;
+}
+
+std::int64_t Sequence::cost_of(const ScheduledNote& note, bool drum) const {
+  const std::int64_t delta = note.delta == kFree ? 0 : (note.delta < 0 ? 2 : (note.delta > 0 ? 1 : 0));
+  return 1 + (velocities_ ? 1 : 0) + (deltas_ ? delta : 0) + (durations(drum) ? 2 : 1);
 }
 
 void Sequence::write_note_token(TokenType type, std::int32_t value) {
@@ -205,6 +359,9 @@ void Sequence::write_note_token(TokenType type, std::int32_t value) {
 
 void Sequence::end_note(std::int32_t duration) {
   ++notes_;
+  if (is_scheduled() && static_cast<std::size_t>(notes_) < schedules_[next_].size()) {
+    reserved_here_ -= cost_of(scheduled(), choice().drum);
+  }
   const auto size = static_cast<std::int64_t>(sounding_.size());
   const std::int64_t end = std::min<std::int64_t>(std::int64_t{onset_} + duration, size);
   for (std::int64_t position = onset_; position < end; ++position) ++sounding_[static_cast<std::size_t>(position)];
@@ -220,15 +377,16 @@ bool Sequence::needs_velocity() const { return velocities_ && (level_ == 0 || !b
 
 std::int64_t Sequence::note_cost() const { return (needs_velocity() ? 1 : 0) + (durations() ? 2 : 1); }
 
-bool Sequence::durations() const { return !choice().drum && book_->has(TokenType::NoteDuration); }
+bool Sequence::durations(bool drum) const { return !drum && book_->has(TokenType::NoteDuration); }
 
-std::int32_t Sequence::pitches() const { return std::min(book_->size(TokenType::NoteOnset), kHighestPitch + 1); }
+std::int32_t Sequence::pitches() const { return std::min(book_->size(TokenType::NoteOnset), kPitches); }
 
 bool Sequence::fits(std::int64_t cost) const {
   if (max_tokens_ <= 0) return true;
   const auto attributes = static_cast<std::int64_t>(std::count_if(
       choices_.begin() + static_cast<std::ptrdiff_t>(next_), choices_.end(), [](const Choice& c) { return !c.body; }));
-  const std::int64_t rest = static_cast<std::int64_t>(script_.size() - cursor_) + attributes;
+  const std::int64_t rest =
+      static_cast<std::int64_t>(script_.size() - cursor_) + attributes + reserved_here_ + reserved_[next_ + 1];
   return static_cast<std::int64_t>(tokens_.size()) + cost + rest <= max_tokens_;
 }
 

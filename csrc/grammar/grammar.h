@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "grammar/schedule.h"
 #include "grammar/script.h"
 #include "vocab/codebook.h"
 #include "vocab/document_positions.h"
@@ -31,6 +32,8 @@ class Sequence {
   [[nodiscard]] bool finished() const { return next_ == choices_.size(); }
   // What may come next, without overlap; empty once finished.
   [[nodiscard]] const std::vector<Range>& allowed() const { return allowed_; }
+  // Sets [vocab_size] to the weight of each token within its type, 1 where none is given.
+  void weigh(double* out) const;
   // Writes a choice and all that follows from it. False, and nothing happens, if it is not allowed.
   bool advance(std::int32_t token);
 
@@ -56,12 +59,26 @@ class Sequence {
   void allow_positions();
   void allow_note();
   void allow_onset(bool with_delta);
+  void allow_deltas(std::int64_t rest);
+  void allow_pitches();
+  void allow_durations();
+  void allow_scheduled();
+  [[nodiscard]] std::string add_schedules();
+  [[nodiscard]] bool is_scheduled() const { return choice().controls.is_scheduled; }
+  // The scheduled note that is next, or begun.
+  [[nodiscard]] const ScheduledNote& scheduled() const { return schedules_[next_][static_cast<std::size_t>(notes_)]; }
+  // The end of the notes that may begin here: a longer one would leave no room for a later scheduled note.
+  [[nodiscard]] std::int32_t latest_end() const;
+  // Tokens of a scheduled note, at most.
+  [[nodiscard]] std::int64_t cost_of(const ScheduledNote& note, bool drum) const;
   void write_note_token(vocab::TokenType type, std::int32_t value);
   void end_note(std::int32_t duration);
   [[nodiscard]] const Choice& choice() const { return choices_[next_]; }
   [[nodiscard]] bool may_add_note(std::int32_t onset) const;
   [[nodiscard]] bool needs_velocity() const;
-  [[nodiscard]] bool durations() const;
+  [[nodiscard]] bool durations() const { return durations(choice().drum); }
+  [[nodiscard]] bool durations(bool drum) const;
+  [[nodiscard]] bool is_live_position(std::int32_t position) const;
   // Tokens of the shortest note at this point, its position aside.
   [[nodiscard]] std::int64_t note_cost() const;
   [[nodiscard]] std::int32_t pitches() const;
@@ -77,6 +94,11 @@ class Sequence {
   std::int32_t max_polyphony_ = 0;
   bool velocities_ = false;
   bool deltas_ = false;
+  std::vector<std::vector<ScheduledNote>> schedules_;  // by choice
+  // Tokens of all scheduled notes, at most: by choice, of those from it on; and in the bar, of those after the next
+  // one.
+  std::vector<std::int64_t> reserved_;
+  std::int64_t reserved_here_ = 0;
 
   std::vector<std::int32_t> tokens_;
   vocab::DocumentPositions count_;
@@ -94,6 +116,7 @@ class Sequence {
   std::int32_t last_pitch_ = -1;  // at this onset
   std::int32_t level_ = 0;
   std::int32_t notes_ = 0;
+  PitchSet pitches_;
   std::vector<std::int32_t> sounding_;  // notes by position, if polyphony is limited
 };
 

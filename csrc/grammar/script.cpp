@@ -28,11 +28,14 @@ class ScriptReader {
   struct Bar {
     bool drum = false;
     double beats = kDefaultBeats;
+    std::int64_t track = -1;  // of its cell
+    std::int64_t index = -1;
   };
 
   void open_bar();
   std::string close_bar(std::size_t at);
   void choose_missing(std::span<const vocab::WrittenAttribute> attributes, std::size_t from, std::size_t to);
+  [[nodiscard]] bool is_cell(std::int64_t track, std::int64_t bar) const;
   [[nodiscard]] bool asked(std::int64_t bar) const;
   [[nodiscard]] bool writes_track() const;
   void add_body(std::size_t at, const Bar& bar);
@@ -126,6 +129,8 @@ std::string ScriptReader::read() {
 void ScriptReader::open_bar() {
   ++bar_index_;
   bar_.beats = kDefaultBeats;
+  bar_.track = track_;
+  bar_.index = bar_index_;
   empty_ = true;
   placeholder_ = false;
 }
@@ -149,14 +154,17 @@ void ScriptReader::choose_missing(std::span<const vocab::WrittenAttribute> attri
     if (at < to && book_.type_of(request_.script[at]) == attribute.type) {
       ++at;
     } else if (book_.controls()[attribute.control].applies_to(bar_.drum)) {
-      script_.choices.push_back({at, false, attribute.type, bar_.drum, 0});
+      script_.choices.push_back({at, false, attribute.type, bar_.drum, 0, {}});
     }
   }
 }
 
+bool ScriptReader::is_cell(std::int64_t track, std::int64_t bar) const {
+  return track >= 0 && track < request_.max_tracks && bar >= 0 && bar < request_.max_bars;
+}
+
 bool ScriptReader::asked(std::int64_t bar) const {
-  return track_ >= 0 && track_ < request_.max_tracks && bar >= 0 && bar < request_.max_bars &&
-         request_.cells[track_ * request_.max_bars + bar] != 0;
+  return is_cell(track_, bar) && request_.cells[track_ * request_.max_bars + bar] != 0;
 }
 
 bool ScriptReader::writes_track() const {
@@ -167,8 +175,12 @@ bool ScriptReader::writes_track() const {
 }
 
 void ScriptReader::add_body(std::size_t at, const Bar& bar) {
-  script_.choices.push_back(
-      {at, true, TokenType::None, bar.drum, vocab::saturate(bar.beats * book_.settings().resolution + 0.5)});
+  Choice choice{at, true, TokenType::None, bar.drum, vocab::saturate(bar.beats * book_.settings().resolution + 0.5),
+                {}};
+  if (request_.controls != nullptr && is_cell(bar.track, bar.index)) {
+    choice.controls = request_.controls[bar.track * request_.max_bars + bar.index];
+  }
+  script_.choices.push_back(choice);
   script_.end = at + 1;
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/schedule.h"
 #include "vocab/codebook.h"
 
 namespace midigpt::grammar {
@@ -25,6 +26,8 @@ struct Request {
   std::int64_t max_tokens = 0;     // of the whole document; 0: no limit
   std::int32_t max_notes = 0;      // in one bar; 0: no limit
   std::int32_t max_polyphony = 0;  // notes sounding at once within a bar; 0: no limit
+  // [T, B], as `cells`; null: none. Their arrays must outlive the sequence.
+  const BarControls* controls = nullptr;
 };
 
 // A place of the script where tokens are chosen, before its token `at`.
@@ -34,6 +37,7 @@ struct Choice {
   vocab::TokenType attribute = vocab::TokenType::None;
   bool drum = false;
   std::int32_t length = 0;  // of the bar, in positions
+  BarControls controls;
 };
 
 // What a script leaves to choose.

@@ -44,9 +44,17 @@ class Fitter:
     """Fits the steps of one request to the longest sequence and the most tracks that the model supports."""
 
     def __init__(
-        self, prompter: Prompter, config: InferenceConfig, *, max_tokens: int, trained: TrainedWindows
+        self,
+        prompter: Prompter,
+        config: InferenceConfig,
+        *,
+        max_tokens: int,
+        trained: TrainedWindows,
+        tokens_due: Callable[[Sequence[tuple[int, int]]], int] = lambda _: 0,
     ) -> None:
-        """``max_tokens``: the longest sequence that the model reads; ``trained``: the windows it was trained on."""
+        """``max_tokens``: the longest sequence that the model reads; ``trained``: the windows it was trained on;
+        ``tokens_due``: the tokens that controls demand in cells, at most."""
+        self._tokens_due = tokens_due
         self._limit = max_tokens
         self._sizes = trained.sizes
         self._max_tracks = trained.max_tracks
@@ -152,10 +160,14 @@ class Fitter:
         bars = slice(job.step.start_bar, job.step.end_bar)
         seen = int(np.count_nonzero(~job.masked[list(job.tracks), bars])) - len(job.step.cells)
         per_bar = max(length / max(seen, 1), _LEAST_PER_BAR) if seen > 0 else _LEAST_PER_BAR
-        return math.ceil(len(job.step.cells) * per_bar * self._config.budget_margin)
+        estimate = math.ceil(len(job.step.cells) * per_bar * self._config.budget_margin)
+        return max(estimate, self._least(job))
+
+    def _least(self, job: Job) -> int:
+        return max(_LEAST_PER_BAR * len(job.step.cells), self._tokens_due(job.step.cells))
 
     def _has_room(self, scores: Sequence[Score], job: Job) -> bool:
-        return self._length(scores, job) + _LEAST_PER_BAR * len(job.step.cells) <= self._limit
+        return self._length(scores, job) + self._least(job) <= self._limit
 
     def _narrower(self, step: Step, num_bars: int) -> list[Step]:
         """The step's bars in the next narrower window of the encoder; empty if there is none."""

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from midigpt_core._native import TokenSampler
 from midigpt_core.errors import CheckpointError, EncodingError
+from midigpt_core.inference.note_tables import joined_controls
 from midigpt_core.records import GrammarRequest, TokenBatch
 
 if TYPE_CHECKING:
@@ -76,10 +77,14 @@ def generate(
     allowed = np.zeros((count, size), np.bool_)
     scores, flags = logits.reshape(-1), allowed.reshape(-1)
     tokens = np.zeros(count, np.int32)
+    weights = _weights(request, count, size)
+    weighed = () if weights is None else (weights.reshape(-1), np.ascontiguousarray(encoder.vocabulary.type_of))
     choices, chosen = 0, 0
     while not grammar.finished().all():
         grammar.mask(allowed)
-        _choose(sampler, scores, flags, temperatures, keys, choices, tokens)
+        if weights is not None:
+            grammar.weights(weights)
+        _choose(sampler, scores, flags, temperatures, keys, choices, tokens, *weighed)
         grammar.advance(tokens)
         choices += 1
         following = grammar.take()
@@ -104,6 +109,14 @@ def generate(
     )
 
 
+def _weights(request: GrammarRequest, count: int, size: int) -> Float64Array | None:
+    """Room for the weights of tokens, float64[N, V], if the request has any."""
+    controls = request.bar_controls
+    if controls is None or not len(controls.pitch_weights) + len(controls.position_weights):
+        return None
+    return np.ones((count, size))
+
+
 def joined(prompts: Sequence[TokenBatch], requests: Sequence[GrammarRequest]) -> tuple[TokenBatch, GrammarRequest]:
     """The documents of several batches of one encoder as one batch, and what to write in them."""
     lengths = np.concatenate([np.diff(batch.offsets) for batch in prompts])
@@ -125,7 +138,8 @@ def joined(prompts: Sequence[TokenBatch], requests: Sequence[GrammarRequest]) ->
         cells[first : first + count, :tracks, :bars] = request.cells
     names = ("choose_attributes", "max_tokens", "max_notes", "max_polyphony")
     others = {name: np.concatenate([getattr(request, name) for request in requests]) for name in names}
-    return batch, GrammarRequest(cells=cells, **others)
+    controls = joined_controls([request.bar_controls for request in requests], [*map(len, prompts)], cells.shape)
+    return batch, GrammarRequest(cells=cells, bar_controls=controls, **others)
 
 
 def _choose(sampler: TokenSampler, scores: Float32Array, *arguments: Any) -> None:

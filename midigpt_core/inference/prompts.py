@@ -122,6 +122,23 @@ class Prompter:
         )
         return asked, cells
 
+    def reference_windows(self, pairs: Sequence[tuple[Step, int]]) -> WindowBatch:
+        """The windows of steps with one track each, as it is."""
+        count, bars = len(pairs), max(step.num_bars for step, _ in pairs)
+        windows = plain_windows(
+            piece=np.zeros(count, np.int64),
+            start_bar=[step.start_bar for step, _ in pairs],
+            num_bars=[step.num_bars for step, _ in pairs],
+            tracks=np.array([[track] for _, track in pairs], np.int32),
+            infill=np.zeros((count, 1, bars), np.bool_),
+        )
+        return attrs.evolve(
+            windows,
+            window_bars=windows.num_bars,
+            use_velocity=np.full(count, self._velocity, np.int8),
+            use_microtiming=np.full(count, self._microtiming, np.int8),
+        )
+
     def _attributes(
         self, scores: Sequence[Score], jobs: Sequence[Job], windows: WindowBatch, cells: BoolArray
     ) -> Int16Array | None:
@@ -166,7 +183,9 @@ def masked_as(mask_mode: str, encoder: Encoder) -> MaskedAs:
     """How a masked bar is written in a mask mode."""
     if mask_mode == "auto":
         mask_mode = "token" if "mask_bar" in encoder.provides else "attention"
-    return {"token": MaskedAs.MASK_TOKEN, "attention": MaskedAs.SPAN, "remove": MaskedAs.REMOVED}[mask_mode]
+    if mask_mode.startswith("attention"):
+        return MaskedAs.SPAN
+    return MaskedAs.MASK_TOKEN if mask_mode == "token" else MaskedAs.REMOVED
 
 
 def _of_use(scores: Sequence[Score], jobs: Sequence[Job]) -> tuple[list[Score], list[Job]]:

@@ -17,8 +17,9 @@ from attrs import evolve, field, frozen
 from midigpt_core.inference.fields import from_plain, integer, integers_within, listed, number, places, says_the_field
 
 #: ``token``: a MASK_BAR token; ``attention``: an empty bar that nothing attends to; ``remove``: an empty bar;
-#: ``auto``: ``token`` if the encoder has one, else ``attention``.
-MaskMode = Literal["auto", "token", "attention", "remove"]
+#: ``auto``: ``token`` if the encoder has one, else ``attention``. ``attention_approx`` and ``attention_skip`` are other
+#: names of ``attention``.
+MaskMode = Literal["auto", "token", "attention", "attention_approx", "attention_skip", "remove"]
 #: ``auto``: tracks of ``context_drop``, then those that matter least
 #: (:func:`midigpt_core.inference.context.rank_context`); ``listed``: those of ``context_drop`` alone; ``all``: none, a
 #: step that does not fit is narrowed instead.
@@ -32,15 +33,17 @@ _MOST_BARS = 20_000
 
 def _with_bar_numbers(prompt: Any) -> Any:
     """A track's plain values; keys of JSON are text: ``{"4": …}`` means bar 4."""
-    levels = prompt.get("bar_attributes") if isinstance(prompt, Mapping) else None
-    if not isinstance(levels, Mapping):
-        return prompt
-    numbered = {
-        int(bar) if isinstance(bar, str) and re.fullmatch(r"0|[1-9][0-9]{0,8}", bar) else bar: row
-        for bar, row in levels.items()
-    }
-    # Bar 1 by number and by text is one bar too many: the text stays, and is named.
-    return {**prompt, "bar_attributes": numbered if len(numbered) == len(levels) else levels}
+    for name in ("bar_attributes", "bar_controls"):
+        rows = prompt.get(name) if isinstance(prompt, Mapping) else None
+        if not isinstance(rows, Mapping):
+            continue
+        numbered = {
+            int(bar) if isinstance(bar, str) and re.fullmatch(r"0|[1-9][0-9]{0,8}", bar) else bar: row
+            for bar, row in rows.items()
+        }
+        # Bar 1 by number and by text is one bar too many: the text stays, and is named.
+        prompt = {**prompt, name: numbered if len(numbered) == len(rows) else rows}
+    return prompt
 
 
 @says_the_field("config")
@@ -74,6 +77,11 @@ class InferenceConfig:
     ar_overlap: float = number(0.5, 0, 1, below=True)
     #: Least bars of history in an autoregressive window, where the track has them.
     min_overlap_bars: int = number(2, 0, _LARGEST)
+    #: Carry out the infill steps in a random order, which the seed gives: steps see what earlier ones wrote.
+    shuffle: bool = False
+    #: Write only a random share of the infill bars, at least one, which the seed gives; the others are context. All
+    #: candidates have the same bars and order: those of the request's seed.
+    infill_probability: float = number(1.0, 0, 1, above=True)
     #: Plan and validate only: :meth:`midigpt_core.inference.SamplingSession.run` returns the score as it is.
     plan_only: bool = False
 
@@ -96,6 +104,8 @@ class InferenceConfig:
     density_hard_limit: int = number(0, 0, _LARGEST)
     #: The most attempts of a step until it passes the checks below. The last attempt is used in any case.
     max_attempts: int = number(3, 1, 1000)
+    #: Without effect: attempts of all steps that fail are repeated together in any case.
+    batch_attempts: bool = False
     #: Try again if at least ``novelty_threshold`` of what was written was there before.
     novelty_check: bool = True
     novelty_threshold: float = number(1.0, 0, 1, above=True)
@@ -138,8 +148,13 @@ class TrackPrompt:
     bar_attributes: Mapping[int, Mapping[str, int]] = field(
         factory=dict, converter=integers_within, metadata={"places": "bar"}
     )
-    #: ``time_signature``: ``"3/4"``, or an index into the encoder's list, for all of ``bars``.
+    #: ``pitch_mask``, ``rhythm_mask``, ``remix`` (docs/generation.md), and ``time_signature``: ``"3/4"``, or an index
+    #: into the encoder's list. For all of ``bars``.
     controls: Mapping[str, Any] = field(factory=dict, converter=integers_within)
+    #: Controls of single bars among ``bars``, which replace those of the track: bar -> name -> value.
+    bar_controls: Mapping[int, Mapping[str, Any] | None] = field(
+        factory=dict, converter=integers_within, metadata={"places": "bar"}
+    )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrackPrompt:

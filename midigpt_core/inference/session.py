@@ -13,8 +13,11 @@ from attrs import frozen
 
 from midigpt_core import keys
 from midigpt_core.inference import planner, validation
+from midigpt_core.inference.chances import shuffled, with_some_bars
+from midigpt_core.inference.control_checks import signatures_of
 from midigpt_core.inference.fitting import Fitter, Planned
 from midigpt_core.inference.generation import generate, joined, sampler_of
+from midigpt_core.inference.note_tables import NoteTables
 from midigpt_core.inference.prompts import Job, Prompter
 from midigpt_core.inference.request import InferenceConfig
 from midigpt_core.keys import Stage
@@ -108,10 +111,11 @@ class SamplingSession:
     def __init__(self, engine: Engine, score: Score, request: GenerationRequest) -> None:
         validation.check(request, score, engine.encoder, engine.trained)
         self.score = score
-        self.request = request
         config = request.config
         #: The seed in use: the request's, or a fresh one for -1.
         self.seed = config.seed if config.seed >= 0 else secrets.randbits(32)
+        #: The request, with those of its infill bars that ``infill_probability`` keeps.
+        self.request = request = with_some_bars(request, self.seed)
         self._engine = engine
         self._num_bars = editing.num_bars(score)
         window = planner.window_of(config, self._num_bars, engine.trained.sizes)
@@ -119,10 +123,21 @@ class SamplingSession:
         self._prompter = Prompter(engine.encoder, request)
         self._ignored = frozenset(prompt.id for prompt in request.tracks if prompt.ignore)
         self._never_seen = _never_seen(self._start, request, self._num_bars)
-        self._fitter = Fitter(self._prompter, config, max_tokens=engine.max_tokens, trained=engine.trained)
+        self._note_tables = NoteTables.of(request, engine.encoder, self._start)
+        self._fitter = Fitter(
+            self._prompter,
+            config,
+            max_tokens=engine.max_tokens,
+            trained=engine.trained,
+            tokens_due=(lambda _: 0) if self._note_tables is None else self._note_tables.tokens_due,
+        )
         steps = planner.plan(request, self._num_bars, engine.trained)
+        if config.shuffle:
+            steps = shuffled(steps, self.seed)
         #: The steps, each with the tracks it sees.
         self.plan: list[Planned] = self._fitter.fit_all(self._start, steps, self._job, self._num_bars)
+        if self._note_tables is not None:
+            self._note_tables.add_references([planned.step for planned in self.plan], self._prompter)
         #: Windows that were made narrower to fit: (bars as planned first, bars now) for each such step.
         self.narrowed: list[tuple[int, int]] = [
             (window, planned.step.num_bars) for planned in self.plan if planned.step.num_bars != window
@@ -287,7 +302,7 @@ class SamplingSession:
                 self.attempts[number, candidate] = attempt + 1
                 step = self.plan[number].step
                 whole = len(bars) == len(step.cells)
-                if whole and not last and not self._passes(self.score, step, notes):
+                if whole and not last and not self._passes(candidate, step, notes):
                     again.append((candidate, number))
                     continue
                 self.generated_bars[candidate].update(bars)
@@ -346,6 +361,8 @@ class SamplingSession:
             self._dropped[number, candidate] = more
             fitted.append(job)
         prompts = self._prompter.prompts(scores, fitted)
+        seeds = [self.seed_of(candidate) for candidate, _ in jobs]
+        tables = self._note_tables
         self.context_tokens = int(np.diff(prompts.batch.offsets).max(initial=0))
         count = len(jobs)
         return _Asked(
@@ -357,6 +374,7 @@ class SamplingSession:
                 max_tokens=np.full(count, self._engine.max_tokens, np.int32),
                 max_notes=np.full(count, config.density_hard_limit, np.int32),
                 max_polyphony=np.full(count, config.polyphony_hard_limit, np.int32),
+                bar_controls=None if tables is None else tables.of_jobs(fitted, seeds, prompts.cells.shape),
             ),
             temperatures=np.full(count, temperature_of(config, attempt)),
             keys=np.concatenate([self._key(number, candidate, attempt) for candidate, number in jobs]),
@@ -375,14 +393,17 @@ class SamplingSession:
         table = attrs.evolve(table, track=tracks, bar=table.bar + job.step.start_bar)
         return table.where(self._cells(_in_order(job)[:bars])[table.track, table.bar])
 
-    def _passes(self, original: Score, step: planner.Step, notes: NoteTable) -> bool:
+    def _passes(self, candidate: int, step: planner.Step, notes: NoteTable) -> bool:
         """Whether the notes of a step are neither silence nor (nearly) those that were there before."""
         config = self.request.config
         if config.silence_check and not len(notes):
             return False
         if not config.novelty_check or not len(notes):
             return True
-        return same_share(original, self._cells(step.cells), notes) < config.novelty_threshold
+        tables = self._note_tables
+        if tables is not None and not tables.changes(step.cells, self.seed_of(candidate)):
+            return True
+        return same_share(self.score, self._cells(step.cells), notes) < config.novelty_threshold
 
     def _result(self, working: Score, written: set[tuple[int, int]]) -> Score:
         """The original score with the ``written`` bars of a working score."""
@@ -598,11 +619,13 @@ def _prepared(score: Score, request: GenerationRequest, encoder: Encoder, window
 def _with_signatures(
     score: Score, request: GenerationRequest, encoder: Encoder, written: set[tuple[int, int]]
 ) -> Score:
+    bars: dict[tuple[int, int], list[int]] = {}
     for prompt in request.tracks:
-        signature = validation.signature_of(prompt.controls.get("time_signature"), encoder)
-        bars = [bar for bar in prompt.bars if (prompt.id, bar) in written]
-        if signature is not None and bars:
-            score = editing.with_signature(score, bars, signature)
+        for bar, signature in signatures_of(prompt, encoder):
+            if (prompt.id, bar) in written:
+                bars.setdefault(signature, []).append(bar)
+    for signature, of_signature in bars.items():
+        score = editing.with_signature(score, of_signature, signature)
     return score
 
 

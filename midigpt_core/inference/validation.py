@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,19 @@ import numpy as np
 from midigpt_core.config.wording import MOST_LISTED, key_name, spell
 from midigpt_core.errors import nearest
 from midigpt_core.inference import planner
+from midigpt_core.inference.control_checks import (
+    check_controls,
+    check_signatures_agree,
+    known_names,
+    rewritten_cells,
+    signature_of,
+)
 from midigpt_core.inference.fields import RequestValidationError, type_problems, typed_fields
+from midigpt_core.inference.problems import Found, bar_ranges
 from midigpt_core.inference.request import GenerationRequest, InferenceConfig, TrackPrompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from midigpt_core.config.fields import Limits
     from midigpt_core.contracts import Encoder
@@ -26,46 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestValidationError", "bar_ranges", "check", "problems", "signature_of"]
 
-_TRACK_CONTROLS = ("time_signature",)
 _PIECE_CONTROLS = ("genre", "microtiming", "velocity")
-#: The most ranges of bars or tracks that a message names.
-_MOST_RANGES = 12
-
-
-class _Found:
-    """Problems in the order in which they were found. One that repeats for several tracks or bars counts once."""
-
-    def __init__(self) -> None:
-        #: (text before the bars, text after them) -> track (None: no track) -> bars.
-        self._problems: dict[tuple[str, str], dict[int | None, set[int]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._problems)
-
-    def add(self, text: str, track: int | None = None, *, bars: Iterable[int] = (), after: str = "") -> None:
-        """Add a problem of ``track``: ``text``, the ranges of ``bars``, ``after``."""
-        self._problems.setdefault((text, after), {}).setdefault(track, set()).update(bars)
-
-    def add_at(self, path: str, text: str) -> None:
-        """Add ``text``, which begins with ``path``, the place of the value. Places in one list become one problem."""
-        place = re.match(r"(.*\[)(\d{1,9})(\].*)", path)
-        if place is None:
-            self.add(text)
-        else:
-            self.add(place[1], bars=[int(place[2])], after=place[3] + text.removeprefix(path))
-
-    def told(self) -> list[str]:
-        """A line for each problem."""
-        lines = []
-        for (text, after), by_track in self._problems.items():
-            alike: dict[tuple[int, ...], list[int | None]] = {}
-            for track, bars in by_track.items():
-                alike.setdefault(tuple(sorted(bars)), []).append(track)
-            for places, tracks in alike.items():
-                numbers = sorted({track for track in tracks if track is not None})
-                of = f"track{'s' if len(numbers) > 1 else ''} {bar_ranges(numbers, _MOST_RANGES)}: " if numbers else ""
-                lines.append(f"{of}{text}{bar_ranges(places, _MOST_RANGES)}{after}")
-        return lines
 
 
 def check(request: GenerationRequest, score: Score, encoder: Encoder, trained: TrainedWindows) -> None:
@@ -79,7 +47,7 @@ def problems(request: GenerationRequest, score: Score, encoder: Encoder, trained
     """The problems of a request, one line each; empty if it is valid. ``trained``: the windows that the model saw."""
     if not isinstance(request, GenerationRequest):
         return [f"request: expected a GenerationRequest, got {spell(request)}."]
-    found = _Found()
+    found = Found()
     # A value of a wrong type is reported. Its default replaces it while the others are checked.
     request, prompts = _sound(request, found)
     has_types = not found
@@ -97,6 +65,7 @@ def problems(request: GenerationRequest, score: Score, encoder: Encoder, trained
             found.add(f"{count} prompts are for it. Ask everything of a track in one prompt.", track)
     for prompt in prompts:
         _of_prompt(prompt, tracks, num_bars, encoder, found)
+    check_signatures_agree(prompts, encoder, found)
     if has_types and not any(prompt.bars and not prompt.ignore for prompt in prompts):
         found.add("no bar is to be written. Give a track bars, and do not ignore it.")
     request = attrs.evolve(request, tracks=prompts)
@@ -111,7 +80,7 @@ def problems(request: GenerationRequest, score: Score, encoder: Encoder, trained
     return found.told()
 
 
-def _sound(request: GenerationRequest, found: _Found) -> tuple[GenerationRequest, list[TrackPrompt]]:
+def _sound(request: GenerationRequest, found: Found) -> tuple[GenerationRequest, list[TrackPrompt]]:
     """The request without its values of a wrong type, and the prompts whose tracks are known."""
     fields = typed_fields(GenerationRequest)
     changes: dict[str, Any] = {}
@@ -138,7 +107,7 @@ def _sound(request: GenerationRequest, found: _Found) -> tuple[GenerationRequest
     return attrs.evolve(request, tracks=tracks, config=config or InferenceConfig(), **changes), prompts
 
 
-def _without_wrong_types(record: Record, path: str, found: _Found) -> Record | None:
+def _without_wrong_types(record: Record, path: str, found: Found) -> Record | None:
     """``record`` with the defaults in place of values of a wrong type; None where one has no default."""
     changes: dict[str, Any] = {}
     for field in typed_fields(type(record)).values():
@@ -155,7 +124,7 @@ def _without_wrong_types(record: Record, path: str, found: _Found) -> Record | N
     return sound
 
 
-def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindows, found: _Found) -> None:
+def _of_config(config: InferenceConfig, encoder: Encoder, trained: TrainedWindows, found: Found) -> None:
     for problem in (*out_of_range(config), *_of_window(config, encoder, trained)):
         found.add(problem)
 
@@ -207,8 +176,8 @@ def _of_window(config: InferenceConfig, encoder: Encoder, trained: TrainedWindow
         )
 
 
-def _of_controls(controls: Mapping[str, Any], encoder: Encoder, found: _Found) -> None:
-    for name in _known(controls, _PIECE_CONTROLS, found):
+def _of_controls(controls: Mapping[str, Any], encoder: Encoder, found: Found) -> None:
+    for name in known_names(controls, _PIECE_CONTROLS, found):
         value = controls[name]
         if name == "genre":
             if "genre" not in encoder.provides:
@@ -223,18 +192,7 @@ def _of_controls(controls: Mapping[str, Any], encoder: Encoder, found: _Found) -
             found.add(f"controls.{name}: the encoder cannot switch it. Leave it out.")
 
 
-def _known(controls: Mapping[str, Any], names: Sequence[str], found: _Found, track: int | None = None) -> Iterator[str]:
-    """The known names among ``controls``; the others are added to ``found``."""
-    unknown = [name for name in controls if name not in names]
-    for name in unknown[:MOST_LISTED]:
-        key = key_name(name)
-        found.add(f"controls: there is no {key!r}.{nearest(key, names)} Known: {', '.join(names)}.", track)
-    if len(unknown) > MOST_LISTED:
-        found.add(f"controls: {len(unknown) - MOST_LISTED:,} more that there are not.", track)
-    return (name for name in controls if name in names)
-
-
-def _of_places(record: InferenceConfig | TrackPrompt, count: int, of: str, found: _Found) -> None:
+def _of_places(record: InferenceConfig | TrackPrompt, count: int, of: str, found: Found) -> None:
     """Bars or tracks (``of``) in lists of ``record`` that a score with ``count`` of them does not have."""
     for field in attrs.fields(type(record)):
         if field.metadata.get("places") != of or field.name == "id":
@@ -250,7 +208,7 @@ def _of_places(record: InferenceConfig | TrackPrompt, count: int, of: str, found
             found.add(f"config.{field.name} ", bars=outside, after=after)
 
 
-def _of_prompt(prompt: TrackPrompt, tracks: Sequence[Track], num_bars: int, encoder: Encoder, found: _Found) -> None:
+def _of_prompt(prompt: TrackPrompt, tracks: Sequence[Track], num_bars: int, encoder: Encoder, found: Found) -> None:
     if not 0 <= prompt.id < len(tracks):
         found.add(f"there is no such track. Tracks are 0 to {len(tracks) - 1}.", prompt.id)
         return
@@ -264,10 +222,10 @@ def _of_prompt(prompt: TrackPrompt, tracks: Sequence[Track], num_bars: int, enco
     if prompt.bars and not prompt.autoregressive and not prompt.ignore and "infill" not in encoder.provides:
         found.add("the encoder has no infilling. Use autoregressive=True.", prompt.id)
     _of_attributes(prompt, tracks[prompt.id], encoder, found)
-    _of_track_controls(prompt, tracks, encoder, found)
+    check_controls(prompt, tracks, num_bars, encoder, found)
 
 
-def _of_attributes(prompt: TrackPrompt, track: Track, encoder: Encoder, found: _Found) -> None:
+def _of_attributes(prompt: TrackPrompt, track: Track, encoder: Encoder, found: Found) -> None:
     for problem in _of_levels(prompt.attributes, "track", track, encoder):
         found.add(f"attributes.{problem}", prompt.id)
     for bar, levels in prompt.bar_attributes.items():
@@ -296,53 +254,7 @@ def _of_levels(levels: Mapping[str, int], level: str, track: Track, encoder: Enc
             yield f"{name} is {value}. Levels are 0 to {attribute.size - 1}."
 
 
-def _of_track_controls(prompt: TrackPrompt, tracks: Sequence[Track], encoder: Encoder, found: _Found) -> None:
-    for name in _known(prompt.controls, _TRACK_CONTROLS, found, prompt.id):
-        value = prompt.controls[name]
-        signature = signature_of(value, encoder)
-        if signature is None:
-            found.add(
-                f"controls.time_signature: the encoder cannot write {spell(value)}. "
-                'Give one of its time_signatures as "n/d" or by its index.',
-                prompt.id,
-            )
-            continue
-        for other in tracks:
-            taken = [bar for bar in prompt.bars if other.index != prompt.id and _differs(other, bar, signature)]
-            if taken:
-                found.add(
-                    f"controls.time_signature: track {other.index} has notes in bars ",
-                    prompt.id,
-                    bars=taken,
-                    after=" under another signature, and tracks share their bars. Leave it out, or remove those "
-                    "notes first.",
-                )
-                break
-
-
-def signature_of(value: object, encoder: Encoder) -> tuple[int, int] | None:
-    """The time signature that a control asks for, if the encoder can write it."""
-    signature: tuple[int, int] | None = None
-    if isinstance(value, str):
-        written = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", value)
-        if written is not None and int(written[2]):
-            signature = int(written[1]), int(written[2])
-    elif type(value) is int and 0 <= value < len(encoder.time_signatures):
-        signature = encoder.time_signatures[value]
-    if signature is None or max(signature) >= 2**31:
-        return None
-    accepted = encoder.accepts_signatures(np.array([signature[0]], np.int32), np.array([signature[1]], np.int32))
-    return signature if accepted is None or bool(accepted[0]) else None
-
-
-def _differs(track: Track, bar: int, signature: tuple[int, int]) -> bool:
-    if not 0 <= bar < len(track.bars):
-        return False
-    view = track.bars[bar]
-    return len(view.notes) > 0 and (view.numerator, view.denominator) != signature
-
-
-def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWindows, found: _Found) -> None:
+def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWindows, found: Found) -> None:
     """Add a problem if too many tracks are seen and the plan may leave none of them out."""
     config, most = request.config, trained.max_tracks
     if config.context == "auto" or most is None:
@@ -359,13 +271,11 @@ def _of_seen_tracks(request: GenerationRequest, count: int, trained: TrainedWind
 
 
 def _of_signatures(
-    request: GenerationRequest, seen: Sequence[int], tracks: Sequence[Track], encoder: Encoder, found: _Found
+    request: GenerationRequest, seen: Sequence[int], tracks: Sequence[Track], encoder: Encoder, found: Found
 ) -> None:
     """Add a problem for the bars among ``seen`` (those that a step sees) that the encoder cannot write."""
     ignored = {prompt.id for prompt in request.tracks if prompt.ignore}
-    rewritten = {
-        (prompt.id, bar) for prompt in request.tracks for bar in prompt.bars if "time_signature" in prompt.controls
-    }
+    rewritten = rewritten_cells(request)
     for track in tracks:
         bars = [bar for bar in seen if bar < len(track.bars) and (track.index, bar) not in rewritten]
         if track.index in ignored or not bars:
@@ -384,15 +294,3 @@ def _of_signatures(
         )
         if columns.track_bar_end is None:  # the other tracks have the same bars
             return
-
-
-def bar_ranges(bars: Iterable[int], most: int | None = None) -> str:
-    """Ascending bars as text, ``0-3, 8``: the first ``most`` ranges, then the number of further ones."""
-    runs: list[list[int]] = []
-    for bar in bars:
-        if runs and bar == runs[-1][-1] + 1:
-            runs[-1][1:] = [bar]
-        else:
-            runs.append([bar])
-    text = ", ".join("-".join(map(str, run)) for run in runs[:most])
-    return text if most is None or len(runs) <= most else f"{text} and {len(runs) - most:,} more"

@@ -6,17 +6,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import attrs
 import numpy as np
 
 from midigpt_core.contracts import AttributeInfo, Encoder
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import SEQUENCE, ScoreColumns, TokenBatch, Vocabulary
+from midigpt_core.records import SEQUENCE, NoteGrid, ScoreColumns, TokenBatch, TokenStatus, Vocabulary
 from midigpt_core.score import Score
 from midigpt_encoder import _encoder
+from midigpt_encoder.bar_notes import notes_of
 from midigpt_encoder.config import EncoderConfig, genre_key
 
 if TYPE_CHECKING:
-    from midigpt_core.records import BoolArray, Corpus, GrammarRequest, Int16Array, Int32Array, WindowBatch
+    from midigpt_core.records import BarNotes, BoolArray, Corpus, GrammarRequest, Int16Array, Int32Array, WindowBatch
 
 
 class MidigptGrammar(_encoder.Grammar):
@@ -60,8 +62,8 @@ class MidigptEncoder(Encoder):
 
     @cached_property
     def provides(self) -> frozenset[str]:
-        """``infill``, ``placeholder_positions``, ``mask_bar``, ``genre``, ``use_velocity``, ``use_microtiming`` and
-        ``nomml`` as configured."""
+        """``infill``, ``placeholder_positions``, ``mask_bar``, ``genre``, ``use_velocity``, ``use_microtiming``,
+        ``nomml``, ``pitch_mask``, ``rhythm_mask`` and ``remix`` as configured."""
         types = {name for name, _ in self.config.codebook.domains}
         infill = self.config.supports_infill and {"FillInPlaceholder", "FillInStart", "FillInEnd"} <= types
         capabilities = {
@@ -72,6 +74,9 @@ class MidigptEncoder(Encoder):
             "use_velocity": self.config.switchable_velocity and "UseVelocity" in types,
             "use_microtiming": self.config.switchable_microtiming and "UseMicrotiming" in types,
             "nomml": not {"nomml", "nomml_fine"}.isdisjoint(self.vocabulary.attributes),
+            "pitch_mask": "NoteOnset" in types,
+            "rhythm_mask": {"NoteOnset", "TimeAbsolutePos"} <= types,
+            "remix": {"NoteOnset", "TimeAbsolutePos"} <= types,
         }
         return frozenset(name for name, present in capabilities.items() if present)
 
@@ -135,6 +140,22 @@ class MidigptEncoder(Encoder):
         has no value. Raises the errors of :meth:`encode_batch`."""
         values: Int16Array = _encoder.compute_attributes(self.config.codebook, self._native(corpus), windows)
         return values
+
+    @property
+    def note_grid(self) -> NoteGrid:
+        sizes = dict(self.config.codebook.domains)
+        return NoteGrid(
+            resolution=self.config.resolution,
+            positions=sizes.get("TimeAbsolutePos", 1),
+            pitches=min(sizes.get("NoteOnset", 0), 128),
+        )
+
+    def bar_notes(self, corpus: Corpus, windows: WindowBatch) -> BarNotes:
+        plain = attrs.evolve(windows, attribute_values=None, compute_attributes=False)
+        batch = self.encode_batch(corpus, plain, np.zeros(len(windows), np.int32))
+        if (batch.status != TokenStatus.OK).any():
+            raise EncodingError("the encoder has no tokens for bars to remix. Remix other bars.")
+        return notes_of(batch, self.vocabulary)
 
     def decode(self, tokens: Int32Array, *, resample: bool = True) -> Score:
         """Decode tokens to a score with ``decode_resolution`` ticks per quarter note.

@@ -22,7 +22,7 @@ def midigpt_encoders() -> Iterable[EncoderSpec]:
             target="midigpt_encoder.factory:build",
             options="midigpt_encoder.factory:EncoderOptions",
             # For the default preset; an encoder instance adds the capabilities of its configuration.
-            provides=frozenset({"infill", "placeholder_positions"}),
+            provides=frozenset({"infill", "placeholder_positions", "pitch_mask", "rhythm_mask", "remix"}),
             presets=("expressive", "ghost", "prism", "yellow"),
         )
     ]

@@ -22,7 +22,8 @@ from support.encoder import PRESETS, preset
 if TYPE_CHECKING:
     from pathlib import Path
 
-YELLOW_CAPABILITIES = {"infill", "placeholder_positions"}
+NOTE_CONTROLS = {"pitch_mask", "rhythm_mask", "remix"}
+YELLOW_CAPABILITIES = {"infill", "placeholder_positions", *NOTE_CONTROLS}
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"resolution": "12"}, "resolution: '12' is not an integer"),
@@ -161,11 +162,11 @@ def test_genres() -> None:
     ("name", "capabilities", "window_sizes"),
     [
         ("yellow", YELLOW_CAPABILITIES, (4, 8)),
-        ("ghost", {"infill", "placeholder_positions", "mask_bar"}, (4, 8, 12, 16)),
-        ("prism", {"infill", "placeholder_positions", "genre"}, (4, 8, 12, 16)),
+        ("ghost", {*YELLOW_CAPABILITIES, "mask_bar"}, (4, 8, 12, 16)),
+        ("prism", {*YELLOW_CAPABILITIES, "genre"}, (4, 8, 12, 16)),
         (
             "expressive",
-            {"infill", "placeholder_positions", "genre", "use_velocity", "use_microtiming", "nomml"},
+            {*YELLOW_CAPABILITIES, "genre", "use_velocity", "use_microtiming", "nomml"},
             (4, 8, 12, 16),
         ),
     ],
