@@ -184,7 +184,7 @@ def _of_signatures(
         bars = [bar for bar in prompt.bars if bar not in own]
         asked.append(("controls.time_signature", (), "", prompt.controls["time_signature"], bars))
     asked += [("bar_controls[", [bar], "].time_signature", value, [bar]) for bar, value in own.items()]
-    for text, of_bars, after, value, bars in asked:
+    for text, of_bars, after, value, at in asked:
         signature = signature_of(value, encoder)
         if signature is None:
             problem = (
@@ -194,7 +194,7 @@ def _of_signatures(
             continue
         rest = " under another signature, and tracks share their bars. Leave it out, or remove those notes first."
         for other in tracks:
-            taken = [bar for bar in bars if other.index != prompt.id and _differs(other, bar, signature)]
+            taken = [bar for bar in at if other.index != prompt.id and _differs(other, bar, signature)]
             if taken and after:
                 yield text, of_bars, f"{after}: track {other.index} has notes in the bar{rest}"
             elif taken:

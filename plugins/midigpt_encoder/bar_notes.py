@@ -9,7 +9,7 @@ import numpy as np
 from midigpt_core.records import BarNotes
 
 if TYPE_CHECKING:
-    from midigpt_core.records import BoolArray, Int32Array, Int64Array, TokenBatch, Vocabulary
+    from midigpt_core.records import BoolArray, Int64Array, TokenBatch, Vocabulary
 
 
 def notes_of(batch: TokenBatch, vocabulary: Vocabulary) -> BarNotes:
@@ -33,7 +33,9 @@ def notes_of(batch: TokenBatch, vocabulary: Vocabulary) -> BarNotes:
     delta = np.where(is_a("DeltaDirection")[note - 2] & deltas[note - 1], -delta, delta)
     after = np.minimum(note + 1, len(kind) - 1)
     duration = np.where(is_a("NoteDuration")[after], value[after], 0)
-    columns = [document[note], track[note], bar[note], tick[note], value[note], duration, level[note], delta]
+    columns: list[Int64Array] = [
+        document[note], track[note], bar[note], tick[note], value[note], duration, level[note], delta,
+    ]  # fmt: skip
     rows = np.stack(columns, axis=1).astype(np.int32)
     # The same pitch twice at one tick is one note.
     _, first = np.unique(rows[:, :5], axis=0, return_index=True)
@@ -55,8 +57,8 @@ def _count_since(flags: BoolArray, restarts: BoolArray) -> Int64Array:
     return since
 
 
-def _last(values: Int64Array, written: BoolArray) -> Int32Array:
+def _last(values: Int64Array, written: BoolArray) -> Int64Array:
     """The value at the last place up to each one that is ``written``."""
     places = np.maximum.accumulate(np.where(written, np.arange(len(values)), 0))
-    last: Int32Array = values[places].astype(np.int32)
+    last: Int64Array = values[places]
     return last

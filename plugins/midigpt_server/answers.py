@@ -102,7 +102,8 @@ def plan_answer(generation: Generation, request_id: str | None) -> dict[str, Any
 
 
 def _generated_bars(generation: Generation) -> dict[str, list[int]]:
-    return {str(track): bars for track, bars in sorted(generation.asked.generated_bars.items())}
+    prompts = sorted(generation.session.request.tracks, key=lambda prompt: prompt.id)
+    return {str(prompt.id): list(prompt.bars) for prompt in prompts if prompt.bars}
 
 
 def _dropped(generation: Generation) -> list[int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from midigpt_core.inference import InferenceEngine
+from midigpt_core.inference.controls import GRID_UNITS, SCALES
 from midigpt_server.refusals import Refused
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ class Model:
                 "supports_attention_skip": True,
                 "supports_remove": True,
                 "supports_streaming": True,
-                "supports_pitch_mask": False,
-                "supports_rhythm_mask": False,
-                "supports_remix": False,
-                "pitch_mask_scale_presets": [],
-                "rhythm_mask_grid_units": [],
+                "supports_pitch_mask": "pitch_mask" in encoder.provides,
+                "supports_rhythm_mask": "rhythm_mask" in encoder.provides,
+                "supports_remix": "remix" in encoder.provides,
+                "pitch_mask_scale_presets": sorted(SCALES),
+                "rhythm_mask_grid_units": sorted(GRID_UNITS),
                 "model_dim_options": list(engine.trained.sizes),
                 "max_context_tokens": engine.max_tokens,
                 "switchable_velocity": "use_velocity" in encoder.provides,

@@ -68,6 +68,54 @@ def test_what_is_not_allowed_never_comes() -> None:
     assert out[0] == -1
 
 
+TYPES = np.array([0, 0, 1, 1, 0], np.uint8)
+
+
+def draw_weighed(weights: list[float], temperature: float = 1.0, count: int = 8000, **filters: Any) -> list[int]:
+    out = np.zeros(count, np.int32)
+    TokenSampler(**filters).choose(
+        np.tile(LOGITS, count),
+        np.ones(count * 5, bool),
+        np.full(count, temperature),
+        keys.derive(4, keys.Stage.DRAW, np.arange(count)),
+        0,
+        out,
+        np.tile(np.array(weights), count),
+        TYPES,
+    )
+    return np.bincount(out, minlength=5).tolist()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "weights", [[1, 2, 0.1, 1, 0.5], [0, 1, 3, 0, 0], [1, 1, 1, 1, 1], [1e-30, 1e-30, 1, 1e-300, 1e-30]]
+)
+def test_weights_act_within_a_type_and_leave_its_probability(weights: list[float], temperature: float) -> None:
+    """p'(v) = m p(v) w(v) / sum(p w), where m is the sum of p over the type."""
+    p = PROBABILITIES ** (1 / temperature)
+    p /= p.sum()
+    expected = np.zeros(5)
+    for kind in (0, 1):
+        of_kind = TYPES == kind
+        weighed = (p * weights)[of_kind]
+        expected[of_kind] = p[of_kind].sum() * weighed / weighed.sum()
+    counts = np.array(draw_weighed(weights, temperature))
+    likely = expected > 1e-9
+    assert not counts[~likely].any()
+    assert chisquare(counts[likely], expected[likely] * counts.sum()).pvalue > 1e-3
+    masses = [counts[TYPES == kind].sum() for kind in (0, 1)]
+    assert chisquare(masses, [p[TYPES == kind].sum() * counts.sum() for kind in (0, 1)]).pvalue > 1e-3
+
+
+def test_weights_of_all_that_is_allowed_may_be_0_and_filters_come_after_them() -> None:
+    assert draw_weighed([0, 0, 1, 1, 0])[0] > 0, "where all have weight 0, they keep their shares"
+    counts = draw_weighed([0.001, 1, 0.001, 1, 0.001], top_k=2)
+    assert [token for token, count in enumerate(counts) if count] == [1, 3]
+    # Without chance: of the most probable type, the most probable token that has a weight.
+    assert draw_weighed([0, 1, 1, 1, 1], temperature=0)[4] == 8000
+    assert draw_weighed([0.01, 1, 1, 1, 1], temperature=0)[0] == 8000
+
+
 def test_numbers_are_those_of_the_key() -> None:
     key = keys.derive(9, keys.Stage.DRAW, np.arange(3))
     for counter in range(4):
@@ -85,6 +133,13 @@ def test_wrong_callers_and_broken_models_are_told() -> None:
         TokenSampler().choose(arguments[0], np.ones(4, bool), *arguments[2:])
     with pytest.raises(TypeError, match="logits must be one contiguous run"):
         TokenSampler().choose(LOGITS.astype(np.float64), *arguments[1:])
+    with pytest.raises(ValueError, match="belong together"):
+        TokenSampler().choose(*arguments, np.ones(5))
+    with pytest.raises(ValueError, match="weights must be n rows"):
+        TokenSampler().choose(*arguments, np.ones(4), np.zeros(5, np.uint8))
+    for value in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="weights must be finite and at least 0"):
+            TokenSampler().choose(*arguments, np.full(5, value), np.zeros(5, np.uint8))
     with pytest.raises(ValueError, match="temperatures must be numbers"):
         TokenSampler().choose(LOGITS, arguments[1], np.full(1, np.nan), *arguments[3:])
     for wrong in ({"top_k": -1}, {"mask_k": -1}, {"top_p": np.nan}, {"mask_p": np.nan}):

@@ -38,7 +38,9 @@ def test_info_describes_the_model_as_clients_read_it(server: TestClient) -> None
     capabilities = info["capabilities"]
     assert capabilities["max_context_tokens"] == 1024
     assert capabilities["model_dim_options"] == [4, 8]
-    assert not capabilities["supports_pitch_mask"], "a client must not send what is refused"
+    assert [capabilities[f"supports_{name}"] for name in ("pitch_mask", "rhythm_mask", "remix")] == [True] * 3
+    assert {"dorian", "blues"} <= set(capabilities["pitch_mask_scale_presets"])
+    assert {"eighth", "sixteenth_triplet"} <= set(capabilities["rhythm_mask_grid_units"])
     assert "nomml" in server.get("/info", params={"model": "expressive"}).json()["attributes"], (
         "REAPER tells models by it"
     )
@@ -176,6 +178,34 @@ def test_infill_probability_leaves_some_bars_as_they_are(server: TestClient) -> 
                for bar in kept)  # fmt: skip
 
 
+def test_controls_of_notes_hold(server: TestClient) -> None:
+    """The controls of 0.4.2's clients: a pitch mask with a shape, a remix of shuffled steps, a rhythm, single bars."""
+    scale = {"scale": "minor_pentatonic", "root": 9, "shape": {"type": "normal", "mean": 43, "std": 5}}
+    sent = body(1, 2, 3, config={"shuffle": True, "batch_attempts": 1, "mask_mode": "attention_skip"})
+    prompt = sent["request"]["tracks"][0]
+    prompt["controls"] = {"pitch_mask": scale, "rhythm_mask": {"positions": [{"pos": 0.0}, {"pos": 9, "polyphony": 2}]}}
+    prompt["bar_controls"] = {
+        "2": {"rhythm_mask": {"grid": {"unit": "half", "strength": 1.0, "swing": 0.5}}}, "3": None,
+    }  # fmt: skip
+    got = server.post("/generate", json=sent).json()
+    bars = got["score"]["tracks"][0]["bars"]
+    ticks = got["score"]["resolution"] // 12
+    assert [[one["onset_ticks"] / ticks for one in bars[bar]["notes"]] for bar in (1, 3)] == [[0, 9, 9]] * 2
+    assert {one["onset_ticks"] / ticks for one in bars[2]["notes"]} <= {0, 24}
+    assert {one["pitch"] % 12 for bar in (1, 2, 3) for one in bars[bar]["notes"]} <= {9, 0, 2, 4, 7}
+
+    sent = body(0, 1, config={"shuffle": True})
+    sent["request"]["tracks"][0]["controls"] = {"remix": {"amount": 1.0, "mode": "pitch"}}
+    got = server.post("/generate", json=sent).json()
+    assert got["status"] == "completed"
+    for bar in (0, 1):
+        before, after = (
+            sent["score"]["tracks"][0]["bars"][bar]["notes"],
+            got["score"]["tracks"][0]["bars"][bar]["notes"],
+        )
+        assert [one["onset_ticks"] for one in after] == [one["onset_ticks"] for one in before]
+
+
 def test_a_future_bar_is_hidden_and_comes_back(server: TestClient) -> None:
     sent = body(1)
     sent["score"]["tracks"][1]["bars"][3]["future"] = True
@@ -199,7 +229,15 @@ def test_a_future_bar_is_hidden_and_comes_back(server: TestClient) -> None:
         ({"request": {"tracks": [{"id": 7, "bars": [1]}]}}, 422, "track 7"),
         ({"request": {"tracks": [{"id": 0, "bars": ["1"]}]}}, 422, "request.tracks[0].bars"),
         ({"request": {"tracks": [{"id": 0, "bars": []}]}}, 422, "no bar is to be written"),
-        ({"request": {"tracks": [{"id": 0, "bars": [1], "controls": {"remix": {"amount": 0.5}}}]}}, 422, "remix"),
+        ({"request": {"tracks": [{"id": 0, "bars": [1], "controls": {"remix": {"amount": 0.0}}}]}}, 422, "amount"),
+        ({"request": {"tracks": [{"id": 0, "bars": [1], "controls": {"pitch_mask": None}}]}}, 422, "pitch_mask"),
+        (
+            {"request": {"tracks": [{"id": 0, "bars": [1], "controls": {"rhythm_mask": {}}}]}},
+            422,
+            "positions or a grid",
+        ),
+        ({"request": {"tracks": [{"id": 0, "bars": [1], "bar_controls": {"1": {"junk": 1}}}]}}, 422, "bar_controls[1]"),
+        ({"request": {"tracks": [{"id": 0, "bars": [1], "bar_controls": {"2": {}}}]}}, 422, "bar_controls[2]"),
         ({"request": {"tracks": [{"id": 0, "bars": [1], "controls": {"pitchmask": 1}}]}}, 422, "pitch_mask"),
         ({"request": {"tracks": [{"id": 0, "bars": [1], "attributes": {"density": 1}}]}}, 422, "density"),
         ({"request": {"tracks": [{"id": 0, "bars": [1]}], "controls": {"genre": "x"}}}, 422, "genre"),

@@ -27,8 +27,18 @@ _KEYS = (
     "max_attempts", "num_candidates", "context", "context_drop", "context_keep", "budget_margin", "ar_overlap",
     "min_overlap_bars", "plan_only", "infill_probability", "novelty_threshold", "novelty_check", "silence_check",
     "shuffle", "batch_attempts", "polyphony_hard_limit", "density_hard_limit", "temperature_escalation", "stream",
-    "model", "request_id", "delta", "unknown", "\ud800",
+    "model", "request_id", "delta", "unknown", "\ud800", "pitch_mask", "pitches", "scale", "root", "pitch_classes",
+    "shape", "min", "max", "mean", "std", "type", "rhythm_mask", "positions", "pos", "polyphony", "grid", "unit",
+    "strength", "remix", "amount", "mode",
 )  # fmt: skip
+#: A prompt's controls, of each kind.
+_CONTROLLED: dict[str, Any] = {
+    "controls": {
+        "pitch_mask": {"scale": "dorian", "root": 2, "shape": {"type": "normal", "mean": 60.0, "std": 12.0}},
+        "rhythm_mask": {"positions": [{"pos": 0, "polyphony": 1}, {"pos": 24}]},
+    },
+    "bar_controls": {"1": {"rhythm_mask": {"grid": {"unit": "eighth", "strength": 0.5}}}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +56,8 @@ def places(value: Any) -> list[Any]:
 
 def mutated(rng: random.Random) -> dict[str, Any]:
     sent: dict[str, Any] = body(1, config={"max_attempts": 1, "temperature": 1.0})
+    if rng.random() < 0.5:
+        sent["request"]["tracks"][0].update(copy.deepcopy(_CONTROLLED))
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         # Most lists and objects are notes and bars; half of the mutations are of the others.
         place = rng.choice(places(sent) if rng.random() < 0.5 else [sent, *places(sent.get("request"))])
