@@ -80,7 +80,7 @@ def draw_weighed(weights: list[float], temperature: float = 1.0, count: int = 80
         keys.derive(4, keys.Stage.DRAW, np.arange(count)),
         0,
         out,
-        np.tile(np.array(weights), count),
+        np.tile(np.array(weights, np.float64), count),
         TYPES,
     )
     return np.bincount(out, minlength=5).tolist()
@@ -96,15 +96,15 @@ def test_weights_act_within_a_type_and_leave_its_probability(weights: list[float
     p /= p.sum()
     expected = np.zeros(5)
     for kind in (0, 1):
-        of_kind = TYPES == kind
+        of_kind = kind == TYPES
         weighed = (p * weights)[of_kind]
         expected[of_kind] = p[of_kind].sum() * weighed / weighed.sum()
     counts = np.array(draw_weighed(weights, temperature))
     likely = expected > 1e-9
     assert not counts[~likely].any()
     assert chisquare(counts[likely], expected[likely] * counts.sum()).pvalue > 1e-3
-    masses = [counts[TYPES == kind].sum() for kind in (0, 1)]
-    assert chisquare(masses, [p[TYPES == kind].sum() * counts.sum() for kind in (0, 1)]).pvalue > 1e-3
+    masses = [counts[kind == TYPES].sum() for kind in (0, 1)]
+    assert chisquare(masses, [p[kind == TYPES].sum() * counts.sum() for kind in (0, 1)]).pvalue > 1e-3
 
 
 def test_weights_of_all_that_is_allowed_may_be_0_and_filters_come_after_them() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from midigpt_core.errors import EncodingError
 from midigpt_core.inference import (
     GenerationRequest,
     InferenceConfig,
