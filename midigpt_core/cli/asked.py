@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import field, frozen
 
+from midigpt_core.cli.note_options import OPTION_NAMES, contradictions, controls_of, read_bar_option, read_option
 from midigpt_core.cli.places import bars_of, tracks_of
 from midigpt_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from midigpt_core.cli.note_options import NoteOption
     from midigpt_core.contracts import Encoder
     from midigpt_core.inference import GenerationRequest, TrackPrompt
     from midigpt_core.inference.trained import TrainedWindows
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The most bars that one command may add; --bars must stay below this number too. More is almost surely a mistake.
 _MOST_BARS = 10_000
+#: The options that control notes, as Python names them.
+NOTE_FLAGS = tuple(name.replace("-", "_") for name in OPTION_NAMES)
 _LENGTH_UNKNOWN = "without --input, --bars must give the length of the new piece, e.g. --bars 0-7."
 
 
@@ -36,6 +41,9 @@ class Flags:
     continue_bars: int | None
     autoregressive: bool
     attributes: Sequence[str]
+    #: Values of the options that control notes, by the option's name, and those of --bar-control.
+    note_options: Mapping[str, Sequence[str]] = field(factory=dict)
+    bar_controls: Sequence[str] = ()
 
 
 @frozen(kw_only=True)
@@ -50,6 +58,7 @@ class Asked:
     autoregressive: bool
     #: (track, or None for all tracks that are written; name; level).
     attributes: tuple[tuple[int | None, str, int], ...]
+    note_options: tuple[NoteOption, ...] = ()
     problems: tuple[str, ...] = field(default=())
 
 
@@ -68,7 +77,15 @@ def read_flags(flags: Flags) -> Asked:
     bars = read("--bars", flags.bars, bars_of)
     new_tracks = [read("--new-track", text, _new_track) for text in flags.new_tracks]
     attributes = [read("--attribute", text, _attribute) for text in flags.attributes]
+    note_options = [
+        read(f"--{name}", text, partial(read_option, name))
+        for name, texts in flags.note_options.items()
+        for text in texts
+    ]
+    note_options += [read("--bar-control", text, read_bar_option) for text in flags.bar_controls]
+    controls = [option for option in note_options if option is not None]
     problems.extend(_repeated(attributes))
+    problems.extend(contradictions(controls))
     problems.extend(_contradictions(flags, bars))
     return Asked(
         tracks=None if tracks is None else tuple(tracks),
@@ -77,6 +94,7 @@ def read_flags(flags: Flags) -> Asked:
         continue_bars=flags.continue_bars or 0,
         autoregressive=flags.autoregressive,
         attributes=tuple(attribute for attribute in attributes if attribute is not None),
+        note_options=tuple(controls),
         problems=tuple(problems),
     )
 
@@ -167,7 +185,7 @@ def _wrong_values(config: Mapping[str, Any]) -> list[str]:
 
     _, problems = sound_part(config, InferenceConfig, "config")
     # Fields with a flag of their own may not have come from --set.
-    flags = tuple(f"config.{name}:" for name in ("seed", "temperature", "num_candidates"))
+    flags = tuple(f"config.{name}:" for name in ("seed", "temperature", "num_candidates", "infill_probability"))
     return [problem if problem.startswith(flags) else f"--set: {problem}" for problem in problems]
 
 
@@ -184,6 +202,7 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
         for track, name, level in asked.attributes
         if track is not None and track not in bars
     ]
+    problems += _unwritten(asked.note_options, bars)
     prompts = []
     for track, written in bars.items():
         of_track: dict[str, int] = {}
@@ -192,15 +211,32 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
             if only in (None, track):
                 # An unknown name counts as a track attribute; validation reports it.
                 (of_bars if levels.get(name) == "bar" else of_track)[name] = level
+        controls, bar_controls = controls_of(asked.note_options, track, written)
         prompt = TrackPrompt(
             id=track,
             bars=written,
             autoregressive=asked.autoregressive or track >= had or bool(asked.continue_bars),
             attributes=of_track,
             bar_attributes={bar: dict(of_bars) for bar in written} if of_bars else {},
+            controls=controls,
+            bar_controls=bar_controls,
         )
         prompts.append(prompt)
     return prompts, problems
+
+
+def _unwritten(options: Sequence[NoteOption], bars: Mapping[int, range]) -> Iterator[str]:
+    """Options for tracks or bars that are not written."""
+    tracks = ", ".join(map(str, bars))
+    for option in options:
+        name = f"--{option.name}" if option.bars is None else "--bar-control"
+        if option.track is not None and option.track not in bars:
+            yield f"{name} {option.track}:…: track {option.track} is not written, only tracks {tracks}."
+        elif option.bars is not None:
+            first, last = option.bars
+            written = [own for track, own in bars.items() if option.track in (None, track)]
+            if not all(first in own and last in own for own in written):
+                yield f"{name} {first}-{last}:…: not all of these bars are written."
 
 
 def _written(asked: Asked, had: int) -> list[int]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from midigpt_core.score import Score
 
 #: Flags that request music. So does --continue, even with the value 0.
-_ASKS = ("tracks", "bars", "new_tracks", "autoregressive", "attributes")
+_ASKS = ("tracks", "bars", "new_tracks", "autoregressive", "attributes", "bar_controls", *asked.NOTE_FLAGS)
 #: How many sets of context tracks the summary names for each track written.
 _MOST_LISTENINGS = 4
 #: How many ranges of candidates a line names.
@@ -84,6 +84,43 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
     metavar="[T:]NAME=LEVEL",
     help="Set an attribute control to a level, for all tracks that are written or for track T.",
 )
+@click.option(
+    "--scale",
+    multiple=True,
+    metavar="[T:]ROOT NAME",
+    help='Write only pitches of a scale, e.g. "D dorian". Not for drums.',
+)
+@click.option(
+    "--pitches", multiple=True, metavar="[T:]P,...", help="Write only these MIDI pitches, e.g. 36,38 or 48-72."
+)
+@click.option(
+    "--pitch-shape",
+    multiple=True,
+    metavar="[T:]SHAPE",
+    help="Prefer pitches: normal:60,7 around 60, or uniform:48,72 within a range.",
+)
+@click.option(
+    "--rhythm",
+    multiple=True,
+    metavar="[T:]TICKS|GRID",
+    help="Notes begin at these ticks of each bar, 0,9x2,24 (two at 9), or on a grid: eighth, eighth:0.8 (less strict).",
+)
+@click.option(
+    "--remix",
+    multiple=True,
+    metavar="[T:]SHARE[,full]",
+    help="Change the pitches of a share of the notes and keep the rest; full: also their durations and velocities.",
+)
+@click.option("--time-signature", multiple=True, metavar="[T:]N/D", help="Write the bars in this time signature.")
+@click.option(
+    "--bar-control",
+    "bar_controls",
+    multiple=True,
+    metavar="[T:]A-B:NAME=VALUE",
+    help="One of the six options above for bars A to B alone, e.g. 6-7:rhythm=quarter.",
+)
+@click.option("--shuffle", is_flag=True, help="Fill in the steps of the plan in a random order.")
+@click.option("--infill-probability", type=float, metavar="P", help="Fill in only a random share of the bars.")
 @click.option("--candidates", type=int, metavar="N", help="Number of variations to write.  [default: 1]")
 @click.option("--seed", type=int, help="The same seed and request give the same music.  [default: random]")
 @click.option("--temperature", type=float, help="Above 1: more varied; below 1: more predictable.  [default: 1]")
@@ -151,7 +188,11 @@ def generate(
         raise click.UsageError(f"Missing option {missing}.", ctx)
     of_config = {name: flags.pop(name) for name in ("seed", "temperature")}
     of_config["num_candidates"] = flags.pop("candidates")
-    wanted = asked.read_flags(asked.Flags(has_input=input_file is not None, **flags))
+    of_config["infill_probability"] = flags.pop("infill_probability")
+    of_config["shuffle"] = flags.pop("shuffle") or None
+    note_options = {name.replace("_", "-"): flags.pop(name) for name in asked.NOTE_FLAGS}
+    given_flags = asked.Flags(has_input=input_file is not None, note_options=note_options, **flags)
+    wanted = asked.read_flags(given_flags)
     config, problems = asked.config_of(assignments, of_config)
     if wanted.problems or problems:
         raise RequestValidationError([*wanted.problems, *problems, *asked.wrong_fields(config)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from midigpt_core.inference import InferenceEngine
-from midigpt_core.inference.controls import GRID_UNITS, SCALES
+from midigpt_core.inference.scales import GRID_UNITS, SCALES
 from midigpt_server.refusals import Refused
 
 if TYPE_CHECKING:

@@ -129,7 +129,7 @@ def _known_to_grids(controls: Any) -> Any:
     """The controls without further keys of a rhythm's grid, which 0.4.2 ignores."""
     rhythm = controls.get("rhythm_mask") if isinstance(controls, dict) else None
     grid = rhythm.get("grid") if isinstance(rhythm, dict) else None
-    if not isinstance(grid, dict):
+    if rhythm is None or not isinstance(grid, dict):
         return controls
     known = {name: value for name, value in grid.items() if name in ("unit", "strength")}
     return {**controls, "rhythm_mask": {**rhythm, "grid": known}}

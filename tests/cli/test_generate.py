@@ -122,6 +122,22 @@ def test_bars_are_filled_in_and_nothing_else_changes(
     assert remarks[0].endswith(" tokens/s)")
 
 
+def test_notes_follow_the_controls(generate: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    arguments = ("--input", BACH, "--track", "1", "--bars", "8-11", "--seed", "7", "--shuffle")
+    options = ("--scale", "A minor pentatonic", "--rhythm", "0,12,24x2", "--bar-control", "9:rhythm=0")
+    code, _, error = generate(*arguments, *options)
+    assert (code, error) == (0, "")
+    score = Score.from_midi(tmp_path / "mutopia_bach_invention_08-1.mid")
+    bars = [score.tracks[1].bars[bar] for bar in range(8, 12)]
+    ticks = [[round(onset * 12 / score.resolution) for onset in bar.notes.onset] for bar in bars]
+    assert ticks == [[0, 12, 24, 24], [0], [0, 12, 24, 24], [0, 12, 24, 24]]
+    assert {pitch % 12 for bar in bars for pitch in bar.notes.pitch} <= {9, 0, 2, 4, 7}
+    code, _, error = generate(*arguments, "--scale", "A minro", "--remix", "2")
+    assert code == 2
+    assert "--scale: 'A minro' is not a scale" in error
+    assert "--remix: '2' is not a remix" in error
+
+
 def test_the_same_seed_writes_the_same_files_and_none_is_replaced_unasked(
     generate: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@ namespace midigpt::fuzz {
 
 namespace {
 
+using grammar::BarControls;
 using grammar::Range;
 using grammar::Request;
 using grammar::Sequence;
@@ -33,13 +35,18 @@ constexpr int kMostChoices = 2000;
 // (infill bars are written in their place; all bars are asked for; choose_attributes; limits are raw, else small),
 // max_tokens, max_notes, max_polyphony i32 each; masked spans, a count u8 and begin and end i16 each; damage to the
 // document, a count u8 and position u16 and token i32 each; damage to the cells, a count u8 and position u16 each; then
-// the choices, a u16 each.
+// with flag 16, for each cell in turn, controls u8 (pitches, their weights, weights of positions, a schedule), and what
+// they name; then the choices, a u16 each.
 struct Generation {
   std::vector<std::int32_t> script;
   std::vector<std::pair<std::int64_t, std::int64_t>> masked;
   std::vector<std::uint8_t> cells;
   Request request;
   bool is_damaged = false;
+  std::vector<std::vector<std::uint8_t>> pitches;
+  std::vector<std::vector<float>> weights;
+  std::vector<std::vector<grammar::ScheduledNote>> schedules;
+  std::vector<BarControls> controls;
 };
 
 bool is_note(TokenType type) {
@@ -89,6 +96,42 @@ void ask_for_all(const Codebook& book, Generation& out) {
   }
 }
 
+// Random controls for each cell. What they refer to stays where it is when the vectors grow.
+void add_controls(Bytes& bytes, Generation& out) {
+  const auto weights_of = [&bytes, &out](std::size_t count) -> std::span<const float> {
+    std::vector<float> values(count);
+    for (float& value : values) value = static_cast<float>(bytes.below(4)) / 2;
+    out.weights.push_back(std::move(values));
+    return out.weights.back();
+  };
+  for (std::size_t i = 0; i < out.cells.size(); ++i) {
+    BarControls controls;
+    const auto flags = bytes.take<std::uint8_t>();
+    if ((flags & 1) != 0) {
+      std::vector<std::uint8_t> pitches(grammar::kPitches);
+      for (std::uint8_t& pitch : pitches) pitch = bytes.take<std::uint8_t>() & 1;
+      out.pitches.push_back(std::move(pitches));
+      controls.pitches = out.pitches.back().data();
+    }
+    if ((flags & 2) != 0) controls.pitch_weights = weights_of(grammar::kPitches).data();
+    if ((flags & 4) != 0) controls.position_weights = weights_of(bytes.below(200));
+    if ((flags & 8) != 0) {
+      std::vector<grammar::ScheduledNote> notes(bytes.below(12));
+      for (grammar::ScheduledNote& note : notes) {
+        note.tick = bytes.take<std::int16_t>();
+        for (std::int32_t* value : {&note.pitch, &note.duration, &note.velocity, &note.delta}) {
+          if (bytes.below(3) != 0) *value = bytes.take<std::int16_t>() % 200;
+        }
+        note.tick %= 64;
+      }
+      out.schedules.push_back(std::move(notes));
+      controls.schedule = out.schedules.back();
+      controls.is_scheduled = true;
+    }
+    out.controls.push_back(controls);
+  }
+}
+
 Generation generation_from(const Codebook& book, Bytes& bytes) {
   const OwnedCorpus corpus = corpus_from(bytes);
   OwnedWindows windows = windows_from(bytes, corpus, book.controls().size());
@@ -120,11 +163,13 @@ Generation generation_from(const Codebook& book, Bytes& bytes) {
     const auto position = bytes.take<std::uint16_t>();
     if (!out.cells.empty()) out.cells[position % out.cells.size()] ^= 1;
   }
+  if ((flags & 16) != 0) add_controls(bytes, out);
   out.script.shrink_to_fit();
   out.cells.shrink_to_fit();
   out.request.script = out.script;
   out.request.masked = out.masked;
   out.request.cells = out.cells.data();
+  if (!out.controls.empty()) out.request.controls = out.controls.data();
   return out;
 }
 
@@ -190,7 +235,9 @@ void generation(Input input) {
   Sequence sequence(*book);
   if (!sequence.start(asked.request).empty()) return;
   FUZZ_CHECK(asked.request.max_tokens >= 0 && asked.request.max_notes >= 0 && asked.request.max_polyphony >= 0);
+  std::vector<double> weights(static_cast<std::size_t>(book->vocab_size()));
   for (int chosen = 0; !sequence.finished(); ++chosen) {
+    sequence.weigh(weights.data());
     const std::size_t choices = count_choices(*book, sequence.allowed());
     FUZZ_CHECK(!sequence.advance(-1) && !sequence.advance(book->vocab_size()));
     // Without input the first: in a bar that is its end.

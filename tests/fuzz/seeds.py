@@ -217,11 +217,12 @@ def encodings() -> Seeds:
 
 
 def generations() -> Seeds:
-    """The documents of :func:`encodings`: with the bars to be filled in asked for, and with all, in their place."""
+    """The documents of :func:`encodings`: with the bars to be filled in asked for, with all, in their place, and with
+    controls."""
     for index, (name, content) in enumerate(encodings()):
         limits = i32([(0, 500)[index % 2], (0, 6)[index // 2 % 2], (0, 2)[index // 4 % 2]])
         choices = struct.pack("<200H", *((17 * index + 40503 * choice) & 0xFFFF for choice in range(200)))
-        for way, flags in (("filled-in", 0), ("in-place", 7)):
+        for way, flags in (("filled-in", 0), ("in-place", 7), ("controlled", 23)):
             yield f"{name}-{way}", content + bytes([flags]) + limits + bytes(3) + choices
 
 

@@ -76,7 +76,7 @@ def draw_weighed(weights: list[float], temperature: float = 1.0, count: int = 80
     TokenSampler(**filters).choose(
         np.tile(LOGITS, count),
         np.ones(count * 5, bool),
-        np.full(count, temperature),
+        np.full(count, float(temperature)),
         keys.derive(4, keys.Stage.DRAW, np.arange(count)),
         0,
         out,

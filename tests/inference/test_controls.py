@@ -10,8 +10,9 @@ import pytest
 from midigpt_core.errors import ConfigError
 from midigpt_core.inference import GenerationRequest, InferenceConfig, RequestValidationError, TrackPrompt
 from midigpt_core.inference.chances import shuffled, with_some_bars
-from midigpt_core.inference.controls import GRID_UNITS, SCALES, PitchMask, Remix, RhythmMask, read_control
+from midigpt_core.inference.controls import PitchMask, Remix, RhythmMask, read_control
 from midigpt_core.inference.planner import Step
+from midigpt_core.inference.scales import GRID_UNITS, SCALES
 from midigpt_core.inference.validation import problems
 from midigpt_core.records import NoteGrid
 from midigpt_core.testing import music

@@ -211,6 +211,76 @@ TEST_CASE("a bar to fill in is written in its block") {
   CHECK(generation.start(full, {1}) == "fill block 0 is not empty");
 }
 
+TEST_CASE("scheduled notes are written, with what they prescribe, and no others") {
+  using midigpt::grammar::BarControls;
+  using midigpt::grammar::kFree;
+  using midigpt::grammar::ScheduledNote;
+  Generation generation;
+  const std::vector<ScheduledNote> notes{{6, 60, 11, 25, kFree}, {12, kFree, 5, 25, kFree}, {12, 70, kFree, 20, kFree}};
+  std::vector<BarControls> controls(2);
+  controls[1].schedule = notes;
+  controls[1].is_scheduled = true;
+  Request request;
+  request.controls = controls.data();
+  REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
+  // Up to the first free pitch all is forced; a velocity that has not changed is not written.
+  CHECK(
+      generation.text().ends_with("TimeAbsolutePos(6) VelocityLevel(25) NoteOnset(60) NoteDuration(11) "
+                                  "TimeAbsolutePos(12)"));
+  CHECK_FALSE(generation.allows(TokenType::VelocityLevel, 24));
+  CHECK(generation.allows(TokenType::NoteOnset, 69));
+  CHECK_FALSE(generation.allows(TokenType::NoteOnset, 70));
+  CHECK_FALSE(generation.allows(TokenType::BarEnd, 0));
+  REQUIRE(generation.add(TokenType::NoteOnset, 61));
+  CHECK(generation.text().ends_with("NoteOnset(61) NoteDuration(5) VelocityLevel(20) NoteOnset(70)"));
+  REQUIRE(generation.add(TokenType::NoteDuration, 0));
+  CHECK(generation.sequence().finished());
+
+  request.max_polyphony = 1;
+  REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
+  CHECK(generation.text().ends_with("NoteDuration(5) TimeAbsolutePos(12)"));  // so that the next note has room
+  request.max_polyphony = 0;
+  request.max_tokens = 15;
+  CHECK(generation.start(kTwoBars, {0, 1}, request) ==
+        "the prompt and the scheduled notes take 20 tokens, 15 are allowed");
+}
+
+TEST_CASE("masked pitches are not allowed, and weights are those of the bar") {
+  using midigpt::grammar::BarControls;
+  Generation generation;
+  std::vector<std::uint8_t> pitches(128, 0);
+  std::vector<float> weights(128, 0.5F);
+  const std::vector<float> positions{1.0F, 0.25F, 0.0F, 0.0F};
+  pitches[60] = pitches[62] = 1;
+  weights[62] = 0;
+  std::vector<BarControls> controls(2);
+  controls[1].pitches = pitches.data();
+  controls[1].pitch_weights = weights.data();
+  controls[1].position_weights = positions;
+  Request request;
+  request.controls = controls.data();
+  REQUIRE(generation.start(kTwoBars, {0, 1}, request).empty());
+  REQUIRE(generation.add(TokenType::VelocityLevel, 25));
+  CHECK(generation.allows(TokenType::NoteOnset, 60));
+  CHECK_FALSE(generation.allows(TokenType::NoteOnset, 61));
+  std::vector<double> out(4096, -1);
+  generation.sequence().weigh(out.data());
+  const auto weight = [&](TokenType type, std::int32_t value) {
+    return out[static_cast<std::size_t>(generation.id(type, value))];
+  };
+  CHECK(weight(TokenType::NoteOnset, 60) == 0.5);
+  CHECK(weight(TokenType::NoteOnset, 62) == 0);
+  CHECK(weight(TokenType::TimeAbsolutePos, 1) == 0.25);
+  CHECK(weight(TokenType::TimeAbsolutePos, 3) == 0);
+  CHECK(weight(TokenType::TimeAbsolutePos, 4) == 1);
+  CHECK(weight(TokenType::NoteDuration, 0) == 1);
+  REQUIRE(generation.add(TokenType::NoteOnset, 60));
+  REQUIRE(generation.add(TokenType::NoteDuration, 11));
+  // The only pitch left at this onset has weight 0.
+  CHECK_FALSE(generation.allows(TokenType::VelocityLevel, 24));
+  CHECK(generation.allows(TokenType::BarEnd, 0));
+}
+
 TEST_CASE("what cannot be written is refused") {
   Generation generation;
   CHECK(generation.start(kTwoBars, {0, 0}) == "no bar is to be written");
