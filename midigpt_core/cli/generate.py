@@ -186,13 +186,10 @@ def generate(
     if checkpoint is None or output is None:
         missing = "'--checkpoint'" if checkpoint is None else "'-o' / '--output'"
         raise click.UsageError(f"Missing option {missing}.", ctx)
-    of_config = {name: flags.pop(name) for name in ("seed", "temperature")}
-    of_config["num_candidates"] = flags.pop("candidates")
-    of_config["infill_probability"] = flags.pop("infill_probability")
-    of_config["shuffle"] = flags.pop("shuffle") or None
-    note_options = {name.replace("_", "-"): flags.pop(name) for name in asked.NOTE_FLAGS}
-    given_flags = asked.Flags(has_input=input_file is not None, note_options=note_options, **flags)
-    wanted = asked.read_flags(given_flags)
+    of_config = {name: flags.pop(name) for name in ("seed", "temperature", "infill_probability")}
+    of_config |= {"num_candidates": flags.pop("candidates"), "shuffle": flags.pop("shuffle") or None}
+    flags["note_options"] = {name.replace("_", "-"): flags.pop(name) for name in asked.NOTE_FLAGS}
+    wanted = asked.read_flags(asked.Flags(has_input=input_file is not None, **flags))
     config, problems = asked.config_of(assignments, of_config)
     if wanted.problems or problems:
         raise RequestValidationError([*wanted.problems, *problems, *asked.wrong_fields(config)])
