@@ -96,8 +96,8 @@ def test_values_are_written_as_musicians_write_them(name: str, text: str, expect
 def test_what_cannot_be_read_says_what_to_write(name: str, text: str, message: str) -> None:
     with pytest.raises(click.BadParameter, match=message):
         read_option(name, text)
-    named = name.replace("-", "_")
-    assert any(problem.startswith(f"--{name}: ") for problem in read_flags(flags(**{named: (text,)})).problems)
+    given: dict[str, Any] = {name.replace("-", "_"): (text,)}
+    assert any(problem.startswith(f"--{name}: ") for problem in read_flags(flags(**given)).problems)
 
 
 @pytest.mark.parametrize(
