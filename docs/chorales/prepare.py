@@ -3,8 +3,8 @@
     python docs/chorales/prepare.py FOLDER
 
 FOLDER/train gets nine tenths of them and FOLDER/held-out every tenth. The voices are four wind instruments, a
-track each, so that the instrument tells them apart. Needs ``music21`` and nothing of this project. SOURCES.md says where the music
-comes from.
+track each, so that the instrument tells them apart. Needs ``music21`` and nothing of this project. SOURCES.md says
+where the music comes from.
 """
 
 from __future__ import annotations
