@@ -344,6 +344,27 @@ def test_scale_and_rhythm_are_sent_as_the_server_takes_them(browser: Browser, se
         }
 
 
+def test_scale_and_rhythm_hold_in_what_is_written(page: Page) -> None:
+    open_file(page, song())
+    drag_bars(page, 0, 2, 3)
+    page.locator("#scale-section summary").click()
+    page.get_by_role("radio", name="Scale").check()
+    page.locator("#scale-root").select_option("E♭")
+    page.locator("#scale-name").select_option("major_pentatonic")
+    page.locator("#rhythm-section summary").click()
+    page.get_by_role("radio", name="Pattern").check()
+    page.get_by_label("Beat 1", exact=True).click()
+    page.get_by_label("Beat 3, half", exact=True).click()
+    write(page)
+    page.keyboard.press("k")
+    expect(page.locator("#versions")).to_be_hidden()
+    melody = Score.from_bytes(exported(page)).tracks[0]
+    for bar in (2, 3):
+        notes = list(melody.bars[bar].notes)
+        assert [note.onset for note in notes] == [0, 1200]
+        assert {(note.pitch - 3) % 12 for note in notes} <= {0, 2, 4, 7, 9}
+
+
 def with_masks(route: Route) -> None:
     """A server that can restrict notes and rhythms."""
     answer = route.fetch()
