@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 MUSIC := runs/music
-WRITE = $(BIN)/midigpt generate --checkpoint $(MUSIC)/model/model_final.pt --seed 1 --overwrite
+WRITE = $(BIN)/midigpt generate --checkpoint $(MUSIC)/model/model_final.pt --temperature 0.8 --seed 1 --overwrite
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
 .PHONY: run music control test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
@@ -53,7 +53,7 @@ control: $(READY)
 	  --train-data $(DEMO)/data/train/*.parquet --eval-data $(DEMO)/data/validation/*.parquet --output-dir $(DEMO)/longer
 	$(BIN)/python docs/demo/control.py $(DEMO)/longer/model_final.pt
 
-# Trains for 20 minutes on 329 of Bach's chorales (docs/chorales/SOURCES.md), measures the music of the model on the other 36,
+# Trains for some 25 minutes on 329 of Bach's chorales (docs/chorales/SOURCES.md), measures the music of the model on the other 36,
 # and has it work on five of these: fill in two bars of the alto, four of the bass, two of the melody, two of all voices, and go
 # on for four bars.
 music: $(READY) $(MUSIC21)/.ready
