@@ -160,12 +160,24 @@ def _presets(ctx: click.Context) -> Iterator[Finding]:
 
 
 def _hub(_: click.Context) -> Iterator[Finding]:
-    from huggingface_hub import get_token
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-
+    try:
+        from huggingface_hub import get_token
+        from huggingface_hub.constants import HF_HUB_OFFLINE
+    except ImportError as error:
+        yield Finding("Hugging Face Hub", "problem", f"huggingface_hub cannot be imported: {error}")
+        return
     if HF_HUB_OFFLINE:
         yield Finding("Hugging Face Hub", "note", "offline: HF_HUB_OFFLINE is set, only downloaded files are used")
-    elif get_token():
+        return
+    try:
+        token = get_token()
+    except OSError as error:  # for example written by another user
+        hint = "Delete it and run 'hf auth login'"
+        yield Finding(
+            "Hugging Face Hub", "problem", f"the token {error.filename} cannot be read ({error.strerror}). {hint}"
+        )
+        return
+    if token:
         yield Finding("Hugging Face Hub", "ok", "there is a token")
     else:
         yield Finding("Hugging Face Hub", "note", "no token: gated data such as GigaMIDI needs 'hf auth login'")

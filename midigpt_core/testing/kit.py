@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import frozen
 
+from midigpt_core.errors import PluginError, unknown_name
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.registry import load_registry
@@ -46,7 +47,8 @@ def checks_of(
 
     ``paths``: by component name of a data source, paths that it can read; by default a folder of ``.mid`` files.
     ``options``: by component name, options to use instead of the defaults.
-    Raises :class:`midigpt_core.errors.PluginError` if the plugin cannot be loaded.
+    Raises :class:`midigpt_core.errors.PluginError` if the plugin cannot be loaded, or if ``paths`` or ``options`` name
+    what it does not provide.
     """
     selection = Selection(plugins=(plugin,), third_parties=False, plugin_dirs=tuple(plugin_dirs))
     entry = next(entry for entry in discover(selection) if entry.requested)
@@ -55,6 +57,13 @@ def checks_of(
         Check(f"{entry.name}-{_words(name)}", partial(check, entry)) for name, check in _checks(general, "plugin_")
     ]
     provided = [item for kind in Kind for item in registry.provided(kind) if item.plugin.name == entry.name]
+    for argument, given, names in (
+        ("paths", paths, [item.spec.name for item in provided if item.spec.kind is Kind.SOURCE]),
+        ("options", options, [item.spec.name for item in provided]),
+    ):
+        if strange := next((name for name in given if name not in names), None):
+            what = "data source" if argument == "paths" else "component"
+            raise PluginError(f"{argument}: plugin {entry.name!r}: {unknown_name(what, strange, names)}")
     refs = [item.ref(options.get(item.spec.name, {})) for item in provided]
     checks.append(Check(f"{entry.name}-references-survive-spawn", partial(general.references_survive_spawn, refs)))
     for item, ref in zip(provided, refs, strict=True):

@@ -24,6 +24,7 @@ from midigpt_core.contracts import RowBatch
 from midigpt_core.errors import DataError, readable_name
 from midigpt_core.files import FileState, open_regular
 from midigpt_core.paths import find_files, usable_path
+from midigpt_gigamidi import hub
 from midigpt_gigamidi.columns import ALWAYS, ID, NOMML, ROLES, find_roles, listed
 from midigpt_gigamidi.rows import Values, filter_roles, passing, require_filterable, with_music
 
@@ -65,7 +66,7 @@ class Metadata:
 
     def of(self, md5s: Sequence[str]) -> dict[str, pa.Array]:
         """The values of some files by role; null for a file that has no row."""
-        asked = np.array([md5[:_MD5_LENGTH].encode("ascii", "replace") for md5 in md5s], f"S{_MD5_LENGTH}")
+        asked = _keys_of(md5s)
         places = np.minimum(np.searchsorted(self.keys, asked), max(len(self.keys) - 1, 0))
         known = self.keys[places] == asked if len(self.keys) else np.zeros(len(asked), np.bool_)
         indices = pa.array(self.rows[places] if len(self.keys) else np.zeros(len(asked), np.int64), mask=~known)
@@ -109,14 +110,23 @@ def _read(path: Path, _state: FileState, roles: tuple[str, ...]) -> Metadata:
     with open_regular(path) as stream:
         table = csv.read_csv(stream, read_options=reading, parse_options=parsing, convert_options=converting)
     texts = pc.fill_null(pc.utf8_trim_whitespace(table.column(names[ID])), "")
-    md5s = np.array(pc.utf8_lower(texts).to_pylist(), f"S{_MD5_LENGTH}")
     # Of two rows for a file, the first.
-    keys, rows = np.unique(md5s, return_index=True)
+    keys, rows = np.unique(_keys_of(pc.utf8_lower(texts).to_pylist()), return_index=True)
     return Metadata({role: table.column(name) for role, name in names.items() if role != ID}, keys, rows)
+
+
+def _keys_of(md5s: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
+    """Texts as keys. UTF-8, for a name that is no md5 may have any letters and matches nothing but itself."""
+    return np.array([md5.encode("utf-8", "surrogatepass")[:_MD5_LENGTH] for md5 in md5s], f"S{_MD5_LENGTH}")
 
 
 def raw_shards(context: SourceContext, options: GigamidiOptions, warnings: Warnings) -> list[RawShard]:
     """Some hundred members of each archive that the paths lead to. Raises :class:`DataError`."""
+    if on_hub := next((path for path in context.paths if path.startswith(hub.SCHEME)), None):
+        raise DataError(
+            f"{readable_name(on_hub)}: source.metadata is for archives on this machine. Download them and name "
+            "the files; for the parquet files of the Hub, leave source.metadata out."
+        )
     metadata = usable_path(str(options.metadata), what="source.metadata", error=DataError)
     present = read_metadata(metadata, options).columns
     require_filterable(options, present, readable_name(metadata))

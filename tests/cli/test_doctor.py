@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,3 +87,22 @@ def test_the_login_of_the_hub(diagnose: Callable[..., Any], tmp_path: Path, monk
     line = one(diagnose()[1], "Hugging Face Hub")
     assert line["status"] == "ok"
     assert "secret" not in line["text"]
+
+
+def test_a_login_that_cannot_be_read_and_a_library_that_is_missing(
+    diagnose: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "token").mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    code, found = diagnose()
+    line = one(found, "Hugging Face Hub")
+    assert (code, line["status"]) == (1, "problem")
+    assert str(tmp_path / "token") in line["text"]
+    assert "hf auth login" in line["text"]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    code, found = diagnose()
+    assert (code, one(found, "Hugging Face Hub")["status"]) == (1, "problem")
+    assert one(found, "sound")

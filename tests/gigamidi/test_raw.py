@@ -145,6 +145,27 @@ def test_the_columns_of_v1_are_read_from_a_csv(raw: Path, music: dict[str, bytes
     assert len(batch.row) == len(np.unique(batch.row)) == len(music) + 1
 
 
+def test_names_that_are_no_md5_may_have_any_letters(raw: Path, music: dict[str, bytes], tmp_path: Path) -> None:
+    """A key that is not ASCII matches the file of that name alone, on either side."""
+    first, *_ = music
+    files = {f"{first}.mid": SMALL[0], "été.mid": SMALL[1], "???.mid": SMALL[2]}
+    raw.write_bytes(zipped(files))
+    path = write_csv(tmp_path / "some.csv", OLD, [("été", "", "['Été']"), (first, "[5]", "['Waltz']")])
+    (shard, *_) = build_source(
+        GigamidiOptions(metadata=str(path)), SourceContext(paths=(str(raw),), hash_file=lambda _: "hash")
+    ).shards()
+    (batch,) = shard.batches()
+    assert dict(zip(batch.ids.to_pylist(), batch.genre.to_pylist(), strict=True)) == {
+        first: "Waltz", "été": "Été", "???": None,
+    }  # fmt: skip
+
+
+def test_addresses_on_the_hub_are_refused(metadata: Path) -> None:
+    options, context = GigamidiOptions(metadata=str(metadata)), SourceContext(paths=("hf://datasets/some/one/*.zip",))
+    with pytest.raises(DataError, match=r"hf://datasets/some/one/\*\.zip: source\.metadata is for archives on this"):
+        build_source(options, context).shards()
+
+
 def test_other_metadata_makes_another_corpus(raw: Path, metadata: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = build(component(metadata), [str(raw)], cache=cache)

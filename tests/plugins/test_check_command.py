@@ -64,6 +64,7 @@ def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> Non
         (["masks"], "Did you mean 'masking'?"),
         (["masking", "--kind", "encoder"], "provides no encoder"),
         (["masking", "--paths", "here"], "is not of the form SOURCE=PATH"),
+        (["midifiles", "--paths", "midifile=here"], "Did you mean 'midifiles'?"),
     ):
         assert main(["plugins", "check", *arguments]) == 2
         error = capsys.readouterr().err
