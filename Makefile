@@ -49,7 +49,7 @@ control: $(READY)
 	$(BIN)/midigpt preprocess --parquet '$(DEMO)/data/*/*.parquet' --encoder-config yellow
 	rm -rf $(DEMO)/longer
 	$(BIN)/midigpt train --plugin gigamidi --config docs/demo/train_config.json \
-	  --set max_steps=3600 --set infill_track_probability=0.4 \
+	  --max-steps 4000 --infill-track-probability 0.4 \
 	  --train-data $(DEMO)/data/train/*.parquet --eval-data $(DEMO)/data/validation/*.parquet --output-dir $(DEMO)/longer
 	$(BIN)/python docs/demo/control.py $(DEMO)/longer/model_final.pt
 

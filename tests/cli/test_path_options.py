@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Text that names no file. A new option is listed here, or has the type PATH or NAME.
-NO_NAMES = {"assignments", "new_tracks", "attributes", "tracks", "bars", "infill", "precision", "name"}
+NO_NAMES = {
+    "assignments", "new_tracks", "attributes", "tracks", "bars", "infill", "precision", "name", "scale", "pitches",
+    "pitch_shape", "rhythm", "remix", "time_signature", "bar_controls",
+}  # fmt: skip
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -19,6 +19,7 @@ from midigpt_core.inference import InferenceEngine
 from midigpt_core.plugins import build, current_registry
 from midigpt_core.score import Score
 from midigpt_core.testing import music
+from support.soundfont import soundfont
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +76,7 @@ def test_the_readme_fills_two_bars(folder: Path) -> None:
 def test_the_commands_run_one_after_another(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "model_final.pt").rename(folder / "B")
     shutil.copy(ROOT / "tests" / "data" / "midi" / "mutopia_mozart_kv525_1.mid", folder / "song.mid")
+    (folder / "my.sf2").write_bytes(soundfont())
     text = (ROOT / page).read_text(encoding="utf-8")
     commands = re.findall(r"^midigpt (generate --checkpoint B .*)$", text, re.MULTILINE)
     assert len(commands) >= 2

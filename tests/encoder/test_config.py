@@ -155,7 +155,7 @@ def test_genres() -> None:
     # Canonical names in byte order: "Jazz", "b", "rock"; the last group that has a name wins it.
     names = ("jazz", "B", "x", "ROCK", "metal", "shared", "polka", "")
     assert [encoder.genre_id(name) for name in names] == [0, 1, 1, 2, 2, 2, -1, -1]
-    assert encoder.provides == {"genre"}
+    assert encoder.provides == {"genre", "pitch_mask"}
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,8 @@ def test_messages_are_sentences_and_all_come_at_once() -> None:
         engine().session(SCORE, GenerationRequest(prompts, config))
     assert raised.value.problems == (
         "config.temperature: expected a number, got 'hot'.",
-        "config.mask_mode: expected one of auto, token, attention, remove, got 'atention'. Did you mean 'attention'?",
+        "config.mask_mode: expected one of auto, token, attention, attention_approx, attention_skip, remove, got "
+        "'atention'. Did you mean 'attention'?",
         "config.ar_overlap is 1. Choose a value from 0 to below 1.",
         "config.model_dim (window_bars) is 5: the model never saw such a window. Choose one of 4, 8.",
         "config.context_drop 99: there is no such track. Tracks are 0 to 2.",
@@ -401,7 +402,10 @@ def _answer(data: st.DataObject) -> None:
         event(f"refused: {type(refusal).__name__}")
         return
     event("carried out")
-    wanted = {(prompt.id, bar) for prompt in request.tracks for bar in prompt.bars}
+    all_bars = {(prompt.id, bar) for prompt in request.tracks for bar in prompt.bars}
+    # Of bars to fill in, infill_probability leaves some out.
+    wanted = {(prompt.id, bar) for prompt in asked_for.request.tracks for bar in prompt.bars}
+    assert wanted == all_bars or (wanted < all_bars and wanted and request.config.infill_probability < 1)
     for made, written in zip(asked_for.run_variations(), asked_for.generated_bars, strict=True):
         assert written == wanted
         assert notes_outside(made, written) == notes_outside(score, written)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from support.studio import Server
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, this thread has an event loop that is running, and no other can start.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with launched() as browser:
         yield browser

@@ -87,6 +87,8 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
     folder = metrics_file.run_folder(usable_path(run))
     if not folder.is_dir():
         raise DataError(f"{folder}: is no folder. Name the folder of a run, the output_dir of 'midigpt train'.")
+    # Also reports a folder that may not be searched.
+    usable_path(folder / metrics_file.NAME)
     if not any((folder / name).exists() for name in (metrics_file.NAME, "settings.json")):
         raise DataError(
             f"{folder}: is not the folder of a run, which has {metrics_file.NAME} and settings.json. Name the "
