@@ -91,7 +91,7 @@ def _send(connection: http.client.HTTPConnection, body: dict[str, Any], path: st
 
 
 @contextlib.contextmanager
-def _started(command: Sequence[str | Path], port: int) -> Iterator[_Server]:
+def _started(command: Sequence[object], port: int) -> Iterator[_Server]:
     """A server, once it answers. What it writes goes where the bench's own messages go."""
     process = subprocess.Popen([str(part) for part in command], stdout=sys.stderr, text=True)
     server = _Server(process, port)

@@ -96,10 +96,14 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
         )
     problems: list[str] = []
     metrics, written = _metrics(folder / metrics_file.NAME, problems)
+    described = {name: _description(folder / f"{name}.json", problems) for name in _DESCRIPTIONS}
     return RunFiles(
         folder=folder,
         metrics=metrics,
-        **{name: _description(folder / f"{name}.json", problems) for name in _DESCRIPTIONS},
+        settings=described["settings"],
+        corpus=described["corpus"],
+        provenance=described["provenance"],
+        environment=described["environment"],
         bundles=_bundles(folder),
         samples=_samples(folder / "samples"),
         written=written,
