@@ -161,7 +161,7 @@ def _pitch_mask(value: Any, problems: list[str]) -> PitchMask | None:
     if "scale" in value and "pitch_classes" in value:
         problems.append(": scale and pitch_classes both say which pitches may be written. Keep one of them.")
     for name, listed in (("pitches", pitches), ("pitch_classes", classes)):
-        if listed is not None and not len(listed):
+        if listed is not None and not listed:
             problems.append(f".{name} is empty, which leaves no pitch. Leave it out, or list pitches.")
     if isinstance(scale, str):
         classes = tuple(sorted((root + step) % 12 for step in SCALES[scale]))
@@ -278,17 +278,17 @@ def _has_keys(value: Any, names: Sequence[str], problems: list[str], path: str =
 
 
 def _integers(value: Mapping[str, Any], name: str, problems: list[str], below: int = 0) -> tuple[int, ...] | None:
-    """A list of integers, each from 0 and below ``below`` (0: any)."""
+    """A list of integers, each from 0 and below ``below`` (0: any). None if it is left out or faulty."""
     if name not in value:
         return None
     entries = value[name]
     if not isinstance(entries, Sequence) or isinstance(entries, str | bytes) or len(entries) > _MOST_TICKS:
         problems.append(f".{name} is {spell(entries)}. Give a list of integers.")
-        return ()
+        return None
     for entry in _unusable(entries, below):
         within = f" from 0 to {below - 1}" if below else ""
         problems.append(f".{name} has {spell(entry)}. Give integers{within}.")
-        return ()
+        return None
     return tuple(entries)
 
 

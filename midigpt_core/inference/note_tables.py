@@ -155,7 +155,7 @@ class NoteTables:
         order = np.lexsort((notes[:, _PITCH], notes[:, _TICK], places[:, 1], places[:, 0]))
         places, self._reference = places[order], np.ascontiguousarray(notes[order])
         cells, firsts = np.unique(places, axis=0, return_index=True)
-        ends = [*firsts[1:].tolist(), len(places)]
+        ends = [*firsts.tolist(), len(places)][1:]
         for (track, bar), first, end in zip(cells.tolist(), firsts.tolist(), ends, strict=True):
             self._runs[track, bar] = slice(first, end)
         self._group()

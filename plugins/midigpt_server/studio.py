@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,5 +143,5 @@ def _like(score: Score, original: bytes) -> tuple[bytes, tuple[str, ...]]:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also for letters that are not ASCII
         raise Refused(422, "like: expected Base64 of the MIDI file that the score was read from.") from error

@@ -178,6 +178,8 @@ def test_remixed_bars_without_notes_are_written_freely() -> None:
     made = session(TrackPrompt(id=0, bars=[0, 1], controls={"remix": {"amount": 0.25}}), score=reference(), seed=3)
     assert onsets(made.run(), 0, [1]) == [[6, 6, 18, 30]]
     assert made.generated_bars == [{(0, 0), (0, 1)}]
+    alone = session(TrackPrompt(id=0, bars=[0], controls={"remix": {"amount": 0.25}}), score=reference(), seed=3)
+    assert notes(alone.run(), 0)[0], "no bar to remix has notes"
 
 
 def test_steps_whose_notes_all_stay_are_not_repeated_for_novelty() -> None:

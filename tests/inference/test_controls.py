@@ -174,6 +174,7 @@ def test_shuffled_steps_and_some_of_the_bars() -> None:
 )
 def test_a_faulty_control_is_named_on_tracks_and_on_bars(name: str, value: Any, problem: str) -> None:
     assert problem in told({name: value})
+    assert "\n" not in told({name: value}), "one fault is told once"
     of_bar = told(bar_controls={2: {name: value}})
     assert problem in of_bar
     assert of_bar.startswith("track 1: bar_controls[2].")

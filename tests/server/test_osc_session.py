@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
+import time
 from typing import Any
 
 import pytest
+from midigpt_server.osc.server import OscServer
 from midigpt_server.osc.session import LiveSession
+from pythonosc.osc_bundle_builder import OscBundleBuilder
+from pythonosc.osc_message import OscMessage
+from pythonosc.osc_message_builder import OscMessageBuilder
 
 from support.inference import engine
 
@@ -259,7 +266,11 @@ def test_one_generation_runs_and_one_waits() -> None:
         (("/param/set", "mask_mode", "none"), 4, "attention_skip"),
         (("/param/set", "lookahead_bars", 1.5), 4, "whole number"),
         (("/param/set", "temperature"), 4, "takes 2 arguments"),
+        (("/param/set", ["temperature"], 1.0), 4, "['temperature']"),
         (("/param/reset", "x"), 4, "'x'"),
+        (("/param/reset", [1]), 4, "[1]"),
+        (("/attr/set", ["note_density"], 1), 4, "['note_density']"),
+        (("/track/param/set", 3, ["min_pitch"], 1), 4, "['min_pitch']"),
         (("/attr/set", "note_densty", 1), 4, "note_density"),
         (("/attr/set", "note_density", 10), 4, "10"),
         (("/track/param/set", 3, "volume", 1), 4, "min_pitch"),
@@ -307,3 +318,19 @@ def test_a_session_that_cannot_start(
     for name, value in parameters.items():
         client.send("/param/set", name, value)
     assert client.send("/session/start")[0][:2] == ("/error", code)
+
+
+def test_bundles_with_a_later_time_and_broken_packets_hold_nothing_up() -> None:
+    later = OscBundleBuilder(int(time.time()) + 3_600)
+    later.add_content(OscMessageBuilder(address="/midigpt/session/init").build())
+    wrong = OscMessageBuilder(address="/midigpt/nothing").build()
+    with (
+        contextlib.closing(OscServer(engine("yellow"), "127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own,
+    ):
+        own.settimeout(20)
+        server.start()
+        for packet in (later.build().dgram, b"\xff\x00garbage", b"/midigpt/\xff\x00\x00,\x00\x00\x00", wrong.dgram):
+            own.sendto(packet, server.address)
+        answers = [OscMessage(own.recv(65_536)).address for _ in range(3)]
+    assert answers == ["/midigpt/capabilities", "/midigpt/session/ready", "/midigpt/error"]

@@ -126,6 +126,7 @@ def test_exports_that_cannot_be_made_are_refused(server: TestClient) -> None:
     other = base64.b64encode(song(pedal=False)[:-40]).decode()
     for body, detail in (
         ({"score": score, "like": "%%%"}, "like: expected Base64 of the MIDI file"),
+        ({"score": score, "like": "é"}, "like: expected Base64 of the MIDI file"),
         ({"score": score, "like": other}, "the opened file, byte "),
         ({"score": {"tracks": []}}, "score.tracks is empty."),
         ({"score": {**score, "tracks": score["tracks"][:1]}, "like": base64.b64encode(song()).decode()}, "the score's"),

@@ -125,6 +125,6 @@ class Parameters:
         self._once.clear()
 
     def _named(self, name: Any) -> _Number | _Truth | _Word:
-        if name not in PARAMETERS:
+        if not isinstance(name, str) or name not in PARAMETERS:
             raise ConfigError(f"there is no parameter {spell(name)}.{nearest(str(name), PARAMETERS)}")
         return PARAMETERS[name]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_message_builder import OscMessageBuilder
+from pythonosc.osc_packet import OscPacket, ParseError
 from pythonosc.osc_server import BlockingOSCUDPServer
 
 from midigpt_core.errors import ConfigError
@@ -16,6 +17,8 @@ from midigpt_core.terminal import logger
 from midigpt_server.osc.session import LiveSession
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from midigpt_core.inference import InferenceEngine
 
 _log = logger(__name__)
@@ -27,15 +30,34 @@ _PAUSE_S = 0.002
 _BUFFER = 4 * 2**20
 
 
+class _AtOnce(Dispatcher):
+    """Hands every message to one handler when it arrives.
+
+    The base class would first wait until the time of a bundle, which may be wrong, and hold up all other messages.
+    """
+
+    def __init__(self, handler: Callable[..., None]) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def call_handlers_for_packet(self, data: bytes, client_address: tuple[str, int]) -> list[Any]:
+        try:
+            messages = OscPacket(data).messages
+        except (ParseError, UnicodeDecodeError) as error:
+            _log.warning("an OSC packet from %s:%s cannot be read and was ignored: %s", *client_address, error)
+            return []
+        for timed in messages:
+            self._handler(client_address, timed.message.address, *timed.message.params)
+        return []
+
+
 class OscServer:
     """A session on a UDP port. Answers go to the address that the last message came from."""
 
     def __init__(self, engine: InferenceEngine, host: str, port: int) -> None:
         """Binds the port. Raises ConfigError where that is not possible."""
-        dispatcher = Dispatcher()
-        dispatcher.set_default_handler(self._received, needs_reply_address=True)
         try:
-            self._server = BlockingOSCUDPServer((host, port), dispatcher)
+            self._server = BlockingOSCUDPServer((host, port), _AtOnce(self._received))
         except OSError as error:
             raise ConfigError(
                 f"cannot listen for OSC on {host}:{port} ({error.strerror}). Stop what uses it, or choose "

@@ -309,7 +309,7 @@ class LiveSession:
 
     def _set_attribute(self, name: Any, level: Any) -> None:
         known = {attribute.name: attribute for attribute in self._engine.encoder.attributes if attribute.size}
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise OscError(OscError.PARAMETER, f"the model has no attribute {spell(name)}.{nearest(str(name), known)}")
         level = _whole(level, f"attribute {name}", high=known[name].size - 1)
         if level < 0:
