@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -15,6 +16,7 @@ import click
 from attrs import frozen
 
 from midigpt_core.cli.echo import echo_line, echo_lines, remark_line
+from midigpt_core.cli.groups import THIRD_PARTY_COMMANDS
 from midigpt_core.cli.options import NAME, common_options
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import PluginError, unknown_name
@@ -23,8 +25,6 @@ from midigpt_core.plugins.selection import Selection, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from midigpt_core.plugins.discovery import PluginEntry
 
 _PREFIX = "midigpt-plugin-"
 #: A name, with or without a version: neither a path nor an address.
@@ -55,8 +55,8 @@ class Change:
 @click.argument("names", nargs=-1, required=True, type=NAME, metavar="NAME...")
 @_YES
 def install_plugins(names: tuple[str, ...], yes: bool) -> None:
-    """Install plugins into this environment. NAME is that of a plugin (acme for midigpt-plugin-acme) or a
-    distribution, a folder, a wheel, or an address, as pip takes them."""
+    """Install plugins into this environment. NAME is that of a plugin (acme for the distribution
+    midigpt-plugin-acme), or a folder (./acme), a wheel, or an address, as pip takes them."""
     _install([requirement(name) for name in names], [], yes=yes)
 
 
@@ -66,7 +66,7 @@ def install_plugins(names: tuple[str, ...], yes: bool) -> None:
 @_YES
 def upgrade_plugins(names: tuple[str, ...], yes: bool) -> None:
     """Upgrade plugins to their newest versions; without NAME, all that do not belong to midigpt-core."""
-    found = [_third_party(name).distribution for name in names] if names else _third_parties()
+    found = [_third_party(name) for name in names] if names else _third_parties()
     if not found:
         raise PluginError("no plugin is installed besides those of midigpt-core. pip upgrades midigpt-core itself.")
     _install(sorted(set(found)), ["--upgrade"], yes=yes)
@@ -78,8 +78,7 @@ def upgrade_plugins(names: tuple[str, ...], yes: bool) -> None:
 @_YES
 def uninstall_plugins(names: tuple[str, ...], yes: bool) -> None:
     """Remove plugins from this environment; what they depend on stays."""
-    entries = [_third_party(name) for name in names]
-    distributions = sorted({entry.distribution for entry in entries})
+    distributions = sorted({_third_party(name) for name in names})
     rows = [(name, importlib.metadata.version(name), "-") for name in distributions]
     echo_lines(table(("distribution", "installed", "then"), rows))
     _confirm("Remove these?", yes=yes)
@@ -90,7 +89,9 @@ def uninstall_plugins(names: tuple[str, ...], yes: bool) -> None:
 
 def requirement(name: str) -> str:
     """What the installer is given for NAME: a plain name gets the prefix of plugins."""
-    if not _REQUIREMENT.fullmatch(name) or name.lower().startswith(_PREFIX) or name.endswith((".whl", ".gz", ".zip")):
+    is_plain = _REQUIREMENT.fullmatch(name) and not name.endswith((".whl", ".gz", ".zip"))
+    # As pip compares names: midigpt_plugin_acme is midigpt-plugin-acme.
+    if not is_plain or normalise(name).startswith(_PREFIX):
         return name
     return f"{_PREFIX}{name}"
 
@@ -106,23 +107,38 @@ def _install(requirements: Sequence[str], options: Sequence[str], *, yes: bool) 
     if replaced := [change.name for change in changes if normalise(change.name) == CORE_DISTRIBUTION]:
         echo_line(f"{replaced[0]} itself is replaced, too.", err=True)
     _confirm("Install these?", yes=yes)
-    before = {(entry.name, entry.origin) for entry in _entries()}
     _run([*installer, "install", *options, *requirements])
-    _report(before, changes)
+    _report(changes)
 
 
-def _report(before: set[tuple[str, str]], changes: Sequence[Change]) -> None:
-    """What the plugins of the new distributions are, as a new process finds them."""
-    listing = [sys.executable, "-m", "midigpt", "plugins", "list", "--json"]
-    listed = json.loads(subprocess.run(listing, capture_output=True, text=True, check=True).stdout)
-    new = [
-        each for each in listed if (each["name"], f"{each['distribution']} {each['version']}".rstrip()) not in before
+def _report(changes: Sequence[Change]) -> None:
+    """What the new distributions provide, as a new process finds it."""
+    listing = subprocess.run(
+        [sys.executable, "-m", "midigpt", "plugins", "list", "--json"], capture_output=True, text=True, check=False
+    )
+    if listing.returncode:
+        lines = listing.stderr.splitlines() or ["no reason given"]
+        raise PluginError(f"they are installed, but 'midigpt plugins list' fails now: {lines[-1]}")
+    names = {normalise(change.name) for change in changes}
+    lines = [
+        f"plugin {each['name']} {each['version']} is {each['status']}{': ' if each['reason'] else ''}{each['reason']}"
+        for each in json.loads(listing.stdout)
+        if normalise(each["distribution"]) in names
     ]
-    for each in new:
-        reason = f": {each['reason']}" if each["reason"] else ""
-        remark_line(f"plugin {each['name']} {each['version']} is {each['status']}{reason}")
-    if not new:
-        remark_line(f"Installed {', '.join(change.name for change in changes)}, which provides no plugin of midigpt.")
+    # What was just installed is not in what was read before.
+    importlib.invalidate_caches()
+    lines += [f"command midigpt {name}" for name, owner in _commands() if normalise(owner) in names]
+    for line in lines:
+        remark_line(line)
+    if not lines:
+        remark_line(f"Installed {', '.join(change.name for change in changes)}, which provides nothing for midigpt.")
+
+
+def _commands() -> list[tuple[str, str]]:
+    """The commands of other distributions than midigpt-core, each with its distribution."""
+    points = importlib.metadata.entry_points(group=THIRD_PARTY_COMMANDS)
+    owned = [(point.name, point.dist.name) for point in points if point.dist is not None]
+    return sorted(each for each in owned if normalise(each[1]) != CORE_DISTRIBUTION)
 
 
 def _plan(installer: Sequence[str], arguments: Sequence[str]) -> list[Change]:
@@ -182,22 +198,24 @@ def _confirm(question: str, *, yes: bool) -> None:
         raise PluginError("nothing was changed.")
 
 
-def _entries() -> tuple[PluginEntry, ...]:
-    return discover(Selection())
-
-
 def _third_parties() -> list[str]:
-    return [entry.distribution for entry in _entries() if not entry.is_bundled]
+    """The distributions of plugins and commands that do not belong to midigpt-core."""
+    plugins = [entry.distribution for entry in discover(Selection()) if not entry.is_bundled]
+    return [*plugins, *(owner for _, owner in _commands())]
 
 
-def _third_party(name: str) -> PluginEntry:
-    """The plugin of a name. Raises :class:`PluginError` if there is none or it is bundled."""
-    entries = _entries()
+def _third_party(name: str) -> str:
+    """The distribution of a plugin or command. Raises :class:`PluginError` if there is none or it is bundled."""
+    entries = discover(Selection())
     found = [entry for entry in entries if entry.answers_to(name) or entry.answers_to(f"{_PREFIX}{name}")]
-    if not found:
-        raise PluginError(unknown_name("plugin", normalise(name), {entry.name for entry in entries}))
-    if found[0].is_bundled:
+    if found and found[0].is_bundled:
         raise PluginError(
             f"{found[0].name!r} is part of midigpt-core. --no-plugin {found[0].name} leaves it out of a run."
         )
-    return found[0]
+    commands = _commands()
+    asked = (normalise(name), normalise(f"{_PREFIX}{name}"))
+    owners = [owner for command, owner in commands if normalise(command) in asked or normalise(owner) in asked]
+    if not found and not owners:
+        names = {entry.name for entry in entries} | {command for command, _ in commands}
+        raise PluginError(unknown_name("plugin", normalise(name), names))
+    return found[0].distribution if found else owners[0]

@@ -27,8 +27,23 @@ def midigpt_masks():
     return [MaskSpec(name="nothing", summary="Masks nothing", target="midigpt_plugin_acme:build")]
 """
 
+#: A project that is built without a network: its backend hands out a wheel that is there.
+BACKEND = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BUILD = """
+import pathlib, shutil
 
-def wheel(folder: Path, name: str, version: str, *, entry_points: bool = True) -> Path:
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    return pathlib.Path(shutil.copy({wheel!r}, folder)).name
+"""
+
+
+def wheel(folder: Path, name: str, version: str, *, entry_points: str | None = "plugins") -> Path:
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     files = {
@@ -38,7 +53,7 @@ def wheel(folder: Path, name: str, version: str, *, entry_points: bool = True) -
     }
     if entry_points:
         plugin = name.removeprefix("midigpt-plugin-")
-        files[f"{info}/entry_points.txt"] = f"[midigpt_core.plugins]\n{plugin} = {module}\n"
+        files[f"{info}/entry_points.txt"] = f"[midigpt_core.{entry_points}]\n{plugin} = {module}\n"
     path = folder / f"{module}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for file, text in files.items():
@@ -93,6 +108,26 @@ def test_install_upgrade_and_uninstall(environment: Path, wheels: Path) -> None:
     assert "acme" not in plugins(environment, wheels, "list")[0]
 
 
+def test_what_is_installed_again_and_what_provides_a_command_is_named(
+    environment: Path, wheels: Path, tmp_path: Path
+) -> None:
+    path = wheel(wheels, "midigpt-plugin-count", "1.0", entry_points="commands")
+    out, _ = plugins(environment, wheels, "install", str(path), "--yes")
+    assert out.splitlines()[-1] == "command midigpt count"
+    out, _ = plugins(environment, wheels, "uninstall", "count", "--yes")
+    assert out.splitlines()[-1] == "Removed midigpt-plugin-count."
+    # A folder is installed again in the version that is there.
+    folder = tmp_path / "acme"
+    folder.mkdir()
+    wheel(wheels, "midigpt-plugin-acme", "1.0")
+    plugins(environment, wheels, "install", "acme", "--yes")
+    (folder / "pyproject.toml").write_text(BACKEND)
+    (folder / "backend.py").write_text(BUILD.format(wheel=str(next(wheels.glob("*acme*")))))
+    out, _ = plugins(environment, wheels, "install", str(folder), "--yes")
+    assert out.splitlines()[-1] == "plugin acme 1.0 is active"
+    plugins(environment, wheels, "uninstall", "acme", "--yes")
+
+
 def test_nothing_is_installed_unless_someone_says_yes(environment: Path, wheels: Path) -> None:
     wheel(wheels, "midigpt-plugin-acme", "1.0")
     out, error = plugins(environment, wheels, "install", "acme", code=2)
@@ -104,9 +139,9 @@ def test_nothing_is_installed_unless_someone_says_yes(environment: Path, wheels:
 def test_what_cannot_be_installed_is_one_line(environment: Path, wheels: Path) -> None:
     _, error = plugins(environment, wheels, "install", "acme", "--yes", code=2)
     assert error == "Error: the installer refuses: ERROR: No matching distribution found for midigpt-plugin-acme\n"
-    path = wheel(wheels, "something-else", "1.0", entry_points=False)
+    path = wheel(wheels, "something-else", "1.0", entry_points=None)
     out, _ = plugins(environment, wheels, "install", str(path), "--yes")
-    assert out.splitlines()[-1] == "Installed something-else, which provides no plugin of midigpt."
+    assert out.splitlines()[-1] == "Installed something-else, which provides nothing for midigpt."
 
 
 def test_an_environment_without_pip_uses_uv(
@@ -151,6 +186,8 @@ def test_bundled_plugins_and_unknown_names_are_refused(capsys: pytest.CaptureFix
         ("acme", "midigpt-plugin-acme"),
         ("acme>=1", "midigpt-plugin-acme>=1"),
         ("midigpt-plugin-acme", "midigpt-plugin-acme"),
+        ("midigpt_plugin_acme", "midigpt_plugin_acme"),
+        ("Midigpt.Plugin.Acme==1.0", "Midigpt.Plugin.Acme==1.0"),
         ("./acme", "./acme"),
         ("acme-1.0-py3-none-any.whl", "acme-1.0-py3-none-any.whl"),
         ("git+https://example.org/acme", "git+https://example.org/acme"),
