@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from fastapi import Response
+    from starlette.types import Receive, Scope, Send
 
     from midigpt_server.generations import Slot
     from midigpt_server.models import Model, Models
@@ -148,7 +149,7 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
             # Queued before the response exists: a client that leaves before its first frame gives its place back too.
             frames = _Frames(generation, slot, settings.max_generation_seconds)
             headers["Cache-Control"] = "no-store"
-            return StreamingResponse(frames.read(), media_type=_EVENT_STREAM, headers=headers)
+            return _Stream(frames, slot, headers)
         return await _answer(generation, slot, request, settings.max_generation_seconds, headers)
 
     @app.post("/generate/{request_id:path}/cancel")
@@ -198,12 +199,25 @@ async def _ended(
     return done
 
 
+class _Stream(StreamingResponse):
+    """The answer with the frames. Ends the generation when the client has gone, also before the first frame."""
+
+    def __init__(self, frames: _Frames, slot: Slot, headers: dict[str, str]) -> None:
+        super().__init__(frames.read(), media_type=_EVENT_STREAM, headers=headers)
+        self._slot = slot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._slot.cancel()
+
+
 class _Frames:
     """The stream of a generation, which is queued when this is made."""
 
     def __init__(self, generation: Generation, slot: Slot, seconds: float) -> None:
         self._generation = generation
-        self._slot = slot
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         #: None: the generation has ended.
@@ -219,19 +233,15 @@ class _Frames:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, frame)
 
     async def read(self) -> AsyncIterator[str]:
-        try:
-            while True:
-                try:
-                    frame = await asyncio.wait_for(self._queue.get(), _KEEP_ALIVE_S)
-                except TimeoutError:
-                    yield ": waiting\n\n"
-                    continue
-                yield f"data: {json.dumps(frame or await self._last())}\n\n"
-                if frame is None:
-                    return
-        finally:
-            # Also when the client has gone.
-            self._slot.cancel()
+        while True:
+            try:
+                frame = await asyncio.wait_for(self._queue.get(), _KEEP_ALIVE_S)
+            except TimeoutError:
+                yield ": waiting\n\n"
+                continue
+            yield f"data: {json.dumps(frame or await self._last())}\n\n"
+            if frame is None:
+                return
 
     async def _last(self) -> dict[str, Any]:
         done = asyncio.wrap_future(self._future)

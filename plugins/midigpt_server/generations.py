@@ -91,7 +91,13 @@ class Slot:
         The future is cancelled if the request was cancelled before its turn came. ``work`` then returns at once.
         """
         self._generation = generation
-        self._future = generation.model.pool.submit(work)
+        try:
+            self._future = generation.model.pool.submit(work)
+        except RuntimeError:  # no thread could be started, or the server is ending
+            # It may be queued all the same.
+            generation.cancel()
+            self.close("failed")
+            raise
         if self._cancelled:
             self.cancel()
         self._future.add_done_callback(lambda done: self.close(_outcome(done)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -406,6 +407,38 @@ def test_any_printable_text_names_a_request(server: TestClient, *, stream: bool)
         refused = server.post("/generate", json=body(1, request_id=name, stream=stream))
         assert (refused.status_code, refused.json()["detail"][:10]) == (422, "request_id")
     assert server.get("/health").json()["inflight"] == 0
+
+
+def test_a_stream_whose_client_leaves_before_the_first_frame_ends() -> None:
+    made, release = serving.app(), threading.Event()
+    made.state.pools[0].submit(release.wait, 60)
+    content = json.dumps(body(1, 2, stream=True)).encode()
+    arriving = iter([{"type": "http.request", "body": content}])
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": "/generate", "raw_path": b"/generate", "query_string": b"", "headers": headers,
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return next(arriving, {"type": "http.disconnect"})
+
+    async def send(_: Any) -> None:
+        pass
+
+    try:
+        asyncio.run(made(scope, receive, send))
+        assert made.state.generations.in_flight == 0
+    finally:
+        release.set()
+
+
+def test_a_request_that_cannot_be_queued_gives_its_place_back() -> None:
+    made = serving.app()
+    made.state.pools[0].shutdown()
+    server = TestClient(made, base_url="http://127.0.0.1:3456", raise_server_exceptions=False)
+    assert server.post("/generate", json=body(1)).status_code == 500
+    assert made.state.generations.in_flight == 0
 
 
 def test_a_full_queue_says_when_to_come_back() -> None:
