@@ -47,8 +47,11 @@ def without_copies(part: Pieces, deduplicate: Deduplicate) -> Pieces:
     )
 
 
-def warn_of_leakage(training: Pieces, evaluation: Pieces) -> None:
-    """Log a warning with figures if pieces to evaluate on are copies of pieces to train on."""
+def warn_of_leakage(training: Pieces, evaluation: Pieces, *, held_out: bool) -> None:
+    """Log a warning with figures if pieces to evaluate on are copies of pieces to train on.
+
+    ``held_out``: whether both are parts of one set.
+    """
     evaluated = corpus_keys(open_corpus(evaluation.shards)).of_pieces(evaluation.valid)
     trained = corpus_keys(open_corpus(training.shards)).of_pieces(training.valid)
     shared = shared_music(evaluated, trained)
@@ -56,7 +59,7 @@ def warn_of_leakage(training: Pieces, evaluation: Pieces) -> None:
         return
     _log.warning(
         "%s of %s evaluation pieces are also in the training data, whatever their key, tempo, instruments or order of "
-        "tracks: %s note for note, %s in most of their bars. Evaluation losses are too low for new music. Take these "
-        "pieces out of one of the two.",
+        "tracks: %s note for note, %s in most of their bars. Evaluation losses are too low for new music. %s.",
         f"{shared.same + shared.similar:,}", f"{len(evaluation.valid):,}", f"{shared.same:,}", f"{shared.similar:,}",
+        "--deduplicate near leaves copies out" if held_out else "Take these pieces out of one of the two",
     )  # fmt: skip

@@ -163,7 +163,7 @@ def prepare(
     train_sets = tuple(evolve(one, pieces=part) for one, part in zip(train_sets, parts, strict=False))
     train_pieces = parts[0] if train_path else joined(parts)
     if eval_pieces is not None:
-        warn_of_leakage(train_pieces, eval_pieces)
+        warn_of_leakage(train_pieces, eval_pieces, held_out=not eval_path)
     warn_of_lacking(open_corpus(train_pieces.shards), encoder, genres=settings.genre_probability > 0)
     training = StreamSpec(
         shards=train_pieces.shards,

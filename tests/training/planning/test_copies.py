@@ -13,6 +13,7 @@ from midigpt_core.cli.main import main
 from midigpt_core.score import Score
 from midigpt_core.training import evaluate as evaluation
 from midigpt_core.training.dry_run import describe
+from midigpt_core.training.planning.copies import warn_of_leakage
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
 from support.training import curve, evaluations, write_shard
@@ -79,9 +80,14 @@ def test_a_run_without_copies_resumes_and_evaluates_as_it_was(
 def test_evaluation_data_that_is_trained_on_is_warned_of(
     configure: Configure, copied: Path, shard: Path, eval_shard: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare(configure(), shard, eval_shard)
+    plan = prepare(configure(), shard, eval_shard)
     assert "1 of 1 evaluation pieces are also in the training data" in caplog.text
     assert "1 note for note, 0 in most of their bars" in caplog.text
+    assert "Take these pieces out of one of the two." in caplog.text
+    caplog.clear()
+    # Nobody can take pieces out of a share that is held out.
+    warn_of_leakage(plan.train_pieces, plan.train_pieces, held_out=True)
+    assert "too low for new music. --deduplicate near leaves copies out." in caplog.text
     caplog.clear()
     # Nothing of what is held out is trained on, also if it is copied.
     prepare(configure(eval_share=0.3), copied)
