@@ -414,9 +414,9 @@ class _Run:
                     del rows, parsed, columns, pieces
             self._check_unchanged(shard, fingerprint)
             self._check_count(shard, tally)
-            sidecar = writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
-        store_keys(folder, joined_keys(keys))
-        return sidecar
+            # Before the commit: what is left of it in a build that is killed is removed by the next one.
+            store_keys(folder, joined_keys(keys))
+            return writer.commit(source=shard.name, fingerprint=fingerprint, tally=tally)
 
     def _parsed(self, shard: SourceShard, parser: IsolatedParser) -> Generator[tuple[RowBatch, ReadResult]]:
         is_reading = False

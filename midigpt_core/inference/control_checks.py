@@ -102,9 +102,11 @@ def known_names(
 
 def _unknown(controls: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     unknown = [name for name in controls if name not in names]
-    for name in unknown[:MOST_LISTED]:
+    for number, name in enumerate(unknown[:MOST_LISTED]):
         key = key_name(name)
-        yield f": there is no {key!r}.{nearest(key, names)} Known: {', '.join(names)}."
+        # Once is enough.
+        known = f" Known: {', '.join(names)}." if number == 0 else ""
+        yield f": there is no {key!r}.{nearest(key, names)}{known}"
     if len(unknown) > MOST_LISTED:
         yield f": {len(unknown) - MOST_LISTED:,} more that there are not."
 
