@@ -231,8 +231,11 @@ class SamplingSession:
     def run_variations(
         self, progress: Callable[[Progress], None] | None = None, *, cancel_event: Event | None = None
     ) -> list[Score]:
-        """``num_candidates`` scores for the request. Number ``n`` is what :meth:`run` gives with ``seed + n``, which is
-        :meth:`seed_of`."""
+        """``num_candidates`` scores for the request.
+
+        Number ``n`` is what :meth:`run` gives with ``seed + n``, which is :meth:`seed_of`, unless the seed also draws
+        the bars or their order (``infill_probability``, ``shuffle``): all candidates share those of ``seed``.
+        """
         return self._generate(self.request.config.num_candidates, progress, None, cancel_event)
 
     @property
