@@ -10,8 +10,10 @@ import click
 from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.new_plugin import KindName
 from midigpt_core.cli.options import NAME, common_options, plugin_flags
-from midigpt_core.errors import ConfigError, PluginError
+from midigpt_core.cli.selected import plugin_entries
+from midigpt_core.errors import ConfigError, PluginError, unknown_name
 from midigpt_core.plugins.loader import Rejected, rejecting
+from midigpt_core.plugins.selection import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 @click.pass_context
 def check_plugin(ctx: click.Context, name: str, kind: Kind | None, assignments: tuple[str, ...]) -> None:
     """Run the test kit's checks of a plugin. The exit code is 1 if one fails."""
+    entries = plugin_entries(ctx)
+    if not any(entry.answers_to(name) for entry in entries):
+        raise PluginError(unknown_name("plugin", normalise(name), {entry.name for entry in entries}))
     paths: dict[str, list[str]] = {}
     for text in assignments:
         source, equals, path = text.partition("=")

@@ -61,7 +61,7 @@ def test_what_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, part in (
-        (["masks"], "Did you mean 'masking'?"),
+        (["masks"], "Error: no plugin named 'masks'. Did you mean 'masking'?"),
         (["masking", "--kind", "encoder"], "provides no encoder"),
         (["masking", "--paths", "here"], "is not of the form SOURCE=PATH"),
         (["midifiles", "--paths", "midifile=here"], "Did you mean 'midifiles'?"),
