@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi.testclient import TestClient
 
+from midigpt_core.inference.batching import SharedReader
 from support import serving
 from support.serving import body, client, note, score
 
@@ -494,7 +495,16 @@ def test_only_this_machine_and_pages_that_are_allowed_are_answered() -> None:
         assert unsaid.status_code == 413
 
 
-def test_requests_of_one_model_are_written_in_one_batch_with_the_music_that_they_have_alone() -> None:
+def test_requests_of_one_model_are_written_in_one_batch_with_the_music_that_they_have_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = SharedReader._carry_out
+
+    def slowly(reader: SharedReader, steps: list[Any]) -> None:
+        """Give the other requests time to arrive, as reading a large model does."""
+        time.sleep(0.005)
+        read(reader, steps)
+
     def sent(number: int) -> dict[str, Any]:
         more = {"num_candidates": 2} if number % 4 == 3 else {}
         return body(*range(number % 3 + 2), config={"seed": number, **more}, stream=number % 4 == 1)
@@ -505,6 +515,7 @@ def test_requests_of_one_model_are_written_in_one_batch_with_the_music_that_they
 
     with client() as server:
         alone = [music(server.post("/generate", json=sent(number)).text) for number in range(12)]
+    monkeypatch.setattr(SharedReader, "_carry_out", slowly)
     with client(parallel=6) as server, ThreadPoolExecutor(6) as clients:
         together = clients.map(lambda number: music(server.post("/generate", json=sent(number)).text), range(12))
         assert list(together) == alone
