@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bench.session import Session
 
-_ROWS, _SHARDS = 10_000, 8
+_ROWS, _SHARDS = 20_000, 8
 _FILES = 10_000
 _REPEATS = 5
 

@@ -330,14 +330,15 @@ class _Run:
     keep: bool = True
     #: All shards of the build, for fetching the next one ahead.
     shards: Sequence[SourceShard] = ()
-    #: Shards that need not be fetched ahead, by id: they were begun, or have a corpus here or in the store.
+    #: Shards that need not be fetched ahead, by id: they were begun, are fetched, or have a corpus here or there.
     _settled: set[int] = Factory(set)
+    _settling: threading.Lock = Factory(threading.Lock)
     stop: threading.Event = Factory(threading.Event)
 
     def shard(self, shard: SourceShard) -> ShardResult:
         """The corpus of one shard; built if it does not exist and no other process builds it."""
         self._check()
-        self._settled.add(id(shard))
+        self._settle(shard)
         with _blamed(self.source, shard.name):
             fingerprint = shard.fingerprint()
         folder = shard_folder(self.cache, self.source, fingerprint, self.parser, self.options)
@@ -372,17 +373,23 @@ class _Run:
         return _result(shard, folder, self._make(shard, folder, fingerprint), is_new=True)
 
     def _prefetch(self) -> None:
-        """Let the next shard that has to be parsed be fetched: one that has no corpus, here or in the store."""
+        """Let one more shard be fetched ahead: the next that has no corpus, here or in the store. Each shard that is
+        parsed has one fetched, so as many are ahead as are parsed at a time."""
         for shard in self.shards:
-            if id(shard) in self._settled or not isinstance(shard, FetchedShard):
+            if not isinstance(shard, FetchedShard) or not self._settle(shard):
                 continue
             with _blamed(self.source, shard.name):
                 folder = shard_folder(self.cache, self.source, shard.fingerprint(), self.parser, self.options)
                 if _present(folder) is None and (self.store is None or self.store.sidecar(folder.name) is None):
                     shard.prefetch()
                     return
-            # A store is asked once for each shard.
+
+    def _settle(self, shard: SourceShard) -> bool:
+        """Whether it was not settled before. A store is asked once for each shard."""
+        with self._settling:
+            is_new = id(shard) not in self._settled
             self._settled.add(id(shard))
+            return is_new
 
     def forget(self) -> None:
         """Nothing is read any more: what was fetched ahead and not read need not stay."""

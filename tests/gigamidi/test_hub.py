@@ -221,6 +221,21 @@ class TestBuilds:
         assert begun == ["parsed 00000", "ahead 00001", "parsed 00001", "ahead 00002", "parsed 00002"]
         assert len([request for request in hub.requests if request.startswith("GET") and "/resolve/" in request]) == 3
 
+    def test_two_that_are_parsed_at_a_time_have_two_fetched(
+        self, hub: DataHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.add(REPO, {"v2.0.0/train/00003.parquet": parquet(4, 3)})
+        batches, ahead, both = hub_shards.HubShard.batches, [], threading.Barrier(2)
+
+        def met(self: hub_shards.HubShard) -> Any:
+            both.wait(30)
+            return batches(self)
+
+        monkeypatch.setattr(hub_shards.HubShard, "batches", met)
+        monkeypatch.setattr(hub_shards.HubShard, "prefetch", lambda shard: ahead.append(shard.file.path[-13:-8]))
+        assert build(GIGAMIDI, [ADDRESS], cache=cache, workers=2).built == 4
+        assert sorted(ahead) == ["00002", "00003"]
+
     def test_a_shard_that_the_store_has_is_not_fetched(
         self, hub: DataHub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
