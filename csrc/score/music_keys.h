@@ -27,6 +27,9 @@ struct MusicKeys {
   std::int64_t bars = 0;
 };
 
+// How many of the hashes are different. May sort them; `table` is scratch memory.
+[[nodiscard]] std::int64_t count_different(std::vector<std::uint64_t>& hashes, std::vector<std::uint64_t>& table);
+
 // Computes keys. Keeps its scratch memory between calls, so one finder serves one thread.
 class MusicKeyFinder {
  public:
@@ -43,6 +46,7 @@ class MusicKeyFinder {
 
   std::vector<Cell> cells_;  // track after track
   std::vector<std::uint64_t> hashes_;
+  std::vector<std::uint64_t> table_;
 };
 
 }  // namespace midigpt::score

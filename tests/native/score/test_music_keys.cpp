@@ -1,5 +1,8 @@
 #include "score/music_keys.h"
 
+#include <cstdint>
+#include <vector>
+
 #include <doctest/doctest.h>
 
 #include "support/one_piece.h"
@@ -65,6 +68,19 @@ TEST_CASE("empty bins borrow, so that every value of a piece with one bar is tak
   const MusicKeys keys = keys_of(piece(40, false, 1));
   CHECK(keys.bars == 1);
   for (const auto value : keys.sketch) CHECK(value != 0xFFFFFFFFU);
+}
+
+TEST_CASE("different hashes are counted, 0 among them, and hashes that meet in one place") {
+  std::vector<std::uint64_t> table;
+  const auto counted = [&table](std::vector<std::uint64_t> hashes) { return count_different(hashes, table); };
+  CHECK(counted({}) == 0);
+  CHECK(counted({0}) == 1);
+  CHECK(counted({0, 0, 1, std::uint64_t{1} << 63U, 1}) == 3);
+  CHECK(counted({~std::uint64_t{0}, ~std::uint64_t{0} - 1, ~std::uint64_t{0}}) == 2);
+  // The same first bits: each steps over all before it, until they are sorted.
+  std::vector<std::uint64_t> met;
+  for (std::uint64_t hash = 0; hash < 200'000; ++hash) met.push_back(hash / 2);
+  CHECK(counted(met) == 100'000);
 }
 
 TEST_CASE("damaged runs are refused") {
