@@ -74,6 +74,9 @@ class RowBatch:
     genre: pa.Array | None = None
     #: NOMML levels per track: Arrow list<int> array, or None.
     nomml: pa.Array | None = None
+    #: Further columns by name, Arrow arrays of any type with a value per row, which the corpus keeps. Every batch with
+    #: rows has the same names and types. A source of files with many columns has an option that names those to keep.
+    metadata: Mapping[str, pa.Array] = Factory(dict)
     #: Rows that the source dropped since the previous batch, by reason.
     dropped: Mapping[str, int] = Factory(dict)
     #: Number and name of a few of them, by reason, for reports.

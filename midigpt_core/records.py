@@ -13,12 +13,13 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, overload
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     BoolArray = NDArray[np.bool_]
@@ -133,6 +134,8 @@ class CorpusShard:
     columns: ScoreColumns
     #: The names and hashes of its pieces.
     pieces: PieceTable
+    #: Further columns that the source gave, by name: Arrow arrays with a value per piece, read on first use.
+    metadata: Mapping[str, pa.Array] = Factory(dict)
 
 
 @frozen(eq=False)

@@ -27,6 +27,7 @@ from midigpt_core.corpus.isolation import (
     IsolatedParser,
     ParserLimits,
 )
+from midigpt_core.corpus.metadata.arrow import storable
 from midigpt_core.corpus.shared_store import shared_store
 from midigpt_core.corpus.similar import store_keys
 from midigpt_core.corpus.status import in_order
@@ -40,6 +41,8 @@ from midigpt_core.score.similarity import MusicKeys, joined_keys, music_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
     from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import RowBatch, Source, SourceShard
@@ -406,19 +409,24 @@ class _Run:
         tally = Tally()
         # Less than a hundredth of the shard.
         keys: list[MusicKeys] = []
+        types: dict[str, pa.DataType] | None = None
         with self.parsers.one() as parser, ShardWriter(folder) as writer:
             with contextlib.closing(_one_ahead(self._parsed(shard, parser))) as batches:
                 for rows, parsed in batches:
                     rows, parsed, outside = within_bars(rows, parsed)
                     tally.add_dropped(*outside)
                     columns, pieces = to_pieces(rows, parsed)
-                    writer.add(columns, pieces)
+                    with _blamed(self.source, shard.name):
+                        metadata = storable(rows, types)
+                    if len(rows.row):
+                        types = {name: values.type for name, values in metadata.items()}
+                    writer.add(columns, pieces, metadata)
                     keys.append(music_keys(columns))
                     tally.add(columns, pieces, parsed.error_offset)
                     tally.add_dropped(rows.dropped, rows.dropped_rows)
                     dropped = sum(rows.dropped.values()) + sum(outside[0].values())
                     self.meter.add(rows=len(pieces.status) + dropped)
-                    del rows, parsed, columns, pieces
+                    del rows, parsed, columns, pieces, metadata
             self._check_unchanged(shard, fingerprint)
             self._check_count(shard, tally)
             # Before the commit: what is left of it in a build that is killed is removed by the next one.

@@ -11,6 +11,9 @@ A small shard is ``pieces.arrow`` alone, where bars, cells and notes are list co
 have some 65,000 maps, and thousands of shards with a dozen files each would need more. The sidecar says which layout a
 shard has.
 
+Metadata that the source gave (:attr:`~midigpt_core.contracts.RowBatch.metadata`) is an Arrow IPC file of its own,
+``metadata.arrow``, in the batches in which it arrived. A shard without metadata has no such file.
+
 Segments are counted from the start of each buffer, so that checking the index of a shard reads nothing but the index.
 """
 
@@ -39,6 +42,7 @@ READER_VERSION = 1
 NEXT_ACTION = "Run `midigpt corpus clean`, then `midigpt preprocess` again."
 
 DATA_NAME = "pieces.arrow"
+METADATA_NAME = "metadata.arrow"
 SIDECAR_NAME = "pieces.json"
 # A piece is spread over a dozen buffers. Segments are small enough that reading a piece reads little else, and large
 # enough that the checksums of a million pieces are read in milliseconds.
@@ -94,7 +98,7 @@ def column_file(name: str) -> str:
 
 
 def data_files() -> tuple[str, ...]:
-    """Names of all files that a sidecar may describe; a small shard has only the first."""
+    """Names of all files with music that a sidecar may describe; a small shard has only the first."""
     return (DATA_NAME, *map(column_file, filed_dtypes()))
 
 
@@ -206,7 +210,7 @@ def parse_sidecar(content: bytes, path: Path | str) -> Sidecar:
     fields["checksums"] = tuple(fields["checksums"])
     fields["totals"] = Totals(**fields["totals"])
     sidecar = Sidecar(**fields)
-    if unknown := sidecar.sizes().keys() - {*data_files()}:
+    if unknown := sidecar.sizes().keys() - {*data_files(), METADATA_NAME}:
         raise CorpusError(f"{path}: describes {min(unknown)!r}, which is no file of a corpus. {NEXT_ACTION}")
     return sidecar
 

@@ -58,6 +58,7 @@ def within_bars(
         midi=rows.midi.filter(chosen),
         genre=None if rows.genre is None else rows.genre.filter(chosen),
         nomml=None if rows.nomml is None else rows.nomml.filter(chosen),
+        metadata={name: values.filter(chosen) for name, values in rows.metadata.items()},
     )
     read = attrs.evolve(
         parsed,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
+from collections.abc import Mapping
+from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,10 @@ import xxhash
 from attrs import define, evolve, field
 
 from midigpt_core._native import MappedFile, mapped_losses
+from midigpt_core.corpus import metadata
 from midigpt_core.corpus.format import (
     LEVELS,
+    METADATA_NAME,
     NEXT_ACTION,
     PIECE_COLUMNS,
     SEGMENT_BYTES,
@@ -35,7 +39,7 @@ from midigpt_core.score.columns import level_columns
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -175,6 +179,18 @@ class ShardFile:
         self.verify_index()
         self._segments.verify_buffers(buffer.name for buffer in self.sidecar.buffers)
 
+    def read_metadata(self) -> dict[str, Any]:
+        """The columns of ``metadata.arrow``, checked, over the mapped bytes where one batch has all of them."""
+        self._segments.verify_buffers([METADATA_NAME])
+        columns: dict[str, Any] = metadata.read_columns(self._bytes[METADATA_NAME])
+        for name, values in columns.items():
+            if len(values) != self.shard.columns.num_pieces:
+                raise CorpusError(
+                    f"{self.path.with_name(METADATA_NAME)}: {name} has {len(values)} values instead of "
+                    f"{self.shard.columns.num_pieces}. {NEXT_ACTION}"
+                )
+        return columns
+
     def _runs(self) -> Iterator[tuple[Iterable[str], Int64Array]]:
         """The columns of variable length with their offsets."""
         for name in TEXT_COLUMNS:
@@ -204,7 +220,12 @@ class ShardFile:
         columns = ScoreColumns(
             resolution=self.sidecar.resolution, tempo=arrays["tempo"], **{name: arrays[name] for name in level_names}
         )
-        return CorpusShard(source=self.sidecar.source, columns=columns, pieces=table)
+        return CorpusShard(
+            source=self.sidecar.source,
+            columns=columns,
+            pieces=table,
+            metadata=_Metadata(self) if METADATA_NAME in self._bytes else {},
+        )
 
     def _check_lengths(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Raise unless all columns of a level have the same length and there is one offset more than pieces."""
@@ -229,6 +250,26 @@ class ShardFile:
             if not ((starts >= 0) & (starts <= ends) & (ends <= len(getattr(record, name)))).all():
                 run = name.removesuffix("_bytes").partition("_")[0]
                 raise CorpusError(f"{self.path}: {run}_offsets do not fit their columns. {NEXT_ACTION}")
+
+
+class _Metadata(Mapping[str, Any]):
+    """The columns of a shard's ``metadata.arrow``, read on first use: nothing else needs pyarrow."""
+
+    def __init__(self, file: ShardFile) -> None:
+        self._file = file
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
+        return self._file.read_metadata()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 class _Segments:

@@ -41,6 +41,7 @@ from midigpt_core.corpus.format import (
     filed_dtypes,
     render_sidecar,
 )
+from midigpt_core.corpus.metadata.arrow import MetadataWriter
 from midigpt_core.records import CORPUS_RESOLUTION
 from midigpt_core.score.columns import level_columns
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
@@ -70,6 +71,7 @@ class ShardWriter:
         self._folder = folder
         self._spools: dict[str, _Spool] = {}
         self._files: dict[str, _NumpyFile] = {}
+        self._metadata = MetadataWriter(folder)
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -82,6 +84,7 @@ class ShardWriter:
             for name, dtype in filed_dtypes().items():
                 file = _NumpyFile(self._folder / column_file(name), dtype, pool)
                 self._files[name] = opened.enter_context(contextlib.closing(file))
+            opened.enter_context(self._metadata)
             for name in buffer_dtypes():
                 if name.endswith("_offsets"):
                     self._column(name).append(np.zeros(1, np.int64))
@@ -98,9 +101,11 @@ class ShardWriter:
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 
-    def add(self, columns: ScoreColumns, pieces: PieceTable) -> None:
-        """Append pieces. Raises :class:`midigpt_core.files.WriteError` if the disk is full."""
+    def add(self, columns: ScoreColumns, pieces: PieceTable, metadata: Mapping[str, pa.Array] | None = None) -> None:
+        """Append pieces and what :func:`midigpt_core.corpus.metadata.arrow.storable` gave of theirs. Raises
+        :class:`midigpt_core.files.WriteError` if the disk is full."""
         with explained(self._folder):
+            self._metadata.add(metadata or {})
             for name, _, _ in PIECE_COLUMNS:
                 self._column(name).append(getattr(columns if name == "tempo" else pieces, name))
             for name in TEXT_COLUMNS:
@@ -131,13 +136,18 @@ class ShardWriter:
                 together = {**self._spools, **self._files} if small else self._spools
                 buffers, checksums = _write_arrow(arrow.stream, together, {**LISTS, **FILED} if small else LISTS)
                 arrow.bring_to_disk()
-                identity = _identity(hashes, self._checksums_apart() if small else checksums, self._files)
+                apart = self._checksums_apart() if small else [*checksums]
                 for name, file in filed.items():
                     more, sums = file.wait(name)
                     buffers += more
                     checksums += sums
+                more, sums = self._metadata.finish()
+                buffers += more
+                checksums += sums
+                identity = _identity(hashes, apart, self._files, sums)
                 for staged in (arrow, *(file.staged for file in filed.values())):
                     staged.publish()
+                self._metadata.publish()
             files.fsync_folder(self._folder)
         sidecar = Sidecar(
             source=source,
@@ -332,16 +342,19 @@ class _NumpyFile(_Column):
         return header.getvalue()
 
 
-def _identity(content_hashes: hashlib._Hash, checksums: list[int], columns: Mapping[str, _NumpyFile]) -> str:
+def _identity(
+    content_hashes: hashlib._Hash, checksums: list[int], columns: Mapping[str, _NumpyFile], metadata: list[int]
+) -> str:
     """The identity of a shard, computed as if bars, cells and notes had files of their own: it is the same in both
     layouts.
 
-    ``checksums`` are the checksums of ``pieces.arrow`` in that layout.
+    ``checksums`` are the checksums of ``pieces.arrow`` in that layout, ``metadata`` those of ``metadata.arrow``.
     """
     # The content hashes cover the music, the checksums everything else: the data need not be read again.
     content_hashes.update(np.array(checksums, "<u8").tobytes())
     for column in columns.values():
         content_hashes.update(np.array(column.checksums(), "<u8").tobytes())
+    content_hashes.update(np.array(metadata, "<u8").tobytes())
     return content_hashes.hexdigest()
 
 

@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from attrs import field, frozen
 
-from midigpt_core.errors import DataError
+from midigpt_core.errors import DataError, nearest
 from midigpt_gigamidi.kinds import CATEGORY, INTEGER, INTEGERS, NUMBER, TEXT, TEXTS, Kind, is_binary
+from midigpt_gigamidi.options import MUSIC
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-MUSIC = "music"
 INSTRUMENTS_V2 = "instrument_category__drums-only__0__all-instruments-with-drums__1_no-drums__2"
 
 ID, TRACKS, NOTES, NOMML = "id", "tracks", "notes", "nomml"
@@ -116,6 +116,17 @@ def find_roles(schema: pa.Schema, roles: Collection[str]) -> tuple[dict[str, str
                 break
             odd += [f"{name!r} ({_shown(found[0])})"] if found else []
     return names, odd
+
+
+def require_columns(present: Sequence[str], wanted: Iterable[str], path: str) -> None:
+    """Raise :class:`DataError` unless each column that ``source.columns`` names is there once."""
+    for name in wanted:
+        if name not in present:
+            raise DataError(
+                f"{path}: no column {name!r}, which source.columns names.{nearest(name, present)} "
+                f"Its columns: {listed(present)}."
+            )
+    _require_once([name for name in present if name in wanted], path, "")
 
 
 def _shown(kind: pa.DataType) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 StyleSource = Literal["curated", "scraped", "discogs", "lastfm", "tagtraum"]
 STYLE_SOURCES: tuple[StyleSource, ...] = ("curated", "scraped", "discogs", "lastfm", "tagtraum")
 
+MUSIC = "music"
 DRUMS_ONLY, ALL_WITH_DRUMS, NO_DRUMS = "drums-only", "all-instruments-with-drums", "no-drums"
 Instruments = Literal["drums-only", "all-instruments-with-drums", "no-drums"]
 
@@ -72,6 +73,8 @@ class GigamidiOptions:
     #: First tempo of a piece in beats per minute, according to the metadata.
     min_tempo: float | None = _tempo()
     max_tempo: float | None = _tempo()
+    #: Columns that the corpus keeps as metadata of its pieces, by their names in the data set.
+    columns: tuple[str, ...] = _names()
     #: The CSV of the raw layout: then the data are archives of <md5>.mid, and their metadata is in it.
     metadata: str = ""
     #: Whether shards from the Hub stay in huggingface_hub's cache after they were parsed.
@@ -85,8 +88,11 @@ class GigamidiOptions:
                     f"source.min_{what} = {spell(least)} is above source.max_{what} = {spell(most)}, so no piece would "
                     "be kept. Change one of them."
                 )
-        if len(set(self.styles)) < len(self.styles):
-            raise ConfigError("source.styles names a column twice. Name each once.")
+        for what in ("styles", "columns"):
+            if len(set(getattr(self, what))) < len(getattr(self, what)):
+                raise ConfigError(f"source.{what} names a column twice. Name each once.")
+        if MUSIC in self.columns:
+            raise ConfigError(f"source.columns names {MUSIC!r}, which is the music itself. Leave it out.")
 
     def row_options(self) -> dict[str, Any]:
         """The options that rows depend on and that are not at their defaults, as plain values."""

@@ -25,7 +25,7 @@ from midigpt_core.errors import DataError, readable_name
 from midigpt_core.files import FileState, open_regular
 from midigpt_core.paths import find_files, usable_path
 from midigpt_gigamidi import hub
-from midigpt_gigamidi.columns import ALWAYS, ID, NOMML, ROLES, find_roles, listed
+from midigpt_gigamidi.columns import ALWAYS, ID, NOMML, ROLES, find_roles, listed, require_columns
 from midigpt_gigamidi.rows import Values, filter_roles, passing, require_filterable, with_music
 
 if TYPE_CHECKING:
@@ -63,20 +63,27 @@ class Metadata:
     #: The md5 of each row, ascending, and the row: bytes[n], int64[n].
     keys: np.ndarray[tuple[int], np.dtype[np.bytes_]]
     rows: Int64Array
+    #: The columns that ``source.columns`` names, as text.
+    kept: dict[str, pa.ChunkedArray]
 
-    def of(self, md5s: Sequence[str]) -> dict[str, pa.Array]:
-        """The values of some files by role; null for a file that has no row."""
+    def of(self, md5s: Sequence[str], lost: Callable[[str, int], None]) -> Values:
+        """The values of some files; null for a file that has no row."""
         asked = _keys_of(md5s)
         places = np.minimum(np.searchsorted(self.keys, asked), max(len(self.keys) - 1, 0))
         known = self.keys[places] == asked if len(self.keys) else np.zeros(len(asked), np.bool_)
         indices = pa.array(self.rows[places] if len(self.keys) else np.zeros(len(asked), np.int64), mask=~known)
-        return {role: column.take(indices).combine_chunks() for role, column in self.columns.items()}
+        columns, kept = (
+            {name: column.take(indices).combine_chunks() for name, column in part.items()}
+            for part in (self.columns, self.kept)
+        )
+        return Values(columns, len(md5s), lost, kept)
 
 
 def read_metadata(path: Path, options: GigamidiOptions) -> Metadata:
     """The metadata in a CSV, as far as ``options`` need it. Raises :class:`DataError`."""
     try:
-        return _read(path, FileState.of(path), tuple(sorted({*ALWAYS, *options.styles, *filter_roles(options)})))
+        roles = tuple(sorted({*ALWAYS, *options.styles, *filter_roles(options)}))
+        return _read(path, FileState.of(path), roles, options.columns)
     except OSError as error:
         raise DataError(
             f"{readable_name(path)}: cannot be read ({error.strerror}). source.metadata names the CSV of GigaMIDI's "
@@ -89,7 +96,7 @@ def read_metadata(path: Path, options: GigamidiOptions) -> Metadata:
 
 # A shard that is sent to another process does not bring the metadata with it.
 @lru_cache(maxsize=2)
-def _read(path: Path, _state: FileState, roles: tuple[str, ...]) -> Metadata:
+def _read(path: Path, _state: FileState, roles: tuple[str, ...], kept: tuple[str, ...]) -> Metadata:
     parsing = csv.ParseOptions(newlines_in_values=True)
     reading = csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
     with open_regular(path) as stream:
@@ -100,7 +107,8 @@ def _read(path: Path, _state: FileState, roles: tuple[str, ...]) -> Metadata:
             f"{readable_name(path)}: no column {ROLES[ID][0][0]!r} (columns: {listed(header)}). Name the CSV of "
             "GigaMIDI's raw layout in source.metadata."
         )
-    wanted = sorted(set(names.values()))
+    require_columns(header, kept, readable_name(path))
+    wanted = sorted({*names.values(), *kept})
     converting = csv.ConvertOptions(
         include_columns=wanted,
         column_types=dict.fromkeys(wanted, pa.string()),
@@ -112,7 +120,8 @@ def _read(path: Path, _state: FileState, roles: tuple[str, ...]) -> Metadata:
     texts = pc.fill_null(pc.utf8_trim_whitespace(table.column(names[ID])), "")
     # Of two rows for a file, the first.
     keys, rows = np.unique(_keys_of(pc.utf8_lower(texts).to_pylist()), return_index=True)
-    return Metadata({role: table.column(name) for role, name in names.items() if role != ID}, keys, rows)
+    columns = {role: table.column(name) for role, name in names.items() if role != ID}
+    return Metadata(columns, keys, rows, {name: table.column(name) for name in kept})
 
 
 def _keys_of(md5s: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
@@ -195,7 +204,7 @@ class RawShard:
     def _batches(self, metadata: Metadata, first: int, found: Sequence[Member | Problem]) -> Iterator[RowBatch]:
         members = [(first + index, item) for index, item in enumerate(found) if isinstance(item, Member)]
         md5s = [PurePosixPath(item.name).stem.lower() for _, item in members]
-        values = Values(metadata.of(md5s), len(members), self._lost)
+        values = metadata.of(md5s, self._lost)
         keep, without_music = with_music(values)
         keep, failed = passing(values, self.options, keep)
         batch = _Batch(Counter({**without_music, **failed}))
@@ -219,8 +228,7 @@ class RawShard:
     ) -> RowBatch:
         self.archive.check_unchanged()
         chosen = pa.array(batch.indices, pa.int64())
-        columns = {role: column.take(chosen) for role, column in values.columns.items()}
-        kept = Values(columns, len(chosen), self._lost)
+        kept = values.take(chosen)
         has_styles = any(role in kept for role in self.options.styles)
         return RowBatch(
             row=np.array([members[index][0] for index in batch.indices], np.int64),
@@ -228,6 +236,7 @@ class RawShard:
             midi=pa.array(batch.contents, pa.large_binary()),
             genre=pa.array(kept.styles(self.options.styles), pa.string()) if has_styles else None,
             nomml=kept.integer_lists(NOMML) if NOMML in kept else None,
+            metadata=kept.metadata if len(chosen) else {},
             dropped=dict(batch.dropped),
             dropped_rows=batch.named,
             bars=(self.options.min_bars, self.options.max_bars),

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from attrs import frozen
+from attrs import Factory, frozen
 
 from midigpt_core.errors import DataError
 from midigpt_gigamidi.columns import ARTIST, INSTRUMENTS, NOMML, NOTES, ROLES, TEMPO, TRACKS
@@ -47,6 +47,22 @@ class Values:
     num_rows: int
     #: Called with a role and how many of its values are lost in casting, where any are.
     lost: Callable[[str, int], None]
+    #: The columns that ``source.columns`` names.
+    metadata: Mapping[str, pa.Array] = Factory(dict)
+
+    def filter(self, chosen: pa.Array, count: int) -> Values:
+        """The ``count`` rows for which ``chosen`` is true."""
+        return self._picked(lambda column: column.filter(chosen), count)
+
+    def take(self, chosen: pa.Array) -> Values:
+        """The rows of these indices."""
+        return self._picked(lambda column: column.take(chosen), len(chosen))
+
+    def _picked(self, pick: Callable[[pa.Array], pa.Array], count: int) -> Values:
+        columns, metadata = (
+            {name: pick(column) for name, column in part.items()} for part in (self.columns, self.metadata)
+        )
+        return Values(columns, count, self.lost, metadata)
 
     def __contains__(self, role: str) -> bool:
         return role in self.columns

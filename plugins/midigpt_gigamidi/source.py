@@ -23,10 +23,10 @@ from midigpt_core.errors import DataError, readable_name
 from midigpt_core.files import FileState
 from midigpt_core.paths import find_files
 from midigpt_gigamidi import hub
-from midigpt_gigamidi.columns import ALWAYS, ID, MUSIC, NOMML, NOTES, ROLES, TRACKS, find_columns
+from midigpt_gigamidi.columns import ALWAYS, ID, NOMML, NOTES, ROLES, TRACKS, find_columns, require_columns
 from midigpt_gigamidi.footer import check_footer
 from midigpt_gigamidi.kinds import to_binary
-from midigpt_gigamidi.options import GigamidiOptions
+from midigpt_gigamidi.options import MUSIC, GigamidiOptions
 from midigpt_gigamidi.pages import MOST_ROWS, batch_rows
 from midigpt_gigamidi.raw import raw_shards
 from midigpt_gigamidi.rows import Values, filter_roles, passing, require_filterable, with_music
@@ -227,6 +227,7 @@ class _Reader:
             odd = ", ".join(self._columns.odd)
             self._notice(odd, f"columns of kinds that cannot be cast are left out: {odd}.")
         require_filterable(shard.options, self._columns.names, shard.name)
+        require_columns(file.schema_arrow.names, shard.options.columns, shard.name)
 
     def row_group(self, group: int, first_row: int) -> Iterator[tuple[RowBatch, int]]:
         """Batches of a row group, each with the number of rows that it stands for."""
@@ -261,7 +262,9 @@ class _Reader:
         return np.concatenate(masks), dict(counts)
 
     def _tables(self, group: int, roles: Sequence[str], *, music: bool) -> Iterator[pa.RecordBatch]:
-        projection = [*([self._columns.music] if music else []), *self._columns.of(roles)]
+        projection = self._columns.of(roles)
+        if music:
+            projection = [self._columns.music, *dict.fromkeys([*projection, *self._options.columns])]
         leaves = _leaves(self._file.metadata.schema, projection)
         size = batch_rows(
             self._headers,
@@ -287,7 +290,8 @@ class _Reader:
     def _values(self, table: pa.RecordBatch, roles: Sequence[str]) -> Values:
         names = self._columns.names
         columns = {role: table.column(names[role]) for role in roles if role in names}
-        return Values(columns, table.num_rows, self._lost)
+        metadata = {name: table.column(name) for name in self._options.columns if name in table.schema.names}
+        return Values(columns, table.num_rows, self._lost, metadata)
 
     def _to_rows(
         self, values: Values, music: pa.Array | None, kept: BoolArray | None, first_row: int, dropped: dict[str, int]
@@ -299,9 +303,7 @@ class _Reader:
         elif not kept.all():
             rows, music = rows[kept], _filter(music, kept)
             chosen = pa.array(kept)
-            values = Values(
-                {role: column.filter(chosen) for role, column in values.columns.items()}, len(rows), self._lost
-            )
+            values = values.filter(chosen, len(rows))
         has_styles = any(role in self._columns.names for role in self._styles)
         return RowBatch(
             row=rows,
@@ -309,6 +311,7 @@ class _Reader:
             midi=music,
             genre=pa.array(values.styles(self._styles), pa.string()) if has_styles else None,
             nomml=self._nomml(values),
+            metadata=values.metadata,
             dropped=dropped,
             bars=(self._options.min_bars, self._options.max_bars),
         )
@@ -379,12 +382,16 @@ def _join(batches: Sequence[RowBatch]) -> RowBatch:
         arrays = [getattr(batch, name) for batch in batches]
         return None if arrays[0] is None else pa.concat_arrays(arrays)
 
+    # A batch without rows has no metadata.
+    columns = [batch.metadata for batch in batches if len(batch.row)]
+    metadata = {name: pa.concat_arrays([column[name] for column in columns]) for name in (columns or [{}])[0]}
     return RowBatch(
         row=np.concatenate([batch.row for batch in batches]),
         ids=join("ids"),
         midi=join("midi"),
         genre=join("genre"),
         nomml=join("nomml"),
+        metadata=metadata,
         dropped=dict(sum((Counter(batch.dropped) for batch in batches), Counter())),
         bars=batches[0].bars,
     )

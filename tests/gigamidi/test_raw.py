@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import zipfile
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,6 +117,21 @@ def test_metadata_is_joined_by_md5(raw: Path, metadata: Path, music: dict[str, b
         if index != 3 and len(levels[md5]):
             assert levels[md5][0] == (12 if index % 2 == 0 else -1)
     assert (levels["unknown"] == -1).all()
+
+
+def test_columns_are_kept_as_text(raw: Path, metadata: Path, music: dict[str, bytes], tmp_path: Path) -> None:
+    """Also those that have a role, and of a file without a row nothing."""
+    names = [V1[-1], V1[3]]
+    report = build(component(metadata, columns=names), [str(raw)], cache=tmp_path / "cache")
+    found: dict[str, tuple[str | None, ...]] = {}
+    for shard in open_corpus(report.shards).corpus.shards:
+        ends = shard.pieces.id_offsets.tolist()
+        ids = [bytes(shard.pieces.id_bytes[a:b]).decode() for a, b in pairwise(ends)]
+        found |= zip(ids, zip(*(shard.metadata[name].to_pylist() for name in names), strict=True), strict=True)
+    assert found == {
+        **{md5: ("one line,\nand another" if n == 0 else None, "4") for n, md5 in enumerate(music) if n != 3},
+        "unknown": (None, None),
+    }
 
 
 @pytest.mark.parametrize(
