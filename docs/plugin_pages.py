@@ -369,7 +369,7 @@ def _checks(kind: Kind) -> list[str]:
     )
     parts = [
         f"The scaffold's test runs the kit. Each check is a test of its own:\n\n```python\n{test.strip()}\n```",
-        f"For {'an' if kind[0] in 'aeiou' else 'a'} {kind.words} the kit checks:\n\n" + "\n".join(rows),
+        f"For {kind.with_article} the kit checks:\n\n" + "\n".join(rows),
         f"Of every component: {component}. Of the plugin: {plugin}; references survive spawn.",
         "`parametrize_with_checks(name, options={component: {…}})` checks with other options than the defaults.",
     ]
@@ -418,7 +418,7 @@ def _selection(kind: Kind | None) -> list[str]:
         "After `pip install` nothing has to be registered. On the command line, or in a configuration:",
         f"```\n{flags} …\n```",
         f"```json\n{json.dumps({kind.setting: block if len(block) > 1 else name})}\n```",
-        f"If two plugins have {'an' if kind[0] in 'aeiou' else 'a'} {kind.words} of this name, the user writes "
+        f"If two plugins have {kind.with_article} of this name, the user writes "
         f"`PLUGIN/{name}` ([more]({_INDEX}#names)).",
     ]
     if kind is Kind.SOURCE:

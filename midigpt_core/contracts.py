@@ -579,6 +579,8 @@ class BundleHeader:
     encoder_config: Mapping[str, Any]
     #: Who made it: core, plugins, versions, option hashes, corpus fingerprint, steps, metrics.
     provenance: Mapping[str, Any] = field(factory=dict)
+    #: Numbers in all tensors of the file, for ``midigpt inspect``; None if the header does not tell.
+    stored_numbers: int | None = None
 
 
 @frozen(eq=False, kw_only=True)

@@ -35,6 +35,11 @@ class Kind(StrEnum):
         return "optimiser" if self is Kind.OPTIMIZER else self.value.replace("-", " ")
 
     @property
+    def with_article(self) -> str:
+        """``a checkpoint format``, ``an encoder``."""
+        return f"{'an' if self.words[0] in 'aeiou' else 'a'} {self.words}"
+
+    @property
     def setting(self) -> str:
         """The field of the configuration that chooses a component of this kind: ``checkpoint_format``.
 

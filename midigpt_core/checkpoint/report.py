@@ -31,7 +31,8 @@ class BundleReport:
     format: str
     architecture: str
     architecture_config: Mapping[str, Any]
-    #: None where the architecture's layout is not known here.
+    #: Trainable parameters; for an architecture of a plugin, the numbers in the file's tensors. None where the format
+    #: does not tell them without reading the tensors.
     parameters: int | None
     #: Rows of the token embedding; None where the architecture's configuration does not say.
     vocab_size: int | None
@@ -59,7 +60,9 @@ def inspect(path: str | os.PathLike[str]) -> BundleReport:
         format=format_name_of(source),
         architecture=header.architecture,
         architecture_config=header.architecture_config,
-        parameters=None if layout is None else layout.parameter_count(header.architecture_config, source),
+        parameters=(
+            header.stored_numbers if layout is None else layout.parameter_count(header.architecture_config, source)
+        ),
         vocab_size=header.architecture_config.get("vocab_size"),
         encoder=header.encoder,
         encoder_sha256=encoder_sha256(header.encoder_config),

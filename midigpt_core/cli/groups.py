@@ -33,6 +33,11 @@ class LazyGroup(click.Group):
         self._lazy_commands = lazy_commands
         self._entry_point_group = entry_point_group
 
+    @property
+    def own_commands(self) -> frozenset[str]:
+        """The names of commands that are not other distributions'."""
+        return frozenset(self._lazy_commands)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*self._lazy_commands, *self._third_parties()])
 

@@ -8,6 +8,7 @@ import click
 
 from midigpt_core import files
 from midigpt_core.checkpoint import report
+from midigpt_core.checkpoint.layouts import LAYOUTS
 from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.cli import piece
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
@@ -85,7 +86,8 @@ def _inspect_song(file: str, plugins: Registry, *, as_json: bool) -> None:
 def _facts(found: report.BundleReport) -> Iterator[tuple[str, Any]]:
     yield "format", f"{found.format}, {found.bytes:,} bytes"
     yield "architecture", f"{found.architecture} ({_listed(found.architecture_config)})"
-    yield "parameters", "unknown" if found.parameters is None else f"{found.parameters:,}"
+    counted = "" if found.architecture in LAYOUTS else " numbers in its tensors"
+    yield "parameters", "unknown" if found.parameters is None else f"{found.parameters:,}{counted}"
     yield "encoder", f"{found.encoder}, {len(found.encoder_config)} fields, sha256 {found.encoder_sha256[:12]}"
     yield "infill positions", found.infill_positions
     yield "vocabulary", f"{found.vocab_size} tokens"

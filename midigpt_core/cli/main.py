@@ -106,7 +106,10 @@ def _show(error: click.ClickException) -> None:
     message, context = error.format_message(), getattr(error, "ctx", None)
     if isinstance(error, _HELP_INSTEAD):
         echo_lines(message)
-    elif context is not None:
+        return
+    # click writes the choices of a missing option on lines of their own.
+    message = " ".join(message.split())
+    if context is not None:
         echo_line(f"Error: {sentence(message)} '{context.command_path} --help' shows the usage.", err=True)
     else:
         echo_line(f"Error: {message}", err=True)

@@ -154,7 +154,7 @@ def distribution(name: str, kind: str) -> dict[str, str]:
 def _of_component(name: str, kind: Kind) -> dict[str, str]:
     """The words of a component's templates."""
     return _COMPONENT | {
-        "a_kind": f"{'An' if kind[0] in 'aeiou' else 'A'} {kind.words}",
+        "a_kind": kind.with_article.capitalize(),
         "spec": RECORDS[kind].__name__,
         "hook": kind.hook,
         "use": f"midigpt {'evaluate --music' if kind is Kind.METRIC else 'train'} {kind.option} {name} …",

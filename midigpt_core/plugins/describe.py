@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
+from midigpt_core.config.json_schema import schema_of
 from midigpt_core.config.wording import describe as describe_type
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins.loader import Rejected, new_manager, register, rejecting
@@ -17,7 +18,10 @@ from midigpt_core.plugins.registry import collect
 from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from midigpt_core.components import ComponentSpec
+    from midigpt_core.config.json_schema import Schema
     from midigpt_core.plugins.discovery import PluginEntry
 
 
@@ -38,6 +42,8 @@ class ComponentReport:
     provides: tuple[str, ...]
     requires: tuple[str, ...]
     options: tuple[OptionReport, ...]
+    #: JSON Schema of the options, an object.
+    schema: Mapping[str, Any]
     #: Why the options could not be read, else empty.
     error: str
 
@@ -50,6 +56,11 @@ class PluginReport:
     import_seconds: float
     #: Why the plugin cannot be used, else empty.
     error: str
+
+    @property
+    def status(self) -> str:
+        """The entry's status, or ``broken`` for a plugin that is active by its metadata but cannot be used."""
+        return "broken" if self.error and self.entry.is_active else self.entry.status
 
 
 def describe(entry: PluginEntry) -> PluginReport:
@@ -69,9 +80,10 @@ def describe(entry: PluginEntry) -> PluginReport:
 def _component(spec: ComponentSpec, folders: tuple[str, ...]) -> ComponentReport:
     try:
         with rejecting(f"while {spec.options} was read"):
-            options, error = _options(spec, folders), ""
+            options, schema = _options(spec, folders)
+            error = ""
     except Rejected as rejection:
-        options, error = (), str(rejection)
+        options, schema, error = (), {}, str(rejection)
     return ComponentReport(
         kind=spec.kind,
         name=spec.name,
@@ -80,27 +92,30 @@ def _component(spec: ComponentSpec, folders: tuple[str, ...]) -> ComponentReport
         provides=tuple(sorted(spec.provides)),
         requires=tuple(sorted(spec.requires)),
         options=options,
+        schema=schema,
         error=error,
     )
 
 
-def _options(spec: ComponentSpec, folders: tuple[str, ...]) -> tuple[OptionReport, ...]:
+def _options(spec: ComponentSpec, folders: tuple[str, ...]) -> tuple[tuple[OptionReport, ...], Schema]:
     if spec.options is None:
-        return ()
+        return (), {"type": "object", "additionalProperties": False}
     options_class = import_target(spec.options, folders)
     attrs.resolve_types(options_class)
     defaults = options_class()
     comments = _field_comments(options_class)
-    return tuple(
+    fields = [field for field in attrs.fields(options_class) if field.init]
+    helps = {field.name: str(field.metadata.get("help", comments.get(field.name, ""))) for field in fields}
+    reports = tuple(
         OptionReport(
             name=field.alias or field.name,
             type=describe_type(field.type),
             default=getattr(defaults, field.name),
-            help=str(field.metadata.get("help", comments.get(field.name, ""))),
+            help=helps[field.name],
         )
-        for field in attrs.fields(options_class)
-        if field.init
+        for field in fields
     )
+    return reports, schema_of(options_class, helps)
 
 
 def _field_comments(options_class: type) -> dict[str, str]:

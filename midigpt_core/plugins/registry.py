@@ -111,9 +111,8 @@ class Registry:
             needs = " and ".join(repr(capability) for capability in missing)
             labels = [value for value in provider.options.values() if isinstance(value, str)]
             label = f" ({', '.join(labels)})" if labels else ""
-            article = "an" if provider.kind.words[0] in "aeiou" else "a"
             raise PluginError(
-                f"{ref.kind.words} {ref.name!r} needs {article} {provider.kind.words} with {needs}; "
+                f"{ref.kind.words} {ref.name!r} needs {provider.kind.with_article} with {needs}; "
                 f"{provider.kind.words} {provider.name!r}{label} does not provide it."
             )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from midigpt_bundles import fields
 from midigpt_core.checkpoint.gpt2_layout import EMBEDDING, HEAD, is_old_buffer
@@ -73,7 +76,7 @@ def described(archive: TorchArchive) -> tuple[BundleHeader, Mapping[str, StoredT
     is_gpt2 = header.architecture == fields.GPT2
     weights = {name: tensor for name, tensor in stored.items() if not (is_gpt2 and is_old_buffer(name))}
     check_apart(path, weights, (EMBEDDING, HEAD) if is_gpt2 else ())
-    return header, stored
+    return evolve(header, stored_numbers=sum(prod(tensor.shape) for tensor in stored.values())), stored
 
 
 def _stored_tensors(path: Path, value: Any) -> Mapping[str, StoredTensor]:

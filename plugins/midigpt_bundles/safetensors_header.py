@@ -6,7 +6,7 @@ import struct
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from midigpt_bundles import fields
 from midigpt_core.checkpoint.plain import parse_json
@@ -118,7 +118,7 @@ def described(path: Path, stream: BufferedReader) -> tuple[BundleHeader, dict[st
         ours=parsed.get(fields.OURS),
     )
     fields.check_shapes(path, header, {name: entry.shape for name, entry in entries.items()})
-    return header, entries
+    return evolve(header, stored_numbers=sum(prod(entry.shape) for entry in entries.values())), entries
 
 
 def _read_json_header(path: Path, stream: BufferedReader) -> tuple[dict[str, Any], int]:

@@ -205,3 +205,14 @@ def without_torch(arguments: list[str], folder: Path) -> tuple[int, str, str]:
         [sys.executable, "-c", script, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_inspect_counts_the_parameters_of_a_plugins_architecture(
+    bundle: Bundle, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = {"embedding.weight": torch.zeros(647, 4), "head.bias": torch.zeros(647), "scale": torch.tensor(1.0)}
+    foreign = evolve(bundle, architecture="one-layer", architecture_config={"vocab_size": 647}, state_dict=state)
+    path = save_bundle(foreign, tmp_path / f"model{suffix}")
+    assert "\nparameters        3,236 numbers in its tensors\n" in output(capsys, "inspect", path)
+    assert json.loads(output(capsys, "inspect", path, "--json"))["parameters"] == 647 * 4 + 647 + 1

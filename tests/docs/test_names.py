@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from midigpt_core import components, contracts, errors, hookspecs, records
+from midigpt_core.cli.new_plugin import CALLBACK, COMMAND, distribution
 from midigpt_core.encoding import window_encoder
+from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = re.compile(r":(?:class|meth|func|mod|data|attr|exc):`~?(?P<name>[\w.]+)`")
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 #: Classes in CamelCase that a docstring writes without a role.
 CLASS = re.compile(r"(?<![\w.`:])(?P<name>(?:[A-Z][a-z]+){2,})(?![\w(])|``(?P<code>(?:[A-Z][a-z]+){2,})``")
 
@@ -88,6 +91,55 @@ def test_every_name_in_a_role_exists() -> None:
 )
 def test_what_does_not_exist_is_found(text: str, names: list[str]) -> None:
     assert unknown("midigpt_core", text) == names
+
+
+def written_for_authors() -> Iterator[tuple[str, str]]:
+    """The code that authors of plugins copy: what the scaffold writes, the examples, and blocks of pages."""
+    for kind in [*Kind, COMMAND, CALLBACK]:
+        for path, text in distribution("acme", kind).items():
+            if path.endswith(".py"):
+                yield f"{kind}: {path}", text
+    for path in sorted((ROOT / "examples").rglob("*.py")):
+        yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for number, block in enumerate(BLOCK.findall(path.read_text(encoding="utf-8"))):
+            if "import" in block:
+                yield f"{path.relative_to(ROOT)}, block {number}", block
+
+
+def imported_from_elsewhere(text: str) -> Iterator[str]:
+    """Names that are imported from a module of midigpt-core which neither defines nor exports them."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("midigpt_core"):
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if alias.name not in getattr(module, "__all__", ()) and not exists(f"{node.module}.{alias.name}"):
+                    yield f"{node.module}.{alias.name}"
+                    continue
+                found = getattr(module, alias.name)
+                home = getattr(found, "__module__", node.module) if callable(found) else node.module
+                if home != node.module and alias.name not in getattr(module, "__all__", ()):
+                    yield f"{node.module}.{alias.name}, which is {home}.{alias.name}"
+
+
+def test_authors_import_names_from_where_they_are_defined() -> None:
+    found = dict(written_for_authors())
+    assert len(found) > 60
+    elsewhere = {where: names for where, text in found.items() if (names := list(imported_from_elsewhere(text)))}
+    assert not elsewhere
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("from midigpt_core.contracts import TokenStatus", 1),
+        ("from midigpt_core.contracts import WindowEncoder", 1),
+        ("from midigpt_core.records import TokenStatus", 0),
+        ("from midigpt_core.plugins import Selection", 0),
+    ],
+)
+def test_an_import_from_elsewhere_is_found(text: str, names: int) -> None:
+    assert len(list(imported_from_elsewhere(text))) == names
 
 
 @pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith("midigpt_")])

@@ -211,4 +211,18 @@ def test_listing_in_a_real_environment(environment: Environment) -> None:
     assert statuses["twin"] == "conflict"
     assert statuses["future"] == "incompatible"
     assert done.stderr == ""
+    commands = {(entry["name"], entry["distribution"]): entry for entry in entries if entry["what"] == "command"}
+    assert commands["hello", "midigpt-hello"]["status"] == "active"
+    assert commands["greet", "midigpt-hello"]["status"] == commands["greet", "midigpt-greet"]["status"] == "conflict"
+    assert commands["train", "midigpt-greet"]["reason"] == "'train' is a command of midigpt-core"
     assert [entry["version"] for entry in entries if entry["name"] == "acme"] == ["0.3"]
+
+
+def test_a_command_that_cannot_be_imported_is_shown_as_broken(environment: Environment) -> None:
+    listed = environment.midigpt("plugins", "list")
+    assert "command 'train' (midigpt-greet 3.0): 'train' is a command of midigpt-core. Uninstall" in listed.stderr
+    assert "goodbye" in listed.stdout
+    shown = environment.midigpt("plugins", "show", "goodbye")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("command 'goodbye' (midigpt-hello 0.1), broken, midigpt_hello_broken:goodbye, ")
+    assert "\n  error: RuntimeError: not today (while it was imported)\n" in shown.stdout
