@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 # --- sources -------------------------------------------------------------------------------------------------------
 
 
+def _computed(path: Path, name: str, compute: Callable[[], str]) -> str:
+    return compute()
+
+
 @frozen(kw_only=True)
 class SourceContext:
     """What a source reads."""
@@ -58,6 +62,10 @@ class SourceContext:
     #: BLAKE3 of a file, hexadecimal, for fingerprints. The corpus builder passes a function that caches hashes between
     #: runs.
     hash_file: Callable[[Path], str] = blake3_of
+    #: ``remember(path, name, compute)`` is ``compute()``: something about a file's content that a fingerprint needs and
+    #: that takes long to find out. The corpus builder passes a function that keeps it between runs, under ``name``,
+    #: until the file changes. Raises what ``compute`` raises.
+    remember: Callable[[Path, str, Callable[[], str]], str] = _computed
 
 
 @frozen(eq=False, kw_only=True)

@@ -496,7 +496,9 @@ def _open_source(
     ref: ComponentRef, paths: Sequence[str], hash_file: FileHashes
 ) -> tuple[Sequence[SourceShard], Mapping[str, Any]]:
     """The shards, and the options that belong to the key of their corpora."""
-    source: Source = build_component(ref, SourceContext(paths=tuple(paths), hash_file=hash_file))
+    source: Source = build_component(
+        ref, SourceContext(paths=tuple(paths), hash_file=hash_file, remember=hash_file.fact)
+    )
     with _blamed(ref, "finding shards"):
         shards = source.shards()
     if not shards:

@@ -147,6 +147,8 @@ class FileHashes:
     ``shared`` is asked for hashes that the cache does not have, and told new ones. It can be pickled: a copy knows what
     is stored, and nothing of what this object has hashed.
 
+    :meth:`fact` remembers what a source finds out about a file, next to its hash.
+
     A stored hash is enough to find a corpus. A build that makes a corpus hashes the file again after it has read the
     rows, so its hash is computed from the current bytes.
 
@@ -172,29 +174,49 @@ class FileHashes:
         if hashed is not None and hashed[0] == state and path not in self._recalled:
             return hashed[1]
         identity = _identity(path)
-        memory = self._folder / f"{hashlib.sha256(os.fsencode(str(identity['path']))).hexdigest()[:32]}.json"
-        content_hash = None if self._verify or hashed is not None else self._recall(memory, identity)
-        if content_hash is not None:
+        memory = self._memory(identity)
+        stored = None if self._verify or hashed is not None else self._stored(memory, identity)
+        if stored is not None:
+            content_hash = str(stored["blake3"])
             self._recalled.add(path)
         else:
             self._recalled.discard(path)
             content_hash = files.blake3_of(path)
             state.check(path)
-            # Storing the hash only saves time. A cache that cannot be written is reported when the corpus is written.
-            with contextlib.suppress(files.WriteError, CorpusError, OSError):
-                files.remove_leftovers(self._folder)
-                stored = json.dumps({"file": identity, "blake3": content_hash})
-                files.write_text(memory, stored)
-                if self._shared is not None:
-                    self._shared.remember(memory.name, stored.encode())
+            self._store(memory, {"file": identity, "blake3": content_hash, "facts": {}})
         state.check(path)
         self._hashed[path] = (state, content_hash)
         return content_hash
 
-    def _recall(self, memory: Path, identity: dict[str, str | int]) -> str | None:
+    def fact(self, path: Path, name: str, compute: Callable[[], str]) -> str:
+        """See :attr:`midigpt_core.contracts.SourceContext.remember`."""
+        identity = _identity(path)
+        memory = self._memory(identity)
+        stored = None if self._verify else self._stored(memory, identity)
+        if stored is None:
+            return compute()
+        facts = stored["facts"]
+        if name not in facts:
+            facts[name] = compute()
+            self._store(memory, stored)
+        return str(facts[name])
+
+    def _memory(self, identity: Mapping[str, str | int]) -> Path:
+        return self._folder / f"{hashlib.sha256(os.fsencode(str(identity['path']))).hexdigest()[:32]}.json"
+
+    def _store(self, memory: Path, content: Mapping[str, Any]) -> None:
+        # Storing only saves time. A cache that cannot be written is reported when the corpus is written.
+        with contextlib.suppress(files.WriteError, CorpusError, OSError):
+            files.remove_leftovers(self._folder)
+            stored = json.dumps(content)
+            files.write_text(memory, stored)
+            if self._shared is not None:
+                self._shared.remember(memory.name, stored.encode())
+
+    def _stored(self, memory: Path, identity: Mapping[str, str | int]) -> dict[str, Any] | None:
         with contextlib.suppress(OSError):
-            if (content_hash := _remembered(memory.read_bytes(), identity)) is not None:
-                return content_hash
+            if (stored := _remembered(memory.read_bytes(), identity)) is not None:
+                return stored
         content = None if self._shared is None else self._shared.recall(memory.name)
         return None if content is None else _remembered(content, identity)
 
@@ -208,9 +230,11 @@ def _identity(path: Path) -> dict[str, str | int]:
     return {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "tail": tail}
 
 
-def _remembered(content: bytes, identity: dict[str, str | int]) -> str | None:
+def _remembered(content: bytes, identity: Mapping[str, str | int]) -> dict[str, Any] | None:
     try:
-        remembered = json.loads(content)
-        return str(remembered["blake3"]) if remembered["file"] == identity else None
-    except (ValueError, KeyError, TypeError):
+        stored = json.loads(content)
+        if stored["file"] != identity:
+            return None
+        return {"file": identity, "blake3": str(stored["blake3"]), "facts": dict(stored.get("facts", {}))}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None

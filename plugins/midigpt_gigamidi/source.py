@@ -6,6 +6,7 @@ is read, which is skipped where no row passes.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import os
@@ -32,7 +33,7 @@ from midigpt_gigamidi.raw import raw_shards
 from midigpt_gigamidi.rows import Values, filter_roles, passing, require_filterable, with_music
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import IO, NoReturn
 
@@ -101,7 +102,7 @@ class GigamidiSource:
                 yield file, hub.HubShard(file, files, self._shard)
 
     def _shard(self, path: Path, name: str) -> GigamidiShard:
-        return GigamidiShard(path, name, self._context.hash_file, self._options, self._warnings)
+        return GigamidiShard(path, name, self._context, self._options, self._warnings)
 
 
 @define(eq=False)
@@ -124,7 +125,7 @@ class GigamidiShard:
     path: Path
     #: What messages and reports call it.
     name: str
-    hash_file: Callable[[Path], str]
+    context: SourceContext
     options: GigamidiOptions
     warnings: Warnings
     #: State of the file when it was hashed.
@@ -137,21 +138,36 @@ class GigamidiShard:
     def fingerprint(self) -> str:
         try:
             state = FileState.of(self.path)
-            content_hash = self.hash_file(self.path)
+            content_hash = self.context.hash_file(self.path)
+            interpretation = self._interpretation()
         except OSError as error:
             self._refuse(error)
         state.check(self.path)
         self._state = state
-        return content_hash + self._interpretation()
+        return content_hash + interpretation
 
     def _interpretation(self) -> str:
         """What distinguishes the file's rows from those that earlier versions made of the same bytes; else empty."""
         try:
-            with self._open() as file:
-                columns = find_columns(file.schema_arrow, self.name, [NOMML, *self.options.styles])
+            columns = find_columns(self._schema(), self.name, [NOMML, *self.options.styles])
         except DataError:
             return ""  # it is raised when the rows are read
         return "" if columns.names.items() <= _FIRST_COLUMNS.items() and not columns.odd else " by name"
+
+    def _schema(self) -> pa.Schema:
+        # The schema is remembered: a footer with many row groups takes a tenth of a second to check.
+        text = self.context.remember(self.path, "schema", self._serialized_schema)
+        try:
+            return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+        except (pa.ArrowException, OSError, ValueError):
+            return self._read_schema()
+
+    def _serialized_schema(self) -> str:
+        return base64.b64encode(self._read_schema().serialize()).decode()
+
+    def _read_schema(self) -> pa.Schema:
+        with self._open() as file:
+            return file.schema_arrow
 
     def batches(self) -> Iterator[RowBatch]:
         state = self._state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from midigpt_gigamidi.rows import NO_NOTES, NO_TRACKS
 from midigpt_gigamidi.source import _filter, build
 
 from midigpt_core.contracts import RowBatch, Source, SourceContext, SourceShard
+from midigpt_core.corpus.cache import FileHashes
 from midigpt_core.errors import DataError
 from midigpt_core.files import blake3_of
 
@@ -289,6 +291,36 @@ def test_fingerprint_is_the_content(tmp_path: Path) -> None:
     assert first == second != third
     os.utime(paths[0])
     assert source(paths[0]).shards()[0].fingerprint() == first
+
+
+def test_the_columns_are_read_once_for_the_fingerprints_of_all_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr("midigpt_gigamidi.source.check_footer", read.append)
+
+    def fingerprint(path: Path, *, verify: bool = False) -> str:
+        hashes = FileHashes(tmp_path / "cache", verify=verify)
+        context = SourceContext(paths=(str(path),), hash_file=hashes, remember=hashes.fact)
+        read.clear()
+        return build(None, context).shards()[0].fingerprint()
+
+    old = write(tmp_path / "a.parquet", music=[b"x"], music_style_scraped=["rock"])
+    new = write(tmp_path / "b.parquet", music=[b"x"], music_styles_curated=[["rock"]])
+    for path in (old, new):
+        first = fingerprint(path)
+        assert read == [path]
+        assert (fingerprint(path), read) == (first, [])
+        assert (fingerprint(path, verify=True), read) == (first, [path])
+    # What was remembered of a file is not taken for the content that replaces it.
+    new.replace(old)
+    assert (fingerprint(old), read) == (first, [old])
+    # A damaged memory is not an answer.
+    (memory,) = [one for one in (tmp_path / "cache" / "hashes").iterdir() if str(old) in one.read_text()]
+    stored = json.loads(memory.read_text())
+    for schema in ("AAAA", "not base64", 7, None):
+        memory.write_text(json.dumps({**stored, "facts": {"schema": schema}}))
+        assert (fingerprint(old), read) == (first, [old])
 
 
 def test_a_column_that_stands_twice_is_named(tmp_path: Path) -> None:
