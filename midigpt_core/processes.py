@@ -1,4 +1,5 @@
-"""Setup of child processes: they ignore signals that are meant for their parent, and do not outlive it."""
+"""Setup of processes: children ignore signals that are meant for their parent and do not outlive it, and servers return
+freed memory."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import sys
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+# glibc's mallopt.
+_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES = -3, 1 << 20
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -24,6 +27,19 @@ def die_with_parent(parent: int | None = None) -> None:
     # If the parent ended before the call above, nothing waits for this process any more.
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def return_large_blocks() -> None:
+    """Have memory of large blocks go back to the system as soon as it is freed; with glibc only.
+
+    Else glibc keeps it for later blocks once one was freed, and a server of many threads, each of which allocates
+    sequences of some megabytes, keeps twice what it needs. Does nothing if the environment sets MALLOC_MMAP_THRESHOLD_.
+    """
+    if not sys.platform.startswith("linux") or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def leave_signals_to_parent() -> None:

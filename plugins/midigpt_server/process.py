@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from midigpt_core.errors import ConfigError
+from midigpt_core.processes import return_large_blocks
 from midigpt_server.app import build_app
 from midigpt_server.models import Model, Models
 from midigpt_server.osc.server import OscServer
@@ -30,6 +31,7 @@ def serve_forever(settings: ServerSettings, say: Callable[[str], None]) -> None:
     addresses. Raises :class:`midigpt_core.errors.MidigptError` for a bundle, a device or an address that cannot be
     used.
     """
+    return_large_blocks()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # The address first: loading takes longer than finding it taken.
     listening = _listen(settings)
