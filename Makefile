@@ -10,7 +10,7 @@ MUSIC := runs/music
 WRITE = $(BIN)/midigpt generate --checkpoint $(MUSIC)/model/model_final.pt --temperature 0.8 --seed 1 --overwrite
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run music control test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
+.PHONY: run music control wheels test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
 
 setup: $(READY)
 
@@ -84,6 +84,11 @@ test: $(READY) native-test browser fluidsynth
 goldens: $(READY)
 	$(BIN)/python -m pytest -q tests/score/test_goldens.py tests/encoder/test_golden_tokens.py \
 	  tests/encoder/test_golden_synthetic.py tests/data_stage/test_windows_native.py::test_golden_windows
+
+# Wheels of this machine for the Pythons that it has, repaired, checked and tried; and one with SSE2 only, tried.
+wheels:
+	.ci/wheels
+	SSE2=1 .ci/wheels $(PYTHON)
 
 # docs/map.md: a sentence for every source file.
 map: $(READY)

@@ -91,9 +91,9 @@ def _send(connection: http.client.HTTPConnection, body: dict[str, Any], path: st
 
 
 @contextlib.contextmanager
-def _started(command: Sequence[object], port: int) -> Iterator[_Server]:
-    """A server, once it answers. What it writes goes where the bench's own messages go."""
-    process = subprocess.Popen([str(part) for part in command], stdout=sys.stderr, text=True)
+def _started(command: Sequence[object], port: int, folder: Path | None = None) -> Iterator[_Server]:
+    """A server, once it answers. What it prints goes where the bench's own messages go."""
+    process = subprocess.Popen([str(part) for part in command], stdout=sys.stderr, text=True, cwd=folder)
     server = _Server(process, port)
     try:
         until = time.monotonic() + _START_S
@@ -132,8 +132,10 @@ def _baseline(session: Session, bundle: Path) -> Iterator[_Server | None]:
         yield None
         return
     port = _free_port()
-    command = [program, "--ckpt", bundle, "--host", "127.0.0.1", "--port", str(port), "--log-level", "ERROR"]
-    with _started(command, port) as server:
+    command = [program.absolute(), "--ckpt", bundle.absolute(), "--host", "127.0.0.1", "--port", str(port),
+               "--log-level", "ERROR"]  # fmt: skip
+    # It writes requests that failed into its working folder.
+    with _started(command, port, session.folder) as server:
         yield server
 
 
