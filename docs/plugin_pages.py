@@ -27,7 +27,7 @@ import attrs
 
 from midigpt_core import components, contracts, hookspecs, records
 from midigpt_core.cli.new_plugin import distribution
-from midigpt_core.encoding import window_encoder
+from midigpt_core.encoding import token_grammar, window_encoder
 from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins.describe import ComponentReport, describe
 from midigpt_core.plugins.discovery import discover
@@ -55,7 +55,7 @@ CALLBACKS = "midigpt_callbacks"
 HOOKS = [name for name in vars(hookspecs) if name.startswith("midigpt_")]
 
 #: Where the classes that pages explain are defined.
-_MODULES = (contracts, records, window_encoder)
+_MODULES = (contracts, records, window_encoder, token_grammar)
 _WIDTH = 124
 _INDEX = "README.md"
 #: The folder above the pages.
@@ -460,9 +460,10 @@ _ERRORS = (
 
 
 def _markdown(text: str, hook: str = "") -> str:
-    """A paragraph of a docstring as one line: roles become links to the class on its page, or code."""
+    """A paragraph of a docstring as one line: roles become links to the class on its page, or code; pages, links."""
     text = " ".join(text.split())
     text = re.sub(r"``(.+?)``", lambda match: f"`{match[1]}`", text)
+    text = re.sub(r"docs/plugins/(([\w-]+)\.\w+)", r"[\2](\1)", text)
     return _ROLE.sub(lambda match: _linked(match[1], hook), text)
 
 

@@ -82,7 +82,8 @@ def midigpt_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
     """Encoders: tokens from windows of music, and music from tokens.
 
     Write one for another token language. :class:`midigpt_core.encoding.window_encoder.WindowEncoder` is a base class
-    that needs one method for one window; it is the way to start. A subclass of
+    that needs one method for one window; it is the way to start. What a model may write is declared as a table, a
+    :class:`midigpt_core.encoding.token_grammar.TokenGrammar` (docs/plugins/grammars.md). A subclass of
     :class:`midigpt_core.contracts.Encoder` reads whole batches from the columns of the corpus and can be a hundred
     times faster.
 

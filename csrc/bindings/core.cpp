@@ -20,6 +20,7 @@ namespace py = pybind11;
 using midigpt::bindings::Array;
 using midigpt::bindings::Buffer;
 
+void bind_token_grammar(py::module_& module);
 void bind_token_sampler(py::module_& module);
 void bind_sample(py::module_& module);
 
@@ -192,6 +193,7 @@ PYBIND11_MODULE(_native, module) {
   module.def("splice_midi", &splice_midi, py::arg("content"), py::arg("edit"),
              "A MIDI file with notes replaced: (bytes, notes beyond a bar cut short, notes after one that is never\n"
              "closed, whether it became format 1, added tracks on a port of their own). Raises ValueError.");
+  bind_token_grammar(module);
   bind_token_sampler(module);
   bind_sample(module);
 }

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midigpt_core.contracts import Encoder
+from midigpt_core.encoding.token_grammar import TableGrammar
 from midigpt_core.errors import EncodingError
-from midigpt_core.records import ScoreColumns, TokenBatch, TokenStatus
+from midigpt_core.records import MaskedAs, ScoreColumns, TokenBatch, TokenStatus
 from midigpt_core.score.columns import COLUMNS, OFFSETS, select
+from midigpt_core.score.editing import replace_cells
 from midigpt_core.score.score import Score, Track
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midigpt_core.records import Corpus, Int32Array, Int64Array, UInt8Array, WindowBatch
+    from midigpt_core.encoding.token_grammar import TokenGrammar
+    from midigpt_core.records import BoolArray, Corpus, Int32Array, Int64Array, UInt8Array, WindowBatch
     from midigpt_core.score.columns import Level
 
 
@@ -32,9 +35,40 @@ class WindowEncoder(Encoder):
         """Token ids of one window, and the index of the first target (0: all tokens are targets).
 
         ``score`` has the window's bars and its tracks in the order in which they are written, transposition and
-        velocity scale applied. Item ``index`` of ``window`` says which cells to fill in and to mask. Raises
-        :class:`midigpt_core.errors.EncodingError` for a value that the vocabulary has no token for.
+        velocity scale applied. Item ``index`` of ``window`` says which cells to fill in and to mask; bars that are
+        masked without a token of their own are empty already. Raises :class:`midigpt_core.errors.EncodingError` for a
+        value that the vocabulary has no token for.
         """
+
+    @property
+    def token_grammar(self) -> TokenGrammar | None:
+        """What the notes of a bar can be in tokens, from which :meth:`grammar` is made; None: nothing is generated."""
+        return None
+
+    def grammar(self) -> TableGrammar | None:
+        """A new grammar that follows :attr:`token_grammar`; None without one."""
+        declared = self.token_grammar
+        return None if declared is None else TableGrammar(declared, self.vocabulary)
+
+    def accepts_signatures(self, numerators: Int32Array, denominators: Int32Array) -> BoolArray | None:
+        """See :meth:`midigpt_core.contracts.Encoder.accepts_signatures`: those of ``time_signatures``, if any."""
+        if not self.time_signatures:
+            return None
+        known = {*self.time_signatures}
+        pairs = zip(numerators.tolist(), denominators.tolist(), strict=True)
+        return np.fromiter((pair in known for pair in pairs), np.bool_, len(numerators))
+
+    def typed(self, tokens: Int32Array) -> list[tuple[str, int]]:
+        """Type and value of each token of a document. Raises :class:`midigpt_core.errors.EncodingError` for an id that
+        the vocabulary does not have."""
+        vocabulary, ids = self.vocabulary, np.asarray(tokens)
+        foreign = (ids < 0) | (ids >= vocabulary.size)
+        if foreign.any():
+            raise EncodingError(
+                f"token {ids[foreign][0]} is not of this encoder. Decode with the encoder that made the tokens."
+            )
+        names = [vocabulary.type_names[number] for number in vocabulary.type_of[ids].tolist()]
+        return list(zip(names, vocabulary.value_of[ids].tolist(), strict=True))
 
     def encode_batch(self, corpus: Corpus, windows: WindowBatch, max_tokens: Int32Array) -> TokenBatch:
         """See :meth:`midigpt_core.contracts.Encoder.encode_batch`. A window that does not fit is TOO_LONG, because
@@ -61,6 +95,9 @@ class WindowEncoder(Encoder):
     ) -> tuple[Int32Array, UInt8Array, TokenStatus]:
         nothing = np.zeros(0, np.int32), np.zeros(0, np.uint8)
         score = window_score(corpus, windows, index)
+        if windows.masked_as[index] != MaskedAs.MASK_TOKEN:
+            masked = windows.masked[index] & ~windows.infill[index]
+            score = replace_cells(score, masked[: len(score.tracks), : int(windows.num_bars[index])])
         accepted = self.accepts_signatures(score.columns.bar_numerator, score.columns.bar_denominator)
         if accepted is not None and not accepted.all():
             return *nothing, TokenStatus.UNSUPPORTED_SIGNATURE

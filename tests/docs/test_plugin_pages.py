@@ -10,14 +10,16 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+import attrs
 import pytest
 
 from midigpt_core import errors, hookspecs
 from midigpt_core.cli import main
 from midigpt_core.cli.groups import THIRD_PARTY_COMMANDS
 from midigpt_core.config import TrainConfig, apply_overrides
+from midigpt_core.encoding.token_grammar import Part, TokenClass, TokenGrammar
 from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins import Selection, current_registry, load_registry, structure_options
 from midigpt_core.plugins.discovery import ENTRY_POINT_GROUP
@@ -59,9 +61,9 @@ def test_pages_and_examples_are_what_the_source_says() -> None:
 
 def test_there_is_a_page_for_every_hook_and_the_index_names_it() -> None:
     index = (PAGES / "README.md").read_text(encoding="utf-8")
-    pages = {path.name for path in PAGES.glob("*.md")} - {"README.md", "tutorial.md"}
+    pages = {path.name for path in PAGES.glob("*.md")} - {"README.md", "tutorial.md", "grammars.md"}
     assert pages == {hook.removeprefix("midigpt_").replace("_", "-") + ".md" for hook in HOOKS}
-    assert all(f"({page})" in index for page in pages)
+    assert all(f"({page})" in index for page in {*pages, "grammars.md"})
     assert all(f"| `{kind}` |" in index for kind in Kind)
 
 
@@ -198,6 +200,25 @@ def test_every_block_of_the_tutorial_runs(tmp_path: Path, environment: dict[str,
         "midigpt-plugin-whole-tracks",
         "0.1.0",
     )
+
+
+def test_the_grammar_of_its_page_generates_what_the_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = list(BLOCK.finditer((PAGES / "grammars.md").read_text(encoding="utf-8")))
+    (shown,) = [block["body"] for block in blocks if block["language"] == "text"]
+    names: dict[str, Any] = {}
+    for block in blocks:
+        if block["language"] == "python":
+            exec(block["body"], names)
+    assert capsys.readouterr().out.strip() == shown.strip()
+    assert names["Encoder"].token_grammar is names["GRAMMAR"]
+
+
+def test_the_page_on_grammars_explains_every_option() -> None:
+    page = (PAGES / "grammars.md").read_text(encoding="utf-8")
+    table = page.partition("## The options of a class")[2]
+    assert all(f"`{field.name}" in table for field in attrs.fields(TokenClass))
+    assert all(f'part="{part}"' in table for part in get_args(Part) if part)
+    assert all(f"`{field.name}`" in page for field in attrs.fields(TokenGrammar) if field.name != "classes")
 
 
 def run(command: list[str], **settings: Any) -> subprocess.CompletedProcess[str]:

@@ -8,8 +8,11 @@ import attrs
 import numpy as np
 import pytest
 
-from midigpt_core.encoding.window_encoder import window_score
-from midigpt_core.records import TokenRole, TokenStatus
+from midigpt_core.encoding.token_grammar import END, TableGrammar, TokenClass, TokenGrammar
+from midigpt_core.encoding.vocabulary import vocabulary_of
+from midigpt_core.encoding.window_encoder import WindowEncoder, window_score
+from midigpt_core.errors import EncodingError
+from midigpt_core.records import MaskedAs, TokenRole, TokenStatus
 from midigpt_core.score import Score
 from midigpt_core.score.columns import concatenate, in_memory_corpus
 from midigpt_core.score.windows import plain_windows
@@ -59,6 +62,46 @@ def test_no_window_raises(corpus: Corpus) -> None:
         TokenStatus.OK,
     ]
     assert encoded.offsets.tolist() == [0, 0, 0, 0, 3]
+
+
+@pytest.mark.parametrize("masked_as", MaskedAs)
+def test_the_notes_of_masked_bars_are_not_shown(corpus: Corpus, masked_as: MaskedAs) -> None:
+    """Unless the encoder has a token for masked bars, and decides for itself."""
+    masked = np.array([[[True, False], [True, True]]])
+    batch = windows(1, tracks=np.array([[0, 1]], np.int32), masked=masked, masked_as=np.array([masked_as], np.uint8))
+    encoded = PitchEncoder().encode_batch(corpus, batch, np.zeros(1, np.int32))
+    every = masked_as == MaskedAs.MASK_TOKEN
+    assert encoded.tokens.tolist() == ([START, 60, 61, 36] if every else [START, 61])
+
+
+def test_signatures_are_those_that_the_encoder_lists() -> None:
+    class Listing(PitchEncoder):
+        time_signatures = ((4, 4), (6, 8))
+        accepts_signatures = WindowEncoder.accepts_signatures
+
+    found = Listing().accepts_signatures(np.array([4, 6, 6]), np.array([4, 8, 4]))
+    assert found is not None
+    assert found.tolist() == [True, True, False]
+    Listing.time_signatures = ()
+    assert Listing().accepts_signatures(np.array([4]), np.array([4])) is None
+
+
+def test_tokens_by_type_and_value() -> None:
+    assert PitchEncoder().typed(np.array([60, START], np.int32)) == [("Pitch", 60), ("Pitch", START)]
+    assert PitchEncoder().typed(np.array([], np.int32)) == []
+    for foreign in (-1, START + 1):
+        with pytest.raises(EncodingError, match=f"^token {foreign} is not of this encoder. Decode with the encoder"):
+            PitchEncoder().typed(np.array([60, foreign], np.int32))
+
+
+def test_a_grammar_comes_from_the_declaration() -> None:
+    class Declaring(PitchEncoder):
+        vocabulary = vocabulary_of([("Bar", 0), ("Pitch", 0)])
+        token_grammar = TokenGrammar(classes={"pitch": TokenClass("Pitch", then=END)}, first=END, bar="Bar")
+
+    assert PitchEncoder().grammar() is None
+    assert isinstance(Declaring().grammar(), TableGrammar)
+    assert Declaring().grammar() is not Declaring().grammar()
 
 
 def test_empty_batch(corpus: Corpus) -> None:

@@ -1,16 +1,42 @@
 """Bars of sixteenths: a track, its bars, and for every note its onset, pitch and duration."""
 
 import attrs
-import numpy as np
 
+from midigpt_core.encoding.token_grammar import END, TokenClass, TokenGrammar
+from midigpt_core.encoding.vocabulary import vocabulary_of
 from midigpt_core.encoding.window_encoder import WindowEncoder
-from midigpt_core.errors import EncodingError
-from midigpt_core.records import Vocabulary
 from midigpt_core.score import Score
 
-#: Token types with their sizes. Track 128 is the drum track; Bar and Duration count from 1.
-SIZES = {"Track": 129, "Bar": 12, "Onset": 48, "Pitch": 128, "Duration": 64}
-STARTS = dict(zip(SIZES, np.cumsum([0, *SIZES.values()]).tolist(), strict=False))
+#: Token types with their sizes. Track 128 is the drum track; Bar and Duration count from 1. A bar to fill in has a
+#: Hole; its notes are at the end of the document, between Fill and End. A track ends with End, too.
+SIZES = {"Track": 129, "Bar": 12, "Onset": 48, "Pitch": 128, "Duration": 64, "Hole": 1, "Fill": 1, "End": 1}
+TOKENS = [(kind, value) for kind, size in SIZES.items() for value in range(size)]
+IDS = {token: number for number, token in enumerate(TOKENS)}
+
+#: What a model may write in a bar: complete notes, in the order of their onsets, none of which is after the bar's end.
+GRAMMAR = TokenGrammar(
+    track="Track",
+    bar="Bar",
+    fill="Fill",
+    first=("onset", END),
+    classes={
+        "onset": TokenClass(
+            "Onset",
+            then="pitch",
+            part="onset",
+            ascends="bar",
+            repeats=True,
+            below=("Bar", {value: 4 * (value + 1) for value in range(SIZES["Bar"])}),
+        ),
+        "pitch": TokenClass("Pitch", then="duration", part="note"),
+        "duration": TokenClass(
+            "Duration",
+            then=("onset", END),
+            part="length",
+            amounts={value: value + 1 for value in range(SIZES["Duration"])},
+        ),
+    },
+)
 
 
 @attrs.frozen
@@ -20,21 +46,12 @@ class Options:
 
 
 class Encoder(WindowEncoder):
+    vocabulary = vocabulary_of(TOKENS)
+    provides = frozenset({"infill"})
+    token_grammar = GRAMMAR
+
     def __init__(self, options):
         self.options = options
-
-    @property
-    def vocabulary(self):
-        return Vocabulary(
-            size=sum(SIZES.values()),
-            type_names=tuple(SIZES),
-            type_of=np.repeat(np.arange(len(SIZES), dtype=np.uint8), list(SIZES.values())),
-            value_of=np.concatenate([np.arange(size, dtype=np.int32) for size in SIZES.values()]),
-        )
-
-    @property
-    def provides(self):
-        return frozenset()
 
     def to_config(self):
         return attrs.asdict(self.options)
@@ -43,36 +60,47 @@ class Encoder(WindowEncoder):
         return (denominators == 4) & (numerators <= SIZES["Bar"])
 
     def encode_window(self, score, window, index):
-        step = score.resolution / 4
-        tokens = []
-        for track in score.tracks:
-            tokens.append(STARTS["Track"] + (128 if track.is_drum else track.program))
-            for bar in track.bars:
-                tokens.append(STARTS["Bar"] + bar.numerator - 1)
-                for onset, duration, pitch, _velocity, _microtiming in bar.notes.rows():
-                    length = min(max(round(duration / step), 1), self.options.longest)
-                    tokens.append(STARTS["Onset"] + min(int(onset / step), 4 * bar.numerator - 1))
-                    tokens.append(STARTS["Pitch"] + pitch)
-                    tokens.append(STARTS["Duration"] + length - 1)
-        return tokens, 0
+        tokens, filled = [], []
+        for number, track in enumerate(score.tracks):
+            tokens.append(("Track", 128 if track.is_drum else track.program))
+            for place, bar in enumerate(track.bars):
+                tokens.append(("Bar", bar.numerator - 1))
+                if window.infill[index, number, place]:
+                    tokens.append(("Hole", 0))
+                    filled += [("Fill", 0), *self.notes(bar, score.resolution), ("End", 0)]
+                else:
+                    tokens += self.notes(bar, score.resolution)
+            tokens.append(("End", 0))
+        # The model learns to write all tokens, or the bars to fill in.
+        return [IDS[token] for token in tokens + filled], len(tokens) if filled else 0
+
+    def notes(self, bar, resolution):
+        tokens, step = [], resolution / 4
+        for onset, duration, pitch, _velocity, _microtiming in bar.notes.rows():
+            length = min(max(round(duration / step), 1), self.options.longest)
+            last = 4 * bar.numerator - 1
+            tokens += [("Onset", min(int(onset / step), last)), ("Pitch", pitch), ("Duration", length - 1)]
+        return tokens
 
     def decode(self, tokens):
-        tracks, onset, pitch = [], 0, 60
-        for token in np.asarray(tokens).tolist():
-            kind = next((name for name, size in SIZES.items() if 0 <= token - STARTS[name] < size), None)
-            if kind is None:
-                raise EncodingError(f"token {token} is not of this encoder. Decode with the one that wrote it.")
-            value = token - STARTS[kind]
+        tracks, holes, place, onset, pitch = [], [], None, 0, 60
+        for kind, value in self.typed(tokens):
             if kind == "Track":
                 tracks.append({"program": value % 128, "drum": value == 128, "bars": [], "notes": []})
             elif kind == "Bar" and tracks:
                 tracks[-1]["bars"].append([value + 1, 4, value + 1.0])
+                place = (tracks[-1]["notes"], len(tracks[-1]["bars"]) - 1)
+            elif kind == "Hole":
+                holes.append(place)
+            elif kind == "Fill" and holes:
+                place = holes.pop(0)
             elif kind == "Onset":
                 onset = value
             elif kind == "Pitch":
                 pitch = value
-            elif tracks and tracks[-1]["bars"]:
-                tracks[-1]["notes"].append([len(tracks[-1]["bars"]) - 1, onset, value + 1, pitch, 64, 0])
+            elif kind == "Duration" and place:
+                notes, bar = place
+                notes.append([bar, onset, value + 1, pitch, 64, 0])
         return Score.from_dict({"resolution": 4, "tempo": 500_000, "bars": [], "tracks": tracks})
 
 
