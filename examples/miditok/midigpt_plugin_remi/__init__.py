@@ -1,0 +1,1 @@
+"""The plugin remi of midigpt-core."""
