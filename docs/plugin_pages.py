@@ -32,6 +32,7 @@ from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins.describe import ComponentReport, describe
 from midigpt_core.plugins.discovery import discover
 from midigpt_core.plugins.selection import Selection
+from midigpt_core.score import window_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,13 +50,14 @@ NAMES = {
     Kind.LOGGER: "lines",
     Kind.CHECKPOINT_FORMAT: "arrays",
     Kind.METRIC: "empty-bars",
+    Kind.ATTRIBUTE: "leaps",
 }
 #: The one hook that returns no records; its example is written by hand.
 CALLBACKS = "midigpt_callbacks"
 HOOKS = [name for name in vars(hookspecs) if name.startswith("midigpt_")]
 
 #: Where the classes that pages explain are defined.
-_MODULES = (contracts, records, window_encoder, token_grammar)
+_MODULES = (contracts, records, window_encoder, token_grammar, window_notes)
 _WIDTH = 124
 _INDEX = "README.md"
 #: The folder above the pages.
@@ -130,7 +132,8 @@ def page(hook: str) -> str:
     ]
     parts += ["## The shortest complete example", *_example(kind)]
     if kind is not None:
-        parts += ["## The record", *_record(kind), "## The factory", _markdown(factory, hook)]
+        called = "The function" if kind is Kind.ATTRIBUTE else "The factory"
+        parts += ["## The record", *_record(kind), f"## {called}", _markdown(factory, hook)]
     else:
         parts += ["## What it takes and returns", _markdown(factory, hook)]
     parts += [text for shown in explained_on(hook) for text in _class(shown, hook)]
@@ -153,7 +156,7 @@ def _hook_text(hook: str) -> tuple[str, list[str], str, dict[str, str]]:
         label, _, rest = paragraph.partition(": ")
         if label in _SECTIONS:
             sections[label] = rest[0].upper() + rest[1:]
-        elif paragraph.startswith(("The factory takes", "The hook itself takes")):
+        elif paragraph.startswith(("The factory takes", "The function takes", "The hook itself takes")):
             factory = paragraph
         elif paragraph != "::" and not paragraph.lstrip().startswith("@hookimpl"):
             purpose.append(paragraph)
@@ -175,16 +178,19 @@ def _at_a_glance(hook: str, kind: Kind | None) -> str:
     if kind is not None:
         rows += [
             ("kind", f"`{kind}`"),
-            (
-                "selected by",
-                f"`{kind.option} NAME`" + (f", or the setting `{kind.setting}`" if kind in RUN_KINDS else ""),
-            ),
+            ("selected by", _selected_by(kind)),
             ("write one", f"`midigpt plugins new NAME --kind {kind}`"),
             ("example", f"[examples/{kind}](../../examples/{kind})"),
         ]
     else:
         rows += [("example", "[examples/callbacks](../../examples/callbacks)")]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _selected_by(kind: Kind) -> str:
+    if kind is Kind.ATTRIBUTE:
+        return "the option `attributes` of the encoder `midigpt`, or the key `attributes` of its configuration"
+    return f"`{kind.option} NAME`" + (f", or the setting `{kind.setting}`" if kind in RUN_KINDS else "")
 
 
 # --- records and contracts --------------------------------------------------------------------------------------------
@@ -216,14 +222,21 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 @cache
 def homes() -> dict[type, str]:
-    """The classes that pages explain, each with the hook whose page does: the first from which it is reached."""
+    """The classes that pages explain, each with the hook whose page does: the first that names it, or else the first
+    from which it is reached."""
     found: dict[type, str] = {}
+    said = {hook: _hook_text(hook) for hook in HOOKS}
+    named = {
+        hook: _mentioned(" ".join([factory, *purpose, *sections.values()]))
+        for hook, (_, purpose, factory, sections) in said.items()
+    }
+    # What a hook's own text names is on its page, also if another page reaches it first through others.
+    own = {shown: hook for hook in reversed(HOOKS) for shown in named[hook]}
     for hook in HOOKS:
-        _, purpose, factory, sections = _hook_text(hook)
-        waiting = _mentioned(" ".join([factory, *purpose, *sections.values()]))
+        waiting = named[hook]
         while waiting:
             shown = waiting.pop(0)
-            if shown not in found:
+            if shown not in found and own.get(shown, hook) == hook:
                 found[shown] = hook
                 waiting += _mentioned(inspect.getsource(shown))
     return found
@@ -316,6 +329,12 @@ def _comments(owner: type) -> dict[str, str]:
 
 
 def _options(kind: Kind) -> list[str]:
+    if kind is Kind.ATTRIBUTE:
+        listed = [(f"`{plugin}/{found.name}`", found.summary) for plugin, found in _bundled(kind)]
+        return [
+            f"There are none. The {kind.words}s that come with midigpt-core, besides those of the encoder itself:",
+            _table(("name", "what it measures"), listed),
+        ]
     rows = []
     for plugin, component in _bundled(kind):
         options = ", ".join(f"`{option.name}` = `{json.dumps(option.default)}`" for option in component.options)
@@ -397,6 +416,8 @@ def _selection(kind: Kind | None) -> list[str]:
             "There is nothing to select: an installed plugin's callbacks take part in every run. `--no-plugin NAME` "
             "leaves them out of one run, `--no-plugins` those of all plugins that do not come with midigpt-core."
         ]
+    if kind is Kind.ATTRIBUTE:
+        return _attribute_selection(NAMES[kind])
     name, option = NAMES[kind], _first_option(kind)
     flags = f"midigpt train {kind.option} {name}"
     block: dict[str, Any] = {"name": name}
@@ -434,6 +455,23 @@ def _selection(kind: Kind | None) -> list[str]:
             "bundle, and nothing need be selected."
         )
     return parts
+
+
+def _attribute_selection(name: str) -> list[str]:
+    block = {"encoder": {"name": "midigpt", "config": "yellow", "attributes": [name]}}
+    return [
+        "After `pip install` nothing has to be registered. The encoder takes attribute controls by name, besides those "
+        "of its preset. On the command line, or in a configuration:",
+        f"```\nmidigpt train --set 'encoder.attributes=[\"{name}\"]' …\n```",
+        f"```json\n{json.dumps(block)}\n```",
+        "A JSON file of the encoder names them under `attributes`. Their tokens follow the encoder's vocabulary, "
+        "so all other tokens keep their ids.",
+        "A bundle stores the name of the attribute, its distribution and its levels. With the plugin installed, the "
+        f"attribute is used like those of the encoder: `midigpt generate --attribute {name}/{name}=3 …`, `GET /info`, "
+        "`evaluate --music`. Without it the bundle still generates, a warning names the distribution, and the "
+        "attribute cannot be asked for. If two plugins have an attribute control of this name, the user writes "
+        f"`PLUGIN/{name}` ([more]({_INDEX}#names)).",
+    ]
 
 
 def _first_option(kind: Kind) -> tuple[str, Any] | None:

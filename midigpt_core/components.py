@@ -8,14 +8,17 @@ to a spawned worker.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import Attribute, field, frozen
 
 from midigpt_core.kinds import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+#: The most levels of an attribute control; the native tables have the same limit.
+MOST_LEVELS = 1024
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -31,6 +34,19 @@ def _check_target(_record: object, attribute: Attribute[str], value: object) -> 
         return
     if not isinstance(value, str) or not _TARGET.fullmatch(value):
         raise ValueError(f"{attribute.name} {value!r} must be an import string like 'package.module:name'")
+
+
+def _check_choice(*choices: str) -> Callable[[object, Attribute[Any], object], None]:
+    def check(_record: object, attribute: Attribute[Any], value: object) -> None:
+        if value not in choices:
+            raise ValueError(f"{attribute.name} {value!r} must be one of {', '.join(choices)}")
+
+    return check
+
+
+def _check_levels(_record: object, attribute: Attribute[Any], value: object) -> None:
+    if type(value) is not int or not 2 <= value <= MOST_LEVELS:
+        raise ValueError(f"{attribute.name} {value!r} must be a number from 2 to {MOST_LEVELS}")
 
 
 def _names(values: Iterable[str]) -> frozenset[str]:
@@ -137,6 +153,26 @@ class MetricSpec(ComponentSpec):
     kind: ClassVar[Kind] = Kind.METRIC
 
 
+@frozen(kw_only=True)
+class AttributeSpec(ComponentSpec):
+    """An attribute control. Its ``target`` is the function that computes the levels, and is called as it is."""
+
+    kind: ClassVar[Kind] = Kind.ATTRIBUTE
+
+    #: Whether it describes a track or one bar of a track.
+    level: Literal["track", "bar"] = field(validator=_check_choice("track", "bar"))
+    #: The number of levels, 2 to 1024: a level is an integer from 0 on.
+    levels: int = field(validator=_check_levels)
+    #: The tracks that have it.
+    track_type: Literal["melodic", "drum", "both"] = field(
+        default="both", validator=_check_choice("melodic", "drum", "both")
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.options is not None:
+            raise ValueError(f"attribute control {self.name!r} has options, which this kind does not take")
+
+
 #: The class of the records of each kind.
 RECORDS: Mapping[Kind, type[ComponentSpec]] = {
     record.kind: record
@@ -149,6 +185,7 @@ RECORDS: Mapping[Kind, type[ComponentSpec]] = {
         LoggerSpec,
         CheckpointFormatSpec,
         MetricSpec,
+        AttributeSpec,
     )
 }
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import pyarrow as pa
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
     from torch.nn import Parameter
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         WindowBatch,
     )
     from midigpt_core.score import Score
+    from midigpt_core.score.window_notes import WindowNotes
 
 
 # --- sources -------------------------------------------------------------------------------------------------------
@@ -153,8 +156,39 @@ class SourceWithOptions(Source, Protocol):
 
 
 @frozen(kw_only=True)
+class PluginAttribute:
+    """An attribute control of a plugin, as an encoder that takes such controls by name uses it."""
+
+    #: ``plugin/name``, also the name of its token type.
+    name: str
+    #: Whether it describes a track or one bar of a track.
+    level: Literal["track", "bar"]
+    #: How many levels it has.
+    levels: int
+    #: The tracks that have it.
+    track_type: Literal["melodic", "drum", "both"]
+    #: What it measures, in one line.
+    summary: str = ""
+    #: The distribution that it comes from.
+    distribution: str = ""
+    #: The version of the distribution; empty: not known.
+    version: str = ""
+    #: The import string of its function, an :class:`AttributeFunction`; None: the plugin is not installed.
+    target: str | None = None
+    #: Folders that must be importable for it.
+    import_paths: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"attribute control {self.name!r} of {self.distribution} {self.version}".rstrip()
+
+
+@frozen(kw_only=True)
 class EncoderContext:
-    """Nothing yet: an encoder is made from its options alone."""
+    """What an encoder may get besides its options."""
+
+    #: The attribute controls of plugins that the encoder's configuration names, in their order: a data worker gets
+    #: those that its parent found. None: the encoder finds them among the plugins of this process.
+    plugin_attributes: tuple[PluginAttribute, ...] | None = None
 
 
 @runtime_checkable
@@ -213,6 +247,8 @@ class AttributeInfo:
     melodic: bool
     #: Whether it applies to drum tracks.
     drum: bool
+    #: The distribution of its plugin, if that is not installed: then it cannot be computed or asked for, ``size`` is 0.
+    missing: str = ""
 
     def applies_to(self, drum: bool) -> bool:
         """Whether it applies to drum tracks (``drum`` is True) or to other tracks."""
@@ -266,6 +302,11 @@ class Encoder(ABC):
         """The attribute controls, in the order of the vocabulary's ``attributes`` (the K axis)."""
         return ()
 
+    @property
+    def plugin_attributes(self) -> tuple[PluginAttribute, ...]:
+        """Those of :attr:`attributes` that plugins compute, for :attr:`EncoderContext.plugin_attributes`."""
+        return ()
+
     @abstractmethod
     def to_config(self) -> dict[str, Any]:
         """Plain values from which the same encoder can be built; stored in every bundle.
@@ -309,6 +350,13 @@ class Encoder(ABC):
         :class:`midigpt_core.errors.EncodingError` for a window that cannot be encoded."""
         raise EncodingError("the encoder has no grid of notes, so no bar can be rewritten with it. Leave out remix.")
 
+    def window_notes(self, corpus: Corpus, windows: WindowBatch) -> WindowNotes:
+        """The notes of windows as :meth:`encode_batch` writes them, for the functions of :attr:`plugin_attributes`.
+
+        Raises :class:`midigpt_core.errors.EncodingError` if the encoder takes no attribute controls of plugins.
+        """
+        raise EncodingError("the encoder takes no attribute controls of plugins. Choose the encoder midigpt.")
+
     def compute_attributes(self, corpus: Corpus, windows: WindowBatch) -> Int16Array | None:
         """The levels that :attr:`attributes` have in windows: int16[N, T, 1+B, K] as in ``attribute_values`` of a
         :class:`~midigpt_core.records.WindowBatch`, -1 where a control does not apply; None without attributes."""
@@ -322,6 +370,21 @@ class Encoder(ABC):
     def grammar(self) -> Grammar | None:
         """A new grammar; None if the encoder does not support generation."""
         return None
+
+
+# --- attribute controls --------------------------------------------------------------------------------------------
+
+
+class AttributeFunction(Protocol):
+    """Computes the levels of an attribute control. The ``target`` of an attribute's record is such a function."""
+
+    def __call__(self, notes: WindowNotes) -> NDArray[np.integer[Any]]:
+        """The levels in N windows: integers [N, T] of a track attribute, [N, T, B] of a bar attribute, from 0 to one
+        less than the record's ``levels``; -1 where there is nothing to measure.
+
+        The levels of a window depend on its own notes alone, never on the other windows of the batch or on chance.
+        Levels of tracks and bars that are not there, or to which the control does not apply, are ignored.
+        """
 
 
 # --- masks ---------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.components import (
         ArchitectureSpec,
+        AttributeSpec,
         CheckpointFormatSpec,
         EncoderSpec,
         LoggerSpec,
@@ -278,6 +279,38 @@ def midigpt_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
     whose value is None where there is nothing to measure, never NaN. Raise :class:`midigpt_core.errors.ConfigError` in
     the factory for options that contradict one another. The core checks every answer: a wrong type, NaN, or a share
     outside 0 to 1 ends ``evaluate`` with an error that names your metric; a training run goes on with a warning.
+    """
+
+
+@hookspec
+def midigpt_attributes() -> Iterable[AttributeSpec]:  # type: ignore[empty-body]
+    """Attribute controls: properties of tracks and bars that a user can ask for.
+
+    Write one for a property that you can measure and want to control: how syncopated a bar is, how far a melody leaps.
+    The level that the music has is written before it as a token, so a model learns what music of each level is like,
+    and later writes the level that was asked for.
+
+    ::
+
+        @hookimpl
+        def midigpt_attributes():
+            return [AttributeSpec(name="leaps", summary="how far the melody leaps", target="acme.leaps:levels",
+                                  level="track", levels=8, track_type="melodic")]
+
+    The function takes the notes of some hundred windows at once, a
+    :class:`midigpt_core.score.window_notes.WindowNotes`, and returns their levels as one array, see
+    :class:`midigpt_core.contracts.AttributeFunction`. Write it with NumPy over whole arrays; ``per_bar``,
+    ``per_track``, ``bar_histogram`` and :func:`midigpt_core.score.window_notes.levels` do the usual sums and steps. The
+    record's ``target`` names this function, not a factory.
+
+    When it is called: in training once for each batch, in every data worker, so its speed limits the speed of training.
+    Then where levels of music are needed: by ``generate``, the servers and the studio for the music around the bars
+    that are written and to say which level was reached, and by ``evaluate``. It is called only for encoders whose
+    configuration names the attribute.
+
+    Bad input: there is none from users. A track or bar without notes is common: give -1 where there is nothing to
+    measure. The core checks every answer: a wrong type, a wrong shape or a level that does not exist ends the run with
+    an error that names your attribute, the piece and its bars.
     """
 
 

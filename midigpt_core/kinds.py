@@ -11,6 +11,8 @@ from midigpt_core.errors import PluginError, unknown_name
 
 #: Names that version 0.1 used for a kind in ``midigpt plugins new --kind``.
 _OLD_NAMES = {"format": "checkpoint-format"}
+#: Kinds whose words are not their names.
+_WORDS = {"optimizer": "optimiser", "attribute": "attribute control"}
 
 
 class Kind(StrEnum):
@@ -28,11 +30,12 @@ class Kind(StrEnum):
     LOGGER = "logger"
     CHECKPOINT_FORMAT = "checkpoint-format"
     METRIC = "metric"
+    ATTRIBUTE = "attribute"
 
     @property
     def words(self) -> str:
         """The kind in a sentence, in British spelling: ``checkpoint format``, ``optimiser``."""
-        return "optimiser" if self is Kind.OPTIMIZER else self.value.replace("-", " ")
+        return _WORDS.get(self.value) or self.value.replace("-", " ")
 
     @property
     def with_article(self) -> str:
@@ -68,5 +71,5 @@ class Kind(StrEnum):
 
 
 #: The kinds of which a training run has exactly one component, chosen by :attr:`Kind.setting`. A run has any number of
-#: metrics.
-RUN_KINDS: tuple[Kind, ...] = tuple(kind for kind in Kind if kind is not Kind.METRIC)
+#: metrics, and its encoder any number of attribute controls.
+RUN_KINDS: tuple[Kind, ...] = tuple(kind for kind in Kind if kind not in (Kind.METRIC, Kind.ATTRIBUTE))

@@ -15,6 +15,7 @@ from midigpt_core import hookspecs
 from midigpt_core.checkpoint.provenance import provenance
 from midigpt_core.cli import main
 from midigpt_core.cli.evaluate import evaluate
+from midigpt_core.cli.generate import generate
 from midigpt_core.cli.new_plugin import distribution
 from midigpt_core.cli.train import train
 from midigpt_core.components import RECORDS, ComponentRef
@@ -33,7 +34,8 @@ def test_a_kind_has_all_that_its_name_says(kind: Kind) -> None:
     assert RECORDS[kind].kind is kind
     assert RECORDS[kind].__name__ in getattr(hookspecs, kind.hook).__annotations__["return"]
     assert (kind.setting in attrs.fields_dict(TrainConfig)) == (kind in RUN_KINDS)
-    command = train if kind in RUN_KINDS else evaluate
+    # An encoder's options name attribute controls, and `generate` asks for their levels.
+    command = {Kind.METRIC: evaluate, Kind.ATTRIBUTE: generate}.get(kind, train)
     assert kind.option in [name for parameter in command.params for name in parameter.opts]
     assert importlib.import_module(f"midigpt_core.testing.{kind.setting}s")
     assert f"midigpt_plugin_x/{kind.setting}.py" in distribution("x", kind)

@@ -53,17 +53,23 @@ Enum choice(const std::string& value, std::initializer_list<std::pair<const char
   throw py::value_error("attribute_controls: unknown parameter value " + value);
 }
 
+vocab::Level level_from(const std::string& value) {
+  return choice<vocab::Level>(value, {{"track", vocab::Level::Track}, {"bar", vocab::Level::Bar}});
+}
+
+vocab::TrackKind kind_from(const std::string& value) {
+  using vocab::TrackKind;
+  return choice<TrackKind>(value,
+                           {{"melodic", TrackKind::Melodic}, {"drum", TrackKind::Drum}, {"both", TrackKind::Both}});
+}
+
 vocab::AttributeControl control_from(const py::tuple& row) {
   const auto name = row[0].cast<std::string>();
   const auto found = std::find_if(vocab::kControls.begin(), vocab::kControls.end(),
                                   [&name](const vocab::ControlInfo& info) { return info.name == name; });
   if (found == vocab::kControls.end()) throw py::value_error("attribute_controls: unknown control " + name);
-  using vocab::Level;
   using vocab::Mode;
-  using vocab::TrackKind;
-  return {found->control, choice<Level>(row[1].cast<std::string>(), {{"track", Level::Track}, {"bar", Level::Bar}}),
-          choice<TrackKind>(row[2].cast<std::string>(),
-                            {{"melodic", TrackKind::Melodic}, {"drum", TrackKind::Drum}, {"both", TrackKind::Both}}),
+  return {found->control, level_from(row[1].cast<std::string>()), kind_from(row[2].cast<std::string>()),
           choice<Mode>(row[3].cast<std::string>(), {{"", Mode::None}, {"min", Mode::Min}, {"max", Mode::Max}})};
 }
 
@@ -101,6 +107,11 @@ vocab::Settings settings_from(const py::dict& d) {
   }
   for (const auto& row : setting<std::vector<std::pair<std::string, std::int32_t>>>(d, "token_domains")) {
     out.token_domains.push_back(domain_from(row));
+  }
+  for (const auto& row : setting<std::vector<py::tuple>>(d, "external_attributes")) {
+    if (row.size() != 4) throw py::value_error("external_attributes: rows are (name, level, track_type, levels)");
+    out.external_attributes.push_back({row[0].cast<std::string>(), level_from(row[1].cast<std::string>()),
+                                       kind_from(row[2].cast<std::string>()), row[3].cast<std::int32_t>()});
   }
   const auto edges = setting<std::vector<std::vector<std::int32_t>>>(d, "density_edges");
   if (edges.size() != out.density_edges.size()) throw py::value_error("density_edges must have 129 rows");
@@ -164,8 +175,11 @@ py::list domains(const Codebook& book) {
 
 py::list attributes(const Codebook& book) {
   py::list out;
-  for (const vocab::AttributeControl& control : book.controls()) {
-    out.append(py::make_tuple(vocab::attribute_name(control), vocab::token_spelling(control)));
+  for (std::size_t k = 0; k < book.controls().size(); ++k) {
+    const vocab::AttributeControl& control = book.controls()[k];
+    const std::string name = book.name_of(k);
+    const bool external = control.control == vocab::Control::External;
+    out.append(py::make_tuple(name, external ? std::string_view(name) : vocab::token_spelling(control)));
   }
   return out;
 }
@@ -181,8 +195,8 @@ py::list attribute_infos(const Codebook& book) {
         if (attribute.control == k) size = book.size(attribute.type);
       }
     }
-    out.append(py::make_tuple(vocab::attribute_name(control), level_name(control.level), size,
-                              control.applies_to(false), control.applies_to(true)));
+    out.append(py::make_tuple(book.name_of(k), level_name(control.level), size, control.applies_to(false),
+                              control.applies_to(true)));
   }
   return out;
 }
@@ -306,6 +320,29 @@ py::tuple encode_batch(const Codebook& book, const NativeCorpus& corpus, const p
   return token_arrays(book, parts);
 }
 
+template <class T>
+py::array_t<T> to_array(const std::vector<T>& values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+py::dict window_notes(const Codebook& book, const NativeCorpus& corpus, const py::object& windows) {
+  Fields fields(windows, Fields::Keep::Copies);
+  const encode::Windows view = windows_from(fields, book);
+  encode::WindowNotes notes;
+  encode::RequestError error;
+  {
+    const py::gil_scoped_release released;
+    error = encode::collect_notes(book, corpus.view(), view, notes);
+  }
+  if (error) throw py::value_error(error.message);
+  return py::dict(py::arg("cell_ends") = to_array(notes.cell_ends), py::arg("onset") = to_array(notes.onset),
+                  py::arg("duration") = to_array(notes.duration), py::arg("pitch") = to_array(notes.pitch),
+                  py::arg("velocity") = to_array(notes.velocity), py::arg("num_bars") = to_array(notes.num_bars),
+                  py::arg("program") = to_array(notes.program), py::arg("drum") = to_array(notes.drum),
+                  py::arg("numerator") = to_array(notes.numerator),
+                  py::arg("denominator") = to_array(notes.denominator));
+}
+
 py::array_t<std::int16_t> compute_attributes(const Codebook& book, const NativeCorpus& corpus,
                                              const py::object& windows) {
   Fields fields(windows, Fields::Keep::Copies);
@@ -320,11 +357,6 @@ py::array_t<std::int16_t> compute_attributes(const Codebook& book, const NativeC
   }
   if (error) throw py::value_error(error.message);
   return out;
-}
-
-template <class T>
-py::array_t<T> to_array(const std::vector<T>& values) {
-  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
 // The ids of one document: a copy, which another thread cannot change.
@@ -381,6 +413,8 @@ py::tuple decode_tokens(const Codebook& book, const py::array_t<std::int32_t, py
 
 PYBIND11_MODULE(_encoder, m) {
   m.doc() = "Tokens from columns and back.";
+  // The number of the token type of the first attribute control of a plugin.
+  m.attr("FIRST_EXTERNAL") = vocab::kFirstExternal;
   m.def("token_types", &token_types, "(number, canonical name, upper-case name or '', alias or '') of every type.");
   m.def("attribute_controls", &attribute_controls, "What each attribute control is called and takes.");
   py::class_<Codebook, std::shared_ptr<Codebook>>(m, "Codebook")
@@ -399,6 +433,8 @@ PYBIND11_MODULE(_encoder, m) {
   m.def("positions", &positions_of, py::arg("codebook"), py::arg("tokens"), "The positions int32[L] of a document.");
   m.def("compute_attributes", &compute_attributes, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
         "Attribute values int16[N, T, 1 + B, K] of a WindowBatch, -1 where a control says nothing.");
+  m.def("window_notes", &window_notes, py::arg("codebook"), py::arg("corpus"), py::arg("windows"),
+        "The notes of a WindowBatch by window, track, bar, onset and pitch, as flat arrays.");
   m.def("decode", &decode_tokens, py::arg("codebook"), py::arg("tokens"), py::arg("resample"),
         "Columns of one piece and the attributes of each track.");
   midigpt::bindings::bind_grammar(m);

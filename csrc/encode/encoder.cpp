@@ -245,4 +245,59 @@ RequestError compute_attributes(const vocab::Codebook& book, const Corpus& corpu
   return {};
 }
 
+RequestError collect_notes(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows,
+                           WindowNotes& out) {
+  if (RequestError error = check_windows(corpus, windows)) return error;
+  WindowLoader loader(book, corpus, windows);
+  LoadedWindow loaded;
+  std::vector<std::int64_t> slots;
+  const auto bars = static_cast<std::size_t>(windows.max_bars);
+  const auto tracks = static_cast<std::size_t>(windows.count * windows.max_tracks);
+  out.num_bars.assign(tracks, -1);
+  out.program.assign(tracks, 0);
+  out.drum.assign(tracks, 0);
+  out.cell_ends.resize(tracks * bars);
+  out.numerator.assign(tracks * bars, 0);
+  out.denominator.assign(tracks * bars, 1);
+  std::size_t total = 0;
+  for (std::int64_t n = 0; n < windows.count; ++n) {
+    collect_slots(windows, n, slots);
+    if (!loader.load(n, slots, loaded)) return damaged(n);
+    for (std::size_t t = 0; t < static_cast<std::size_t>(windows.max_tracks); ++t) {
+      const std::size_t row = static_cast<std::size_t>(n * windows.max_tracks) + t;
+      const Track* track = t < loaded.tracks().size() ? &loaded.tracks()[t] : nullptr;
+      const std::size_t written = track != nullptr ? track->num_bars : 0;
+      if (track != nullptr) {
+        out.num_bars[row] = static_cast<std::int32_t>(written);
+        out.program[row] = static_cast<std::uint8_t>(std::clamp(track->program, 0, 127));
+        out.drum[row] = track->drum ? 1 : 0;
+        const std::span<const Note> notes = loaded.notes(*track);
+        const std::size_t first = total;
+        total += notes.size();
+        out.onset.resize(total);
+        out.duration.resize(total);
+        out.pitch.resize(total);
+        out.velocity.resize(total);
+        for (std::size_t i = 0; i < notes.size(); ++i) {
+          out.onset[first + i] = notes[i].onset;
+          out.duration[first + i] = notes[i].duration;
+          out.pitch[first + i] = notes[i].pitch;
+          out.velocity[first + i] = notes[i].velocity;
+        }
+        std::size_t end = first;
+        for (std::size_t bar = 0; bar < written; ++bar) {
+          end += loaded.notes(*track, bar).size();
+          out.cell_ends[row * bars + bar] = static_cast<std::int64_t>(end);
+          out.numerator[row * bars + bar] = loaded.bars(*track)[bar].signature.numerator;
+          out.denominator[row * bars + bar] = loaded.bars(*track)[bar].signature.denominator;
+        }
+      }
+      std::fill(out.cell_ends.begin() + static_cast<std::ptrdiff_t>(row * bars + written),
+                out.cell_ends.begin() + static_cast<std::ptrdiff_t>((row + 1) * bars),
+                static_cast<std::int64_t>(total));
+    }
+  }
+  return {};
+}
+
 }  // namespace midigpt::encode

@@ -18,4 +18,7 @@ RequestError encode_batch(const vocab::Codebook& book, const Corpus& corpus, con
 RequestError compute_attributes(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows,
                                 std::int16_t* out);
 
+// The notes of the windows, transposed and on the grid as encode_batch writes them.
+RequestError collect_notes(const vocab::Codebook& book, const Corpus& corpus, const Windows& windows, WindowNotes& out);
+
 }  // namespace midigpt::encode

@@ -87,6 +87,21 @@ struct alignas(128) Documents {
   std::vector<MaskedSpan> masked_spans;
 };
 
+// The notes of windows on the encoder's grid, as attributes that plugins compute get them
+// (midigpt_core/score/window_notes.py). Notes follow one another by window, track, bar, onset and pitch.
+struct WindowNotes {
+  std::vector<std::int64_t> cell_ends;  // [N, T, B], the end of each bar's notes
+  std::vector<std::int32_t> onset;      // ticks from the start of the bar
+  std::vector<std::int32_t> duration;
+  std::vector<std::uint8_t> pitch;
+  std::vector<std::uint8_t> velocity;
+  std::vector<std::int32_t> num_bars;     // [N, T], -1 where there is no track
+  std::vector<std::uint8_t> program;      // [N, T]
+  std::vector<std::uint8_t> drum;         // [N, T]
+  std::vector<std::int32_t> numerator;    // [N, T, B]
+  std::vector<std::int32_t> denominator;  // [N, T, B]
+};
+
 // Why a request cannot be carried out at all: a bug of the caller or damaged columns, never the music's fault.
 struct RequestError {
   std::string message;  // empty: none

@@ -50,7 +50,8 @@ std::string_view track_spelling(const AttributeControl& control) {
     case Control::PitchClassSet:
     case Control::PitchClassCount:
     case Control::Tension:
-    case Control::TensionDrum: return {};
+    case Control::TensionDrum:
+    case Control::External: return {};
   }
   return {};
 }

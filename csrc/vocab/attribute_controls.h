@@ -31,6 +31,8 @@ enum class Control : std::uint8_t {
   SilenceProportionCorrected,
   PitchClassCount,
   NommlFine,
+  // Computed by a plugin; it has no row in kControls.
+  External,
 };
 
 enum class Level : std::uint8_t { Track, Bar };
@@ -47,6 +49,14 @@ struct AttributeControl {
   [[nodiscard]] bool applies_to(bool drum) const {
     return kind == TrackKind::Both || (kind == TrackKind::Drum) == drum;
   }
+};
+
+// An attribute control that a plugin computes.
+struct ExternalAttribute {
+  std::string name;
+  Level level = Level::Track;
+  TrackKind kind = TrackKind::Both;
+  std::int32_t size = 0;  // levels
 };
 
 // What the controls table says of one control.

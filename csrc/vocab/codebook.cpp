@@ -87,7 +87,8 @@ std::shared_ptr<Codebook> Codebook::build(Settings settings, std::string& error)
   if (settings.switchable_microtiming) settings.emit_delta_tokens = true;
   std::shared_ptr<Codebook> book(new Codebook(std::move(settings)));
   book->index_instruments();
-  error = book->index_domains();
+  error = book->check_external_attributes();
+  if (error.empty()) error = book->index_domains();
   if (error.empty()) error = book->check_signed_deltas();
   if (error.empty() && book->settings().placeholder_positions && !book->can_infill()) {
     error = "infill_positions: placeholder positions need the FillIn tokens, which supports_infill adds";
@@ -130,16 +131,49 @@ std::string Codebook::index_domains() {
     const std::string name(canonical_name(domain.type));
     if (domain.size < 1) return "token_domains: the size of " + name + " must be at least 1";
     if (has(domain.type)) return "token_domains: " + name + " is listed twice";
-    sizes_[index_of(domain.type)] = domain.size;
-    offsets_[index_of(domain.type)] = static_cast<std::int32_t>(total);
-    total += domain.size;
-    if (total > kMaxVocabularySize) {
+    if (total + domain.size > kMaxVocabularySize) {
       return "token_domains: more than " + std::to_string(kMaxVocabularySize) + " tokens in all";
     }
-    types_.insert(types_.end(), static_cast<std::size_t>(domain.size), domain.type);
+    add_type(domain.type, domain.size, total);
+  }
+  for (std::size_t i = 0; i < settings_.external_attributes.size(); ++i) {
+    const ExternalAttribute& attribute = settings_.external_attributes[i];
+    if (total + attribute.size > kMaxVocabularySize) {
+      return "attributes: more than " + std::to_string(kMaxVocabularySize) + " tokens in all";
+    }
+    controls_.push_back({Control::External, attribute.level, attribute.kind, Mode::None});
+    add_type(external_type(i), attribute.size, total);
   }
   vocab_size_ = static_cast<std::int32_t>(total);
   return {};
+}
+
+void Codebook::add_type(TokenType type, std::int32_t size, std::int64_t& total) {
+  sizes_[index_of(type)] = size;
+  offsets_[index_of(type)] = static_cast<std::int32_t>(total);
+  types_.insert(types_.end(), static_cast<std::size_t>(size), type);
+  total += size;
+}
+
+std::string Codebook::check_external_attributes() const {
+  const auto& attributes = settings_.external_attributes;
+  if (attributes.size() > kMaxExternal) {
+    return "attributes: " + std::to_string(attributes.size()) + " of plugins, at most " + std::to_string(kMaxExternal);
+  }
+  for (auto attribute = attributes.begin(); attribute != attributes.end(); ++attribute) {
+    if (attribute->size < 2 || attribute->size > kMaxExternalLevels) {
+      return "attributes: " + attribute->name + " has " + std::to_string(attribute->size) +
+             " levels, it must have 2.." + std::to_string(kMaxExternalLevels);
+    }
+    const auto same = [&attribute](const ExternalAttribute& other) { return other.name == attribute->name; };
+    if (std::any_of(attributes.begin(), attribute, same)) return "attributes: " + attribute->name + " is listed twice";
+  }
+  return {};
+}
+
+std::string Codebook::name_of(std::size_t control) const {
+  const std::size_t first = controls_.size() - settings_.external_attributes.size();
+  return control < first ? attribute_name(controls_[control]) : settings_.external_attributes[control - first].name;
 }
 
 // Signed deltas are there to say every onset, so nothing that they need may be missing or too small.
@@ -161,7 +195,7 @@ void Codebook::index_attributes() {
   const auto position = [this](std::string_view name, Level level) -> std::optional<std::size_t> {
     for (std::size_t k = 0; k < controls_.size(); ++k) {
       const AttributeControl& control = controls_[k];
-      if (control.level != level) continue;
+      if (control.level != level || control.control == Control::External) continue;
       if (level == Level::Bar ? token_spelling(control) == name : attribute_name(control) == name) return k;
     }
     return std::nullopt;
@@ -176,6 +210,12 @@ void Codebook::index_attributes() {
   add(kCorrectedTrackTokens, Level::Track, track_attributes_);
   add(kBarAttributeTokens, Level::Bar, bar_attributes_);
   add(kCorrectedBarTokens, Level::Bar, bar_attributes_);
+  const std::size_t first = controls_.size() - settings_.external_attributes.size();
+  for (std::size_t i = 0; i < settings_.external_attributes.size(); ++i) {
+    const ExternalAttribute& attribute = settings_.external_attributes[i];
+    auto& written = attribute.level == Level::Bar ? bar_attributes_ : track_attributes_;
+    written.push_back({first + i, attribute.name, external_type(i)});
+  }
 }
 
 std::int32_t Codebook::instrument(std::int32_t program) const {

@@ -21,6 +21,7 @@ namespace midigpt::vocab {
 
 // Largest values of a configuration. They are far beyond any use and keep every size below 2^31.
 inline constexpr std::int32_t kMaxResolution = 1 << 16;
+inline constexpr std::int32_t kMaxExternalLevels = 1024;
 inline constexpr std::int32_t kMaxVocabularySize = 1 << 22;
 
 // An attribute that is written: the position of its control on the K axis, its name and the type of its token.
@@ -37,6 +38,7 @@ class Codebook {
 
   [[nodiscard]] const Settings& settings() const { return settings_; }
 
+  // Those of the configuration; the tokens of external attributes follow them.
   [[nodiscard]] std::span<const Domain> domains() const { return domains_; }
   [[nodiscard]] std::int32_t vocab_size() const { return vocab_size_; }
   [[nodiscard]] bool has(TokenType type) const { return sizes_[index_of(type)] > 0; }
@@ -60,7 +62,10 @@ class Codebook {
   [[nodiscard]] const DurationLevels& duration_levels() const { return duration_levels_; }
   [[nodiscard]] const MetricalDepth& metrical_depth() const { return metrical_depth_; }
 
+  // The K axis: external attributes come last.
   [[nodiscard]] std::span<const AttributeControl> controls() const { return controls_; }
+  // The name under which the values of a control are kept.
+  [[nodiscard]] std::string name_of(std::size_t control) const;
   // What a track or a bar header writes, in the order of writing.
   [[nodiscard]] std::span<const WrittenAttribute> track_attributes() const { return track_attributes_; }
   [[nodiscard]] std::span<const WrittenAttribute> bar_attributes() const { return bar_attributes_; }
@@ -71,14 +76,17 @@ class Codebook {
 
   std::string index_domains();
   [[nodiscard]] std::string check_signed_deltas() const;
+  [[nodiscard]] std::string check_external_attributes() const;
+  // Gives the tokens of one type the ids from `total` on.
+  void add_type(TokenType type, std::int32_t size, std::int64_t& total);
   void index_instruments();
   void index_attributes();
 
   Settings settings_;
   std::vector<Domain> domains_;
   std::int32_t vocab_size_ = 0;
-  std::array<std::int32_t, kTokenTypeCount> sizes_{};
-  std::array<std::int32_t, kTokenTypeCount> offsets_{};
+  std::array<std::int32_t, kFirstExternal + kMaxExternal> sizes_{};
+  std::array<std::int32_t, kFirstExternal + kMaxExternal> offsets_{};
   std::vector<TokenType> types_;
   std::array<std::int32_t, 128> instrument_of_{};
   std::vector<std::int32_t> representatives_;

@@ -47,6 +47,8 @@ struct Settings {
   std::vector<std::int32_t> num_bars_map;
   std::vector<AttributeControl> attribute_controls;
   std::vector<Domain> token_domains;  // empty: derived
+  // Their tokens follow those of all other settings, in this order.
+  std::vector<ExternalAttribute> external_attributes;
   DensityEdges density_edges{};
 };
 

@@ -107,8 +107,15 @@ inline constexpr auto kTokenTypes = std::to_array<TokenTypeInfo>({
 #undef MIDIGPT_ROW
 });
 
-// One more than the largest number; arrays by type have this length.
+// One more than the largest number of the table.
 inline constexpr std::size_t kTokenTypeCount = 89;
+
+// The types of attribute controls that plugins compute have the numbers from kFirstExternal on, in their order.
+inline constexpr std::size_t kFirstExternal = 128;
+inline constexpr std::size_t kMaxExternal = 64;
+static_assert(kTokenTypeCount <= kFirstExternal);
+
+constexpr TokenType external_type(std::size_t index) { return static_cast<TokenType>(kFirstExternal + index); }
 
 constexpr std::size_t index_of(TokenType type) { return static_cast<std::size_t>(type); }
 

@@ -207,7 +207,8 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
     for track, written in bars.items():
         of_track: dict[str, int] = {}
         of_bars: dict[str, int] = {}
-        for only, name, level in asked.attributes:
+        for only, given, level in asked.attributes:
+            name = _full_name(given, levels)
             if only in (None, track):
                 # An unknown name counts as a track attribute; validation reports it.
                 (of_bars if levels.get(name) == "bar" else of_track)[name] = level
@@ -223,6 +224,12 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
         )
         prompts.append(prompt)
     return prompts, problems
+
+
+def _full_name(name: str, known: Mapping[str, Any]) -> str:
+    """``plugin/name`` for the name of a plugin's attribute control, if only one of ``known`` has it."""
+    found = [full for full in known if full.rpartition("/")[2] == name]
+    return found[0] if name not in known and len(found) == 1 else name
 
 
 def _unwritten(options: Sequence[NoteOption], bars: Mapping[int, range]) -> Iterator[str]:
@@ -284,7 +291,7 @@ def _new_track(text: str) -> tuple[int, bool]:
 
 
 def _attribute(text: str) -> tuple[int | None, str, int]:
-    match = re.fullmatch(r"(?:([0-9]{1,9}):)?([a-z_][a-z0-9_]*)=(-?[0-9]{1,9})", text)
+    match = re.fullmatch(r"(?:([0-9]{1,9}):)?([A-Za-z_][A-Za-z0-9_./-]*)=(-?[0-9]{1,9})", text)
     if match is None:
         raise click.BadParameter(
             f"{text!r} is not an attribute. Write NAME=LEVEL or TRACK:NAME=LEVEL, e.g. 2:max_polyphony=3."

@@ -27,7 +27,9 @@ _PREFIX = "midigpt-plugin-"
 _MORE_FIELDS: Mapping[Kind, str] = {
     Kind.MASK: '\n            requires={"mask_bar"},',
     Kind.CHECKPOINT_FORMAT: '\n            suffixes=(".$name",),',
+    Kind.ATTRIBUTE: '\n            level="track",\n            levels=6,\n            track_type="melodic",',
 }
+_OPTIONS = '\n            options="$package.$module:Options",'
 
 
 #: What a distribution can provide besides components.
@@ -44,6 +46,13 @@ _COMPONENT = _PLUGIN | {
     "parts": "`$package/plugin.py` says what the plugin provides and imports nothing heavy. `$package/$module.py` is\n"
     "the component: its options, and `build`, which is called with them.",
 }
+_OF_ATTRIBUTE = {
+    "parts": "`$package/plugin.py` says what the plugin provides and imports nothing heavy. `$package/$module.py` has\n"
+    "the function that computes the levels of a batch of windows.",
+    "function": "compute",
+    "extra": _MORE_FIELDS[Kind.ATTRIBUTE],
+}
+
 #: The words of the templates of what is no component.
 _OTHERS = {
     CALLBACK: _PLUGIN
@@ -157,9 +166,18 @@ def _of_component(name: str, kind: Kind) -> dict[str, str]:
         "a_kind": kind.with_article.capitalize(),
         "spec": RECORDS[kind].__name__,
         "hook": kind.hook,
-        "use": f"midigpt {'evaluate --music' if kind is Kind.METRIC else 'train'} {kind.option} {name} …",
-        "extra": Template(_MORE_FIELDS.get(kind, "")).substitute(name=name),
+        "use": _use(name, kind),
+        "function": "build",
+        "extra": _OPTIONS + Template(_MORE_FIELDS.get(kind, "")).substitute(name=name),
+        **(_OF_ATTRIBUTE if kind is Kind.ATTRIBUTE else {}),
     }
+
+
+def _use(name: str, kind: Kind) -> str:
+    """A command that uses the component."""
+    if kind is Kind.ATTRIBUTE:
+        return f"midigpt train --set 'encoder.attributes=[\"{name}\"]' …"
+    return f"midigpt {'evaluate --music' if kind is Kind.METRIC else 'train'} {kind.option} {name} …"
 
 
 def _template(name: str) -> Template:

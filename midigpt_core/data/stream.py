@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midigpt_core.components import ComponentRef
-    from midigpt_core.contracts import Encoder, MaskStrategy
+    from midigpt_core.contracts import Encoder, MaskStrategy, PluginAttribute
     from midigpt_core.data.blocks import Block
     from midigpt_core.data.settings import StreamSettings
     from midigpt_core.records import Corpus, Int64Array
@@ -63,13 +63,16 @@ class StreamSpec:
     settings: StreamSettings
     #: Names of the shards for messages; empty: those that their corpora were built under.
     sources: tuple[str, ...] = ()
+    #: The encoder's attribute controls of plugins, as this process found them.
+    plugin_attributes: tuple[PluginAttribute, ...] = ()
     #: Several training sets, in the order of their pieces; empty: one.
     sets: tuple[PieceSet, ...] = ()
 
     def open(self) -> TokenStream:
         """Map the corpus and build encoder and mask."""
         opened = open_corpus(self.shards, self.sources)
-        encoder: Encoder = build(self.encoder, EncoderContext())
+        context = EncoderContext(plugin_attributes=self.plugin_attributes or None)
+        encoder: Encoder = build(self.encoder, context)
         mask: MaskStrategy | None = None
         if self.mask is not None:
             mask = build(self.mask, MaskContext(window_sizes=encoder.window_sizes))

@@ -246,6 +246,11 @@ def _of_levels(levels: Mapping[str, int], level: str, track: Track, encoder: Enc
             if unknown <= MOST_LISTED:
                 hint = nearest(key_name(name), usable)
                 yield f"{key_name(name)}: the encoder has no such {level} attribute.{hint} {listed}"
+        elif attribute.missing:
+            yield (
+                f"{name}: its plugin is not installed here as the model was trained with it. Install "
+                f"{key_name(attribute.missing)}, or leave the attribute out. {listed}"
+            )
         elif not attribute.size:
             yield f"{name}: the encoder's vocabulary has no token for it. {listed}"
         elif not attribute.applies_to(track.is_drum):

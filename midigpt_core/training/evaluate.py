@@ -82,6 +82,7 @@ def evaluate(
         sources=pieces.sources,
         pieces=pieces.valid,
         encoder=encoder_ref(bundle),
+        plugin_attributes=encoder.plugin_attributes,
         mask=None,
         settings=settings.evaluation(infill=True),
     )

@@ -108,6 +108,7 @@ def evaluate_music(
         sources=pieces.sources,
         pieces=pieces.valid,
         encoder=encoder_ref(bundle),
+        plugin_attributes=engine.encoder.plugin_attributes,
         mask=None,
         settings=stream,
     )

@@ -14,6 +14,9 @@ from midigpt_core.records import (
     WindowBatch,
 )
 
+#: The number of the token type of the first attribute control of a plugin.
+FIRST_EXTERNAL: int
+
 def token_types() -> list[tuple[int, str, str, str]]:
     """(number, canonical name, upper-case name or "", alias or "") of every type."""
 
@@ -55,6 +58,9 @@ def positions(codebook: Codebook, tokens: Int32Array) -> Int32Array:
 
 def compute_attributes(codebook: Codebook, corpus: Corpus, windows: WindowBatch) -> Int16Array:
     """int16[N, T, 1+B, K], -1 where a control says nothing."""
+
+def window_notes(codebook: Codebook, corpus: Corpus, windows: WindowBatch) -> dict[str, Any]:
+    """The notes of windows by window, track, bar, onset and pitch, as flat arrays."""
 
 def decode(codebook: Codebook, tokens: Int32Array, resample: bool) -> tuple[dict[str, Any], list[dict[str, int]]]:
     """Columns of the score by name, and the attribute levels of each track."""

@@ -22,11 +22,14 @@ from midigpt_core.files import read_bytes
 from midigpt_core.records import INFILL_POSITIONS, PLACEHOLDER
 from midigpt_encoder import _encoder
 from midigpt_encoder.data_files import density_edges, load_preset, preset_names
+from midigpt_encoder.plugin_attributes import read_attribute, stored
 from midigpt_encoder.reading import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from midigpt_core.contracts import PluginAttribute
 
 _log = terminal.logger(__name__)
 
@@ -49,6 +52,7 @@ CANONICAL_TYPE: Mapping[str, str] = MappingProxyType(
 _CONTROLS: Mapping[str, Mapping[str, Any]] = {row["name"]: row for row in _encoder.attribute_controls()}
 _TRACK_TYPES = ("melodic", "drum", "both")
 _MODES = ("min", "max")
+_ATTRIBUTES = "attributes"
 _SIGNED: Literal["signed"] = "signed"
 
 
@@ -103,13 +107,26 @@ class EncoderConfig:
     attribute_controls: tuple[AttributeControl, ...] = ()
     #: (canonical type, size); empty: derived from the other fields.
     token_domains: tuple[tuple[str, int], ...] = ()
+    #: Attribute controls of plugins: their tokens follow all others.
+    attributes: tuple[PluginAttribute, ...] = ()
 
     @classmethod
-    def from_mapping(cls, content: Mapping[str, Any], origin: str = "encoder configuration") -> EncoderConfig:
-        """The configuration in parsed JSON. Raises ConfigError naming ``origin`` and the field."""
+    def from_mapping(
+        cls,
+        content: Mapping[str, Any],
+        origin: str = "encoder configuration",
+        found: Sequence[PluginAttribute] | None = None,
+    ) -> EncoderConfig:
+        """The configuration in parsed JSON. Raises ConfigError naming ``origin`` and the field.
+
+        ``found``: its attribute controls of plugins, which are then not looked up.
+        """
         reader = Reader(origin)
         known = reader.mapping(content, "", fields_dict(cls))
-        values = {name: read(reader, known[name], name) for name, read in _FIELDS.items() if name in known}
+        fields = _FIELDS if found is None else {name: read for name, read in _FIELDS.items() if name != _ATTRIBUTES}
+        values = {name: read(reader, known[name], name) for name, read in fields.items() if name in known}
+        if found is not None:
+            values[_ATTRIBUTES] = tuple(found)
         # Switchable microtiming needs delta tokens, even if emit_delta_tokens is false.
         if values.get("switchable_microtiming"):
             values["emit_delta_tokens"] = values.get("emit_delta_tokens") or True
@@ -125,7 +142,7 @@ class EncoderConfig:
         return self
 
     @classmethod
-    def from_file(cls, path: Path) -> EncoderConfig:
+    def from_file(cls, path: Path, found: Sequence[PluginAttribute] | None = None) -> EncoderConfig:
         """The configuration in a JSON file. Raises ConfigError naming the file and the field or line."""
         try:
             content = json.loads(read_bytes(path, _MOST_BYTES).decode())
@@ -141,12 +158,16 @@ class EncoderConfig:
             ) from error
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: is not JSON ({error}). Correct the file.") from error
-        return cls.from_mapping(content, str(path))
+        return cls.from_mapping(content, str(path), found)
 
     @classmethod
-    def from_preset(cls, name: str) -> EncoderConfig:
+    def from_preset(cls, name: str, found: Sequence[PluginAttribute] | None = None) -> EncoderConfig:
         """The preset ``name``. Raises ConfigError if there is no such preset."""
-        return cls.from_mapping(load_preset(name), f"preset {name}")
+        return cls.from_mapping(load_preset(name), f"preset {name}", found)
+
+    def with_attributes(self, attributes: Sequence[PluginAttribute]) -> EncoderConfig:
+        """This configuration with these attribute controls of plugins in place of its own. Raises ConfigError."""
+        return evolve(self, attributes=tuple(attributes))._checked("encoder configuration")
 
     def with_placeholder_positions(self) -> EncoderConfig:
         """This configuration with ``placeholder`` positions. Raises ConfigError if it has no tokens for infilling."""
@@ -163,6 +184,7 @@ class EncoderConfig:
             "emit_delta_tokens": bool(self.emit_delta_tokens),
             "signed_deltas": self.emit_delta_tokens == _SIGNED,
             "placeholder_positions": settings.pop("infill_positions") == PLACEHOLDER,
+            "external_attributes": [(a.name, a.level, a.track_type, a.levels) for a in settings.pop("attributes")],
         }
         return _encoder.Codebook(settings)
 
@@ -182,6 +204,9 @@ class EncoderConfig:
         # Only stored if not the default, so that other configurations have exactly the public package's keys.
         if content["infill_positions"] != PLACEHOLDER:
             del content["infill_positions"]
+        del content["attributes"]
+        if self.attributes:
+            content["attributes"] = [stored(attribute) for attribute in self.attributes]
         return content | {
             "pitch_range": list(self.pitch_range),
             "time_signatures": [f"{numerator}/{denominator}" for numerator, denominator in self.time_signatures],
@@ -305,4 +330,5 @@ _FIELDS: Mapping[str, Callable[[Reader, Any, str], Any]] = {
     "num_bars_map": _list_of(_window),
     "attribute_controls": _list_of(_attribute_control),
     "token_domains": _list_of(_token_domain),
+    "attributes": _list_of(read_attribute),
 }

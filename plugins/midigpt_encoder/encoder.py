@@ -10,14 +10,18 @@ import attrs
 import numpy as np
 
 from midigpt_core.contracts import AttributeInfo, Encoder
+from midigpt_core.corpus import metadata
 from midigpt_core.errors import EncodingError
+from midigpt_core.plugins.attributes import compute_levels
 from midigpt_core.records import SEQUENCE, NoteGrid, ScoreColumns, TokenBatch, TokenStatus, Vocabulary
 from midigpt_core.score import Score
+from midigpt_core.score.window_notes import WindowNotes
 from midigpt_encoder import _encoder
 from midigpt_encoder.bar_notes import notes_of
 from midigpt_encoder.config import EncoderConfig, genre_key
 
 if TYPE_CHECKING:
+    from midigpt_core.contracts import PluginAttribute
     from midigpt_core.records import BarNotes, BoolArray, Corpus, GrammarRequest, Int16Array, Int32Array, WindowBatch
 
 
@@ -48,14 +52,17 @@ class MidigptEncoder(Encoder):
         """The token ids by type."""
         codebook = self.config.codebook
         numbers = {name: number for number, name, _, _ in _encoder.token_types()}
+        ours = self.config.attributes
+        numbers |= {attribute.name: _encoder.FIRST_EXTERNAL + index for index, attribute in enumerate(ours)}
         names = [""] * (max(numbers.values()) + 1)
         for name, number in numbers.items():
             names[number] = name
-        sizes = [size for _, size in codebook.domains]
+        domains = [*codebook.domains, *((attribute.name, attribute.levels) for attribute in ours)]
+        sizes = [size for _, size in domains]
         return Vocabulary(
             size=codebook.vocab_size,
             type_names=tuple(names),
-            type_of=np.repeat(np.array([numbers[name] for name, _ in codebook.domains], np.uint8), sizes),
+            type_of=np.repeat(np.array([numbers[name] for name, _ in domains], np.uint8), sizes),
             value_of=np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
             attributes=tuple(name for name, _ in codebook.attributes),
         )
@@ -99,10 +106,24 @@ class MidigptEncoder(Encoder):
 
     @cached_property
     def attributes(self) -> tuple[AttributeInfo, ...]:
+        missing = {
+            attribute.name: attribute.distribution for attribute in self.config.attributes if not attribute.target
+        }
         return tuple(
-            AttributeInfo(name=name, level=level, size=size, melodic=melodic, drum=drum)
+            AttributeInfo(
+                name=name,
+                level=level,
+                size=0 if name in missing else size,
+                melodic=melodic,
+                drum=drum,
+                missing=missing.get(name, ""),
+            )
             for name, level, size, melodic, drum in self.config.codebook.attribute_infos
         )
+
+    @property
+    def plugin_attributes(self) -> tuple[PluginAttribute, ...]:
+        return self.config.attributes
 
     def to_config(self) -> dict[str, Any]:
         return self.config.to_dict()
@@ -128,6 +149,8 @@ class MidigptEncoder(Encoder):
         Raises TypeError or ValueError, naming field and window, if an array has the wrong dtype or shape or a window
         names a piece, bar or track that does not exist.
         """
+        if windows.compute_attributes and self._computed:
+            windows = attrs.evolve(windows, attribute_values=self._with_levels(corpus, windows))
         tokens, offsets, role, status, spans, positions = _encoder.encode_batch(
             self.config.codebook, self._native(corpus), windows, max_tokens, self.threads
         )
@@ -139,7 +162,55 @@ class MidigptEncoder(Encoder):
         """Attribute values int16[N, T, 1+B, K] of windows (as ``WindowBatch.attribute_values``), -1 where a control
         has no value. Raises the errors of :meth:`encode_batch`."""
         values: Int16Array = _encoder.compute_attributes(self.config.codebook, self._native(corpus), windows)
+        self._add_levels(values, corpus, windows)
         return values
+
+    @cached_property
+    def _computed(self) -> list[tuple[int, PluginAttribute]]:
+        """The attributes of plugins that can be computed, with their places on the K axis."""
+        ours = self.config.attributes
+        first = len(self.vocabulary.attributes) - len(ours)
+        return [(first + index, attribute) for index, attribute in enumerate(ours) if attribute.target is not None]
+
+    def _with_levels(self, corpus: Corpus, windows: WindowBatch) -> Int16Array:
+        """The given attribute values, and those of plugins where none is given."""
+        count, tracks, bars = windows.infill.shape
+        shape = count, tracks, 1 + bars, len(self.vocabulary.attributes)
+        values: Int16Array = np.full(shape, -1, np.int16)
+        self._add_levels(values, corpus, windows)
+        given = windows.attribute_values
+        return values if given is None else np.where(given >= 0, given, values)
+
+    def _add_levels(self, values: Int16Array, corpus: Corpus, windows: WindowBatch) -> None:
+        """Write the levels of plugins' attributes into ``values`` int16[N, T, 1+B, K]: one call for each attribute."""
+        if not self._computed:
+            return
+        notes = self.window_notes(corpus, windows)
+        for place, attribute in self._computed:
+            levels = compute_levels(attribute, notes)
+            if attribute.level == "track":
+                values[:, :, 0, place] = levels
+            else:
+                values[:, :, 1:, place] = levels
+
+    def window_notes(self, corpus: Corpus, windows: WindowBatch) -> WindowNotes:
+        found = _encoder.window_notes(self.config.codebook, self._native(corpus), windows)
+        count, tracks, bars = windows.infill.shape
+        return WindowNotes(
+            resolution=self.config.resolution,
+            shape=(count, tracks, bars),
+            offsets=np.concatenate([[0], found["cell_ends"]]),
+            onset=found["onset"],
+            duration=found["duration"],
+            pitch=found["pitch"],
+            velocity=found["velocity"],
+            num_bars=found["num_bars"].reshape(count, tracks),
+            program=found["program"].reshape(count, tracks),
+            drum=found["drum"].reshape(count, tracks).astype(np.bool_),
+            numerator=found["numerator"].reshape(count, tracks, bars),
+            denominator=found["denominator"].reshape(count, tracks, bars),
+            metadata=lambda name: metadata.piece_metadata(corpus, name, windows.piece),
+        )
 
     @property
     def note_grid(self) -> NoteGrid:

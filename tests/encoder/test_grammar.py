@@ -15,6 +15,7 @@ from midigpt_encoder.config import EncoderConfig
 from midigpt_encoder.encoder import MidigptEncoder
 
 from midigpt_core.errors import ConfigError, EncodingError
+from midigpt_core.plugins.attributes import find_attribute
 from support.encoder import PRESETS, goldens, preset
 from support.grammar import ATTRIBUTES, bars_of, case, complaint, named, write
 
@@ -49,6 +50,21 @@ def test_random_logits_write_only_what_the_encoder_could_have_written(name: str,
     assert check(case(preset(name), rng, 100, infill=infill), rng) == 100
     limits = {"max_tokens": 420, "max_notes": 5, "max_polyphony": 2}
     check(case(preset(name), rng, 40, infill=infill, **limits), rng)
+
+
+@pytest.mark.parametrize("infill", [True, False])
+@pytest.mark.parametrize("name", PRESETS)
+def test_attributes_of_plugins_are_written_like_those_of_the_encoder(name: str, infill: bool) -> None:
+    rng = np.random.default_rng(11)
+    found = [find_attribute(f"attributes/{name}") for name in ("syncopation", "chroma-entropy")]
+    encoder = MidigptEncoder(EncoderConfig.from_preset(name).with_attributes(found))
+    made = case(encoder, rng, 60, infill=infill)
+    assert check(made, rng) == 60
+    if not infill:
+        # Where the prompt leaves a level out, the grammar has the model choose one.
+        documents = [[one for one, _ in named(encoder, document)] for document in write(made, rng)]
+        bars = [document.count("Bar") for document in documents]
+        assert sum(document.count("attributes/syncopation") for document in documents) > sum(bars) / 2
 
 
 @pytest.mark.slow

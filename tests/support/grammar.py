@@ -29,6 +29,7 @@ ATTRIBUTES = {
     "MinPolyphony", "MaxPolyphony", "MinNoteDuration", "MaxNoteDuration", "NoteDensity", "TrackLevelPitchRangeMax",
     "KeySignature", "TrackLevelSilenceProportionMax", "TrackLevelNomml", "Tension", "TensionDrum",
     "BarLevelOnsetDensity", "BarLevelOnsetPolyphonyMin", "BarLevelOnsetPolyphonyMax", "BarLevelPitchClassSet",
+    "attributes/syncopation", "attributes/chroma-entropy",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from midigpt_gpt2.options import Gpt2Options
 
 from midigpt_core.contracts import ArchitectureContext
 from midigpt_core.inference import InferenceEngine
+from midigpt_core.plugins.attributes import find_attribute
 
 if TYPE_CHECKING:
     from midigpt_core.score import Score
@@ -21,8 +22,9 @@ PRESETS = ("expressive", "ghost", "prism", "yellow")
 
 
 @cache
-def engine(preset: str = "yellow", max_tokens: int = 1024) -> InferenceEngine:
-    encoder = MidigptEncoder(EncoderConfig.from_preset(preset))
+def engine(preset: str = "yellow", max_tokens: int = 1024, attributes: tuple[str, ...] = ()) -> InferenceEngine:
+    config = EncoderConfig.from_preset(preset).with_attributes([find_attribute(name) for name in attributes])
+    encoder = MidigptEncoder(config)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = build(

@@ -17,6 +17,7 @@ from midigpt_core.contracts import EncoderContext
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.errors import ConfigError, PluginError
 from midigpt_core.plugins.building import build
+from midigpt_core.printable import printable
 
 if TYPE_CHECKING:
     from midigpt_core.components import ComponentRef
@@ -38,6 +39,11 @@ _SWITCHES = {
 def stream_settings(config: TrainConfig, encoder: Encoder) -> StreamSettings:
     """The settings of the token stream. Raises :class:`ConfigError` for a setting that is off by default, was switched
     on, and is not supported by the encoder."""
+    if missing := [f"{one.name} of {one.missing}" for one in encoder.attributes if one.missing]:
+        raise PluginError(
+            f"the encoder has attribute controls whose plugins are not installed: {printable(', '.join(missing))}. "
+            "Install them to train with this encoder."
+        )
     changes: dict[str, Any] = {"num_bars_choices": _window_sizes(config, encoder)}
     for name, capability in _SWITCHES.items():
         if getattr(config, name) > 0 and capability not in encoder.provides:

@@ -170,6 +170,7 @@ def prepare(
         sources=train_pieces.sources,
         pieces=train_pieces.valid,
         encoder=chosen.encoder,
+        plugin_attributes=encoder.plugin_attributes,
         mask=mask,
         settings=settings,
         sets=piece_sets(train_sets),
@@ -181,6 +182,7 @@ def prepare(
             sources=eval_pieces.sources,
             pieces=eval_pieces.valid,
             encoder=chosen.encoder,
+            plugin_attributes=encoder.plugin_attributes,
             mask=None,
             settings=settings.evaluation(infill=True),
         )
