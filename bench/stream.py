@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from bench import corpus
 from bench.built import notes_per_piece, ready, tracks_per_piece
 from bench.measure import Turn, one_thread, take_turns, wall
@@ -33,6 +35,8 @@ _BASELINE_STEP = 12
 _BASELINE_SAMPLES = 60
 #: A row of these has a dozen tracks or more.
 _MANY_TRACKS = 12
+#: Attribute controls of a plugin: one of bars, one of tracks.
+_PYTHON_ATTRIBUTES = ("syncopation", "chroma-entropy")
 #: Rows of the corpora over which a worker's memory is compared.
 _SMALL, _LARGE = 2_000, 20_000
 #: Notes per track of a short and of a ten times longer piece, both at the density where it is capped.
@@ -43,6 +47,7 @@ def rows(session: Session) -> Iterator[Row]:
     shard = corpus.pieces_path(session.folder)
     data = ready([shard], session.folder, PRESET)
     yield from _against_baseline(session, data, shard)
+    yield _with_attributes(session, data)
     yield _by_length(session)
     yield from _on_two_cores(session, data)
     yield _worker_memory(session)
@@ -84,6 +89,25 @@ def _against_baseline(session: Session, data: Ready, shard: Path) -> Iterator[Ro
         against=BASELINE,
         required=ratio_at_least(400),
         how=f"as above, over the {len(many_tracks)} such pieces of the bench corpus",
+    )
+
+
+def _with_attributes(session: Session, data: Ready) -> Row:
+    """The stream with two attribute controls that plugins compute in Python."""
+    plain = data.stream_spec()
+    encoder = evolve(plain.encoder, options={**plain.encoder.options, "attributes": list(_PYTHON_ATTRIBUTES)})
+    measured = take_turns(
+        {"with": one_thread(windows(evolve(plain, encoder=encoder))), "without": one_thread(windows(plain))},
+        session.repeats,
+    )
+    return Row.of(
+        "token stream, two attribute controls in Python",
+        "windows/s",
+        measured["with"],
+        measured["without"],
+        against="without them",
+        required=ratio_at_least(0.5),
+        how=f"{PRESET} with {' and '.join(_PYTHON_ATTRIBUTES)}, documents of {_BLOCKS} blocks at 2048",
     )
 
 

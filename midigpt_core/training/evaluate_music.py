@@ -108,7 +108,6 @@ def evaluate_music(
         sources=pieces.sources,
         pieces=pieces.valid,
         encoder=encoder_ref(bundle),
-        plugin_attributes=engine.encoder.plugin_attributes,
         mask=None,
         settings=stream,
     )

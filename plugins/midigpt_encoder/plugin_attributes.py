@@ -46,9 +46,12 @@ def read_attribute(reader: Reader, value: Any, path: str) -> PluginAttribute:
     kind = reader.name(entry["track_type"], f"{path}.track_type", "track type", ("melodic", "drum", "both"))
     levels = reader.integer(entry["levels"], f"{path}.levels")
     recorded = PluginAttribute(
-        **texts, level="bar" if level == "bar" else "track", levels=levels,
+        name=texts["name"],
+        distribution=texts["distribution"],
+        level="bar" if level == "bar" else "track",
+        levels=levels,
         track_type="melodic" if kind == "melodic" else "drum" if kind == "drum" else "both",
-    )  # fmt: skip
+    )
     return _installed(recorded)
 
 

@@ -233,5 +233,5 @@ def test_a_corrected_control_changes_no_other_token() -> None:
         return [name for name in map(encoder.vocabulary.name, tokens) if not name.startswith(kinds)]
 
     assert names(plain) == names(corrected)
-    # Which is written where it says something (tests/encoder/test_positions.py).
-    assert attrs.fields_dict(EncoderConfig).keys() == base.keys() | {"infill_positions"}
+    # Both are written where they say something (tests/encoder/test_positions.py, test_plugin_attributes.py).
+    assert attrs.fields_dict(EncoderConfig).keys() == base.keys() | {"infill_positions", "attributes"}
