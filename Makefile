@@ -10,7 +10,7 @@ MUSIC := runs/music
 WRITE = $(BIN)/midigpt generate --checkpoint $(MUSIC)/model/model_final.pt --temperature 0.8 --seed 1 --overwrite
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run music control wheels test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
+.PHONY: run music control wheels release test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
 
 setup: $(READY)
 
@@ -89,6 +89,10 @@ goldens: $(READY)
 wheels:
 	.ci/wheels
 	SSE2=1 .ci/wheels $(PYTHON)
+
+# The files of a release from its tag and the wheels in build/wheels, with hashes and an SBOM: docs/releasing.md.
+release: $(READY)
+	$(BIN)/python .ci/release.py "$(TAG)"
 
 # docs/map.md: a sentence for every source file.
 map: $(READY)

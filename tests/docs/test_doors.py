@@ -22,6 +22,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 PAGES = [
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "docs" / "releasing.md",
     ROOT / "changelog.d" / "README.md",
     ROOT / ".github" / "pull_request_template.md",
     *FORMS,
@@ -30,7 +32,7 @@ PAGES = [
 FENCE = re.compile(r"^ *```\n(?P<body>.*?)^ *```", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`(?P<code>[^`\n]+)`")
 #: Programs that this project neither makes nor declares.
-OUTSIDE = {"git", ".venv/bin/pre-commit"}
+OUTSIDE = {"git", "sha256sum", ".venv/bin/pre-commit"}
 #: What every environment has.
 OF_PYTHON = {"python", "pip"}
 #: A file by its suffix, or the start of a name that stands for several.
