@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from midigpt_core.audio.rendering import Format
-    from midigpt_core.inference import SamplingSession
+    from midigpt_core.contracts import BundleHeader
+    from midigpt_core.corpus.copy_index import CopyIndex
+    from midigpt_core.inference import InferenceEngine, SamplingSession
     from midigpt_core.inference.outcome import Listening, Reached, TrackOutcome
     from midigpt_core.score import Score
 
@@ -121,6 +123,13 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 )
 @click.option("--shuffle", is_flag=True, help="Fill in the steps of the plan in a random order.")
 @click.option("--infill-probability", type=float, metavar="P", help="Fill in only a random share of the bars.")
+@click.option("--novel", is_flag=True, help="Try again where a bar was written that the model was trained on.")
+@click.option(
+    "--copy-index",
+    type=PATH,
+    metavar="FILE",
+    help="The bars that it was trained on, for --novel.  [default: copies.npy in the bundle's folder]",
+)
 @click.option("--candidates", type=int, metavar="N", help="Number of variations to write.  [default: 1]")
 @click.option("--seed", type=int, help="The same seed and request give the same music.  [default: random]")
 @click.option("--temperature", type=float, help="Above 1: more varied; below 1: more predictable.  [default: 1]")
@@ -162,6 +171,7 @@ def generate(
     *,
     checkpoint: str | None,
     input_file: str | None,
+    copy_index: str | None,
     device: str | None,
     precision: str,
     output: str | None,
@@ -187,7 +197,8 @@ def generate(
         missing = "'--checkpoint'" if checkpoint is None else "'-o' / '--output'"
         raise click.UsageError(f"Missing option {missing}.", ctx)
     of_config = {name: flags.pop(name) for name in ("seed", "temperature", "infill_probability")}
-    of_config |= {"num_candidates": flags.pop("candidates"), "shuffle": flags.pop("shuffle") or None}
+    of_config |= {"num_candidates": flags.pop("candidates")}
+    of_config |= {name: flags.pop(name) or None for name in ("shuffle", "novel")}
     flags["note_options"] = {name.replace("_", "-"): flags.pop(name) for name in asked.NOTE_FLAGS}
     wanted = asked.read_flags(asked.Flags(has_input=input_file is not None, **flags))
     config, problems = asked.config_of(assignments, of_config)
@@ -203,20 +214,17 @@ def generate(
     stem = "new" if input_file is None else Path(input_file).stem
     paths = [Path(output) / f"{stem}-{number}.mid" for number in range(1, request.config.num_candidates + 1)]
     bank = _bank(ctx, audio, soundfont)
+    known = _known_bars(ctx, header, checkpoint, copy_index, novel=request.config.novel)
     if not request.config.plan_only:
         _require_free(paths, (".mid", ".png", *_sound_suffix(audio)), overwrite=overwrite)
 
-    # Imports torch, which takes seconds; every problem of the request is reported before.
-    from midigpt_core.inference import InferenceEngine
-
-    engine = InferenceEngine.from_checkpoint(checkpoint, device, precision=precision)
+    engine = _engine(checkpoint, device, precision, known)
     session = engine.session(score, request)
     if request.config.plan_only:
         echo_json(session.plan_summary())
         return 0
     from midigpt_core.cli.generation_progress import generation_progress
     from midigpt_core.inference.outcome import outcomes
-    from midigpt_core.score.piano_roll import save_piano_roll
 
     with _Stopping(session) as stopping:
         with generation_progress() as progress:
@@ -226,7 +234,7 @@ def generate(
         remarks: dict[str, None] = {}
         for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
             remarks |= dict.fromkeys(_write(music, path, content, input_file))
-            save_piano_roll(path.with_suffix(".png"), music, written, title=path.name)
+            _draw(path, music, written)
         remarks |= dict.fromkeys(_write_audio(paths, bank, audio))
     if as_json:
         echo_json(_as_json(session, paths, found, [*remarks], audio))
@@ -276,6 +284,42 @@ def _write(music: Score, path: Path, content: bytes | None, name: str | None) ->
             f"{name} cannot be kept as it is ({error.reason}): the new file has its notes, programs, time signatures "
             "and first tempo only.",
         )
+
+
+def _engine(checkpoint: str, device: str | None, precision: str, known: CopyIndex | None) -> InferenceEngine:
+    # Imports torch, which takes seconds; every problem of the request is reported before.
+    from midigpt_core.inference import InferenceEngine
+
+    engine = InferenceEngine.from_checkpoint(checkpoint, device, precision=precision)
+    engine.known_bars = known
+    return engine
+
+
+def _known_bars(
+    ctx: click.Context, header: BundleHeader, checkpoint: str, copy_index: str | None, *, novel: bool
+) -> CopyIndex | None:
+    """The bars for --novel. Raises MidigptError, before anything is generated, if they cannot be read."""
+    if not novel:
+        if copy_index is not None:
+            raise click.UsageError("--copy-index has the bars for --novel. Add --novel, or leave it out.", ctx)
+        return None
+    from midigpt_core.corpus.copy_index import NAME, index_of_bundle, read_copy_index
+
+    if copy_index is not None:
+        return read_copy_index(copy_index)
+    found = index_of_bundle(checkpoint, str(header.provenance.get("corpus") or ""))
+    if found is None:
+        raise ConfigError(
+            f"--novel: there is no {NAME} in the bundle's folder. Name the index with --copy-index FILE, or make it: "
+            "midigpt evaluate DATA --checkpoint BUNDLE --music --train-data TRAINING_DATA --copy-index FILE."
+        )
+    return found
+
+
+def _draw(path: Path, music: Score, written: set[tuple[int, int]]) -> None:
+    from midigpt_core.score.piano_roll import save_piano_roll
+
+    save_piano_roll(path.with_suffix(".png"), music, written, title=path.name)
 
 
 def _sound_suffix(audio: Format | None) -> tuple[str, ...]:
@@ -404,6 +448,22 @@ def heard_lines(found: Sequence[TrackOutcome]) -> Iterator[str]:
         )
 
 
+def _copy_lines(session: SamplingSession, found: Sequence[TrackOutcome]) -> Iterator[str]:
+    from midigpt_core.inference.validation import bar_ranges
+
+    if not session.request.config.novel:
+        return
+    copied = [outcome for outcome in found if outcome.copied]
+    for outcome in copied:
+        bars = f"bar{'s' if len(outcome.copied or ()) > 1 else ''} {bar_ranges(outcome.copied or ())}"
+        yield f"candidate {outcome.candidate + 1}, track {outcome.track}: {bars} in the training music"
+    if copied:
+        attempts = session.request.config.max_attempts
+        yield f"That is the last of {attempts} attempts. For more, add --set max_attempts={10 * attempts}."
+    else:
+        yield "no written bar is in the training music, exactly or transposed"
+
+
 def _context(context: Sequence[Listening]) -> str:
     from midigpt_core.inference.validation import bar_ranges
 
@@ -427,6 +487,7 @@ def _remarks(session: SamplingSession, found: Sequence[TrackOutcome]) -> Iterato
     speed = chosen / seconds if seconds else 0.0
     yield f"seed {session.seed}, {chosen:,} tokens chosen in {seconds:.1f} s ({speed:,.0f} tokens/s)"
     yield from heard_lines(found)
+    yield from _copy_lines(session, found)
     for before, now in sorted(set(session.narrowed)):
         yield f"windows of {before} bars did not fit the model, so windows of {now} bars were used."
     if session.cancelled:

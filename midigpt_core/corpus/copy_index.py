@@ -10,6 +10,7 @@ that only the pages that a lookup touches are read.
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,6 +143,22 @@ def build_copy_index(
                 known, waiting = merged(), []
     progress(done, total)
     return CopyIndex(corpus=corpus or opened.fingerprint, sample=sample, fingerprints=merged())
+
+
+def index_of_bundle(bundle: str | os.PathLike[str], corpus: str) -> CopyIndex | None:
+    """The index in the folder of a bundle, or in the folder that is one; None if there is none.
+
+    ``corpus``: the fingerprint of the corpus that the bundle was trained on; empty: it does not say. Raises
+    :class:`DataError` for an index that cannot be read, or of another corpus.
+    """
+    path = Path(bundle)
+    path = (path if path.is_dir() else path.parent) / NAME
+    if not path.is_file():
+        return None
+    index = read_copy_index(path)
+    if corpus:
+        require_same_corpus(index.corpus, corpus, str(path))
+    return index
 
 
 def read_copy_index(path: str | os.PathLike[str]) -> CopyIndex:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from midigpt_core.contracts import Bundle, Encoder, SequenceReader
+    from midigpt_core.contracts import Bundle, Encoder, KnownBars, SequenceReader
     from midigpt_core.inference.request import GenerationRequest
     from midigpt_core.records import Float64Array, Int32Array
     from midigpt_core.score import Score
@@ -63,6 +63,9 @@ class InferenceEngine:
         self._stored_types: dict[str, torch.dtype] = {}
         #: The windows that the model was trained on: requests are planned in such windows and checked against them.
         self.trained = trained_windows(encoder, header.provenance if header is not None else {})
+        #: The bars of the music that the model was trained on, for requests of novel music; None: not known.
+        #: :func:`midigpt_core.corpus.copy_index.read_copy_index` reads those that a run keeps in its folder.
+        self.known_bars: KnownBars | None = None
         self._reader: SequenceReader | None = None
 
     @classmethod
@@ -163,6 +166,11 @@ class InferenceEngine:
         Raises :class:`midigpt_core.inference.RequestValidationError` with every problem of the request.
         """
         return SamplingSession(self, score, request)
+
+    @property
+    def training_corpus(self) -> str:
+        """The fingerprint of the corpus that the model was trained on; empty if its bundle does not say."""
+        return "" if self._header is None else str(self._header.provenance.get("corpus") or "")
 
     @property
     def max_tokens(self) -> int:

@@ -65,6 +65,9 @@ class TrackOutcome:
     attributes: tuple[Reached, ...]
     #: The context of the bars: one item for each set of tracks, in the order of their first bars.
     context: tuple[Listening, ...]
+    #: Bars with at least four notes that are in the music that the model was trained on, exactly or transposed; None:
+    #: that music is not known.
+    copied: tuple[int, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return attrs.asdict(self)
@@ -89,12 +92,14 @@ def _outcome(
     notes = editing.note_table(score)
     notes = notes.where(cells[notes.track, notes.bar])
     written = set(bars)
+    copied = session.copied(score, [(prompt.id, bar) for bar in bars])
     return TrackOutcome(
         candidate=candidate,
         track=prompt.id,
         bars=bars,
         notes=len(notes),
         novelty=1 - same_share(session.score, cells, notes) if len(notes) else None,
+        copied=None if copied is None else tuple(bar for _, bar in copied),
         attributes=tuple(
             found
             for planned in session.plan

@@ -23,11 +23,12 @@ from midigpt_core.inference.request import InferenceConfig
 from midigpt_core.keys import Stage
 from midigpt_core.records import GrammarRequest
 from midigpt_core.score import editing
+from midigpt_core.score.bar_fingerprints import LEAST_NOTES, bar_fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from midigpt_core.contracts import Encoder, Grammar, SequenceReader
+    from midigpt_core.contracts import Encoder, Grammar, KnownBars, SequenceReader
     from midigpt_core.inference.generation import Generated
     from midigpt_core.inference.request import GenerationRequest
     from midigpt_core.inference.trained import TrainedWindows
@@ -91,6 +92,8 @@ class Engine(Protocol):
     encoder: Encoder
     #: The windows that the model was trained on.
     trained: TrainedWindows
+    #: The bars of the music that the model was trained on; None: not known.
+    known_bars: KnownBars | None
 
     @property
     def max_tokens(self) -> int:
@@ -110,6 +113,10 @@ class SamplingSession:
 
     def __init__(self, engine: Engine, score: Score, request: GenerationRequest) -> None:
         validation.check(request, score, engine.encoder, engine.trained)
+        if request.config.novel and engine.known_bars is None:
+            raise validation.RequestValidationError(
+                ["config.novel: the bars that the model was trained on are not known. Give its engine known_bars."]
+            )
         self.score = score
         config = request.config
         #: The seed in use: the request's, or a fresh one for -1.
@@ -397,9 +404,11 @@ class SamplingSession:
         return table.where(self._cells(_in_order(job)[:bars])[table.track, table.bar])
 
     def _passes(self, candidate: int, step: planner.Step, notes: NoteTable) -> bool:
-        """Whether the notes of a step are neither silence nor (nearly) those that were there before."""
+        """Whether the notes of a step are neither silence, nor copies, nor (nearly) those that were there before."""
         config = self.request.config
         if config.silence_check and not len(notes):
+            return False
+        if config.novel and self.copied(editing.replace_cells(self._start, self._cells(step.cells), notes), step.cells):
             return False
         if not config.novelty_check or not len(notes):
             return True
@@ -407,6 +416,17 @@ class SamplingSession:
         if tables is not None and not tables.changes(step.cells, self.seed_of(candidate)):
             return True
         return same_share(self.score, self._cells(step.cells), notes) < config.novelty_threshold
+
+    def copied(self, score: Score, cells: Sequence[tuple[int, int]]) -> list[tuple[int, int]] | None:
+        """Those of ``cells`` (track, bar) whose bars in ``score`` have at least four notes and are ``known_bars`` of
+        the engine, in their order; None: no bars are known."""
+        known = self._engine.known_bars
+        if known is None:
+            return None
+        found, fingerprints = bar_fingerprints(score.columns)
+        copies = known.contains(fingerprints) & (found.notes >= LEAST_NOTES)
+        of_score = {*zip(found.track[copies].tolist(), found.bar[copies].tolist(), strict=True)}
+        return [cell for cell in cells if cell in of_score]
 
     def _result(self, working: Score, written: set[tuple[int, int]]) -> Score:
         """The original score with the ``written`` bars of a working score."""

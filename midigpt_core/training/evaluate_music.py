@@ -10,7 +10,7 @@ from attrs import frozen
 
 from midigpt_core import terminal
 from midigpt_core.checkpoint import encoder_ref, load_checkpoint
-from midigpt_core.corpus.copy_index import NAME, build_copy_index, read_copy_index, require_same_corpus
+from midigpt_core.corpus.copy_index import NAME, build_copy_index, index_of_bundle, read_copy_index, require_same_corpus
 from midigpt_core.corpus.detection import detect_source
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.stream import StreamSpec
@@ -90,9 +90,8 @@ def evaluate_music(
     training = None
     if settings.train_data is not None:
         training, _ = split_as_trained(collect(settings.train_data), bundle, str(checkpoint))
-    folder = Path(checkpoint)
     known = _known_bars(
-        folder if folder.is_dir() else folder.parent,
+        Path(checkpoint),
         str(bundle.provenance.get("corpus") or ""),
         training,
         settings,
@@ -128,7 +127,7 @@ def evaluate_music(
 
 
 def _known_bars(
-    folder: Path,
+    bundle: Path,
     trained_on: str,
     training: Pieces | None,
     settings: MusicSettings,
@@ -136,15 +135,13 @@ def _known_bars(
 ) -> CopyIndex | None:
     """The bars of the training corpus; None if no index and no training data are given.
 
-    ``folder``: that of the bundle; ``trained_on``: the fingerprint of its corpus, empty if it does not say;
+    ``trained_on``: the fingerprint of its corpus, empty if it does not say;
     ``training``: the pieces of the training data, if they are given. Raises :class:`midigpt_core.errors.DataError` for
     another corpus.
     """
     path = None if settings.copy_index is None else Path(settings.copy_index)
     if training is None:
-        if path is None and not (folder / NAME).is_file():
-            return None
-        return _read(path or folder / NAME, trained_on)
+        return index_of_bundle(bundle, trained_on) if path is None else _read(path, trained_on)
     if trained_on:
         require_same_corpus(training.fingerprint, trained_on, "--train-data")
     if path is not None and path.exists():

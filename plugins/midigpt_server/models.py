@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from midigpt_core.corpus.copy_index import index_of_bundle
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.inference.scales import GRID_UNITS, SCALES
 from midigpt_server.refusals import Refused
@@ -35,6 +36,8 @@ class Model:
         """Raises :class:`midigpt_core.errors.MidigptError` for a bundle that cannot be used."""
         if settings.checkpoint is not None:
             engine = InferenceEngine.from_checkpoint(settings.checkpoint, settings.device)
+            # For requests of novel music.
+            engine.known_bars = index_of_bundle(settings.checkpoint, engine.training_corpus)
             label = Path(settings.checkpoint).name
         else:
             assert settings.pretrained is not None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Where 0.4.2's default is not ours.
 _DEFAULTS = {"model_dim": 4, "bars_per_step": 1, "tracks_per_step": 1}
-_BOOLEANS = ("novelty_check", "silence_check", "plan_only", "shuffle", "batch_attempts")
+_BOOLEANS = ("novelty_check", "silence_check", "plan_only", "shuffle", "batch_attempts", "novel")
 _HIGHEST_ESCALATION = 3.0
 _MOST_CANDIDATES = 16
 _MOST_PLACES = 100_000

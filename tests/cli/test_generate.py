@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import soundfile
 from midigpt_encoder.factory import EncoderOptions
@@ -25,10 +26,12 @@ from midigpt_core.cli.asked import Flags, read_flags, score_of
 from midigpt_core.cli.generate import heard_lines
 from midigpt_core.cli.main import main
 from midigpt_core.contracts import Bundle, EncoderContext
+from midigpt_core.corpus.copy_index import CopyIndex
 from midigpt_core.errors import DataError
 from midigpt_core.inference import RequestValidationError
 from midigpt_core.inference.outcome import Listening, TrackOutcome
 from midigpt_core.score import Score
+from midigpt_core.score.bar_fingerprints import bar_fingerprints
 from midigpt_core.score.piano_roll import NEW, OLD
 from support.soundfont import soundfont
 from support.tiny_gpt2 import tiny_gpt2
@@ -708,3 +711,34 @@ def test_music_that_cannot_be_played_is_written_all_the_same(
     assert (code, error) == (0, "")
     assert text.count("FluidSynth cannot play this file.") == 2
     assert sorted({path.suffix for path in tmp_path.iterdir()}) == [".mid", ".png"]
+
+
+def test_novel_music_needs_the_bars_that_the_model_was_trained_on(
+    generate: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    asked = ("--input", BACH, "--track", "1", "--bars", "8-9", "--seed", "1", "--set", "density_hard_limit=6")
+    code, _, said = generate(*asked, "--novel")
+    assert (code, "there is no copies.npy in the bundle's folder" in said, "--copy-index FILE" in said) == (
+        2,
+        True,
+        True,
+    )
+    index = tmp_path / "bars.npy"
+    code, _, said = generate(*asked, "--copy-index", str(index))
+    assert (code, "Add --novel" in said) == (2, True)
+    code, _, said = generate(*asked, "--novel", "--copy-index", str(index))
+    assert (code, "bars.npy" in said) == (2, True)
+    assert not list(tmp_path.glob("*.mid"))
+
+    # Of nothing; then of what was written.
+    CopyIndex(corpus="00" * 32, sample=1.0, fingerprints=np.zeros(0, np.uint64)).save(index)
+    code, said, _ = generate(*asked, "--novel", "--copy-index", str(index))
+    assert (code, "no written bar is in the training music" in said) == (0, True)
+    (written,) = tmp_path.glob("*.mid")
+    _, fingerprints = bar_fingerprints(Score.from_midi(written).columns)
+    CopyIndex(corpus="00" * 32, sample=1.0, fingerprints=np.unique(fingerprints)).save(index)
+    again = (*asked, "--novel", "--copy-index", str(index), "--overwrite")
+    code, said, _ = generate(*again, "--set", "max_attempts=1")
+    assert (code, "track 1: bars 8-9 in the training music" in said, "max_attempts=10" in said) == (0, True, True)
+    code, said, _ = generate(*again, "--json")
+    assert json.loads(said)["candidates"][0]["tracks"][0]["copied"] == []

@@ -10,15 +10,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from midigpt_server.app import build_app
+from midigpt_server.models import Model, Models
+from midigpt_server.settings import ModelSettings, ServerSettings
 
+from midigpt_core.corpus.copy_index import CopyIndex
 from midigpt_core.inference.batching import SharedReader
 from support import serving
-from support.serving import body, client, note, score
+from support.serving import body, client, note, score, small_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -549,3 +555,16 @@ def test_the_music_does_not_depend_on_what_runs_beside_it() -> None:
 
 def test_app_is_made_without_a_network_or_a_folder() -> None:
     assert serving.app().title == "midigpt"
+
+
+def test_novel_music_needs_the_bars_next_to_the_bundle(server: TestClient, tmp_path: Path) -> None:
+    refused = server.post("/generate", json=body(1, config={"novel": True}))
+    assert (refused.status_code, "config.novel" in refused.json()["detail"]) == (422, True)
+
+    settings = ModelSettings(id="small", checkpoint=small_bundle(tmp_path))
+    assert Model.load(settings).engine.known_bars is None
+    CopyIndex(corpus="00" * 32, sample=1.0, fingerprints=np.zeros(0, np.uint64)).save(tmp_path / "copies.npy")
+    models = Models([Model.load(settings)])
+    app = build_app(models, ServerSettings(models=[settings]), lambda: None)
+    with TestClient(app, base_url="http://127.0.0.1:3456") as opened:
+        assert opened.post("/generate", json=body(1, config={"novel": 1})).json()["status"] == "completed"
