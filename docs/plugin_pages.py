@@ -51,6 +51,7 @@ NAMES = {
     Kind.CHECKPOINT_FORMAT: "arrays",
     Kind.METRIC: "empty-bars",
     Kind.ATTRIBUTE: "leaps",
+    Kind.ADAPTER: "gains",
 }
 #: The one hook that returns no records; its example is written by hand.
 CALLBACKS = "midigpt_callbacks"
@@ -448,6 +449,12 @@ def _selection(kind: Kind | None) -> list[str]:
         parts[-1] += (
             " A format is not selected for reading: it follows from the file. `midigpt convert IN OUT` writes the "
             "format of the suffix of `OUT`."
+        )
+    if kind is Kind.ADAPTER:
+        parts[-1] += (
+            " An adapter needs a base: `--init-from BUNDLE`, or the setting `init_from`. Its file stores the name and "
+            f"options of its component: nothing need be selected to use it ([adapters]({_UP}adapters.md)), but your "
+            "plugin must be installed. The run's bundle needs no plugin."
         )
     if kind is Kind.ENCODER or kind is Kind.ARCHITECTURE:
         parts[-1] += (

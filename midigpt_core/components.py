@@ -30,7 +30,7 @@ def _check_name(_record: object, attribute: Attribute[str], value: object) -> No
 
 
 def _check_target(_record: object, attribute: Attribute[str], value: object) -> None:
-    if value is None and attribute.name in ("options", "headers"):
+    if value is None and attribute.name in ("options", "headers", "merge"):
         return
     if not isinstance(value, str) or not _TARGET.fullmatch(value):
         raise ValueError(f"{attribute.name} {value!r} must be an import string like 'package.module:name'")
@@ -173,6 +173,16 @@ class AttributeSpec(ComponentSpec):
             raise ValueError(f"attribute control {self.name!r} has options, which this kind does not take")
 
 
+@frozen(kw_only=True)
+class AdapterSpec(ComponentSpec):
+    """A few weights that are trained in place of a model's own; builds a :class:`midigpt_core.contracts.Adapter`."""
+
+    kind: ClassVar[Kind] = Kind.ADAPTER
+
+    #: ``"package.module:function"`` of a :class:`midigpt_core.contracts.AdapterMerge`; None: it adapts nothing.
+    merge: str | None = field(default=None, validator=_check_target)
+
+
 #: The class of the records of each kind.
 RECORDS: Mapping[Kind, type[ComponentSpec]] = {
     record.kind: record
@@ -186,6 +196,7 @@ RECORDS: Mapping[Kind, type[ComponentSpec]] = {
         CheckpointFormatSpec,
         MetricSpec,
         AttributeSpec,
+        AdapterSpec,
     )
 }
 

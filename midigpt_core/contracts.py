@@ -7,11 +7,12 @@ names (None without one), ``context`` one of the records below. Everything after
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from attrs import Factory, field, frozen
 
-from midigpt_core.errors import EncodingError
+from midigpt_core.errors import ConfigError, EncodingError
 from midigpt_core.files import blake3_of
 from midigpt_core.records import SEQUENCE, TokenStatus
 
@@ -538,6 +539,64 @@ class OptimizerContext:
     matrices: Sequence[WeightMatrix]
     #: Whether torch's fused kernels may be used: they need a CPU or a CUDA device, and do not go with fp16.
     fused: bool
+
+
+# --- adapters ------------------------------------------------------------------------------------------------------
+
+
+@frozen(eq=False, kw_only=True)
+class AdapterContext:
+    """The model that an adapter changes."""
+
+    #: The base, with all of its weights frozen.
+    model: nn.Module
+    #: The linear layers that may be adapted, in the model's order: names of modules that are ``nn.Linear``, with a
+    #: ``weight`` [out, in], or transformers' ``Conv1D``, [in, out]. The head is not among them.
+    layers: Sequence[str]
+
+    def matching(self, patterns: Sequence[str]) -> list[str]:
+        """The layers that match one of ``patterns``; all without patterns.
+
+        A pattern is a name, or the end of one after a dot: ``c_attn``, ``attn.*``, ``transformer.h.[3-5].*``. Raises
+        :class:`midigpt_core.errors.ConfigError` for a pattern that matches none, and for a model without layers.
+        """
+        if not self.layers:
+            raise ConfigError("adapter: the model has no linear layer that could be adapted. Set adapter to none.")
+        matches = {
+            pattern: [name for name in self.layers if fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}")]
+            for pattern in patterns
+        }
+        for pattern, found in matches.items():
+            if not found:
+                ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in self.layers))
+                raise ConfigError(
+                    f"adapter.targets: {pattern!r} matches no linear layer of the model. Choose among {ends}; a whole "
+                    f"name is {self.layers[0]}."
+                )
+        chosen = {name for found in matches.values() for name in found}
+        return [name for name in self.layers if name in chosen or not patterns]
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """What has been added to a model. The model computes with it from now on."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The adapter's own weights by name: all that is stored of it, and what :class:`AdapterMerge` takes. The
+        tensors may be those that are being trained."""
+
+
+@runtime_checkable
+class AdapterMerge(Protocol):
+    """A function that puts an adapter into the weights of its base."""
+
+    def __call__(self, options: Any, adapter: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """New values of those weights of ``base`` that the adapter changes, by their names, as new tensors.
+
+        ``adapter`` is what :meth:`Adapter.state_dict` returned, ``base`` the weights of the model without it, by the
+        architecture's names; both are on one device, of type float32. Raises
+        :class:`midigpt_core.errors.CheckpointError` for tensors that do not fit.
+        """
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from midigpt_core.components import (
+        AdapterSpec,
         ArchitectureSpec,
         AttributeSpec,
         CheckpointFormatSpec,
@@ -311,6 +312,40 @@ def midigpt_attributes() -> Iterable[AttributeSpec]:  # type: ignore[empty-body]
     Bad input: there is none from users. A track or bar without notes is common: give -1 where there is nothing to
     measure. The core checks every answer: a wrong type, a wrong shape or a level that does not exist ends the run with
     an error that names your attribute, the piece and its bars.
+    """
+
+
+@hookspec
+def midigpt_adapters() -> Iterable[AdapterSpec]:  # type: ignore[empty-body]
+    """Adapters: a few weights that are trained in place of those of a model.
+
+    Write one for another method than LoRA. An adapter adds small weights to the linear layers of a trained model, the
+    base, whose own weights stay as they are. From the adapter's weights and the base's follow new values of some of the
+    base's weights: so a run's bundle is an ordinary model, and the adapter is stored next to it in a small file.
+
+    ::
+
+        @hookimpl
+        def midigpt_adapters():
+            return [AdapterSpec(name="gains", summary="a factor for each output", target="acme.gains:build",
+                                merge="acme.gains:merge")]
+
+    The factory takes ``(options, AdapterContext)`` and returns an :class:`midigpt_core.contracts.Adapter`, or None for
+    no adapter. The function that ``merge`` names is an :class:`midigpt_core.contracts.AdapterMerge`; its module should
+    import no more than torch.
+
+    When it is called: the factory on every rank when a run starts, with the base on the CPU and all of its weights
+    frozen, and before that with a model of fake tensors, from which the core learns how much memory the run needs. It
+    changes the model in place: it replaces layers, or sets ``weight`` through ``torch.nn.utils.parametrize``. Weights
+    that it adds to the transformer blocks are trained by the run's optimiser. ``state_dict`` is called when the run
+    saves. ``merge`` is called then too, and wherever an adapter's file is used: by ``midigpt adapters``,
+    ``midigpt generate --adapter`` and the server. New weights are drawn from torch's own generator, which the core
+    seeds; so are the numbers of a dropout layer, at every step.
+
+    Bad input: raise :class:`midigpt_core.errors.ConfigError` in the factory for options that contradict one another or
+    match no layer; name what there is. Any other exception of the factory is reported as a bug of your plugin. The core
+    checks what ``merge`` returns: a weight that the base does not have, another shape, or a value that is not finite
+    ends the command with an error that names your adapter.
     """
 
 

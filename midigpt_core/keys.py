@@ -43,6 +43,8 @@ class Stage(IntEnum):
     MUSIC = 16
     RESAMPLE = 17
     REMIX = 18
+    ADAPTER = 19
+    DROPOUT = 20
 
 
 def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:

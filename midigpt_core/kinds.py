@@ -31,6 +31,7 @@ class Kind(StrEnum):
     CHECKPOINT_FORMAT = "checkpoint-format"
     METRIC = "metric"
     ATTRIBUTE = "attribute"
+    ADAPTER = "adapter"
 
     @property
     def words(self) -> str:

@@ -56,6 +56,11 @@ def build_encoder(header: BundleHeader) -> Encoder:
     return cast("Encoder", build(encoder_ref(header), EncoderContext()))
 
 
+def header_alone(bundle: BundleHeader) -> BundleHeader:
+    """The header of a bundle without its weights, which would stay in memory with it."""
+    return BundleHeader(**{field.name: getattr(bundle, field.name) for field in attrs.fields(BundleHeader)})
+
+
 def with_weights(header: BundleHeader, state_dict: Mapping[str, Tensor]) -> Bundle:
     """The bundle of ``header`` with these weights."""
     fields = {field.name: getattr(header, field.name) for field in attrs.fields(BundleHeader)}

@@ -81,12 +81,13 @@ def differences(first: BundleReport, second: BundleReport) -> list[tuple[str, An
         {key: value for key, value in report.to_dict().items() if key not in _NOT_COMPARED}
         for report in (first, second)
     ]
-    return list(_differences("", *sides))
+    return list(different_values("", *sides))
 
 
-def _differences(name: str, first: Any, second: Any) -> Iterator[tuple[str, Any, Any]]:
+def different_values(name: str, first: Any, second: Any) -> Iterator[tuple[str, Any, Any]]:
+    """``(place, in the first, in the second)`` for each difference of two trees of plain values called ``name``."""
     if isinstance(first, dict) and isinstance(second, dict):
         for key in {**first, **second}:
-            yield from _differences(f"{name}.{key}" if name else str(key), first.get(key), second.get(key))
+            yield from different_values(f"{name}.{key}" if name else str(key), first.get(key), second.get(key))
     elif first != second:
         yield name, first, second

@@ -23,11 +23,10 @@ from midigpt_core.paths import usable_path
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
     from midigpt_core.audio.rendering import Format
-    from midigpt_core.contracts import BundleHeader
     from midigpt_core.corpus.copy_index import CopyIndex
     from midigpt_core.inference import InferenceEngine, SamplingSession
     from midigpt_core.inference.outcome import Listening, Reached, TrackOutcome
@@ -54,6 +53,7 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 @common_options
 @click.command()
 @click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Bundle of the model.  [required to write]")
+@click.option("--adapter", type=PATH, metavar="FILE", help="Adapter of the model, or a run's folder with one.")
 @click.option("--input", "input_file", type=PATH, metavar="FILE", help="MIDI file to work on.  [default: a new piece]")
 @click.option(
     "--track",
@@ -170,6 +170,7 @@ def generate(
     /,
     *,
     checkpoint: str | None,
+    adapter: str | None,
     input_file: str | None,
     copy_index: str | None,
     device: str | None,
@@ -188,6 +189,7 @@ def generate(
     to listen to. With --input alone, lists the tracks of the piece and the requests that you can make.
     """
     from midigpt_core.checkpoint import build_encoder, read_header
+    from midigpt_core.checkpoint.adapter_files import read_adapter_header
     from midigpt_core.inference import RequestValidationError
     from midigpt_core.inference.trained import trained_windows
 
@@ -207,19 +209,19 @@ def generate(
     registry(ctx)
     header = read_header(checkpoint)
     encoder = build_encoder(header)
-    trained = trained_windows(encoder, header.provenance)
+    provenance = (header if adapter is None else read_adapter_header(adapter)).provenance
+    trained = trained_windows(encoder, provenance)
     content, given = (None, None) if input_file is None else _read(input_file)
     score = asked.score_of(wanted, given)
     request = asked.request_of(wanted, score, encoder, config, trained)
     stem = "new" if input_file is None else Path(input_file).stem
     paths = [Path(output) / f"{stem}-{number}.mid" for number in range(1, request.config.num_candidates + 1)]
     bank = _bank(ctx, audio, soundfont)
-    known = _known_bars(ctx, header, checkpoint, copy_index, novel=request.config.novel)
+    known = _known_bars(ctx, provenance, adapter or checkpoint, copy_index, novel=request.config.novel)
     if not request.config.plan_only:
         _require_free(paths, (".mid", ".png", *_sound_suffix(audio)), overwrite=overwrite)
 
-    engine = _engine(checkpoint, device, precision, known)
-    session = engine.session(score, request)
+    session = _engine(checkpoint, adapter, device, precision, known).session(score, request)
     if request.config.plan_only:
         echo_json(session.plan_summary())
         return 0
@@ -230,7 +232,7 @@ def generate(
         with generation_progress() as progress:
             scores = session.run_variations(progress)
         stopping.run_is_over()
-        found = outcomes(session, scores, engine.encoder)
+        found = outcomes(session, scores, encoder)
         remarks: dict[str, None] = {}
         for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
             remarks |= dict.fromkeys(_write(music, path, content, input_file))
@@ -286,19 +288,23 @@ def _write(music: Score, path: Path, content: bytes | None, name: str | None) ->
         )
 
 
-def _engine(checkpoint: str, device: str | None, precision: str, known: CopyIndex | None) -> InferenceEngine:
+def _engine(
+    checkpoint: str, adapter: str | None, device: str | None, precision: str, known: CopyIndex | None
+) -> InferenceEngine:
     # Imports torch, which takes seconds; every problem of the request is reported before.
     from midigpt_core.inference import InferenceEngine
 
     engine = InferenceEngine.from_checkpoint(checkpoint, device, precision=precision)
+    engine = engine if adapter is None else engine.adapted(adapter)
     engine.known_bars = known
     return engine
 
 
 def _known_bars(
-    ctx: click.Context, header: BundleHeader, checkpoint: str, copy_index: str | None, *, novel: bool
+    ctx: click.Context, provenance: Mapping[str, Any], trained: str, copy_index: str | None, *, novel: bool
 ) -> CopyIndex | None:
-    """The bars for --novel. Raises MidigptError, before anything is generated, if they cannot be read."""
+    """The bars for --novel; ``trained`` is the bundle or adapter with this provenance. Raises MidigptError, before
+    anything is generated, if they cannot be read."""
     if not novel:
         if copy_index is not None:
             raise click.UsageError("--copy-index has the bars for --novel. Add --novel, or leave it out.", ctx)
@@ -307,7 +313,7 @@ def _known_bars(
 
     if copy_index is not None:
         return read_copy_index(copy_index)
-    found = index_of_bundle(checkpoint, str(header.provenance.get("corpus") or ""))
+    found = index_of_bundle(trained, str(provenance.get("corpus") or ""))
     if found is None:
         raise ConfigError(
             f"--novel: there is no {NAME} in the bundle's folder. Name the index with --copy-index FILE, or make it: "

@@ -27,8 +27,11 @@ _PREFIX = "midigpt-plugin-"
 _MORE_FIELDS: Mapping[Kind, str] = {
     Kind.MASK: '\n            requires={"mask_bar"},',
     Kind.CHECKPOINT_FORMAT: '\n            suffixes=(".$name",),',
+    Kind.ADAPTER: '\n            merge="$package.$module:merge",',
     Kind.ATTRIBUTE: '\n            level="track",\n            levels=6,\n            track_type="melodic",',
 }
+#: The commands that use components, where it is not ``train`` alone.
+_USES: Mapping[Kind, str] = {Kind.METRIC: "evaluate --music", Kind.ADAPTER: "train --init-from BUNDLE"}
 _OPTIONS = '\n            options="$package.$module:Options",'
 
 
@@ -168,7 +171,7 @@ def _of_component(name: str, kind: Kind) -> dict[str, str]:
         "hook": kind.hook,
         "use": _use(name, kind),
         "function": "build",
-        "extra": _OPTIONS + Template(_MORE_FIELDS.get(kind, "")).substitute(name=name),
+        "extra": _OPTIONS + _MORE_FIELDS.get(kind, ""),
         **(_OF_ATTRIBUTE if kind is Kind.ATTRIBUTE else {}),
     }
 
@@ -177,7 +180,7 @@ def _use(name: str, kind: Kind) -> str:
     """A command that uses the component."""
     if kind is Kind.ATTRIBUTE:
         return f"midigpt train --set 'encoder.attributes=[\"{name}\"]' …"
-    return f"midigpt {'evaluate --music' if kind is Kind.METRIC else 'train'} {kind.option} {name} …"
+    return f"midigpt {_USES.get(kind, 'train')} {kind.option} {name} …"
 
 
 def _template(name: str) -> Template:

@@ -28,6 +28,7 @@ from midigpt_core.cli.options import common_options
         "convert": ("midigpt_core.cli.convert:convert", "Convert a bundle to another format."),
         "corpus": ("midigpt_core.cli.corpus:corpus", "Inspect, verify and clean corpora."),
         "encoders": ("midigpt_core.cli.encoders:encoders", "List encoders and presets."),
+        "adapters": ("midigpt_core.cli.adapters:adapters", "List, apply and merge adapters."),
         "config": ("midigpt_core.cli.config:config", "Show or convert a configuration."),
         "plugins": ("midigpt_core.cli.plugins:plugins", "List, install, check and write plugins."),
         "doctor": ("midigpt_core.cli.doctor:doctor", "Check the installation and the machine."),

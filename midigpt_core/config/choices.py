@@ -38,6 +38,7 @@ _DEFAULT_NAMES: Mapping[Kind, str] = {
     Kind.OPTIMIZER: "muon",
     Kind.LOGGER: "none",
     Kind.CHECKPOINT_FORMAT: "pt",
+    Kind.ADAPTER: "none",
 }
 
 #: Plugins whose components have short spellings: ``masking/random`` is ``random``.

@@ -98,6 +98,7 @@ class TrainConfig:
     architecture: Choice = setting("gpt2", "architecture component: gpt2, llama, …")
     optimizer: Choice = setting("muon", "optimiser component: muon, adamw, …")
     checkpoint_format: Choice = setting("pt", "format of the bundles written")
+    adapter: Choice = setting("none", "adapter component: none (all weights are trained) or lora; needs init_from")
     mask_bar_fraction: float = setting(0.25, "share of bars that the random mask masks", low=0, high=1)
     mask_max_lookahead: int = setting(4, "most bars that the structured mask masks one after another", low=1)
     # The rest of the objective
@@ -289,6 +290,13 @@ class TrainConfig:
             yield f"sample_audio: {self.sample_audio} needs samples. Set sample_steps, or sample_audio to none"
         if self.soundfont and self.sample_audio == "none":
             yield "soundfont: is the bank for sample_audio, which is none. Set sample_audio to ogg, or soundfont to ''"
+        if choices.as_mapping(self.adapter).get("name") != "none":
+            if not self.init_from:
+                yield "adapter: adapts a trained model, and none is given. Set init_from to it (--init-from)"
+            if self.freeze:
+                yield "freeze: an adapter freezes all weights of its base. Leave freeze out, or set adapter.targets"
+            if self.strategy == FSDP:
+                yield "strategy: an adapter is not split over devices (fsdp). Choose ddp"
         if self.strategy not in STRATEGIES:
             yield f"strategy: {unknown_name('strategy', self.strategy, STRATEGIES).rstrip('.')}"
         yield from contradictions(self.train_sets)

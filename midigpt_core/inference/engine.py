@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 import numpy as np
 import torch
+from torch import nn
 
 from midigpt_core.checkpoint import (
     build_encoder,
@@ -16,9 +18,18 @@ from midigpt_core.checkpoint import (
     push_to_hub,
     save_pretrained,
 )
-from midigpt_core.checkpoint.assemble import check_positions, with_weights
+from midigpt_core.checkpoint.adapter_files import adapter_path
+from midigpt_core.checkpoint.adapters import (
+    StoredAdapter,
+    base_record,
+    bundle_name,
+    load_adapter,
+    merged_weights,
+    require_base,
+    weights_hash,
+)
+from midigpt_core.checkpoint.assemble import check_positions, header_alone, with_weights
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
-from midigpt_core.contracts import BundleHeader
 from midigpt_core.errors import CheckpointError, ConfigError, EncodingError
 from midigpt_core.inference.batching import SharedReader
 from midigpt_core.inference.devices import device_named
@@ -31,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from midigpt_core.contracts import Bundle, Encoder, KnownBars, SequenceReader
+    from midigpt_core.contracts import Bundle, BundleHeader, Encoder, KnownBars, SequenceReader
     from midigpt_core.inference.request import GenerationRequest
     from midigpt_core.records import Float64Array, Int32Array
     from midigpt_core.score import Score
@@ -52,9 +63,16 @@ class InferenceEngine:
     """
 
     def __init__(
-        self, model: nn.Module, encoder: Encoder, *, precision: str = "float32", header: BundleHeader | None = None
+        self,
+        model: nn.Module,
+        encoder: Encoder,
+        *,
+        precision: str = "float32",
+        header: BundleHeader | None = None,
+        name: str = "this engine's bundle",
     ) -> None:
-        """``header`` is the header of the model's bundle; without it the engine cannot be saved."""
+        """``header`` is the header of the model's bundle; without it the engine cannot be saved. ``name`` is what
+        messages call the bundle."""
         self.model = model.eval()
         self.encoder = encoder
         self.precision = _AS_TRAINING_SPELLS.get(precision, precision)
@@ -67,6 +85,11 @@ class InferenceEngine:
         #: :func:`midigpt_core.corpus.copy_index.read_copy_index` reads those that a run keeps in its folder.
         self.known_bars: KnownBars | None = None
         self._reader: SequenceReader | None = None
+        self._name = name
+        #: What adapters are compared with, once one is used.
+        self._base: dict[str, Any] | None = None
+        #: Engines with an adapter, by the adapter's content.
+        self._adapted: dict[str, Self] = {}
 
     @classmethod
     def from_checkpoint(
@@ -116,7 +139,7 @@ class InferenceEngine:
         path: str | os.PathLike[str] | None = None,
     ) -> Self:
         # Only the header: the bundle's tensors would stay in memory in addition to the model's.
-        header = BundleHeader(**{field.name: getattr(bundle, field.name) for field in attrs.fields(BundleHeader)})
+        header = header_alone(bundle)
         model = build_model(bundle, device=device, path=path)
         stored = {name: tensor.dtype for name, tensor in model.state_dict().items()}
         # 16-bit weights save space in a file; 16-bit arithmetic would only lose precision.
@@ -124,7 +147,8 @@ class InferenceEngine:
             model = model.float()
         encoder = build_encoder(bundle)
         check_positions(header, encoder)
-        engine = cls(model, encoder, precision=precision, header=header)
+        named = {} if path is None else {"name": bundle_name(path)}
+        engine = cls(model, encoder, precision=precision, header=header, **named)
         engine._stored_types = {
             name: stored[name] for name, tensor in model.state_dict().items() if tensor.dtype != stored[name]
         }
@@ -132,7 +156,49 @@ class InferenceEngine:
 
     def __getstate__(self) -> dict[str, Any]:
         # The reader is rebuilt from the model's weights when it is needed again.
-        return {**self.__dict__, "_reader": None}
+        return {**self.__dict__, "_reader": None, "_adapted": {}}
+
+    def adapted(self, adapter: str | os.PathLike[str] | StoredAdapter) -> Self:
+        """The engine with ``adapter`` (a file, a run's folder, or what
+        :func:`midigpt_core.checkpoint.adapters.load_adapter` returned) in its weights.
+
+        It gives exactly what the engine of the merged bundle gives, and shares with this engine all weights that the
+        adapter does not change. Asking again for the same adapter returns the same engine, so that switching between
+        adapters takes the time to read their files. Both engines can be used at the same time, in several threads.
+        Raises :class:`midigpt_core.errors.CheckpointError`, naming the first field that differs, for an adapter that
+        was trained on another model.
+        """
+        if self._header is None:
+            raise CheckpointError(
+                "this engine has no bundle that an adapter could be compared with. Make it with from_checkpoint, "
+                "from_pretrained or from_bundle."
+            )
+        stored = adapter if isinstance(adapter, StoredAdapter) else load_adapter(adapter)
+        content = f"{stored.metadata()} {weights_hash(stored.tensors)}"
+        found = self._adapted.get(content)
+        if found is None:
+            try:
+                found = self._adapted[content] = self._with_adapter(stored, self._header)
+            except CheckpointError as error:
+                if adapter is stored:
+                    raise
+                raise CheckpointError(f"{adapter_path(cast('Any', adapter))}: {error}") from error
+        return found
+
+    def _with_adapter(self, adapter: StoredAdapter, header: BundleHeader) -> Self:
+        base = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in self.model.state_dict().items()}
+        if self._base is None:
+            self._base = base_record(header, weights_hash(base), self._name)
+        require_base(adapter, self._base)
+        changed = merged_weights(adapter.adapter, adapter.options, adapter.tensors, base)
+        # A copy of the modules around the same tensors.
+        same = {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
+        model = copy.deepcopy(self.model, cast("Any", same))
+        for name, tensor in changed.items():
+            place, _, last = name.rpartition(".")
+            setattr(model.get_submodule(place), last, nn.Parameter(tensor.to(self.device), requires_grad=False))
+        header = attrs.evolve(header, provenance=dict(adapter.provenance))
+        return type(self)(model, self.encoder, precision=self.precision, header=header, name=self._name)
 
     def to_bundle(self) -> Bundle:
         """The bundle that this engine was made from, with the model's current weights, on the CPU and in the bundle's

@@ -85,7 +85,7 @@ def _sizes(plan: Plan) -> _Sizes:
     config = plan.config
     with torch.random.fork_rng(devices=[]), FakeTensorMode():
         model = fresh_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
-        prepare_for_training(model, config)
+        adapted = prepare_for_training(model, config, plan.chosen.adapter)
         activations = _saved_bytes(model, config.batch_size, config.max_seq_len)
         settings = optimization(config, plan.chosen.optimizer)
         return _Sizes(
@@ -93,7 +93,7 @@ def _sizes(plan: Plan) -> _Sizes:
             trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
             flops=ModelFlops.of_model(model),
             activation_bytes=activations if config.precision == "fp32" else activations // 2,
-            optimizer=step_memory(build_optimizer(model, settings, fused=True)),
+            optimizer=step_memory(build_optimizer(model, settings, fused=True, adapted=adapted is not None)),
         )
 
 

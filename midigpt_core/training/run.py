@@ -9,12 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from lightning.pytorch.callbacks import LambdaCallback
 from rich.console import Console
 
 from midigpt_core import terminal
 from midigpt_core.checkpoint import read_header, save_bundle
+from midigpt_core.checkpoint.adapter_files import NAME as ADAPTER
+from midigpt_core.checkpoint.adapters import StoredAdapter, base_record, component_name, save_adapter
 from midigpt_core.contracts import Bundle, LoggerContext, RunContext
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import remove_leftovers
@@ -28,7 +30,7 @@ from midigpt_core.training.keeping.run_folder import HeldFolder, describe_run, r
 from midigpt_core.training.keeping.saving import Checkpoints
 from midigpt_core.training.loop.data_module import RunData
 from midigpt_core.training.loop.fsdp import gathered_weights
-from midigpt_core.training.loop.initial import initial_model
+from midigpt_core.training.loop.initial import beginning
 from midigpt_core.training.loop.lightning_trainer import eval_steps, lightning_trainer
 from midigpt_core.training.loop.module import TrainingModule
 from midigpt_core.training.loop.optimization import optimization
@@ -114,7 +116,10 @@ def fit(plan: Plan) -> TrainResult:
     config = plan.config
     require_memory(plan)
     warn_of_spinning_threads()
-    model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size)
+    begun = beginning(plan)
+    model, adapted = begun.model, begun.adapted
+    if plan.base is not None:
+        plan = evolve(plan, base=evolve(plan.base, weights=begun.base_weights))
     if config.compile and _compiles():
         model.compile()
     precision = _precision(config)
@@ -129,11 +134,19 @@ def fit(plan: Plan) -> TrainResult:
         model,
         optimization(config, plan.chosen.optimizer),
         plan.encoder.vocabulary,
-        identity=identify(plan, model, precision),
+        identity=identify(
+            plan,
+            model,
+            precision,
+            adapter=None if adapted is None else adapted.describe(),
+            base_weights=begun.base_weights,
+        ),
         name_pieces=partial(_name_pieces, plan.training),
         loss_on=config.loss_on,
         signals=signals,
         accept_new_data=plan.accept_new_data,
+        adapted=adapted,
+        seed=config.seed,
     )
     data = RunData(
         plan.training,
@@ -154,7 +167,7 @@ def fit(plan: Plan) -> TrainResult:
         save_steps=config.save_steps,
         eval_steps=eval_steps(plan),
         require_there=run_folder.require_there,
-        write_bundle=lambda path: _write_bundle(plan, module, path),
+        write_bundle=lambda step: _write_bundle(plan, module, folder.bundle(step), folder.adapter(step)),
         new_evaluation=lambda: module.changes is not None and module.changes.new_evaluation,
         evaluation_loss=lambda: module.last_evaluation.loss if module.last_evaluation else math.nan,
         signals=signals,
@@ -205,7 +218,7 @@ def fit(plan: Plan) -> TrainResult:
         is_there = bool(trainer.strategy.broadcast(_is_of_step(bundle, trainer.global_step)))
         run_folder.require_there()
         if trainer.global_step > module.steps_before or not is_there:
-            _write_bundle(plan, module, bundle)
+            _write_bundle(plan, module, bundle, plan.run_dir / ADAPTER)
     return TrainResult(
         bundle=bundle,
         best_bundle=folder.bundle(checkpoints.best) if checkpoints.best is not None else None,
@@ -328,18 +341,34 @@ def _is_of_step(bundle: Path, step: int) -> bool:
         return False
 
 
-def _write_bundle(plan: Plan, module: TrainingModule, path: Path) -> None:
-    """Write a bundle of the model. All ranks must call this; rank 0 writes."""
+def _write_bundle(plan: Plan, module: TrainingModule, path: Path, adapter_path: Path) -> None:
+    """Write a bundle of the model, and before it the adapter if there is one. All ranks must call this; rank 0
+    writes."""
     bundle = _bundle(plan, module)
-    if bundle is not None:
-        save_bundle(bundle, path, plan.chosen.checkpoint_format.name)
+    if bundle is None:
+        return
+    adapted, base = module.adapted, plan.base
+    if adapted is not None and base is not None:
+        save_adapter(
+            StoredAdapter(
+                adapter=component_name(adapted.ref),
+                options=adapted.options,
+                base=base_record(base.header, base.weights, base.name),
+                provenance=bundle.provenance,
+                tensors=adapted.tensors(),
+            ),
+            adapter_path,
+        )
+    save_bundle(bundle, path, plan.chosen.checkpoint_format.name)
 
 
 def _bundle(plan: Plan, module: TrainingModule) -> Bundle | None:
     """The bundle of the current model on rank 0, None on the others. All ranks must call this."""
-    weights = gathered_weights(module.trainer, module.model)
+    weights = {} if module.adapted is not None else gathered_weights(module.trainer, module.model)
     if not module.trainer.is_global_zero:
         return None
+    if module.adapted is not None:
+        weights = module.adapted.merged()
     model: Any = module.model
     evaluation = module.last_evaluation
     return Bundle(

@@ -20,7 +20,7 @@ from midigpt_core.cores import available_cores
 from midigpt_core.errors import ConfigError
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.loop.data_module import first_rows
-from midigpt_core.training.loop.initial import initial_model
+from midigpt_core.training.loop.initial import beginning
 from midigpt_core.training.loop.losses import token_losses
 from midigpt_core.training.loop.optimization import build_optimizer, optimization
 from midigpt_core.training.loop.precision import arithmetic
@@ -145,8 +145,11 @@ def _timed(plan: Plan, device: torch.device, seconds: float) -> Timing:
     rows = min(config.batch_size, _GPU_ROWS) if not is_free(config, "batch_size") else 1
     if device.type == "cuda" and is_free(config, "batch_size"):
         rows = _GPU_ROWS
-    model = initial_model(config, plan.chosen.architecture, plan.encoder.vocab_size).to(device).train()
-    optimizer = build_optimizer(model, optimization(config, plan.chosen.optimizer), fused=False)
+    begun = beginning(plan)
+    model = begun.model.to(device).train()
+    optimizer = build_optimizer(
+        model, optimization(config, plan.chosen.optimizer), fused=False, adapted=begun.adapted is not None
+    )
     batches = list(first_rows(plan.training, rows * _TIMED_STEPS, rows))
     tokens = sum(int((batch["document_ids"] >= 0).sum()) for batch in batches) / (rows * len(batches))
     taken: list[float] = []

@@ -20,9 +20,9 @@ from midigpt_bundles.huggingface_header import (
     described,
     require_one_file,
 )
-from midigpt_bundles.safetensors import compact, read_tensor, write
-from midigpt_bundles.safetensors_header import read_entries
 from midigpt_core.checkpoint.assemble import with_weights
+from midigpt_core.checkpoint.safetensors_data import compact, read_tensor, write
+from midigpt_core.checkpoint.safetensors_entries import read_entries
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import atomic_folder, open_regular, write_text
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from midigpt_bundles import fields
 from midigpt_bundles.huggingface_config import sizes_from
-from midigpt_bundles.safetensors_header import read_entries
 from midigpt_core.checkpoint.plain import parse_json, read_json
+from midigpt_core.checkpoint.safetensors_entries import read_entries
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import open_regular
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from midigpt_bundles.safetensors_header import Entry
+    from midigpt_core.checkpoint.safetensors_entries import Entry
     from midigpt_core.contracts import BundleHeader, FormatContext
 
 CONFIG = "config.json"

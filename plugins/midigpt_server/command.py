@@ -24,6 +24,8 @@ def _server_options(*, host: str, port: int) -> Callable[[Any], Any]:
     """The options that both commands have."""
     options = (
         click.option("--config", type=PATH, metavar="FILE", help="YAML file with models, in place of one bundle."),
+        click.option("--adapter", "adapters", type=NAME, multiple=True, metavar="[NAME=]FILE",
+                     help="Also offer the model with this adapter, as the model NAME; can be repeated."),
         click.option("--pretrained", type=NAME, metavar="NAME", help="Model of the Hub repository --hf-repo."),
         click.option("--hf-repo", type=NAME, metavar="REPO", help="Hub repository.  [default: Metacreation/MIDI-GPT]"),
         click.option(
@@ -103,6 +105,8 @@ def _serve(options: dict[str, Any]) -> None:
             f"Give exactly one of --checkpoint, --pretrained and --config; {len(given) or 'none'} "
             f"{'is' if len(given) < 2 else 'are'} given."
         )
+    if options["config"] is not None and options["adapters"]:
+        raise click.UsageError("--adapter goes with one bundle. With --config, set adapters of a model in the file.")
     try:
         import fastapi  # noqa: F401
         import pythonosc  # noqa: F401
@@ -122,7 +126,7 @@ def _serve(options: dict[str, Any]) -> None:
 
 
 def _settings(options: dict[str, Any]) -> ServerSettings:
-    from midigpt_server.settings import ModelSettings, ServerSettings
+    from midigpt_server.settings import ModelSettings, ServerSettings, adapters_of
 
     models = []
     if options["config"] is None:
@@ -135,6 +139,7 @@ def _settings(options: dict[str, Any]) -> ServerSettings:
                 pretrained=options["pretrained"],
                 device=options["device"],
                 max_parallel=options["max_parallel"],
+                adapters=adapters_of(options["adapters"], name),
                 **own,
             )
         ]

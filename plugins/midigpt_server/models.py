@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from midigpt_core.checkpoint.adapter_files import adapter_path
 from midigpt_core.corpus.copy_index import index_of_bundle
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.inference.scales import GRID_UNITS, SCALES
@@ -49,6 +50,22 @@ class Model:
         engine.share_reader()
         pool = ThreadPoolExecutor(settings.max_parallel, thread_name_prefix=f"generate-{settings.id}")
         return cls(settings.id, label, engine, pool)
+
+    @classmethod
+    def all_of(cls, settings: ModelSettings) -> list[Model]:
+        """The model, and one for each of its adapters: they share the weights that an adapter does not change.
+
+        Raises :class:`midigpt_core.errors.MidigptError` for a bundle or an adapter that cannot be used.
+        """
+        base = cls.load(settings)
+        found = [base]
+        for name, path in settings.adapters.items():
+            engine = base.engine.adapted(path)
+            engine.known_bars = index_of_bundle(adapter_path(path), engine.training_corpus)
+            engine.share_reader()
+            pool = ThreadPoolExecutor(settings.max_parallel, thread_name_prefix=f"generate-{name}")
+            found.append(cls(name, f"{base.label} with {adapter_path(path).name}", engine, pool))
+        return found
 
     def info(self, default_model: str) -> dict[str, Any]:
         """The answer to ``GET /info``."""

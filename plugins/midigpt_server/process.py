@@ -36,7 +36,7 @@ def serve_forever(settings: ServerSettings, say: Callable[[str], None]) -> None:
     # The address first: loading takes longer than finding it taken.
     listening = _listen(settings)
     with listening:
-        models = Models([Model.load(one) for one in settings.models], settings.default_model)
+        models = Models([model for one in settings.models for model in Model.all_of(one)], settings.default_model)
 
         def stop() -> None:
             server.should_exit = True

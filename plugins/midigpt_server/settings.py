@@ -9,6 +9,7 @@ import click
 import yaml
 from attrs import Factory, evolve, frozen
 
+from midigpt_core.checkpoint.adapter_files import NAME, adapter_path
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
 from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
@@ -35,6 +36,8 @@ class ModelSettings:
     device: str = "cpu"
     #: Generations at once, in one batch.
     max_parallel: int = MOST_AT_ONCE
+    #: Files of adapters by the ids of the models that they make of this one.
+    adapters: Mapping[str, str] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -94,7 +97,7 @@ def from_file(path: str, base: ServerSettings) -> ServerSettings:
         if content.get(key) is not None
     }
     models = [_model(entry, f"{path}: models[{index}]", defaults) for index, entry in enumerate(listed)]
-    ids = [model.id for model in models]
+    ids = [name for model in models for name in (model.id, *model.adapters)]
     if twice := next((name for name in ids if ids.count(name) > 1), None):
         raise ConfigError(f"{path}: models: the id {twice!r} is given twice. Rename one.")
     default = content.get("default_model")
@@ -111,10 +114,33 @@ def _model(entry: Any, where: str, defaults: Mapping[str, Any]) -> ModelSettings
         for key, kind in {**_MODEL_DEFAULTS, "ckpt": str, "pretrained": str}.items()
         if entry.get(key) is not None
     }
+    adapters = entry.get("adapters") or {}
+    if not isinstance(adapters, dict):
+        raise ConfigError(f"{where}.adapters: expected a mapping of ids to files, got {spell(adapters)}. Correct it.")
+    for name, path in adapters.items():
+        _typed(name, str, f"{where}.adapters: an id")
+        _typed(path, str, f"{where}.adapters.{name}")
     if ("ckpt" in own) == ("pretrained" in own):
         raise ConfigError(f"{where}: expected one of ckpt and pretrained. Give exactly one.")
     checkpoint = own.pop("ckpt", None)
-    return ModelSettings(id=entry["id"], checkpoint=checkpoint, **{**defaults, **own})
+    return ModelSettings(id=entry["id"], checkpoint=checkpoint, adapters=adapters, **{**defaults, **own})
+
+
+def adapters_of(given: Sequence[str], taken: str) -> dict[str, str]:
+    """The adapters of a command line, ``NAME=FILE`` or ``FILE``, by id; ``taken`` is the id of their base. Without a
+    name it is that of the file or, for ``adapter.safetensors``, of its folder. Raises ConfigError."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals:
+            file = adapter_path(text)
+            name, path = (file.resolve().parent.name if file.name == NAME else file.stem), text
+        if not name or not path:
+            raise ConfigError(f"--adapter {text!r}: expected NAME=FILE or FILE. Correct it.")
+        if name in (taken, *found):
+            raise ConfigError(f"--adapter {text!r}: there is a model called {name!r} already. Name it: NAME=FILE.")
+        found[name] = path
+    return found
 
 
 def _typed(value: Any, kind: _Kind, where: str) -> Any:

@@ -168,7 +168,7 @@ def test_callbacks_that_fail_end_the_run(load: Callable[..., Registry]) -> None:
 
 def test_describing_every_bundled_plugin() -> None:
     reports = {entry.name: describe(entry) for entry in discover(Selection()) if entry.is_bundled}
-    assert [report.error for report in reports.values()] == [""] * 12
+    assert [report.error for report in reports.values()] == [""] * 13
     assert [component.error for report in reports.values() for component in report.components if component.error] == []
     random_mask = reports["masking"].components[0]
     assert (random_mask.kind, random_mask.name, random_mask.requires) == ("mask", "random", ("mask_bar",))

@@ -15,7 +15,11 @@ import httpx
 import pytest
 from midigpt_server.settings import ServerSettings, from_file
 
+from midigpt_core.checkpoint import save_bundle
+from midigpt_core.checkpoint.adapters import apply_files
+from midigpt_core.cli.main import main
 from midigpt_core.errors import ConfigError
+from support.adapters import lora_for
 from support.serving import body, small_bundle
 
 if TYPE_CHECKING:
@@ -180,3 +184,53 @@ def test_models_of_a_file_answer_by_their_ids(bundle: Path, tmp_path: Path) -> N
     finally:
         process.kill()
         process.communicate()
+
+
+def test_adapters_are_offered_as_models(bundle: Path, tmp_path: Path) -> None:
+    adapter = lora_for(bundle, tmp_path / "jazz" / "adapter.safetensors")
+    merged = save_bundle(apply_files([adapter], bundle), tmp_path / "merged.pt")
+    asked = body(1, 2)
+
+    def answers(client: httpx.Client, *names: str) -> list[Any]:
+        sent = [client.post("/generate", json={**asked, "model": name}) for name in names]
+        return [answer.raise_for_status().json()["score"] for answer in sent]
+
+    with serving(bundle, "--adapter", str(adapter), "--adapter", f"second={adapter.parent}") as (_, client):
+        listed = client.get("/models").json()
+        assert listed["default_model"] == bundle.stem
+        assert [model["id"] for model in listed["models"]] == [bundle.stem, "jazz", "second"]
+        base, jazz, second = answers(client, bundle.stem, "jazz", "second")
+    with serving(merged) as (_, client):
+        (expected,) = answers(client, merged.stem)
+    assert jazz == second == expected != base
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--adapter", "small={adapter}"], "there is a model called 'small' already. Name it"),
+        (["--adapter", "={adapter}"], "expected NAME=FILE or FILE"),
+        (["--adapter", "a=missing.safetensors"], "missing.safetensors: cannot be read"),
+    ],
+)
+def test_an_adapter_that_cannot_be_offered(
+    options: list[str], said: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = lora_for(bundle, tmp_path / "adapter.safetensors")
+    given = [option.format(adapter=adapter) for option in options]
+    assert main(["serve", "--checkpoint", str(bundle), "--port", "0", *given]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_adapters_of_a_file(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+
+    def models(adapters: str) -> Any:
+        path.write_text(f"models:\n- id: base\n  ckpt: {bundle}\n  adapters: {adapters}\n", encoding="utf-8")
+        return from_file(str(path), ServerSettings(models=[])).models
+
+    assert dict(models("{jazz: jazz.safetensors}")[0].adapters) == {"jazz": "jazz.safetensors"}
+    wrong = {"[1]": "expected a mapping of ids", "{a: 1}": r"adapters\.a: expected text", "{base: x}": "given twice"}
+    for adapters, said in wrong.items():
+        with pytest.raises(ConfigError, match=said):
+            models(adapters)

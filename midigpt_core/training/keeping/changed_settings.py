@@ -79,6 +79,8 @@ ON_RESUME: Mapping[str, Effect] = {
     # Except its options: see Change.effect.
     "optimizer": Effect.REFUSED,
     "checkpoint_format": Effect.AROUND,
+    # The checkpoint has weights and optimiser state of the adapter alone.
+    "adapter": Effect.REFUSED,
     "mask_bar_fraction": Effect.COURSE,
     "mask_max_lookahead": Effect.COURSE,
     # As the encoder has it, part of whose configuration it is.
@@ -155,12 +157,12 @@ class Change:
 
 
 def effective_settings(
-    config: TrainConfig, stream: StreamSettings, precision: str, optimizer: ComponentRef
+    config: TrainConfig, stream: StreamSettings, precision: str, optimizer: ComponentRef, adapter: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Every field as a plain value, as it takes effect, however the user wrote it.
 
     Components have all their options, in place of short spellings. Fields of ``stream`` are limited to what the encoder
-    supports, ``precision`` to what the machine supports.
+    supports, ``precision`` to what the machine supports. ``adapter`` has all options of the adapter.
     """
     values = {**config.to_dict(), **attrs.asdict(stream), "precision": precision}
     for kind in RUN_KINDS:
@@ -170,6 +172,7 @@ def effective_settings(
     # One spelling of the name: a changed name is an error.
     name = optimizer.name if optimizer.plugin == BUNDLED_OPTIMIZERS else f"{optimizer.plugin}/{optimizer.name}"
     values["optimizer"] = {"name": name, **optimizer.options}
+    values["adapter"] = dict(adapter)
     # The pieces of the sets are compared as part of the corpus.
     names = set_names(config.train_sets)
     values["train_sets"] = {name: one.weight for name, one in zip(names, config.train_sets, strict=True)}

@@ -207,13 +207,17 @@ def _with_its_positions(plan: Plan, saved: Mapping[str, Any]) -> Plan:
     )
 
 
-def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:
-    """The identity of a planned run. ``precision``: the arithmetic that the run uses on this machine."""
+def identify(
+    plan: Plan, model: Any, precision: str, *, adapter: Mapping[str, Any] | None = None, base_weights: str = ""
+) -> RunIdentity:
+    """The identity of a planned run. ``precision``: the arithmetic that the run uses on this machine. ``adapter``: the
+    adapter in ``model`` as plain values; ``base_weights``: the hash of the weights that it was put into."""
     config = plan.config
     evaluation = plan.evaluation
     return RunIdentity(
         model={
             **({"freeze": list(config.freeze)} if config.freeze else {}),
+            **({"adapter": dict(adapter), "base_weights": base_weights} if adapter is not None else {}),
             "architecture": plan.chosen.architecture.name,
             "architecture_config": dict(model.architecture_config()),
             "encoder": plan.chosen.encoder.name,
@@ -226,7 +230,9 @@ def identify(plan: Plan, model: Any, precision: str) -> RunIdentity:
             "shards": len(plan.train_pieces.shards),
             "fingerprint": plan.train_pieces.fingerprint,
         },
-        settings=effective_settings(config, plan.training.settings, precision, plan.chosen.optimizer),
+        settings=effective_settings(
+            config, plan.training.settings, precision, plan.chosen.optimizer, dict(adapter or {"name": "none"})
+        ),
         stream={
             "mask": plan.training.mask.name if plan.training.mask else None,
             "threads": torch.get_num_threads(),

@@ -34,6 +34,10 @@ class CheckpointFolder:
     def bundle(self, step: int) -> Path:
         return self.path / f"model-step{step}{self._suffix}"
 
+    def adapter(self, step: int) -> Path:
+        """The adapter of a step, in a run that has one."""
+        return self.path / f"adapter-step{step}.safetensors"
+
     def clean(self) -> None:
         """Remove unfinished files of writers that were killed."""
         if self.path.is_dir():
@@ -47,7 +51,7 @@ class CheckpointFolder:
             return
         aside = self._free_folder()
         aside.mkdir()
-        for path in [file(found) for found in later for file in (self.bundle, self.checkpoint)]:
+        for path in [file(found) for found in later for file in (self.bundle, self.adapter, self.checkpoint)]:
             if path.exists():
                 path.replace(aside / path.name)
         steps = ", ".join(map(str, later))
@@ -77,4 +81,5 @@ class CheckpointFolder:
         for step in old:
             # The checkpoint last: if the process ends in between, the next call finds the checkpoint and removes it.
             self.bundle(step).unlink(missing_ok=True)
+            self.adapter(step).unlink(missing_ok=True)
             steps[step].unlink(missing_ok=True)

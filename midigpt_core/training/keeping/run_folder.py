@@ -91,9 +91,11 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
     held_out = {"held_out": config.eval_share} if plan.is_held_out else {}
     copies = {} if config.deduplicate == "none" else {"deduplicate": config.deduplicate}
     fetched = {"data_sets": list(plan.train_pieces.data_sets)} if plan.train_pieces.data_sets else {}
+    base = {} if plan.base is None else {"base": plan.base.record()}
     return {
         **record,
         "sources": list(plan.sources),
+        **base,
         **fetched,
         "stream": settings,
         "evaluation": evaluation,

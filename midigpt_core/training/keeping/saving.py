@@ -12,7 +12,6 @@ from midigpt_core.training.processes.ranks import require_same_start, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import NoReturn
 
     from lightning.pytorch import LightningModule, Trainer
@@ -37,15 +36,16 @@ class Checkpoints(Callback):
         save_steps: int,
         eval_steps: int | None,
         require_there: Callable[[], None],
-        write_bundle: Callable[[Path], None],
+        write_bundle: Callable[[int], None],
         evaluation_loss: Callable[[], float],
         new_evaluation: Callable[[], bool],
         signals: StopSignals,
         clock: StepClock,
     ) -> None:
         """``eval_steps`` None: there are no evaluations. ``require_there`` raises if the run's folder is gone. All
-        ranks call ``write_bundle``. ``evaluation_loss`` is called after an evaluation. ``new_evaluation`` returns, at
-        the start of a resumed run, whether its evaluation losses cannot be compared with earlier ones."""
+        ranks call ``write_bundle``, with the step. ``evaluation_loss`` is called after an evaluation.
+        ``new_evaluation`` returns, at the start of a resumed run, whether its evaluation losses cannot be compared with
+        earlier ones."""
         self._folder = folder
         self._save_steps = save_steps
         self._eval_steps = eval_steps
@@ -106,7 +106,7 @@ class Checkpoints(Callback):
             # A run that was killed between the two writes has only the checkpoint.
             lacks_bundle = self._folder.checkpoint(step).exists() and not self._folder.bundle(step).exists()
         if trainer.strategy.broadcast(lacks_bundle):
-            self._write_bundle(self._folder.bundle(step))
+            self._write_bundle(step)
         if trainer.is_global_zero:
             self._folder.retire(self._losses, also=self._kept)
         if self._lacks_evaluation:
@@ -174,7 +174,7 @@ class Checkpoints(Callback):
         self._require_there()
         with self._clock.paused():
             trainer.save_checkpoint(self._folder.checkpoint(step))
-            self._write_bundle(self._folder.bundle(step))
+            self._write_bundle(step)
             if trainer.is_global_zero:
                 self._folder.retire(self._losses, also=self._kept)
             # A rank that leaves may end the others: wait until rank 0 has written.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +12,9 @@ from lightning.pytorch import LightningModule
 
 from midigpt_core import terminal
 from midigpt_core.errors import CheckpointError, TrainingError
+from midigpt_core.keys import Stage, derive
 from midigpt_core.records import IGNORED_LABEL
+from midigpt_core.training.loop.adapting import has_dropout
 from midigpt_core.training.loop.documents import places
 from midigpt_core.training.loop.fsdp import split_over_ranks, whole
 from midigpt_core.training.loop.losses import LossTally, counted_labels, token_losses
@@ -20,13 +23,14 @@ from midigpt_core.training.planning.resume import recount_micro_batches
 from midigpt_core.training.processes.ranks import gathered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from midigpt_core.records import Vocabulary
     from midigpt_core.training.keeping.identity import Changes, RunIdentity
+    from midigpt_core.training.loop.adapting import Adapted
     from midigpt_core.training.loop.losses import EvaluationReport
     from midigpt_core.training.loop.optimization import OptimizationSettings
     from midigpt_core.training.processes.signals import StopSignals
@@ -109,9 +113,12 @@ class TrainingModule(LightningModule):
         signals: StopSignals,
         accept_new_data: bool = False,
         loss_on: str = "all",
+        adapted: Adapted | None = None,
+        seed: int = 0,
     ) -> None:
         """``name_pieces`` returns the pieces in packed rows, for messages. The ranks agree on ``signals``
-        together with the step's loss. ``loss_on``: see :func:`midigpt_core.training.loop.losses.counted_labels`."""
+        together with the step's loss. ``loss_on``: see :func:`midigpt_core.training.loop.losses.counted_labels`.
+        ``adapted``: the adapter in ``model``. ``seed``: of what dropout draws."""
         super().__init__()
         self.model = model
         self.settings = settings
@@ -121,6 +128,9 @@ class TrainingModule(LightningModule):
         self._signals = signals
         self._accept_new_data = accept_new_data
         self._loss_on = loss_on
+        self.adapted = adapted
+        self._seed = seed
+        self._has_dropout = has_dropout(model)
         #: The micro-batches since the last step.
         self._pending: list[_MicroBatch] = []
         self._tally = LossTally(vocabulary)
@@ -152,7 +162,8 @@ class TrainingModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         labels = counted_labels(batch, self._loss_on)
-        row_losses = token_losses(self(batch), labels).sum(dim=1)
+        with self._dropout_of(batch):
+            row_losses = token_losses(self(batch), labels).sum(dim=1)
         predicted = (labels != IGNORED_LABEL).sum()
         padding = (batch["document_ids"] < 0).sum()
         self._pending.append(
@@ -169,6 +180,18 @@ class TrainingModule(LightningModule):
         )
         # Any constant would do: `configure_gradient_clipping` divides by the tokens of the whole step.
         return row_losses.sum() / labels.numel()
+
+    @contextmanager
+    def _dropout_of(self, batch: Mapping[str, Tensor]) -> Iterator[None]:
+        """Seed torch's generators for a forward pass by the rows of its batch, and restore them afterwards: what
+        dropout leaves out depends neither on where a run was stopped nor on other ranks."""
+        if not self._has_dropout:
+            yield
+            return
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
+            torch.manual_seed(int(derive(self._seed, Stage.DROPOUT, int(batch["row"][0]))[0] >> 1))
+            yield
 
     def configure_gradient_clipping(
         self,
@@ -238,7 +261,7 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> Any:
         # A fused optimiser unscales by itself, too late for clipping.
         fused = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
-        optimizer = build_optimizer(self.model, self.settings, fused=fused)
+        optimizer = build_optimizer(self.model, self.settings, fused=fused, adapted=self.adapted is not None)
         self._hyperparameters = hyperparameters(optimizer)
         schedule = build_schedule(optimizer, self.settings)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

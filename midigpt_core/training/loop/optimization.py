@@ -65,8 +65,11 @@ def decayed(model: nn.Module) -> Iterator[nn.Parameter]:
             yield parameter
 
 
-def build_optimizer(model: nn.Module, settings: OptimizationSettings, *, fused: bool) -> Optimizer:
-    """The optimiser that ``settings`` choose, over the parameters of ``model`` that are trained."""
+def build_optimizer(
+    model: nn.Module, settings: OptimizationSettings, *, fused: bool, adapted: bool = False
+) -> Optimizer:
+    """The optimiser that ``settings`` choose, over the parameters of ``model`` that are trained; ``adapted``: they are
+    an adapter's."""
     with_decay = list(decayed(model))
     chosen = {id(parameter) for parameter in with_decay}
     without = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in chosen]
@@ -77,7 +80,7 @@ def build_optimizer(model: nn.Module, settings: OptimizationSettings, *, fused: 
         betas=settings.betas,
         decayed=with_decay,
         undecayed=without,
-        matrices=weight_matrices(model),
+        matrices=weight_matrices(model, adapted=adapted),
         fused=fused,
     )
     optimizer: Optimizer = build(settings.optimizer, context)

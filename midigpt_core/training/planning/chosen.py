@@ -43,6 +43,7 @@ class Chosen:
     optimizer: ComponentRef
     logger: ComponentRef
     checkpoint_format: ComponentRef
+    adapter: ComponentRef
     #: Suffix of the bundles that are written.
     bundle_suffix: str
 
@@ -77,6 +78,7 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
         optimizer=choose_optimizer(config, registry),
         logger=refs[Kind.LOGGER],
         checkpoint_format=refs[Kind.CHECKPOINT_FORMAT],
+        adapter=refs[Kind.ADAPTER],
         bundle_suffix=written.suffixes[0] if written.suffixes else "",
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from midigpt_core import checkpoint, files, terminal
+from midigpt_core import files, terminal
 from midigpt_core.audio.banks import sound_bank
 from midigpt_core.audio.libraries import audio_libraries
 from midigpt_core.checkpoint.assemble import infill_positions
@@ -38,7 +38,7 @@ from midigpt_core.training.planning.launch import (
 from midigpt_core.training.planning.objective import stream_settings, usable_mask
 from midigpt_core.training.planning.positions import settle_positions
 from midigpt_core.training.planning.resume import require_no_result, resume_candidates
-from midigpt_core.training.planning.start_from import adopt, inherited_sources
+from midigpt_core.training.planning.start_from import adopt, base_of, inherited_sources
 from midigpt_core.training.planning.train_sets import gather_sets, joined, piece_sets, require_one_spelling, set_sources
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from midigpt_core.plugins import Registry
     from midigpt_core.training.planning.chosen import Chosen
     from midigpt_core.training.planning.corpora import Paths, Pieces, Progress
+    from midigpt_core.training.planning.start_from import Base
     from midigpt_core.training.planning.train_sets import GatheredSet
 
 _log = terminal.logger("midigpt_core.training")
@@ -69,6 +70,8 @@ class Plan:
     train_sets: tuple[GatheredSet, ...]
     #: Names of the data sources that the weights are trained on, including those of ``init_from``.
     sources: tuple[str, ...]
+    #: The bundle that the run starts from; None: new weights.
+    base: Base | None
     eval_pieces: Pieces | None
     #: Whether ``eval_pieces`` were held out of the training data (``eval_share``).
     is_held_out: bool
@@ -135,9 +138,10 @@ def prepare(
             config.warmup_steps, config.max_steps, config.learning_rate,
         )  # fmt: skip
     settle_source(config, registry, listed(train_path) if train_path else ())
-    adopted = adopt(config, registry) if config.init_from else None
+    base = base_of(config)
+    adopted = adopt(config, base, registry) if base is not None else None
     chosen = choose(config, registry, encoder=adopted)
-    chosen, encoder = settle_positions(config, chosen, registry, kept=_kept_positions(config, registry, resume))
+    chosen, encoder = settle_positions(config, chosen, registry, kept=_kept_positions(config, registry, resume, base))
     if config.sample_steps and encoder.grammar() is None:
         raise ConfigError(
             f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so nothing can be generated. Set it to 0."
@@ -192,7 +196,8 @@ def prepare(
         encoder=encoder,
         train_pieces=train_pieces,
         train_sets=train_sets,
-        sources=tuple(sorted({*set_sources(config, chosen.source, registry), *inherited_sources(config)})),
+        sources=tuple(sorted({*set_sources(config, chosen.source, registry), *inherited_sources(base)})),
+        base=base,
         eval_pieces=eval_pieces,
         is_held_out=eval_pieces is not None and not eval_path,
         training=training,
@@ -241,10 +246,12 @@ def _metrics(
     return chosen_metrics(registry, config.metrics)
 
 
-def _kept_positions(config: TrainConfig, registry: Registry, resume: str | os.PathLike[str] | None) -> str | None:
+def _kept_positions(
+    config: TrainConfig, registry: Registry, resume: str | os.PathLike[str] | None, base: Base | None
+) -> str | None:
     """How filled bars are numbered in what the run goes on from or starts from; None: the run is new."""
     if resume is not None and resume_candidates(resume, Path(config.output_dir) / "checkpoints"):
         # The setting that adds nothing to the encoder. When the checkpoint is read, its own is settled.
         return SEQUENCE
-    header = checkpoint.read_header(config.init_from) if config.init_from else bundled_header(config, registry)
+    header = base.header if base is not None else bundled_header(config, registry)
     return None if header is None else infill_positions(header)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
 
 from midigpt_core import checkpoint, terminal
 from midigpt_core.checkpoint.assemble import infill_positions
 from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.config import TrainConfig
 from midigpt_core.config.packaged import preset_names
-from midigpt_core.errors import ConfigError
+from midigpt_core.errors import CheckpointError, ConfigError
+from midigpt_core.paths import usable_path
 from midigpt_core.terminal import printable
 from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
 from midigpt_core.training.planning.positions import numbered
@@ -17,6 +20,8 @@ from midigpt_core.training.planning.recorded import is_free
 from midigpt_core.training.planning.resume import require_same
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import BundleHeader
     from midigpt_core.plugins import Registry
@@ -24,13 +29,40 @@ if TYPE_CHECKING:
 _log = terminal.logger("midigpt_core.training")
 
 
-def adopt(config: TrainConfig, registry: Registry) -> ComponentRef:
-    """Copy the model sizes of the bundle ``init_from`` into ``config``; returns the bundle's encoder.
+@frozen(kw_only=True, eq=False)
+class Base:
+    """The bundle that a run starts from."""
+
+    #: What people call it: its file's name, or its name on the Hub.
+    name: str
+    path: Path
+    header: BundleHeader
+    #: The hash of its weights, once they are read (:func:`midigpt_core.checkpoint.adapters.weights_hash`).
+    weights: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """What the run's bundles record of it."""
+        return {"name": self.name, "weights": self.weights, "sources": data_sources(self.header.provenance)}
+
+
+def base_of(config: TrainConfig) -> Base | None:
+    """The bundle that ``init_from`` names; None if the run starts with new weights.
+
+    Raises :class:`midigpt_core.errors.CheckpointError` for one that cannot be used.
+    """
+    if not config.init_from:
+        return None
+    path = usable_path(config.init_from, what="init_from", error=CheckpointError)
+    return Base(name=path.name, path=path, header=checkpoint.read_header(path))
+
+
+def adopt(config: TrainConfig, base: Base, registry: Registry) -> ComponentRef:
+    """Copy the model sizes of ``base`` into ``config``; returns the bundle's encoder.
 
     Raises :class:`midigpt_core.errors.ConfigError` if a size was set to another value, and
     :class:`midigpt_core.errors.CheckpointError` if a field of the encoder was.
     """
-    header = checkpoint.read_header(config.init_from)
+    header = base.header
     _adopt_sizes(config, header)
     _adopt_rates(config)
     bundled = checkpoint.encoder_ref(header)
@@ -60,9 +92,9 @@ def _adopt_rates(config: TrainConfig) -> None:
             config.update({name: getattr(defaults, name)}, f"init_from {config.init_from}")
 
 
-def inherited_sources(config: TrainConfig) -> list[str]:
-    """The data sources of the bundle ``init_from``, whose licences apply to the new weights too; empty without one."""
-    return data_sources(checkpoint.read_header(config.init_from).provenance) if config.init_from else []
+def inherited_sources(base: Base | None) -> list[str]:
+    """The data sources of ``base``, whose licences apply to the new weights too; empty without one."""
+    return data_sources(base.header.provenance) if base is not None else []
 
 
 def _adopt_sizes(config: TrainConfig, header: BundleHeader) -> None:

@@ -75,6 +75,7 @@ OTHER: Mapping[str, Any] = {
     "architecture": {"name": "gpt2", "n_layer": 3},
     "optimizer": "adamw",
     "checkpoint_format": "safetensors",
+    "adapter": "lora",
     "mask_bar_fraction": 0.5,
     "mask_max_lookahead": 2,
     "infill_positions": "sequence",
@@ -126,6 +127,7 @@ OTHER: Mapping[str, Any] = {
 ALSO: Mapping[str, Mapping[str, Any]] = {
     "encoder": {"encoder_config_path": "yellow"},
     "architecture": {"n_layer": 3},
+    "adapter": {"init_from": "RUN/model_final.pt"},
     "sample_audio": {"sample_steps": 50, "soundfont": "RUN/../bank.sf2"},
     "soundfont": {"sample_steps": 50, "sample_audio": "ogg"},
 }

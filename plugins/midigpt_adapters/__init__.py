@@ -1,0 +1,1 @@
+"""Bundled plugin ``adapters``: LoRA, through the library peft."""
