@@ -11,6 +11,7 @@ from midigpt_core.contracts import PluginAttribute
 from midigpt_core.errors import ComponentError, MidigptError
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins.registry import current_registry
+from midigpt_core.plugins.selection import normalise
 from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:
@@ -32,12 +33,14 @@ def find_attribute(name: str) -> PluginAttribute:
     if not isinstance(spec, AttributeSpec):
         raise TypeError(f"{found.qualified_name} is no AttributeSpec")
     return PluginAttribute(
-        name=found.qualified_name,
+        # One spelling, which is also that of figures: my-plugin/name.
+        name=f"{normalise(found.plugin.name)}/{spec.name}",
         level=spec.level,
         levels=spec.levels,
         track_type=spec.track_type,
         summary=spec.summary,
-        distribution=found.plugin.distribution,
+        # Bundles store it: no path of this machine.
+        distribution=found.plugin.distribution if found.plugin.folder is None else found.plugin.name,
         version=found.plugin.version,
         target=spec.target,
         import_paths=found.ref().import_paths,

@@ -284,10 +284,9 @@ class TestBundles:
         config = encoder_with("height", "busy").to_config()
         entry = config["attributes"][1]
         assert entry == {
-            "name": "localattributes/busy", "distribution": entry["distribution"], "level": "bar", "levels": 16,
+            "name": "localattributes/busy", "distribution": "localattributes", "level": "bar", "levels": 16,
             "track_type": "melodic",
         }  # fmt: skip
-        assert entry["distribution"].endswith("localattributes.py")
         again = encoder_with(preset=json.loads(json.dumps(config)))
         assert again.to_config() == config
 
