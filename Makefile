@@ -94,6 +94,11 @@ wheels:
 release: $(READY)
 	$(BIN)/python .ci/release.py "$(TAG)"
 
+# The fast tests with the lowest versions of the dependencies that pyproject.toml allows, and with the newest.
+versions: $(READY)
+	.ci/versions lowest
+	.ci/versions newest
+
 # docs/map.md: a sentence for every source file.
 map: $(READY)
 	$(BIN)/python docs/map.py

@@ -66,6 +66,8 @@ _SPECIAL_FILES = {
 }
 # The largest value of pid_t, the type of a process id.
 _LARGEST_PID = (1 << 31) - 1
+# Of the flags in /proc/PID/stat: the process is ending, and has closed its files.
+_PF_EXITING = 0x4
 
 
 class WriteError(MidigptError):
@@ -431,4 +433,16 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_ending(pid)
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process was killed or has ended, and only its parent has not asked for its exit code yet: without its
+    parent, in a container whose first process collects no orphans, that lasts for ever. Known on Linux only."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        # The name, in brackets, may contain spaces and brackets.
+        state, *_, flags = status.rpartition(")")[2].split()[:7]
+        return state in {"Z", "X"} or int(flags) & _PF_EXITING != 0
+    except (OSError, ValueError):
+        return False

@@ -7,6 +7,8 @@ import fcntl
 import os
 import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,17 @@ def test_leftovers_of_no_process_are_removed(tmp_path: Path, owner: str) -> None
     ours.write_bytes(b"")
     assert files.remove_leftovers(tmp_path) == 2
     assert list(tmp_path.iterdir()) == [ours]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not say that a process has ended")
+def test_leftovers_of_a_killed_process_that_nobody_has_waited_for_are_removed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        (tmp_path / f".midigpt-tmp-{process.pid}-00000000-a (b.npy").write_bytes(b"")
+        assert files.remove_leftovers(tmp_path) == 0
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(process.pid, 0)  # it still has an entry
+        assert files.remove_leftovers(tmp_path) == 1
 
 
 def test_a_leftover_link_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
