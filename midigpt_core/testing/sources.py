@@ -25,7 +25,7 @@ def check_shards_are_stable(subject: Subject) -> None:
     """Two builds get the same shards with the same fingerprints in the same order."""
     with _paths(subject) as paths:
         first, second = (_shards(subject, paths) for _ in range(2))
-        assert first, f"no shards in {', '.join(paths)}; name readable paths with parametrize_with_checks(paths=…)"
+        assert first, f"no shards in {', '.join(paths)}. {_advice(subject)}"
         assert [shard.name for shard in first] == [shard.name for shard in second]
         assert [shard.fingerprint() for shard in first] == [shard.fingerprint() for shard in second]
         names = [shard.name for shard in first]
@@ -99,4 +99,14 @@ def _paths(subject: Subject) -> Iterator[tuple[str, ...]]:
     with tempfile.TemporaryDirectory() as folder:
         for number, score in enumerate(music.scores()):
             score.to_midi(Path(folder) / f"piece{number}.mid")
-        yield (folder,)
+        try:
+            yield (folder,)
+        except DataError as error:
+            raise AssertionError(f"a folder of .mid files cannot be read: {error} {_advice(subject)}") from error
+
+
+def _advice(subject: Subject) -> str:
+    name = subject.spec.name
+    return (
+        f"Name paths that the source can read: paths={{{name!r}: [PATH]}} in a test, --paths {name}=PATH in a command."
+    )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from midigpt_core.cli.main import main
+from midigpt_core.kinds import Kind
 from midigpt_core.testing import checks_of
 
-if TYPE_CHECKING:
-    import pytest
-
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
 BROKEN = """
 from midigpt_core import hookimpl
@@ -49,6 +50,30 @@ def test_one_kind_and_the_paths_of_a_source(capsys: pytest.CaptureFixture[str]) 
     assert all(line.split()[1].startswith("source-midifiles-") for line in lines)
     assert main([*command[:-1], f"midifiles={MIDI / 'absent'}"]) == 1
     assert "FAILED  source-midifiles-" in capsys.readouterr().out
+
+
+def test_a_source_of_other_files_is_told_to_name_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugins", "check", "gigamidi", "--kind", "source"]) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILED")]
+    assert len(failed) == 5
+    for line in failed:
+        assert "a folder of .mid files cannot be read: " in line
+        assert "Name paths that the source can read: paths={'gigamidi': [PATH]} in a test, --paths" in line
+        assert line.endswith("--paths gigamidi=PATH in a command.")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_is_checked(kind: Kind, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of each kind, by the command."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    project = EXAMPLES / kind
+    (test,) = project.glob("tests/test_*.py")
+    name = test.stem.removeprefix("test_").replace("_", "-")
+    assert main(["plugins", "check", name, "--kind", kind, "--plugins-dir", str(project)]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 4
+    assert all(line.split()[1].startswith(f"{kind}-{name}-") for line in lines)
+    assert last == f"{len(lines)} of {len(lines)} checks passed."
 
 
 def test_what_fails_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from midigpt_core.errors import PluginError
-from midigpt_core.testing import checks_of
+from midigpt_core.testing import checks_of, encoders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PLUGIN = """
 from midigpt_core import hookimpl
@@ -267,6 +267,91 @@ ENCODE = """
 def test_what_an_encoder_does_to_music(failing: Callable[..., set[str]], method: str, broken: set[str]) -> None:
     found = failing(ENCODER_PLUGIN, ENCODER.format(method=method), "encoder-local-")
     assert found == {f"encoder-local-{check}" for check in broken}
+
+
+#: A grammar, with what goes wrong in it.
+GRAMMAR = """
+    def grammar(self):
+        class Grammar(MidigptGrammar):
+            {method}
+        return Grammar(self.config.codebook)
+"""
+BATCH = """
+    def encode_batch(self, corpus, windows, max_tokens):
+        batch = super().encode_batch(corpus, windows, max_tokens)
+        return attrs.evolve(batch, {change})
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "broken"),
+    [
+        (
+            "vocabulary = property(lambda self: attrs.evolve(MidigptEncoder.vocabulary.func(self), "
+            "value_of=np.zeros(self.config.codebook.vocab_size, np.int32)))",
+            {"vocabulary-describes-every-token"},
+        ),
+        (
+            BATCH.format(change="status=np.ones_like(batch.status)"),
+            {"tokens-are-within-the-vocabulary"},
+        ),
+        (BATCH.format(change="role=1 - batch.role"), {"roles-say-what-is-asked-for"}),
+        (
+            """
+    def encode_batch(self, corpus, windows, max_tokens):
+        transpose = windows.transpose + 2 * (len(windows) > 2)
+        return super().encode_batch(corpus, attrs.evolve(windows, transpose=transpose.astype(np.int32)), max_tokens)
+""",
+            {"a-batch-is-its-windows-one-by-one"},
+        ),
+        (
+            """
+    def encode_batch(self, corpus, windows, max_tokens):
+        return super().encode_batch(corpus, windows, np.zeros_like(max_tokens))
+""",
+            {"no-document-is-longer-than-allowed"},
+        ),
+        (
+            """
+    def encode_batch(self, corpus, windows, max_tokens):
+        higher = windows.transpose + np.int32(1)
+        return super().encode_batch(corpus, attrs.evolve(windows, transpose=higher), max_tokens)
+""",
+            # Every other check compares pitches with those of its music.
+            {
+                "decoding-and-encoding-again-settles",
+                "notes-that-outlast-their-bar-are-kept",
+                "empty-bars-stay-empty",
+                "chords-keep-their-notes",
+                "late-onsets-stay-in-their-bar",
+                "a-window-late-in-a-long-piece-is-itself",
+            },
+        ),
+        (
+            "def decode(self, tokens): return super().decode(np.clip(tokens, 0, self.vocab_size - 1))",
+            {"decoding-refuses-a-foreign-token"},
+        ),
+        (
+            GRAMMAR.format(method="def bars_written(self): return super().bars_written() * 0"),
+            {"its-grammar-writes-the-bars-that-are-asked-for"},
+        ),
+        (
+            "def to_config(self): return dict(super().to_config(), resolution=6)",
+            {"its-configuration-builds-the-same-encoder"},
+        ),
+        ("def __reduce__(self): return (dict, ())", {"survives-pickling"}),
+    ],
+)
+def test_what_an_encoder_promises(failing: Callable[..., set[str]], method: str, broken: set[str]) -> None:
+    found = failing(ENCODER_PLUGIN, ENCODER.format(method=method), "encoder-local-")
+    assert found == {f"encoder-local-{check}" for check in broken}
+
+
+def test_every_check_of_encoders_is_broken_by_a_plugin_here() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    names = [name.removeprefix("check_").replace("_", "-") for name in vars(encoders) if name.startswith("check_")]
+    assert len(names) > 15
+    assert [name for name in names if f'"{name}"' not in source.replace("encoder-local-", "")] == []
 
 
 def test_a_plugin_module_that_imports_numpy(failing: Callable[..., set[str]]) -> None:
