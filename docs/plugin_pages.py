@@ -497,7 +497,7 @@ def _first_option(kind: Kind) -> tuple[str, Any] | None:
 
 _ERRORS = (
     "Errors for users are subclasses of `midigpt_core.errors.MidigptError`: one sentence, no traceback, exit code 2. "
-    f"Every other exception is a bug and keeps its traceback ([more]({_INDEX}#errors))."
+    f"Every other exception is a bug, and the message names your component ([more]({_INDEX}#errors))."
 )
 
 

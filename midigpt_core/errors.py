@@ -1,7 +1,7 @@
 """Errors that a user can act on. Each message names what is wrong and where, and ends with the next action.
 
-The command line prints a :class:`MidigptError` as one line and exits with :attr:`MidigptError.exit_code`; every other
-exception is a bug, ours or a plugin's, and keeps its traceback.
+The command line prints a :class:`MidigptError` as one line and exits with :attr:`MidigptError.exit_code`. A bug in a
+plugin's component is a :class:`ComponentError`, printed in the same way. Every other exception keeps its traceback.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class PluginError(MidigptError):
 
 
 class ComponentError(Exception):
-    """A bug in a plugin's component, raised where it happened. Not a :class:`MidigptError`: it keeps its traceback.
+    """A bug in a plugin's component, raised where it happened. Not a :class:`MidigptError`, because no user can fix it.
+    A command prints it in one line all the same, and its traceback with ``--traceback``.
 
     ``component`` reads ``mask 'swing' of midigpt-plugin-acme 0.3``; ``where`` names the piece, row or step.
     """
@@ -88,14 +89,14 @@ class ComponentError(Exception):
         self.where = where
 
     def __reduce__(self) -> tuple[Callable[[str, str, str], ComponentError], tuple[str, str, str]]:
-        return _component_error, (str(self), self.component, self.where)
+        return ComponentError.copy, (str(self), self.component, self.where)
 
-
-def _component_error(message: str, component: str, where: str) -> ComponentError:
-    """A copy for another process; its cause stays where it happened."""
-    error = ComponentError.__new__(ComponentError, message)
-    error.component, error.where = component, where
-    return error
+    @classmethod
+    def copy(cls, message: str, component: str, where: str) -> ComponentError:
+        """A copy for another process; its cause stays where it happened."""
+        error = cls.__new__(cls, message)
+        error.component, error.where = component, where
+        return error
 
 
 def sentence(text: str) -> str:

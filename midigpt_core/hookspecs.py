@@ -73,7 +73,7 @@ def midigpt_sources() -> Iterable[SourceSpec]:  # type: ignore[empty-body]
 
     Bad input: raise :class:`midigpt_core.errors.DataError` with one sentence that names the file, and the row or column
     if there is one, and ends with what to do next. The command prints it without a traceback and exits with code 2. Any
-    other exception is reported as a bug of your plugin, with its traceback. You need not handle a row that is not valid
+    other exception is reported as a bug of your plugin, with its name. You need not handle a row that is not valid
     MIDI: the core counts it under a reason, and the build continues. A row that your source leaves out must be counted
     in ``dropped``: if ``num_rows`` gives a number, it must equal the rows given plus the rows dropped.
     """

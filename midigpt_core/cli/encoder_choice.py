@@ -43,6 +43,7 @@ def chosen_encoder(ctx: click.Context, encoder_config: str | None, checkpoint: s
     if checkpoint is not None and encoder_config is not None:
         raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
     from midigpt_core.checkpoint import encoder_ref, read_header
+    from midigpt_core.inference.guarded import guarded
 
     plugins = registry(ctx)
     if checkpoint is not None:
@@ -50,5 +51,4 @@ def chosen_encoder(ctx: click.Context, encoder_config: str | None, checkpoint: s
     else:
         config = configure(None, (), {"encoder_config_path": encoder_config or DEFAULT_PRESET}, plugins)
         ref = plugins.resolve("encoder", config.choice("encoder"))
-    encoder: Encoder = build(ref, EncoderContext())
-    return encoder
+    return guarded(build(ref, EncoderContext()), str(ref), "in this command")

@@ -232,7 +232,7 @@ def generate(
         with generation_progress() as progress:
             scores = session.run_variations(progress)
         stopping.run_is_over()
-        found = outcomes(session, scores, encoder)
+        found = outcomes(session, scores, session.encoder)
         remarks: dict[str, None] = {}
         for path, music, written in zip(paths, scores, session.generated_bars, strict=True):
             remarks |= dict.fromkeys(_write(music, path, content, input_file))

@@ -1,4 +1,5 @@
-"""The entry point: an error that the user can fix becomes one line and exit code 2; a bug keeps its traceback."""
+"""The entry point: an error that the user can fix, or of a plugin, becomes one line and exit code 2; a bug of the core
+keeps its traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from midigpt_core.cli.echo import echo_line, echo_lines, echo_traceback, guard_s
 from midigpt_core.cli.groups import LazyGroup
 from midigpt_core.cli.root import root
 from midigpt_core.cli.streams import enduring_streams
-from midigpt_core.errors import MidigptError, RankLost, RunStopped, sentence
+from midigpt_core.errors import ComponentError, MidigptError, RankLost, RunStopped, sentence
 from midigpt_core.interrupts import GRACE_S, Interrupts
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run one command as a program called ``name``; returns the exit code.
 
-    The code is 2 for wrong usage and every :class:`MidigptError`, 130 after Ctrl-C, and 128 plus the signal's number
-    after a signal that ended a run. ``--traceback`` among the arguments shows where an error came from. A second
-    Ctrl-C ends the process at once.
+    The code is 2 for wrong usage, every :class:`MidigptError` and every :class:`ComponentError`, 130 after Ctrl-C, and
+    128 plus the signal's number after a signal that ended a run. ``--traceback`` among the arguments shows where an
+    error came from. A second Ctrl-C ends the process at once.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     guard_streams()
@@ -79,6 +80,12 @@ def _exit_code(command: click.Command, name: str, arguments: list[str]) -> int:
         if not isinstance(error, RankLost) or error.rank == 0:
             echo_line(f"Error: {error}", err=True)
         return error.exit_code
+    except ComponentError as error:
+        if "--traceback" in arguments:
+            echo_traceback(error)
+        line = sentence(" ".join(str(error).split()))
+        echo_line(f"Error: {line} This is a bug of the plugin; --traceback shows where it happened.", err=True)
+        return MidigptError.exit_code
     except (click.Abort, KeyboardInterrupt):
         echo_line("Interrupted.", err=True)
         return INTERRUPTED

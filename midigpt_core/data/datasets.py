@@ -140,14 +140,18 @@ class _Failure:
     """An error that leaves a worker. A plugin's exception may not survive pickling, but its text does."""
 
     error: MidigptError | None
+    message: str = ""
     component: str = ""
     where: str = ""
+    #: Its traceback in the worker.
     text: str = ""
 
     def throw(self) -> NoReturn:
         if self.error is not None:
             raise self.error
-        raise ComponentError(self.component, self.where, RuntimeError(f"in a data worker:\n{self.text}"))
+        error = ComponentError.copy(self.message, self.component, self.where)
+        error.add_note(f"In a data worker:\n{self.text}")
+        raise error
 
 
 def _unexpected(worker: int, num_workers: int, error: Exception) -> DataError:
@@ -176,7 +180,7 @@ class _BlockDataset(IterableDataset[_SharedBlock | _Failure]):
         except MidigptError as error:
             yield _Failure(error)
         except ComponentError as error:
-            yield _Failure(None, error.component, error.where, "".join(traceback.format_exception(error)))
+            yield _Failure(None, str(error), error.component, error.where, "".join(traceback.format_exception(error)))
 
     def _blocks_of(self, worker: int, num_workers: int) -> Iterator[_SharedBlock]:
         try:

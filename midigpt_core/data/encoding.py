@@ -58,7 +58,7 @@ class CheckedEncoder:
         return batch
 
     def _check(self, batch: TokenBatch, windows: WindowBatch) -> None:
-        problem = _contradiction(batch, len(windows))
+        problem = contradiction(batch, len(windows))
         if problem:
             self._refuse(f"encode_batch returned {problem}", windows, 0)
         lengths = np.diff(batch.offsets)
@@ -98,7 +98,7 @@ class CheckedEncoder:
         return f"{place}, bars {first} to {first + int(windows.num_bars[window]) - 1}"
 
 
-def _contradiction(batch: object, num_windows: int) -> str:
+def contradiction(batch: object, num_windows: int) -> str:
     """What is wrong with the form of a token batch; empty if nothing is."""
     if not isinstance(batch, TokenBatch):
         return f"a {type(batch).__name__}, not a TokenBatch"

@@ -28,7 +28,7 @@ from midigpt_core.checkpoint.adapters import (
     require_base,
     weights_hash,
 )
-from midigpt_core.checkpoint.assemble import check_positions, header_alone, with_weights
+from midigpt_core.checkpoint.assemble import check_positions, encoder_ref, header_alone, with_weights
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
 from midigpt_core.errors import CheckpointError, ConfigError, EncodingError
 from midigpt_core.inference.batching import SharedReader
@@ -81,6 +81,8 @@ class InferenceEngine:
         self._stored_types: dict[str, torch.dtype] = {}
         #: The windows that the model was trained on: requests are planned in such windows and checked against them.
         self.trained = trained_windows(encoder, header.provenance if header is not None else {})
+        #: The encoder's component, for messages.
+        self.component = f"encoder {type(encoder).__name__}" if header is None else str(encoder_ref(header))
         #: The bars of the music that the model was trained on, for requests of novel music; None: not known.
         #: :func:`midigpt_core.corpus.copy_index.read_copy_index` reads those that a run keeps in its folder.
         self.known_bars: KnownBars | None = None

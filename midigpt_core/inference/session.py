@@ -12,11 +12,13 @@ import numpy as np
 from attrs import frozen
 
 from midigpt_core import keys
+from midigpt_core.errors import ComponentError
 from midigpt_core.inference import planner, validation
 from midigpt_core.inference.chances import shuffled, with_some_bars
 from midigpt_core.inference.control_checks import signatures_of
 from midigpt_core.inference.fitting import Fitter, Planned
 from midigpt_core.inference.generation import generate, joined, sampler_of
+from midigpt_core.inference.guarded import guarded
 from midigpt_core.inference.note_tables import NoteTables
 from midigpt_core.inference.prompts import Job, Prompter
 from midigpt_core.inference.request import InferenceConfig
@@ -90,6 +92,8 @@ class Engine(Protocol):
     """The part of an :class:`~midigpt_core.inference.engine.InferenceEngine`."""
 
     encoder: Encoder
+    #: The encoder's component, for messages.
+    component: str
     #: The windows that the model was trained on.
     trained: TrainedWindows
     #: The bars of the music that the model was trained on; None: not known.
@@ -112,7 +116,9 @@ class SamplingSession:
     """
 
     def __init__(self, engine: Engine, score: Score, request: GenerationRequest) -> None:
-        validation.check(request, score, engine.encoder, engine.trained)
+        #: The engine's encoder, with errors that name it.
+        self.encoder = encoder = guarded(engine.encoder, engine.component)
+        validation.check(request, score, encoder, engine.trained)
         if request.config.novel and engine.known_bars is None:
             raise validation.RequestValidationError(
                 ["config.novel: the bars that the model was trained on are not known. Give its engine known_bars."]
@@ -126,11 +132,11 @@ class SamplingSession:
         self._engine = engine
         self._num_bars = editing.num_bars(score)
         window = planner.window_of(config, self._num_bars, engine.trained.sizes)
-        self._start = _prepared(score, request, engine.encoder, window)
-        self._prompter = Prompter(engine.encoder, request)
+        self._start = _prepared(score, request, encoder, window)
+        self._prompter = Prompter(encoder, request)
         self._ignored = frozenset(prompt.id for prompt in request.tracks if prompt.ignore)
         self._never_seen = _never_seen(self._start, request, self._num_bars)
-        self._note_tables = NoteTables.of(request, engine.encoder, self._start)
+        self._note_tables = NoteTables.of(request, encoder, self._start)
         self._fitter = Fitter(
             self._prompter,
             config,
@@ -334,7 +340,7 @@ class SamplingSession:
             reporter = _NotesReporter(self._notes_of, rows, attempt, run.notes)
         generated = generate(
             self._engine.reader(),
-            self._engine.encoder,
+            self.encoder,
             asked.prompts,
             asked.request,
             sampler=sampler_of(self.request.config),
@@ -397,8 +403,11 @@ class SamplingSession:
 
     def _notes_of(self, job: Job, document: Int32Array, bars: int) -> NoteTable:
         """The notes of the first ``bars`` bars that a document generates, at the score's resolution."""
-        decoded = self._engine.encoder.decode(document)
+        decoded = self.encoder.decode(document)
         table = editing.note_table(decoded).at_resolution(decoded.resolution, self._start.resolution)
+        if len(table) and (table.track.max() >= len(job.tracks) or table.bar.max() >= job.step.num_bars):
+            error = ValueError(f"it returned notes outside the {len(job.tracks)} tracks and {job.step.num_bars} bars")
+            raise ComponentError(self._engine.component, "decode, in generation", error)
         tracks = np.asarray(job.tracks, np.int64)[table.track]
         table = attrs.evolve(table, track=tracks, bar=table.bar + job.step.start_bar)
         return table.where(self._cells(_in_order(job)[:bars])[table.track, table.bar])
@@ -432,7 +441,7 @@ class SamplingSession:
         """The original score with the ``written`` bars of a working score."""
         table = editing.note_table(working)
         cells = self._cells(sorted(written))
-        signed = _with_signatures(editing.with_bars(self.score, 0), self.request, self._engine.encoder, written)
+        signed = _with_signatures(editing.with_bars(self.score, 0), self.request, self.encoder, written)
         return editing.replace_cells(signed, cells[:, : self._num_bars], table.where(cells[table.track, table.bar]))
 
     def _cells(self, cells: Sequence[tuple[int, int]]) -> BoolArray:
@@ -488,7 +497,7 @@ def run_together(sessions: Sequence[SamplingSession], go_on: Callable[[], bool] 
         prompts, request = joined([each.prompts for each in asked], [each.request for each in asked])
         generated = generate(
             first._engine.reader(),
-            first._engine.encoder,
+            first.encoder,
             prompts,
             request,
             sampler=sampler_of(first.request.config),

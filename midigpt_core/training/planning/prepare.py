@@ -18,6 +18,7 @@ from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.shared_memory import require_room
 from midigpt_core.data.stream import StreamSpec
 from midigpt_core.errors import ConfigError
+from midigpt_core.inference.guarded import guarded
 from midigpt_core.music.measuring import chosen_metrics
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
@@ -142,10 +143,7 @@ def prepare(
     adopted = adopt(config, base, registry) if base is not None else None
     chosen = choose(config, registry, encoder=adopted)
     chosen, encoder = settle_positions(config, chosen, registry, kept=_kept_positions(config, registry, resume, base))
-    if config.sample_steps and encoder.grammar() is None:
-        raise ConfigError(
-            f"sample_steps: encoder {chosen.encoder.name!r} has no grammar, so nothing can be generated. Set it to 0."
-        )
+    _look_for_grammar(config, encoder, chosen.encoder)
     bank = _bank(config)
     metrics = _metrics(config, registry, encoder, is_evaluated=bool(eval_path or config.eval_share))
     settings = stream_settings(config, encoder)
@@ -206,6 +204,20 @@ def prepare(
         bank=bank,
         resume_from=resume_from,
         accept_new_data=accept_new_data,
+    )
+
+
+def _look_for_grammar(config: TrainConfig, encoder: Encoder, ref: ComponentRef) -> None:
+    """Warn of an encoder without a grammar. Raises :class:`ConfigError` if the run is to generate samples."""
+    if guarded(encoder, str(ref), "before the run").grammar() is not None:
+        return
+    if config.sample_steps:
+        raise ConfigError(
+            f"sample_steps: encoder {ref.name!r} has no grammar, so nothing can be generated. Set it to 0."
+        )
+    _log.warning(
+        "encoder %r has no grammar: the model will be trained, but cannot generate (docs/plugins/grammars.md).",
+        ref.name,
     )
 
 

@@ -1,0 +1,156 @@
+"""An encoder whose exceptions and broken promises become errors that name the component."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from midigpt_core.data.encoding import contradiction
+from midigpt_core.errors import ComponentError, MidigptError
+from midigpt_core.score import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from midigpt_core.contracts import Encoder, Grammar
+    from midigpt_core.records import (
+        BoolArray,
+        Corpus,
+        GrammarRequest,
+        Int32Array,
+        Int64Array,
+        TokenBatch,
+        WindowBatch,
+    )
+
+#: A grammar without a limit of tokens may write so many times the tokens of its longest prompt.
+_GROWTH = 8
+
+
+def guarded(encoder: Encoder, component: str, where: str = "in generation") -> Encoder:
+    """``encoder``, the same in every way but one: what is not a :class:`MidigptError` and leaves one of its methods, or
+    those of its grammars, becomes a :class:`ComponentError` that names ``component``, and so does a result that breaks
+    the contract. ``where`` says in the message when it happened."""
+    return encoder if isinstance(encoder, _Guarded) else cast("Encoder", _Guarded(encoder, component, where))
+
+
+class _Guarded:
+    """Passes everything on to one component."""
+
+    #: What its methods are of, for messages.
+    _part = ""
+
+    def __init__(self, subject: Any, component: str, where: str) -> None:
+        self._subject = subject
+        self._component = component
+        self._stage = where
+
+    def __getattr__(self, name: str) -> Any:
+        with self._naming(name):
+            value = getattr(self._subject, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with self._naming(name):
+                return value(*arguments, **options)
+
+        return call
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (MidigptError, ComponentError):
+            raise
+        except Exception as error:
+            raise ComponentError(self._component, self._where(name), error) from error
+
+    def _where(self, name: str) -> str:
+        return f"{self._part}{name}, {self._stage}"
+
+    def _refuse(self, name: str, problem: str) -> ComponentError:
+        return ComponentError(self._component, self._where(name), ValueError(problem))
+
+    def encode_batch(self, corpus: Corpus, windows: WindowBatch, max_tokens: Int32Array) -> TokenBatch:
+        with self._naming("encode_batch"):
+            batch: TokenBatch = self._subject.encode_batch(corpus, windows, max_tokens)
+        problem = contradiction(batch, len(windows))
+        if problem:
+            raise self._refuse("encode_batch", f"it returned {problem}")
+        self._check_tokens("encode_batch", batch.tokens, int(self._subject.vocab_size))
+        return batch
+
+    def decode(self, tokens: Int32Array) -> Score:
+        with self._naming("decode"):
+            score = self._subject.decode(tokens)
+        if not isinstance(score, Score):
+            raise self._refuse("decode", f"it returned a {type(score).__name__}, not a Score")
+        return score
+
+    def grammar(self) -> Grammar | None:
+        with self._naming("grammar"):
+            made = self._subject.grammar()
+            size = int(self._subject.vocab_size)
+        return None if made is None else cast("Grammar", _GuardedGrammar(made, self._component, self._stage, size))
+
+    def _check_tokens(self, name: str, tokens: Int32Array, size: int) -> None:
+        wrong = (tokens < 0) | (tokens >= size)
+        if wrong.any():
+            token = tokens[np.argmax(wrong)]
+            raise self._refuse(name, f"token id {token} is outside the vocabulary of {size}")
+
+
+class _GuardedGrammar(_Guarded):
+    """A grammar that ends: it writes at most the tokens that its request allows."""
+
+    _part = "grammar: "
+
+    def __init__(self, grammar: Grammar, component: str, where: str, size: int) -> None:
+        super().__init__(grammar, component, where)
+        self._size = size
+        self._most: Int64Array = np.zeros(0, np.int64)
+        self._lengths: Int64Array = np.zeros(0, np.int64)
+        self._choices = 0
+
+    def start(self, batch: TokenBatch, request: GrammarRequest) -> None:
+        lengths = np.diff(batch.offsets)
+        self._most = np.where(request.max_tokens > 0, request.max_tokens, lengths.max(initial=1) * _GROWTH)
+        self._lengths = np.zeros(len(batch), np.int64)
+        self._choices = 0
+        with self._naming("start"):
+            self._subject.start(batch, request)
+
+    def take(self) -> tuple[Int32Array, Int32Array, Int64Array]:
+        with self._naming("take"):
+            tokens, positions, offsets = self._subject.take()
+        if len(offsets) != len(self._lengths) + 1 or not len(tokens) == len(positions) == offsets[-1]:
+            raise self._refuse("take", "tokens, positions and offsets do not fit together")
+        self._check_tokens("take", tokens, self._size)
+        self._lengths += np.diff(offsets)
+        # A grammar that hands out no tokens does not end either.
+        over = (self._lengths > self._most) | (self._choices > self._most)
+        if over.any():
+            raise self._refuse("take", f"a document is longer than max_tokens, which is {self._most[np.argmax(over)]}")
+        return tokens, positions, offsets
+
+    def mask(self, out: BoolArray) -> None:
+        with self._naming("mask"):
+            self._subject.mask(out)
+        stuck = ~out.any(axis=1) & ~self.finished()
+        if stuck.any():
+            raise self._refuse("mask", f"no token may come next, but document {np.argmax(stuck)} is not finished")
+
+    def advance(self, tokens: Int32Array) -> None:
+        self._choices += 1
+        with self._naming("advance"):
+            self._subject.advance(tokens)
+
+    def finished(self) -> BoolArray:
+        with self._naming("finished"):
+            flags = np.asarray(self._subject.finished(), np.bool_)
+        if flags.shape != self._lengths.shape:
+            raise self._refuse("finished", f"it has shape {flags.shape}, not {self._lengths.shape}")
+        return flags
