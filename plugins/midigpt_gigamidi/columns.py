@@ -119,11 +119,11 @@ def find_roles(schema: pa.Schema, roles: Collection[str]) -> tuple[dict[str, str
 
 
 def require_columns(present: Sequence[str], wanted: Iterable[str], path: str) -> None:
-    """Raise :class:`DataError` unless each column that ``source.columns`` names is there once."""
+    """Raise :class:`DataError` unless each column that ``source.columns`` or ``source.where`` names is there once."""
     for name in wanted:
         if name not in present:
             raise DataError(
-                f"{path}: no column {name!r}, which source.columns names.{nearest(name, present)} "
+                f"{path}: no column {name!r}, which source.columns or source.where names.{nearest(name, present)} "
                 f"Its columns: {listed(present)}."
             )
     _require_once([name for name in present if name in wanted], path, "")

@@ -10,6 +10,7 @@ from attrs.validators import and_, ge, le, optional
 
 from midigpt_core.config.wording import spell
 from midigpt_core.errors import ConfigError
+from midigpt_gigamidi.where import Condition, condition
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -38,6 +39,11 @@ def _tempo() -> Any:
 def _check_names(_options: object, attribute: Attribute[Any], names: tuple[str, ...]) -> None:
     if not all(name.strip() for name in names):
         raise ValueError(f"{attribute.name} has an empty name")
+
+
+def _check_conditions(_options: object, _attribute: Attribute[Any], texts: tuple[str, ...]) -> None:
+    for text in texts:
+        condition(text)
 
 
 def _names() -> Any:
@@ -75,6 +81,8 @@ class GigamidiOptions:
     max_tempo: float | None = _tempo()
     #: Columns that the corpus keeps as metadata of its pieces, by their names in the data set.
     columns: tuple[str, ...] = _names()
+    #: Keep pieces for which all of these hold: a column of the data set, ==, !=, <, <=, > or >=, and a number or text.
+    where: tuple[str, ...] = field(default=(), validator=_check_conditions)
     #: The CSV of the raw layout: then the data are archives of <md5>.mid, and their metadata is in it.
     metadata: str = ""
     #: Whether shards from the Hub stay in huggingface_hub's cache after they were parsed.
@@ -93,6 +101,16 @@ class GigamidiOptions:
                 raise ConfigError(f"source.{what} names a column twice. Name each once.")
         if MUSIC in self.columns:
             raise ConfigError(f"source.columns names {MUSIC!r}, which is the music itself. Leave it out.")
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Those of ``where``."""
+        return tuple(map(condition, self.where))
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """The columns of ``columns`` and ``where``, each once."""
+        return tuple(dict.fromkeys([*self.columns, *(one.column for one in self.conditions)]))
 
     def row_options(self) -> dict[str, Any]:
         """The options that rows depend on and that are not at their defaults, as plain values."""

@@ -83,7 +83,7 @@ def read_metadata(path: Path, options: GigamidiOptions) -> Metadata:
     """The metadata in a CSV, as far as ``options`` need it. Raises :class:`DataError`."""
     try:
         roles = tuple(sorted({*ALWAYS, *options.styles, *filter_roles(options)}))
-        return _read(path, FileState.of(path), roles, options.columns)
+        return _read(path, FileState.of(path), roles, options.read_columns)
     except OSError as error:
         raise DataError(
             f"{readable_name(path)}: cannot be read ({error.strerror}). source.metadata names the CSV of GigaMIDI's "
@@ -236,7 +236,7 @@ class RawShard:
             midi=pa.array(batch.contents, pa.large_binary()),
             genre=pa.array(kept.styles(self.options.styles), pa.string()) if has_styles else None,
             nomml=kept.integer_lists(NOMML) if NOMML in kept else None,
-            metadata=kept.metadata if len(chosen) else {},
+            metadata={name: kept.metadata[name] for name in self.options.columns} if len(chosen) else {},
             dropped=dict(batch.dropped),
             dropped_rows=batch.named,
             bars=(self.options.min_bars, self.options.max_bars),

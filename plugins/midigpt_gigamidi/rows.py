@@ -47,7 +47,7 @@ class Values:
     num_rows: int
     #: Called with a role and how many of its values are lost in casting, where any are.
     lost: Callable[[str, int], None]
-    #: The columns that ``source.columns`` names.
+    #: The columns that ``source.columns`` and ``source.where`` name.
     metadata: Mapping[str, pa.Array] = Factory(dict)
 
     def filter(self, chosen: pa.Array, count: int) -> Values:
@@ -166,7 +166,7 @@ def _kept(
     for reason, mask in masks:
         still = keep & mask
         if count := int(keep.sum() - still.sum()):
-            dropped[reason] = count
+            dropped[reason] = dropped.get(reason, 0) + count
         keep = still
     return keep, dropped
 
@@ -193,6 +193,8 @@ def _filters(values: Values, options: GigamidiOptions) -> Iterator[tuple[str, Bo
         numbers = pa.array(to_numbers(values.columns[role]), pa.float64()) if role == TEMPO else values.integers(role)
         compare = pc.greater_equal if reason.startswith("min_") else pc.less_equal
         yield reason, to_mask(compare(numbers, limit), null=False)
+    for one in options.conditions:
+        yield "where", to_mask(one.holds(values.metadata[one.column]), null=False)
     if options.min_nomml is not None:
         yield "min_nomml", _any_item(values.integer_lists(NOMML), options.min_nomml)
     if options.instruments:

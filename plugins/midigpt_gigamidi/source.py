@@ -243,11 +243,11 @@ class _Reader:
             odd = ", ".join(self._columns.odd)
             self._notice(odd, f"columns of kinds that cannot be cast are left out: {odd}.")
         require_filterable(shard.options, self._columns.names, shard.name)
-        require_columns(file.schema_arrow.names, shard.options.columns, shard.name)
+        require_columns(file.schema_arrow.names, shard.options.read_columns, shard.name)
 
     def row_group(self, group: int, first_row: int) -> Iterator[tuple[RowBatch, int]]:
         """Batches of a row group, each with the number of rows that it stands for."""
-        keep, dropped = self._filter(group) if self._filtered else (None, {})
+        keep, dropped = self._filter(group) if self._filtered or self._options.where else (None, {})
         if keep is not None and not keep.any():
             # The music is not read.
             yield self._to_rows(Values({}, 0, self._lost), None, None, first_row, dropped), len(keep)
@@ -278,9 +278,11 @@ class _Reader:
         return np.concatenate(masks), dict(counts)
 
     def _tables(self, group: int, roles: Sequence[str], *, music: bool) -> Iterator[pa.RecordBatch]:
-        projection = self._columns.of(roles)
-        if music:
-            projection = [self._columns.music, *dict.fromkeys([*projection, *self._options.columns])]
+        further = self._options.columns if music else [one.column for one in self._options.conditions]
+        projection = [
+            *([self._columns.music] if music else []),
+            *dict.fromkeys([*self._columns.of(roles), *further]),
+        ]
         leaves = _leaves(self._file.metadata.schema, projection)
         size = batch_rows(
             self._headers,
@@ -306,7 +308,7 @@ class _Reader:
     def _values(self, table: pa.RecordBatch, roles: Sequence[str]) -> Values:
         names = self._columns.names
         columns = {role: table.column(names[role]) for role in roles if role in names}
-        metadata = {name: table.column(name) for name in self._options.columns if name in table.schema.names}
+        metadata = {name: table.column(name) for name in self._options.read_columns if name in table.schema.names}
         return Values(columns, table.num_rows, self._lost, metadata)
 
     def _to_rows(
@@ -327,7 +329,7 @@ class _Reader:
             midi=music,
             genre=pa.array(values.styles(self._styles), pa.string()) if has_styles else None,
             nomml=self._nomml(values),
-            metadata=values.metadata,
+            metadata={name: values.metadata[name] for name in self._options.columns if name in values.metadata},
             dropped=dropped,
             bars=(self._options.min_bars, self._options.max_bars),
         )

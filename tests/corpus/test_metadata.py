@@ -152,9 +152,47 @@ def test_a_build_names_the_source_whose_columns_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        (["year >= 1900"], [n for n in range(ROWS) if n % 7 and n >= 200]),
+        (["year >= 1900", "year < 1910"], [n for n in range(200, 210) if n % 7]),
+        (['title == "piece 7"'], [7]),
+        (["title == piece 7"], [7]),
+        (["share <= 0.01", "title != piece 1"], [0, 2]),
+    ],
+)
+def test_filters_see_every_column(path: Path, tmp_path: Path, where: list[str], kept: list[int]) -> None:
+    """A row without the value fails; the report counts each dropped row once."""
+    report = build(component(where=where, columns=["year"]), [str(path)], cache=tmp_path)
+    corpus = open_corpus(report.shards).corpus
+    found = sorted(corpus.shards[0].pieces.row.tolist())
+    assert found == kept
+    assert report.counts["where"] == ROWS - len(kept)
+    assert [*corpus.shards[0].metadata] == ["year"]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("yaer > 3", r"no column 'yaer', which source\.columns or source\.where names\. Did you mean 'year'"),
+        ("year", r"where: 'year' is no condition\. Write one like 'year >= 1900'"),
+        ("year >= [1]", r"is neither a number nor text"),
+        ('year >= "a"', r"column 'year' has values of type int16, which cannot be compared with \"a\""),
+        ("tags == x", r"column 'tags' has values of type list"),
+    ],
+)
+def test_wrong_conditions_are_named(path: Path, tmp_path: Path, where: str, message: str) -> None:
+    with pytest.raises((DataError, ConfigError), match=message):
+        build(component(where=[where]), [str(path)], cache=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["yaer"], r"a\.parquet: no column 'yaer', which source\.columns names\. Did you mean 'year'\?"),
+        (
+            ["yaer"],
+            r"a\.parquet: no column 'yaer', which source\.columns or source\.where names\. Did you mean 'year'\?",
+        ),
         (["music"], r"source\.columns names 'music', which is the music itself"),
         (["year", "year"], r"source\.columns names a column twice"),
     ],
