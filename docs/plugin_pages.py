@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from midigpt_core import components, contracts, hookspecs, records
-from midigpt_core.cli.new_plugin import distribution
+from midigpt_core.cli.new_plugin import CALLBACK, COMMAND, distribution
 from midigpt_core.encoding import token_grammar, window_encoder
 from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins.describe import ComponentReport, describe
@@ -53,6 +53,10 @@ NAMES = {
     Kind.ATTRIBUTE: "leaps",
     Kind.ADAPTER: "gains",
 }
+#: Examples that are no component: the folder, the plugin's name and its kind. The scaffold writes these too.
+OTHERS = (("command", "count-notes", COMMAND), ("early-stopping", "patience", CALLBACK))
+#: The folders that this script writes.
+GENERATED = (*Kind, *(folder for folder, _, _ in OTHERS))
 #: The one hook that returns no records; its example is written by hand.
 CALLBACKS = "midigpt_callbacks"
 HOOKS = [name for name in vars(hookspecs) if name.startswith("midigpt_")]
@@ -76,8 +80,8 @@ def main() -> int:
         problems = sorted(differences(wanted))
         sys.stderr.writelines(f"{problem}\n" for problem in problems)
         return int(bool(problems))
-    for kind in Kind:
-        shutil.rmtree(EXAMPLES / kind, ignore_errors=True)
+    for folder in GENERATED:
+        shutil.rmtree(EXAMPLES / folder, ignore_errors=True)
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -92,7 +96,7 @@ def differences(wanted: dict[Path, str]) -> Iterator[str]:
             yield f"{name}: is not there. Run `make plugin-pages`."
         elif path.read_text(encoding="utf-8") != text:
             yield f"{name}: differs from what the source says. Run `make plugin-pages`."
-    for folder in (EXAMPLES / kind for kind in Kind):
+    for folder in (EXAMPLES / name for name in GENERATED):
         for path in folder.rglob("*"):
             if path.is_file() and path not in wanted and not {"__pycache__", ".pytest_cache"} & set(path.parts):
                 name = path.relative_to(ROOT).as_posix()
@@ -101,8 +105,11 @@ def differences(wanted: dict[Path, str]) -> Iterator[str]:
 
 def examples() -> dict[Path, str]:
     """The files of ``examples/`` that the scaffold writes."""
+    wanted = [*((kind.value, name, kind) for kind, name in NAMES.items()), *OTHERS]
     return {
-        EXAMPLES / kind / path: text for kind, name in NAMES.items() for path, text in distribution(name, kind).items()
+        EXAMPLES / folder / path: text
+        for folder, name, kind in wanted
+        for path, text in distribution(name, kind).items()
     }
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from midigpt_core import hookspecs, terminal
+from midigpt_core.deprecation import PluginDeprecationWarning
 from midigpt_core.errors import PluginError, nearest
 from midigpt_core.hookspecs import API_VERSION
 from midigpt_core.plugins.discovery import wrong_api
@@ -83,9 +85,22 @@ def register(manager: pluggy.PluginManager, entry: PluginEntry) -> None:
         raise Rejected(wrong_api(api))
     _check_hooks(manager, module)
     try:
-        manager.register(module, entry.name)
+        with warnings.catch_warnings(record=True) as caught:
+            # By default Python hides a DeprecationWarning that is not about the program's own file.
+            warnings.simplefilter("always", PluginDeprecationWarning)
+            manager.register(module, entry.name)
     except (pluggy.PluginValidationError, ValueError) as error:
         raise Rejected(" ".join(str(error).split())) from error
+    for warning in caught:
+        if isinstance(warning.message, PluginDeprecationWarning):
+            warn_deprecated(entry, warning.message)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def warn_deprecated(entry: PluginEntry, warning: PluginDeprecationWarning) -> None:
+    """Warn that a plugin uses a deprecated part of the interface."""
+    _log.warning("%s: %s", entry, warning)
 
 
 def implementations(manager: pluggy.PluginManager, entry: PluginEntry, hook: str) -> list[Callable[..., Any]]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from midigpt_core.components import RECORDS, ComponentRef
+from midigpt_core.deprecation import field_warnings
 from midigpt_core.errors import ComponentError, ConfigError, PluginError, unknown_name
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins.discovery import PluginEntry, discover
-from midigpt_core.plugins.loader import Rejected, implementations, load, rejecting, report
+from midigpt_core.plugins.loader import Rejected, implementations, load, rejecting, report, warn_deprecated
 from midigpt_core.plugins.selection import Selection
 
 if TYPE_CHECKING:
@@ -162,6 +163,9 @@ def collect(manager: pluggy.PluginManager, entry: PluginEntry, kind: Kind) -> tu
     for record in records:
         if not isinstance(record, record_class):
             raise Rejected(f"{hook} returned {type(record).__name__}, not {record_class.__name__}")
+    # One warning for each field, however many records set it.
+    for warning in {str(one): one for record in records for one in field_warnings(record)}.values():
+        warn_deprecated(entry, warning)
     names = [record.name for record in records]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -8,6 +8,6 @@ MIDIGPT_API = 1
 @hookimpl
 def midigpt_callbacks(run):
     # Imported here, for this module is read by commands that have no use for Lightning.
-    from midigpt_plugin_weight_norm.callback import WeightNorm  # noqa: PLC0415
+    from midigpt_plugin_weight_norm.callback import WeightNorm
 
     return [WeightNorm(run.run_dir / "weight_norm.txt")]

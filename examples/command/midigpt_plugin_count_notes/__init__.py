@@ -1,0 +1,1 @@
+"""The plugin count-notes of midigpt-core."""

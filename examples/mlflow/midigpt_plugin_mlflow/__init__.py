@@ -1,0 +1,1 @@
+"""The plugin mlflow of midigpt-core."""

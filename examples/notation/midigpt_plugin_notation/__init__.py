@@ -1,0 +1,1 @@
+"""The plugin notation of midigpt-core."""

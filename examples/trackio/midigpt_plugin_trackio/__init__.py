@@ -1,0 +1,1 @@
+"""The plugin trackio of midigpt-core."""

@@ -1,0 +1,1 @@
+"""The plugin webdataset of midigpt-core."""

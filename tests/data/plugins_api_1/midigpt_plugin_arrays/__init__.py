@@ -1,0 +1,1 @@
+"""The plugin arrays of midigpt-core."""

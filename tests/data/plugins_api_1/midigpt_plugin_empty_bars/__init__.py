@@ -1,0 +1,1 @@
+"""The plugin empty-bars of midigpt-core."""

@@ -1,0 +1,1 @@
+"""The plugin every-other of midigpt-core."""

@@ -1,0 +1,1 @@
+"""The plugin folders of midigpt-core."""

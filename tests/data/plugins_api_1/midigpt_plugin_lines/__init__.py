@@ -1,0 +1,1 @@
+"""The plugin lines of midigpt-core."""

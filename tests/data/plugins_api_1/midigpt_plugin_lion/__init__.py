@@ -1,0 +1,1 @@
+"""The plugin lion of midigpt-core."""

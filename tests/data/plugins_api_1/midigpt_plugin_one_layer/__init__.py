@@ -1,0 +1,1 @@
+"""The plugin one-layer of midigpt-core."""

@@ -1,0 +1,1 @@
+"""The plugin patience of midigpt-core."""

@@ -1,0 +1,1 @@
+"""The plugin sixteenths of midigpt-core."""

@@ -1,0 +1,1 @@
+"""The plugin weight-norm of midigpt-core."""
