@@ -1,8 +1,9 @@
-# run · music · test · goldens · parity · bench · lint · slow · fuzz · baseline: each sets up what it needs.
+# run · music · test · examples · goldens · parity · bench · lint · slow · fuzz · baseline: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BASELINE ?= .venv-baseline
 MUSIC21 ?= .venv-music21
+WHEEL_VENV ?= .venv-wheel
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
@@ -10,7 +11,7 @@ MUSIC := runs/music
 WRITE = $(BIN)/midigpt generate --checkpoint $(MUSIC)/model/model_final.pt --temperature 0.8 --seed 1 --overwrite
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run music control wheels release test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
+.PHONY: run music control wheels release wheel-venv examples test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
 
 setup: $(READY)
 
@@ -80,6 +81,20 @@ $(MUSIC21)/.ready: constraints.txt
 test: $(READY) native-test browser fluidsynth
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# The core's wheel with what it needs, in an environment of its own that has nothing of the clone.
+wheel-venv: $(WHEEL_VENV)/.ready
+$(WHEEL_VENV)/.ready: $(READY) $(shell find midigpt_core plugins -name '*.py' -o -name '*.txt' -o -name '*.js' -o -name '*.html')
+	rm -rf $(WHEEL_VENV)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir $(WHEEL_VENV)/wheel .
+	$(WHEEL_VENV)/bin/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(WHEEL_VENV)/bin/pip install --quiet --constraint constraints.txt $(WHEEL_VENV)/wheel/*.whl
+	touch $@
+
+# Every distribution of examples/ in that environment, as wheels: listed, checked by the kit, and trained with for two steps.
+examples: $(WHEEL_VENV)/.ready
+	$(WHEEL_VENV)/bin/python examples/check_all.py --python $(WHEEL_VENV)/bin/python
+
 # How many rows of each golden file agree, by preset, and which differ for which reason.
 goldens: $(READY)
 	$(BIN)/python -m pytest -q tests/score/test_goldens.py tests/encoder/test_golden_tokens.py \
@@ -142,4 +157,4 @@ $(BASELINE)/.ready: constraints.txt
 	touch $@
 
 clean:
-	rm -rf build runs $(VENV) $(BASELINE) $(MUSIC21)
+	rm -rf build runs $(VENV) $(BASELINE) $(MUSIC21) $(WHEEL_VENV)

@@ -39,6 +39,9 @@ TINY = {
     "n-embd": 16, "n-layer": 1, "n-head": 1, "n-positions": 256, "max-seq-len": 256, "batch-size": 2, "max-steps": 2,
     "warmup-steps": 1, "log-steps": 1, "precision": "fp32", "num-workers": 0,
 }  # fmt: skip
+SIZES = ("n-embd", "n-layer", "n-head")
+#: The value of a flag that stands for the bundle of a run made first.
+BASE = "BASE"
 #: The kinds whose components are chosen by name alone: ``--optimizer lion``.
 PLAIN = ("source", "optimizer", "logger", "checkpoint-format")
 
@@ -171,12 +174,20 @@ def train(environment: Environment, example: Example, plugin: str) -> None:
     (report,) = json.loads(environment.midigpt("plugins", "show", plugin, "--json"))
     for number, flags in enumerate(choices(example, plugin, report["components"])):
         folder = environment.work / "runs" / f"{plugin}-{number}"
-        settings = TINY | {"train-data": SONGS, "encoder-config": "yellow"} | flags
-        words = [word for name, value in settings.items() if value is not None for word in (f"--{name}", value)]
-        environment.midigpt("train", *words, "--output-dir", folder)
-        steps = [json.loads(line).get("step") for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        if 2 not in steps or not list(folder.glob("model_final*")):
-            raise Failed(f"midigpt train {words}: steps {steps}, files {sorted(map(str, folder.iterdir()))}")
+        base = run_of_two_steps(environment, folder / "base", {}) if BASE in flags.values() else None
+        run_of_two_steps(environment, folder, {name: base if value is BASE else value for name, value in flags.items()})
+
+
+def run_of_two_steps(environment: Environment, folder: Path, flags: dict[str, object]) -> Path:
+    """Train, and return the bundle; a flag whose value is None is left out. Raises :class:`Failed`."""
+    settings = TINY | {"train-data": SONGS, "encoder-config": "yellow"} | flags
+    words = [word for name, value in settings.items() if value is not None for word in (f"--{name}", value)]
+    environment.midigpt("train", *words, "--output-dir", folder)
+    steps = [json.loads(line).get("step") for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    bundles = list(folder.glob("model_final*"))
+    if 2 not in steps or not bundles:
+        raise Failed(f"midigpt train {words}: steps {steps}, files {sorted(map(str, folder.iterdir()))}")
+    return bundles[0]
 
 
 def choices(example: Example, plugin: str, components: Sequence[dict[str, Any]]) -> Iterator[dict[str, object]]:
@@ -187,7 +198,7 @@ def choices(example: Example, plugin: str, components: Sequence[dict[str, Any]])
         kind, name = component["kind"], f"{plugin}/{component['name']}"
         if kind == "architecture":
             # The sizes are settings of the bundled architectures; another one has its own options.
-            yield {kind: name} | dict.fromkeys(("n-embd", "n-layer", "n-head"))
+            yield {kind: name} | dict.fromkeys(SIZES)
         elif kind in PLAIN:
             yield {kind: name} | ({"train-data": example.data} if kind == "source" and example.data else {})
         elif kind == "encoder":
@@ -196,6 +207,8 @@ def choices(example: Example, plugin: str, components: Sequence[dict[str, Any]])
             yield {"mask": name, "mask-apply-probability": 0.5, "encoder-config": "ghost"}
         elif kind == "metric":
             yield {"music": 1, "metrics": json.dumps([name]), "eval-data": SONGS, "eval-steps": 1}
+        elif kind == "adapter":
+            yield {"adapter": name, "init-from": BASE, "encoder-config": None} | dict.fromkeys(SIZES)
         elif kind == "attribute":
             encoder = {"name": "midigpt", "config": "yellow", "attributes": [name]}
             yield {"encoder": json.dumps(encoder), "encoder-config": None}
