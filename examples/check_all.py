@@ -174,7 +174,11 @@ def train(environment: Environment, example: Example, plugin: str) -> None:
     (report,) = json.loads(environment.midigpt("plugins", "show", plugin, "--json"))
     for number, flags in enumerate(choices(example, plugin, report["components"])):
         folder = environment.work / "runs" / f"{plugin}-{number}"
-        base = run_of_two_steps(environment, folder / "base", {}) if BASE in flags.values() else None
+        base = (
+            run_of_two_steps(environment, folder.with_name(f"{folder.name}-base"), {})
+            if BASE in flags.values()
+            else None
+        )
         run_of_two_steps(environment, folder, {name: base if value is BASE else value for name, value in flags.items()})
 
 
