@@ -50,6 +50,9 @@ SHA256 = "82b22bb8489713e35a48e92d4824c050669224d63a76ccee17c7495aea932ca2"
 
 @pytest.fixture
 def old(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    # Another test may have loaded plugins of these names from examples/.
+    for name in [name for name in sys.modules if name.startswith("midigpt_plugin_")]:
+        monkeypatch.delitem(sys.modules, name)
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(registry, "_current", [])

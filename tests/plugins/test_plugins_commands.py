@@ -74,8 +74,8 @@ def test_engines_and_commands_are_listed_and_shown(capsys: pytest.CaptureFixture
 def test_a_missing_option_is_one_error_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     error = run(capsys, "plugins", "new", "foo", "--folder", tmp_path, code=2)
     assert error == (
-        "Error: Missing option '--kind'. Choose from: architecture, callback, checkpoint-format, command, encoder, "
-        "logger, mask, metric, optimizer, source. 'midigpt plugins new --help' shows the usage.\n"
+        "Error: Missing option '--kind'. Choose from: adapter, architecture, attribute, callback, checkpoint-format, "
+        "command, encoder, logger, mask, metric, optimizer, source. 'midigpt plugins new --help' shows the usage.\n"
     )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("third_parties")
 
 BUNDLED = {
+    "adapters",
+    "attributes",
     "bundles",
     "encoder",
     "gigamidi",
