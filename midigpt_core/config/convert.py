@@ -33,7 +33,13 @@ _WITHOUT_COUNTERPART: Mapping[str, str] = {
     "per_device_eval_batch_size": "evaluation uses batch_size; eval_rows is the number of packed rows",
     "adam_epsilon": "the optimiser's own 1e-8 is used",
     "wandb_project": "kept only with logger wandb, as its option project",
+    "wandb_entity": "kept only with logger wandb, as its option entity",
+    "limit_val_batches": "evaluation reads eval_rows packed rows; set that instead",
+    # 0.4.2's default, under which num_epochs counts.
+    "max_steps": "0 stood for num_epochs; set the number of optimiser steps, which is 100,000 otherwise",
 }
+#: Options of the logger wandb under the names that the configuration had.
+_OF_WANDB: Mapping[str, str] = {"wandb_project": "project", "wandb_entity": "entity"}
 
 
 @frozen
@@ -52,11 +58,13 @@ def current_name(old: str) -> str | None:
 
 def convert(old: Mapping[str, Any], names: frozenset[str]) -> Conversion:
     """Convert plain values; ``names`` are today's settings, which are kept unchanged."""
-    values: dict[str, Any] = {name: value for name, value in old.items() if name in names}
+    values: dict[str, Any] = {
+        name: value for name, value in old.items() if name in names and not _stood_for_epochs(name, value)
+    }
     renamed: dict[str, str] = {}
     left_out: dict[str, str] = {}
     for name, value in old.items():
-        if name in names:
+        if name in values:
             continue
         if name in _RENAMED and _RENAMED[name] not in values:
             values[_RENAMED[name]] = value
@@ -65,11 +73,18 @@ def convert(old: Mapping[str, Any], names: frozenset[str]) -> Conversion:
             if value:
                 values["precision"] = name
             renamed[name] = "precision"
-        elif name == "wandb_project" and values.get("logger") == "wandb" and isinstance(value, str):
-            values["logger"] = {"name": "wandb", "project": value}
-            renamed[name] = "logger.project"
+        elif name in _OF_WANDB and old.get("logger") == "wandb" and isinstance(value, str):
+            # An empty text is the old way to leave the option out.
+            if value:
+                options = values["logger"] if isinstance(values["logger"], dict) else {"name": "wandb"}
+                values["logger"] = {**options, _OF_WANDB[name]: value}
+            renamed[name] = f"logger.{_OF_WANDB[name]}"
         elif name in _RENAMED:
             left_out[name] = f"the file also sets {_RENAMED[name]}, which was kept"
         else:
             left_out[name] = _WITHOUT_COUNTERPART.get(name, "no setting of this meaning")
     return Conversion(values, renamed, left_out)
+
+
+def _stood_for_epochs(name: str, value: Any) -> bool:
+    return name == "max_steps" and value == 0 and not isinstance(value, bool)
