@@ -40,6 +40,8 @@ _CARD = "README.md"
 _NAMED = re.compile(r"(?P<name>[^/]+)-(?:final|step(?P<step>\d{1,12}))(?P<suffix>\.safetensors|\.pt)")
 _SUFFIXES = (".safetensors", ".pt")
 _TIMEOUT_SECONDS = 10.0
+#: Endings of files: what ends so is not looked up on the Hub.
+_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".mid", ".midi", ".kar", ".json", ".zip")
 
 _log = terminal.logger(__name__)
 
@@ -118,6 +120,19 @@ def fetch(
     return cached
 
 
+def bundle_path(name: str | os.PathLike[str]) -> Path:
+    """The path of a bundle that a user named: ``name`` itself if it exists or looks like a file, else that of a model
+    on the Hub (:func:`fetch`). Raises :class:`midigpt_core.errors.CheckpointError`."""
+    path = usable_path(name, what="bundle", error=CheckpointError)
+    text = os.fspath(name)
+    if path.exists() or text.lower().endswith(_FILES) or not _is_name(text) or Path(text.split("/")[0]).is_dir():
+        return path
+    try:
+        return fetch(name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{text}: there is no such file or folder here; on the Hub: {error}") from error
+
+
 def save_pretrained(
     bundle: Bundle, save_directory: str | os.PathLike[str], *, push_to_hub: bool = False, repo_id: str | None = None
 ) -> Path:
@@ -193,9 +208,14 @@ def _push(
     return str(commit.commit_url)
 
 
+def _is_name(text: str) -> bool:
+    parts = text.split("/")
+    return len(parts) <= 3 and all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", part) for part in parts)
+
+
 def _place(name: str, hf_repo: str, revision: str | None, cache_dir: str | os.PathLike[str] | None) -> _Place:
     parts = name.split("/")
-    if not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", part) for part in parts) or len(parts) > 3:
+    if not _is_name(name):
         raise CheckpointError(
             f"{name}: there is no such file or folder, and it is no name on the Hub: those are NAME, OWNER/REPOSITORY "
             "and OWNER/REPOSITORY/NAME. Check the path."
@@ -220,7 +240,10 @@ def _download(place: _Place, token: str | bool | None, force_download: bool) -> 
         "library_version": __version__,
     }
     if chosen is None:
-        return Path(str(snapshot_download(place.repo, allow_patterns=list(_FOLDER_FILES), **how)))
+        return Path(str(snapshot_download(place.repo, allow_patterns=[*_FOLDER_FILES, _CARD], **how)))
+    if _CARD in names:
+        # It may state the licence of the models.
+        hf_hub_download(place.repo, _CARD, **how)
     return Path(str(hf_hub_download(place.repo, chosen, **how)))
 
 

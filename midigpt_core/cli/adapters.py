@@ -13,7 +13,7 @@ from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.checkpoint.report import different_values
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_line
 from midigpt_core.cli.groups import LazyGroup
-from midigpt_core.cli.options import PATH, common_options
+from midigpt_core.cli.options import BUNDLE, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import CheckpointError, ConfigError
@@ -56,7 +56,7 @@ def _output_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Bundle to write: a .pt or .safetensors file or, without a suffix, a Hugging Face folder.",
         ),
         click.option(
-            "--base", type=PATH, required=True, metavar="BUNDLE", help="The model that the adapter was trained on."
+            "--base", type=BUNDLE, required=True, metavar="BUNDLE", help="The model that the adapter was trained on."
         ),
     ):  # fmt: skip
         function = option(function)

@@ -9,7 +9,7 @@ import click
 from midigpt_core import files
 from midigpt_core.checkpoint import bundles, headers
 from midigpt_core.cli.echo import remark_line
-from midigpt_core.cli.options import NAME, PATH, common_options
+from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.errors import ConfigError
 
@@ -18,7 +18,7 @@ _DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 @common_options
 @click.command()
-@click.argument("source", type=PATH, metavar="IN")
+@click.argument("source", type=BUNDLE, metavar="IN")
 @click.argument("target", type=PATH, metavar="OUT")
 @click.option("--format", "format_name", type=NAME, metavar="NAME", help="Format of OUT.  [default: from its suffix]")
 @click.option("--dtype", type=click.Choice(_DTYPES), help="Precision of the weights.  [default: unchanged]")

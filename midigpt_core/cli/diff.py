@@ -6,7 +6,7 @@ import click
 
 from midigpt_core.checkpoint import report
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
-from midigpt_core.cli.options import PATH, common_options
+from midigpt_core.cli.options import BUNDLE, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.terminal import printable
@@ -18,8 +18,8 @@ _WIDTH = 60
 
 @common_options
 @click.command()
-@click.argument("first", type=PATH, metavar="A")
-@click.argument("second", type=PATH, metavar="B")
+@click.argument("first", type=BUNDLE, metavar="A")
+@click.argument("second", type=BUNDLE, metavar="B")
 @click.option("--header-only", is_flag=True, help="Compare the headers only; no tensor is read.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

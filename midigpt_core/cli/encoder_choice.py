@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from midigpt_core.cli.options import PATH
+from midigpt_core.cli.options import BUNDLE, PATH
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.train import configure
 from midigpt_core.contracts import EncoderContext
@@ -26,7 +26,7 @@ DEFAULT_PRESET = "yellow"
 def encoder_options(function: Function) -> Function:
     """``--encoder-config`` and ``--checkpoint``."""
     for option in (
-        click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Take the encoder from this bundle."),
+        click.option("--checkpoint", type=BUNDLE, metavar="BUNDLE", help="Take the encoder from this bundle."),
         click.option(
             "--encoder-config",
             type=PATH,

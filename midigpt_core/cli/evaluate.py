@@ -8,6 +8,7 @@ import click
 
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.options import (
+    BUNDLE,
     NAME,
     PATH,
     SOURCE_HELP,
@@ -39,7 +40,7 @@ _OF_MUSIC = ("metric", "pieces", "temperature", "train_data", "copy_index", "cop
 @common_options
 @click.command(cls=SeveralCommand)
 @data_argument
-@click.option("--checkpoint", type=PATH, required=True, metavar="BUNDLE", help="Bundle to evaluate.")
+@click.option("--checkpoint", type=BUNDLE, required=True, metavar="BUNDLE", help="Bundle to evaluate.")
 @click.option("--data", cls=Several, type=PATH, metavar="PATH...", help="The same as DATA.")
 @click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
 @SOURCE_OPTIONS

@@ -13,7 +13,7 @@ import click
 from midigpt_core import files
 from midigpt_core.cli import asked, piece
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_lines
-from midigpt_core.cli.options import NAME, PATH, common_options
+from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.ending import end_by
@@ -52,7 +52,7 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 
 @common_options
 @click.command()
-@click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Bundle of the model.  [required to write]")
+@click.option("--checkpoint", type=BUNDLE, metavar="BUNDLE", help="Bundle of the model.  [required to write]")
 @click.option("--adapter", type=PATH, metavar="FILE", help="Adapter of the model, or a run's folder with one.")
 @click.option("--input", "input_file", type=PATH, metavar="FILE", help="MIDI file to work on.  [default: a new piece]")
 @click.option(

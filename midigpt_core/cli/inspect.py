@@ -9,10 +9,11 @@ import click
 from midigpt_core import files
 from midigpt_core.checkpoint import report
 from midigpt_core.checkpoint.layouts import LAYOUTS
+from midigpt_core.checkpoint.licences import licence_of
 from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.cli import piece
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
-from midigpt_core.cli.options import PATH, common_options
+from midigpt_core.cli.options import BUNDLE, common_options
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.paths import usable_path
@@ -30,7 +31,7 @@ _COMPONENT_PARTS = ("name", "plugin", "distribution", "version", "options_sha256
 
 @common_options
 @click.command()
-@click.argument("file", type=PATH)
+@click.argument("file", type=BUNDLE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with the whole encoder configuration.")
 @click.pass_context
 def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
@@ -91,6 +92,7 @@ def _facts(found: report.BundleReport) -> Iterator[tuple[str, Any]]:
     yield "encoder", f"{found.encoder}, {len(found.encoder_config)} fields, sha256 {found.encoder_sha256[:12]}"
     yield "infill positions", found.infill_positions
     yield "vocabulary", f"{found.vocab_size} tokens"
+    yield "licence", licence_of(found.path, found.provenance) or "not stated"
     if not found.provenance:
         yield "provenance", "none: the file does not say who made it"
     for name, value in found.provenance.items():

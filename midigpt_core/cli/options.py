@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -39,9 +40,25 @@ class _PathName(click.ParamType):  # type: ignore[type-arg]
         return str(usable_path(text)) if text.startswith("~") else text
 
 
+class _BundleName(_PathName):
+    """The path of a bundle, or the name of a model on the Hugging Face Hub, which is fetched."""
+
+    name = "bundle"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = super().convert(value, param, ctx)
+        if Path(text).exists():
+            return text
+        from midigpt_core.checkpoint.hub import bundle_path
+
+        return str(bundle_path(text))
+
+
 #: The types of options that name something, and of options that name files or folders. Both reject an empty value.
 NAME = _Name()
 PATH = _PathName()
+#: The type of options that name a bundle.
+BUNDLE = _BundleName()
 
 
 SOURCE_HELP = "Data source component.  [default: the one that reads what the paths lead to]"

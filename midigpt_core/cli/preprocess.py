@@ -9,6 +9,7 @@ import click
 from midigpt_core.cli.build_progress import build_progress
 from midigpt_core.cli.echo import remark_line, remark_lines
 from midigpt_core.cli.options import (
+    BUNDLE,
     NAME,
     PATH,
     SOURCE_HELP,
@@ -63,7 +64,7 @@ class _PartType(click.ParamType):  # type: ignore[type-arg]  # generic only in n
     metavar="PATH...",
     help="The same as DATA.",
 )
-@click.option("--checkpoint", type=PATH, metavar="BUNDLE", help="Take the encoder from this bundle.")
+@click.option("--checkpoint", type=BUNDLE, metavar="BUNDLE", help="Take the encoder from this bundle.")
 @click.option(
     "--encoder-config", type=PATH, metavar="JSON|PRESET", help="Encoder configuration file, or the name of a preset."
 )

@@ -16,6 +16,7 @@ from midigpt_core.cli.options import common_options
     entry_point_group=THIRD_PARTY_COMMANDS,
     lazy_commands={
         "train": ("midigpt_core.cli.train:train", "Train a model."),
+        "finetune": ("midigpt_core.cli.finetune:finetune", "Continue a model's training on your own songs."),
         "preprocess": ("midigpt_core.cli.preprocess:preprocess", "Build the corpus that training reads."),
         "curves": ("midigpt_core.cli.curves:curves", "Draw the curves of a run."),
         "report": ("midigpt_core.cli.report:report", "Write a page on a run."),

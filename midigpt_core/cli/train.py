@@ -224,14 +224,16 @@ def train(
             accept_new_data=accept_new_data,
             progress=progress,
         )
+    if plan.base is not None and is_first():
+        remark_line(plan.base.line())
     if data_paths and is_first():
-        remark_line(_music(plan, data_paths))
+        remark_line(music_line(plan, data_paths))
     if recorded is not None:
         if minutes and chosen_minutes(recorded) != spelled_minutes(minutes):
             remark_line("--minutes is ignored: the run goes on with its own settings. --max-steps makes it longer.")
         remark_line(f"Continuing with the settings chosen for {chosen_minutes(recorded)}: {config.max_steps:,} steps.")
     elif minutes:
-        plan = _fitted(plan, minutes, spent=time.monotonic() - started)
+        plan = fitted(plan, minutes, spent=time.monotonic() - started)
     if dry_run:
         from midigpt_core.training.dry_run import describe
 
@@ -249,7 +251,7 @@ def train(
             remark_line(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
 
 
-def _fitted(plan: Plan, minutes: float, *, spent: float) -> Plan:
+def fitted(plan: Plan, minutes: float, *, spent: float) -> Plan:
     """The plan for so many minutes, of which ``spent`` seconds are over. Prints what was chosen."""
     if plan.resume_from:
         raise ConfigError(
@@ -263,7 +265,7 @@ def _fitted(plan: Plan, minutes: float, *, spent: float) -> Plan:
     return fitted.plan
 
 
-def _music(plan: Plan, data: tuple[str, ...]) -> str:
+def music_line(plan: Plan, data: tuple[str, ...]) -> str:
     """What became of the rows of DATA, in one line."""
     rows = plan.train_pieces.rows
     left_out = ", ".join(f"{reason} {count:,}" for reason, count in rows.items() if reason != "kept")

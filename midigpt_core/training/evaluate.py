@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from attrs import asdict, evolve, field, frozen
@@ -32,7 +32,6 @@ from midigpt_core.training.planning.objective import stream_settings
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
-    from typing import Any
 
     from midigpt_core.contracts import BundleHeader, Encoder
     from midigpt_core.training.loop.losses import EvaluationReport
@@ -69,7 +68,6 @@ def evaluate(
     structure_class(given, _RunSettings, "evaluate")
     bundle = load_checkpoint(checkpoint, dtype=torch.float32)
     model = build_model(bundle, device=device_named(device), path=checkpoint)
-    place = next(model.parameters()).device
     encoder = build_encoder(bundle)
     settings = bundle_settings(bundle, encoder, str(checkpoint))
     if bars is not None:
@@ -90,9 +88,17 @@ def evaluate(
     require_rows_fit(
         max_tracks=spec.settings.max_tracks, max_seq_len=spec.settings.max_seq_len, batch_size=how.batch_size
     )
+    return losses_on(model, encoder, spec, rows=how.rows, batch_size=how.batch_size, precision=how.precision)
+
+
+def losses_on(
+    model: Any, encoder: Encoder, spec: StreamSpec, *, rows: int, batch_size: int, precision: str
+) -> EvaluationReport:
+    """The losses of ``model``, in evaluation mode, on the first ``rows`` packed rows of ``spec``."""
+    place = next(model.parameters()).device
     tally = LossTally(encoder.vocabulary)
-    with torch.inference_mode(), arithmetic(how.precision, place):
-        for batch in first_rows(spec, how.rows, how.batch_size):
+    with torch.inference_mode(), arithmetic(precision, place):
+        for batch in first_rows(spec, rows, batch_size):
             moved = {name: values.to(place) for name, values in batch.items()}
             logits = model(moved["input_ids"], position_ids=moved["position_ids"], document_ids=moved["document_ids"])
             tally.add(token_losses(logits, moved["labels"]), moved)

@@ -108,8 +108,8 @@ def train(
     return fit(prepare(config, train_path, eval_path, resume=resume, accept_new_data=accept_new_data))
 
 
-def fit(plan: Plan) -> TrainResult:
-    """Train as planned."""
+def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
+    """Train as planned; ``callbacks`` take part in the run, after the plugins'."""
     checkpoint = first_whole(plan.resume_from)
     if checkpoint is not None:
         plan = as_begun(plan, saved_identity(checkpoint))
@@ -179,7 +179,7 @@ def fit(plan: Plan) -> TrainResult:
     )
     sinks = _sinks(plan, logger, console, run_folder)
     measurers = _music_measurer(plan, module, sinks, signals, clock)
-    callbacks = [
+    taking_part = [
         rendezvous,
         _description(plan),
         *([OverflowedSteps(module, repeated)] if repeated is not None else []),
@@ -195,10 +195,11 @@ def fit(plan: Plan) -> TrainResult:
         checkpoints,
         *_sample_writer(plan, module, logger, signals, clock),
         *_third_party_callbacks(plan),
+        *callbacks,
     ]
     bundle = plan.run_dir / f"model_final{plan.chosen.bundle_suffix}"
     with quiet_lightning(), contextlib.closing(data), signals, contextlib.ExitStack() as held:
-        trainer = lightning_trainer(plan, precision, callbacks, logger, lambda: checkpoints.lacks_evaluation)
+        trainer = lightning_trainer(plan, precision, taking_part, logger, lambda: checkpoints.lacks_evaluation)
         if trainer.local_rank > 0:
             die_with_parent()
         elif "LOCAL_RANK" not in os.environ:

@@ -54,6 +54,7 @@ def _lines(bundle: Bundle, path: Path) -> Iterator[str]:
     components = mapping_or_empty(bundle.provenance.get("components"))
     sources = data_sources(bundle.provenance)
     of_gigamidi = "gigamidi" in sources
+    base = mapping_or_empty(bundle.provenance.get("base"))
     others = [_cell(name) for name in sources if name != "gigamidi"]
     config = bundle.architecture_config
     layout = LAYOUTS[bundle.architecture]
@@ -82,6 +83,10 @@ def _lines(bundle: Bundle, path: Path) -> Iterator[str]:
     yield ""
     if of_gigamidi:
         yield _GIGAMIDI
+    if base:
+        licence = base.get("licence")
+        stated = f"its licence, {_cell(licence)}, applies" if licence else "its licence, which is not stated, applies"
+        yield f"The weights were trained from {_cell(base.get('name', 'another model'))}: {stated} to them too."
     if others:
         yield _OTHERS.format(", ".join(others))
     yield ""
@@ -89,6 +94,10 @@ def _lines(bundle: Bundle, path: Path) -> Iterator[str]:
     yield ""
     yield "| | |"
     yield "|---|---|"
+    if base:
+        digits = str(base.get("weights", ""))[:12]
+        yield f"| trained from | {_cell(base.get('name', 'unknown'))} (weights {_cell(digits)}) |"
+    yield f"| data | {', '.join(_cell(name) for name in sources)} |"
     yield f"| encoder | {_cell(bundle.encoder)} |"
     for name, value in bundle.provenance.items():
         if not isinstance(value, dict | list):

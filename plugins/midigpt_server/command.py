@@ -10,7 +10,7 @@ import click
 
 from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.main import run
-from midigpt_core.cli.options import NAME, PATH, common_options
+from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options
 from midigpt_core.errors import ConfigError
 from midigpt_server.ranges import DEVICES, LOG_LEVELS, MOST_AT_ONCE, PARALLEL, PORT, QUEUE, SECONDS
 
@@ -77,7 +77,7 @@ def _server_options(*, host: str, port: int) -> Callable[[Any], Any]:
 
 @common_options
 @click.command()
-@click.option("--checkpoint", "--ckpt", "checkpoint", type=PATH, metavar="BUNDLE", help="Bundle of the model.")
+@click.option("--checkpoint", "--ckpt", "checkpoint", type=BUNDLE, metavar="BUNDLE", help="Bundle of the model.")
 @_server_options(host="127.0.0.1", port=3456)
 def serve(**options: Any) -> None:
     """Answer music programs over HTTP: REAPER's midigpt scripts, or your own."""
@@ -86,7 +86,7 @@ def serve(**options: Any) -> None:
 
 @common_options
 @click.command()
-@click.option("--ckpt", "--checkpoint", "checkpoint", type=PATH, metavar="BUNDLE", help="Bundle of the model.")
+@click.option("--ckpt", "--checkpoint", "checkpoint", type=BUNDLE, metavar="BUNDLE", help="Bundle of the model.")
 @_server_options(host="0.0.0.0", port=8000)
 def http(**options: Any) -> None:
     """Answer music programs over HTTP, with the options and the address of midigpt 0.4.2: 0.0.0.0, port 8000."""

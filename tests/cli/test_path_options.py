@@ -15,7 +15,7 @@ from midigpt_core.checkpoint import load_checkpoint, read_header
 from midigpt_core.checkpoint.hub import fetch
 from midigpt_core.checkpoint.report import inspect
 from midigpt_core.cli.main import main
-from midigpt_core.cli.options import NAME, PATH
+from midigpt_core.cli.options import BUNDLE, NAME, PATH
 from midigpt_core.cli.root import root
 from midigpt_core.config import TrainConfig
 from midigpt_core.config.reading import read_mapping
@@ -55,7 +55,7 @@ PARAMETERS = [
     (path, parameter)
     for path, command in COMMANDS.items()
     for parameter in command.params
-    if parameter.type in (PATH, NAME)
+    if parameter.type in (BUNDLE, PATH, NAME)
 ]
 
 
@@ -65,10 +65,15 @@ def line(path: tuple[str, ...], parameter: click.Parameter, value: str) -> list[
     positional = []
     for other in COMMANDS[path].params:
         if isinstance(other, click.Argument):
-            positional.append(value if other is parameter else "x")
+            positional.append(value if other is parameter else _other(other))
         elif other.required and other is not parameter:
-            given += [other.opts[-1], "mask" if isinstance(other.type, click.Choice) else "x"]
+            given += [other.opts[-1], _other(other)]
     return [*path, *given, *(["list"] if path == ("plugins",) else []), *positional]
+
+
+def _other(parameter: click.Parameter) -> str:
+    # Without an ending, a bundle's name is one on the Hub.
+    return "mask" if isinstance(parameter.type, click.Choice) else "x.pt" if parameter.type is BUNDLE else "x"
 
 
 def test_every_text_option_is_known_to_name_something_or_not() -> None:
@@ -80,7 +85,7 @@ def test_every_text_option_is_known_to_name_something_or_not() -> None:
     }
     assert plain == NO_NAMES
     assert len(PARAMETERS) > 100
-    assert {parameter.opts[-1] for path, parameter in PARAMETERS if parameter.type is PATH} >= {
+    assert {parameter.opts[-1] for path, parameter in PARAMETERS if parameter.type in (BUNDLE, PATH)} >= {
         "--plugins-dir", "--data", "--train-data", "--eval-data", "--config", "--checkpoint", "--input", "--output",
         "-o", "--init-from", "--encoder-config", "--resume", "--folder", "run", "file", "first", "source",
     }  # fmt: skip
@@ -110,7 +115,7 @@ def test_names_that_no_file_can_have(
         "loop/inside": "its links lead back to themselves",
     }
     for path, parameter in PARAMETERS:
-        if parameter.type is not PATH or parameter.name in ("plugins", "disabled"):
+        if parameter.type is NAME or parameter.name in ("plugins", "disabled"):
             continue
         for name, reason in names.items():
             assert main(line(path, parameter, name)) == 2, (path, parameter.opts, name)
@@ -147,7 +152,7 @@ def test_a_folder_that_may_not_be_searched(
     Path("locked").chmod(mode)
     with ordinary_permissions():
         for path, parameter in PARAMETERS:
-            if parameter.type is not PATH or parameter.name in ("plugins", "disabled"):
+            if parameter.type is NAME or parameter.name in ("plugins", "disabled"):
                 continue
             for name in ("locked/x.json", "locked/*.mid"):
                 assert main(line(path, parameter, name)) == 2, (path, parameter.opts)

@@ -8,10 +8,14 @@ from attrs import frozen
 
 from midigpt_core import checkpoint, terminal
 from midigpt_core.checkpoint.assemble import infill_positions
+from midigpt_core.checkpoint.hub import bundle_path
+from midigpt_core.checkpoint.licences import licence_of
+from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.config import TrainConfig
 from midigpt_core.config.packaged import preset_names
 from midigpt_core.errors import CheckpointError, ConfigError
+from midigpt_core.kinds import Kind
 from midigpt_core.paths import usable_path
 from midigpt_core.terminal import printable
 from midigpt_core.training.planning.chosen import build_encoder, choose_encoder
@@ -26,6 +30,18 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import BundleHeader
     from midigpt_core.plugins import Registry
 
+#: Settings of windows that a model is used to.
+_WINDOWS = (
+    "num_bars_choices",
+    "min_tracks",
+    "max_tracks",
+    "max_seq_len",
+    "infill_probability",
+    "infill_bar_fraction",
+    "infill_track_probability",
+    "mask_apply_probability",
+)
+
 _log = terminal.logger("midigpt_core.training")
 
 
@@ -37,12 +53,22 @@ class Base:
     name: str
     path: Path
     header: BundleHeader
+    #: Of its weights, as far as it is stated.
+    licence: str | None
     #: The hash of its weights, once they are read (:func:`midigpt_core.checkpoint.adapters.weights_hash`).
     weights: str = ""
 
     def record(self) -> dict[str, Any]:
         """What the run's bundles record of it."""
-        return {"name": self.name, "weights": self.weights, "sources": data_sources(self.header.provenance)}
+        licence = {} if self.licence is None else {"licence": self.licence}
+        sources = data_sources(self.header.provenance)
+        return {"name": self.name, "weights": self.weights, "sources": sources, **licence}
+
+    def line(self) -> str:
+        """What people should know of it before they train, in one line."""
+        licence = self.licence or "not stated; find it out before you share what is trained from it"
+        sources = ", ".join(printable(name, 40) for name in data_sources(self.header.provenance))
+        return f"base: {printable(self.name)}, trained on data of {sources}; licence: {licence}"
 
 
 def base_of(config: TrainConfig) -> Base | None:
@@ -52,8 +78,12 @@ def base_of(config: TrainConfig) -> Base | None:
     """
     if not config.init_from:
         return None
-    path = usable_path(config.init_from, what="init_from", error=CheckpointError)
-    return Base(name=path.name, path=path, header=checkpoint.read_header(path))
+    usable_path(config.init_from, what="init_from", error=CheckpointError)
+    path = bundle_path(config.init_from)
+    header = checkpoint.read_header(path)
+    is_here = path == usable_path(config.init_from)
+    name = path.resolve().name if is_here else config.init_from
+    return Base(name=name, path=path, header=header, licence=licence_of(path, header.provenance))
 
 
 def adopt(config: TrainConfig, base: Base, registry: Registry) -> ComponentRef:
@@ -84,8 +114,21 @@ def adopt(config: TrainConfig, base: Base, registry: Registry) -> ComponentRef:
     return bundled
 
 
+def adopt_windows(config: TrainConfig, base: Base) -> None:
+    """Copy how the windows of ``base`` were drawn into ``config``, as far as it says so and nothing else was set.
+
+    Raises :class:`midigpt_core.errors.ConfigError` for values that a run cannot have.
+    """
+    stored = mapping_or_empty(base.header.provenance.get("stream"))
+    values = {name: stored[name] for name in _WINDOWS if name in stored and is_free(config, name)}
+    config.update(values, f"init_from {config.init_from}")
+
+
 def _adopt_rates(config: TrainConfig) -> None:
-    """Rates of a packaged configuration are for weights that start at random; trained ones take the defaults."""
+    """Rates of a packaged configuration are for weights that start at random, as an adapter's do; trained ones take the
+    defaults."""
+    if config.choice(Kind.ADAPTER)["name"] != "none":
+        return
     defaults = TrainConfig()
     for name in ("learning_rate", "muon_learning_rate"):
         if config.origins[name] in preset_names():
