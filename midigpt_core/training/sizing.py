@@ -255,7 +255,8 @@ def _lines(
     machine = f"{available_cores()} cores" if device.type == "cpu" else torch.cuda.get_device_name()
     yield (
         f"size: {', '.join(f'{name} {sizes[name]}' for name in ('n_embd', 'n_layer', 'n_head') if name in sizes)}, "
-        f"learning_rate {config.learning_rate:g}, {config.precision}, for {machine} and {minutes:g} minutes  "
+        f"learning_rate {config.learning_rate:g}, {config.precision}, for {machine} and {minutes:g} "
+        f"minute{'' if minutes == 1 else 's'}  "
         "(--set n_embd=N, …)"
     )
     rows = config.batch_size * config.accumulation
@@ -268,7 +269,8 @@ def _lines(
         f"{len(plan.training.pieces):,} pieces  (--max-steps N)"
     )
     if plan.evaluation is not None:
+        pieces = len(plan.evaluation.pieces)
         yield (
             f"evaluation: {config.eval_rows} rows every {config.eval_steps:,} steps, from "
-            f"{len(plan.evaluation.pieces):,} pieces  (--set eval_steps=N)"
+            f"{pieces:,} piece{'' if pieces == 1 else 's'}  (--set eval_steps=N)"
         )
