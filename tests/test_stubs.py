@@ -15,12 +15,14 @@ _UNNAMED = {"__init__", "__buffer__", "__len__"}
 
 
 def _stated(stub: Path) -> dict[str, set[str]]:
-    """Functions and classes of a stub, each with its methods and properties."""
+    """Functions, classes and constants of a stub, each with its methods and properties."""
     body = ast.parse(stub.read_text(encoding="utf-8")).body
     stated: dict[str, set[str]] = {}
     for node in body:
         if isinstance(node, ast.FunctionDef):
             stated[node.name] = set()
+        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) != "TypeAlias":
+            stated[ast.unparse(node.target)] = set()
         elif isinstance(node, ast.ClassDef):
             stated[node.name] = {part.name for part in node.body if isinstance(part, ast.FunctionDef)} - _UNNAMED
     return stated

@@ -16,6 +16,7 @@ from midigpt_core.config.train import TrainConfig
 from midigpt_core.errors import DataError
 
 if TYPE_CHECKING:
+    from midigpt_core.training.finetune import Copies
     from midigpt_core.training.planning.prepare import Plan
 
 #: The packaged configuration that it starts from.
@@ -107,6 +108,8 @@ def finetune(
     remark_line(f"Trained {tuned.run.steps:,} steps. The bundle is {tuned.bundle}.")
     if tuned.before is not None and tuned.after is not None:
         remark_line(f"held-out loss: {tuned.before:.4f} before, {tuned.after:.4f} after ({_judged(tuned)})")
+    if tuned.copies is not None:
+        remark_line(_copied(tuned.copies))
     remark_line(
         f"Next: midigpt generate --checkpoint {shlex.quote(str(tuned.bundle))} --new-track program=0 --bars 0-7 "
         f"-o {shlex.quote(str(plan.run_dir / 'music'))}"
@@ -117,6 +120,17 @@ def _judged(tuned: Any) -> str:
     if tuned.after < tuned.before:
         return "lower: it knows your music better"
     return "not lower: the base is better on new pieces; give more music, or fewer --minutes"
+
+
+def _copied(copies: Copies) -> str:
+    """What it copies, and what to do where that is more than twice what the songs have in common."""
+    line = (
+        f"copies: {copies.tuned:.0%} of {copies.bars:,} generated bars are in your songs, {copies.base:.0%} of the "
+        f"base's; of the held-out songs' own bars {copies.true:.0%} are"
+    )
+    if copies.tuned > max(2 * copies.true, copies.base):
+        return f"{line}. It copies: train fewer --minutes, give more songs, or generate with --novel."
+    return line
 
 
 def _require_pieces(plan: Plan, data: str) -> None:

@@ -68,6 +68,10 @@ def test_an_adapter_is_trained_and_the_next_command_works(
     assert losses is not None
     assert ("lower" in losses[3], "not lower" in losses[3]) == (True, float(losses[2]) >= float(losses[1]))
     assert base.read_bytes() == before
+    copied = re.search(r"copies: (\d+)% of (\d+) generated bars are in your songs, (\d+)% of the base's; of", printed)
+    assert copied is not None
+    assert int(copied[2]) > 0
+    assert (tmp_path / "mine" / "copies.npy").is_file()
 
     bundle = re.search(r"The bundle is (\S+\.pt)\.", printed)
     assert bundle is not None
