@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SMALL = ("n_embd=16", "n_layer=1", "n_head=1", "n_positions=512", "max_seq_len=512", "eval_rows=4", "precision=fp32")
-SHORT = ("max_steps=6", "warmup_steps=1", "save_steps=3", "eval_steps=3", "eval_rows=4", "precision=fp32")
+SHORT = (
+    "eval_share=0.4",
+    "max_steps=6",
+    "warmup_steps=1",
+    "save_steps=3",
+    "eval_steps=3",
+    "eval_rows=4",
+    "precision=fp32",
+)
 
 
 def assigned(values: tuple[str, ...]) -> list[str]:
