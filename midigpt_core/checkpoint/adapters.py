@@ -12,6 +12,7 @@ from attrs import frozen
 from midigpt_core.checkpoint.adapter_files import BASE_FIELDS, KEY, AdapterHeader, adapter_path, described, opened
 from midigpt_core.checkpoint.assemble import header_alone, with_weights
 from midigpt_core.checkpoint.bundles import load_checkpoint
+from midigpt_core.checkpoint.provenance import data_sources
 from midigpt_core.checkpoint.report import different_values
 from midigpt_core.checkpoint.safetensors_data import read_tensor, write
 from midigpt_core.config.wording import spell
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 #: The plugin whose adapters are recorded without its name.
 _BUNDLED = "adapters"
 _NEXT = "Choose another adapter."
+#: Of provenance: what is known of a run's bundle alone.
+_OF_A_RUN = frozenset({"corpus", "steps", "metrics", "evaluation", "held_out", "stream", "seed"})
 #: Digits of a hash in messages.
 _DIGITS = 12
 
@@ -163,6 +166,9 @@ def apply(
         else:
             for key, tensor in changed.items():
                 state[key] = state[key] + (tensor - base[key]) * count
+    for key, tensor in state.items():
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"the weights {key[:80]!r} are not finite with these adapters. Give smaller weights.")
     made_of = [
         {"adapter": adapter.adapter, "weight": count, "base": record["name"]}
         for adapter, count in zip(adapters, counts, strict=True)
@@ -170,7 +176,11 @@ def apply(
     if len(adapters) == 1 and counts == [1.0]:
         provenance = dict(adapters[0].provenance)
     else:
-        provenance = {**bundle.provenance, "adapters": made_of}
+        # What was measured of the base, and the corpus of its run, are not those of this bundle.
+        kept = {key: value for key, value in bundle.provenance.items() if key not in _OF_A_RUN}
+        known = [bundle.provenance, *(adapter.provenance for adapter in adapters)]
+        sources = [name for provenance in known for name in data_sources(provenance)]
+        provenance = {**kept, "sources": [*dict.fromkeys(sources)], "adapters": made_of}
     return with_weights(attrs.evolve(header_alone(bundle), provenance=provenance), state)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _CARD = "README.md"
-_MAX_CARD_BYTES = 1 << 20
+_MAX_CARD_BYTES = 1 << 16
 _LONGEST = 60
 #: The licence of the data of a source, which weights inherit.
 _OF_SOURCES = {"gigamidi": "cc-by-nc-4.0"}
@@ -45,8 +45,11 @@ def _of_card(path: Path) -> str | None:
         return None
     try:
         text = read_bytes(folder / _CARD, _MAX_CARD_BYTES).decode("utf-8")
-        head = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, IndexError, RecursionError):  # no card that says it
+        # Text alone: nothing of a card is converted.
+        head = yaml.load(text.split("---", 2)[1], yaml.BaseLoader) if text.startswith("---") else None
+    except (OSError, ValueError, yaml.YAMLError, IndexError, RecursionError):  # no card that says it
         return None
     licence = mapping_or_empty(head).get("license")
+    if isinstance(licence, list):
+        licence = ", ".join(str(one) for one in licence)
     return licence if isinstance(licence, str) and licence else None

@@ -13,7 +13,7 @@ from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.checkpoint.report import different_values
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_line
 from midigpt_core.cli.groups import LazyGroup
-from midigpt_core.cli.options import BUNDLE, PATH, common_options
+from midigpt_core.cli.options import BUNDLE, PATH, FiniteRange, common_options, fetched
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import CheckpointError, ConfigError
@@ -116,7 +116,7 @@ def apply(ctx: click.Context, adapter: str, base: str, target: str, overwrite: b
 @click.option(
     "--weight",
     "weights",
-    type=click.FloatRange(-10, 10),
+    type=FiniteRange(-10, 10),
     multiple=True,
     metavar="W",
     help="How often an adapter counts, for each in turn.  [default: 1 divided by their number]",
@@ -181,6 +181,7 @@ def _write(
     from midigpt_core.checkpoint.adapters import apply_files
     from midigpt_core.checkpoint.bundles import check_conversion, save_bundle
 
+    base = fetched(base)
     check_conversion(base, target)
     written = save_bundle(apply_files(adapters, base, weights=weights), target)
     remark_line(f"{written}: {headers.format_name_of(written)}, {headers.size_on_disk(written):,} bytes")

@@ -9,7 +9,7 @@ import click
 from midigpt_core import files
 from midigpt_core.checkpoint import bundles, headers
 from midigpt_core.cli.echo import remark_line
-from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options
+from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options, fetched
 from midigpt_core.cli.selected import registry
 from midigpt_core.errors import ConfigError
 
@@ -49,6 +49,7 @@ def convert(
         raise ConfigError(f"{target}: exists already. Choose another name, or add --overwrite.")
     if not Path(target).is_dir():
         files.require_writable(target)
+    source = fetched(source)
     bundles.check_conversion(source, target, format_name=format_name, allow_unsafe=allow_unsafe)
     precision: torch.dtype | None = None
     if dtype is not None:

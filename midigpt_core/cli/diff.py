@@ -6,7 +6,7 @@ import click
 
 from midigpt_core.checkpoint import report
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
-from midigpt_core.cli.options import BUNDLE, common_options
+from midigpt_core.cli.options import BUNDLE, common_options, fetched
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.terminal import printable
@@ -29,7 +29,8 @@ def diff(ctx: click.Context, first: str, second: str, header_only: bool, as_json
     Their formats are not compared. Exit code 0 if nothing differs, 1 if something does.
     """
     registry(ctx)
-    found = report.differences(report.inspect(first), report.inspect(second))
+    first, second = map(fetched, (first, second))
+    found = report.differences(*map(report.inspect, (first, second)))
     if not header_only:
         from midigpt_core.checkpoint.compare import weight_differences
 

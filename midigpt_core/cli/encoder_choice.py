@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from midigpt_core.cli.options import BUNDLE, PATH
+from midigpt_core.cli.options import BUNDLE, PATH, fetched
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.train import configure
 from midigpt_core.contracts import EncoderContext
@@ -47,7 +47,7 @@ def chosen_encoder(ctx: click.Context, encoder_config: str | None, checkpoint: s
 
     plugins = registry(ctx)
     if checkpoint is not None:
-        ref = encoder_ref(read_header(checkpoint))
+        ref = encoder_ref(read_header(fetched(checkpoint)))
     else:
         config = configure(None, (), {"encoder_config_path": encoder_config or DEFAULT_PRESET}, plugins)
         ref = plugins.resolve("encoder", config.choice("encoder"))

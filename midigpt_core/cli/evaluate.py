@@ -13,10 +13,12 @@ from midigpt_core.cli.options import (
     PATH,
     SOURCE_HELP,
     SOURCE_OPTIONS,
+    FiniteRange,
     Several,
     SeveralCommand,
     common_options,
     data_argument,
+    fetched,
     one_spelling,
 )
 from midigpt_core.cli.selected import registry
@@ -78,7 +80,7 @@ _OF_MUSIC = ("metric", "pieces", "temperature", "train_data", "copy_index", "cop
     type=click.IntRange(1, MOST_EXCERPTS),
     help="With --music: excerpts to generate bars in, and as many for controls.  [default: 128]",
 )
-@click.option("--temperature", type=click.FloatRange(0, 100), help="With --music: of generation.  [default: 1]")
+@click.option("--temperature", type=FiniteRange(0, 100), help="With --music: of generation.  [default: 1]")
 @click.option(
     "--train-data",
     cls=Several,
@@ -95,7 +97,7 @@ _OF_MUSIC = ("metric", "pieces", "temperature", "train_data", "copy_index", "cop
 )
 @click.option(
     "--copy-sample",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     help="With --music: share of the bars that a new index holds.  [default: 1]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -139,6 +141,7 @@ def evaluate(
     # Imports torch and Lightning, which takes seconds; a wrong name is reported before.
     from midigpt_core.training import evaluate as evaluation
 
+    checkpoint = fetched(checkpoint)
     report = evaluation.evaluate(
         checkpoint,
         list(paths),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from midigpt_core.cli.echo import remark_line
-from midigpt_core.cli.options import NAME, PATH, SeveralCommand, common_options, data_argument
+from midigpt_core.cli.options import NAME, PATH, FiniteRange, SeveralCommand, common_options, data_argument
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.train import configured, fitted, music_line
 from midigpt_core.config.train import TrainConfig
@@ -42,7 +42,7 @@ _HELD_OUT = 0.2
 @click.option("-o", "--output-dir", type=PATH, required=True, metavar="FOLDER", help="Folder of the run.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, 60 * 24 * 365, min_open=True),
+    type=FiniteRange(0, 60 * 24 * 365, min_open=True),
     default=_MINUTES,
     show_default=True,
     metavar="M",

@@ -13,7 +13,7 @@ import click
 from midigpt_core import files
 from midigpt_core.cli import asked, piece
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_lines
-from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options
+from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options, fetched
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.ending import end_by
@@ -207,7 +207,7 @@ def generate(
     if wanted.problems or problems:
         raise RequestValidationError([*wanted.problems, *problems, *asked.wrong_fields(config)])
     registry(ctx)
-    header = read_header(checkpoint)
+    header = read_header(checkpoint := fetched(checkpoint))
     encoder = build_encoder(header)
     provenance = (header if adapter is None else read_adapter_header(adapter)).provenance
     trained = trained_windows(encoder, provenance)
@@ -265,7 +265,7 @@ def _list_piece(ctx: click.Context, input_file: str, checkpoint: str | None, *, 
     encoder = None
     if checkpoint is not None:
         registry(ctx)
-        encoder = build_encoder(read_header(checkpoint))
+        encoder = build_encoder(read_header(fetched(checkpoint)))
     content = piece.listing(score, encoder, track_names(midi))
     if as_json:
         echo_json({"input": input_file, **content}, indent=None)
@@ -462,12 +462,12 @@ def _copy_lines(session: SamplingSession, found: Sequence[TrackOutcome]) -> Iter
     copied = [outcome for outcome in found if outcome.copied]
     for outcome in copied:
         bars = f"bar{'s' if len(outcome.copied or ()) > 1 else ''} {bar_ranges(outcome.copied or ())}"
-        yield f"candidate {outcome.candidate + 1}, track {outcome.track}: {bars} in the training music"
+        yield f"candidate {outcome.candidate + 1}, track {outcome.track}: {bars} in the music of the index"
     if copied:
         attempts = session.request.config.max_attempts
         yield f"That is the last of {attempts} attempts. For more, add --set max_attempts={10 * attempts}."
     else:
-        yield "no written bar is in the training music, exactly or transposed"
+        yield "no written bar of four notes or more is in the music of the index, exactly or transposed"
 
 
 def _context(context: Sequence[Listening]) -> str:

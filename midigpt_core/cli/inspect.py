@@ -13,7 +13,7 @@ from midigpt_core.checkpoint.licences import licence_of
 from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.cli import piece
 from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
-from midigpt_core.cli.options import BUNDLE, common_options
+from midigpt_core.cli.options import BUNDLE, common_options, fetched
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
 from midigpt_core.paths import usable_path
@@ -44,7 +44,7 @@ def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
     if _is_midi(file):
         _inspect_song(file, plugins, as_json=as_json)
         return
-    found = report.inspect(file)
+    found = report.inspect(fetched(file))
     if as_json:
         echo_json(found.to_dict())
         return

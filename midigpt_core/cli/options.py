@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,24 +42,38 @@ class _PathName(click.ParamType):  # type: ignore[type-arg]
 
 
 class _BundleName(_PathName):
-    """The path of a bundle, or the name of a model on the Hugging Face Hub, which is fetched."""
+    """The path of a bundle, or the name of a model on the Hugging Face Hub: see :func:`fetched`."""
 
     name = "bundle"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = super().convert(value, param, ctx)
-        if Path(text).exists():
-            return text
-        from midigpt_core.checkpoint.hub import bundle_path
-
-        return str(bundle_path(text))
 
 
 #: The types of options that name something, and of options that name files or folders. Both reject an empty value.
 NAME = _Name()
 PATH = _PathName()
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers; click's takes "nan" for one within it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+
 #: The type of options that name a bundle.
 BUNDLE = _BundleName()
+
+
+def fetched(bundle: str) -> str:
+    """The path of a bundle that a user named, which is fetched if it is on the Hub. Call it when everything else that
+    was asked for is known to be possible. Raises :class:`midigpt_core.errors.CheckpointError`."""
+    if Path(bundle).exists():
+        return bundle
+    from midigpt_core.checkpoint.hub import bundle_path
+
+    return str(bundle_path(bundle))
 
 
 SOURCE_HELP = "Data source component.  [default: the one that reads what the paths lead to]"

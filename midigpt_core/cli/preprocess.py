@@ -18,6 +18,7 @@ from midigpt_core.cli.options import (
     SeveralCommand,
     common_options,
     data_argument,
+    fetched,
     one_spelling,
 )
 from midigpt_core.cli.selected import registry
@@ -203,4 +204,4 @@ def _encoder_ref(checkpoint: str | None, config: TrainConfig, plugins: Registry)
     from midigpt_core.checkpoint import encoder_ref, read_header
     from midigpt_core.training.planning.chosen import choose_encoder
 
-    return choose_encoder(config, plugins) if checkpoint is None else encoder_ref(read_header(checkpoint))
+    return choose_encoder(config, plugins) if checkpoint is None else encoder_ref(read_header(fetched(checkpoint)))

@@ -14,6 +14,7 @@ from midigpt_core.cli.encoders import presets_of
 from midigpt_core.cli.options import (
     NAME,
     PATH,
+    FiniteRange,
     Several,
     SeveralCommand,
     common_options,
@@ -126,7 +127,7 @@ def _default(name: str) -> str:
 @data_argument
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, 60 * 24 * 365, min_open=True),
+    type=FiniteRange(0, 60 * 24 * 365, min_open=True),
     metavar="M",
     help="Choose model size, batch and steps for this machine so that the run takes about this long.",
 )

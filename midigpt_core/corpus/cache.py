@@ -236,5 +236,5 @@ def _remembered(content: bytes, identity: Mapping[str, str | int]) -> dict[str, 
         if stored["file"] != identity:
             return None
         return {"file": identity, "blake3": str(stored["blake3"]), "facts": dict(stored.get("facts", {}))}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -9,6 +9,8 @@ that only the pages that a lookup touches are read.
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,6 @@ from midigpt_core.errors import DataError
 from midigpt_core.score.bar_fingerprints import GRID, LEAST_NOTES, bar_fingerprints
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
 
     from midigpt_core.corpus.store import OpenCorpus
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The name of the index in a run's folder.
 NAME = "copies.npy"
+#: The folder of a run's checkpoints, in the run's folder.
+CHECKPOINTS = "checkpoints"
 #: The first word of the head. Raise the version with every change of fingerprints or layout.
 _MAGIC, _VERSION = int.from_bytes(b"midicopy", "little"), 1
 #: Magic, version and rules, four words of the corpus's fingerprint, share of the sample, number, checksum.
@@ -74,9 +77,8 @@ class CopyIndex:
         head[6] = struct.unpack("<Q", struct.pack("<d", self.sample))[0]
         head[7:9] = len(self.fingerprints), xxhash.xxh3_64_intdigest(self.fingerprints.data)
         head[9] = xxhash.xxh3_64_intdigest(head[:9].data)
-        described = {"descr": "<u8", "fortran_order": False, "shape": (_HEAD + len(self.fingerprints),)}
         with files.atomic_writer(path) as stream:
-            np.lib.format.write_array_header_2_0(stream, described)
+            stream.write(_numpy_header(_HEAD + len(self.fingerprints)))
             stream.write(head.data)
             stream.write(self.fingerprints.data)
 
@@ -146,13 +148,15 @@ def build_copy_index(
 
 
 def index_of_bundle(bundle: str | os.PathLike[str], corpus: str) -> CopyIndex | None:
-    """The index in the folder of a bundle, or in the folder that is one; None if there is none.
+    """The index in the folder of a bundle, or in the folder that is one; None if there is none. For a bundle among a
+    run's checkpoints: in the run's folder.
 
     ``corpus``: the fingerprint of the corpus that the bundle was trained on; empty: it does not say. Raises
     :class:`DataError` for an index that cannot be read, or of another corpus.
     """
     path = Path(bundle)
-    path = (path if path.is_dir() else path.parent) / NAME
+    folder = path if path.is_dir() else path.parent
+    path = (folder.parent if folder.name == CHECKPOINTS else folder) / NAME
     if not path.is_file():
         return None
     index = read_copy_index(path)
@@ -164,13 +168,18 @@ def index_of_bundle(bundle: str | os.PathLike[str], corpus: str) -> CopyIndex | 
 def read_copy_index(path: str | os.PathLike[str]) -> CopyIndex:
     """Map an index. Treats the file as hostile. Raises :class:`DataError` naming the file and what is wrong."""
     try:
-        with files.open_regular(path):
-            words = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "it is no NumPy array"
+        with files.open_regular(path) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            # NumPy's own reader evaluates the header; this one knows what it has to be.
+            count = (size - len(_numpy_header(0))) // 8
+            header = _numpy_header(max(count, 0))
+            if count < _HEAD or size != len(header) + 8 * count or stream.read(len(header)) != header:
+                raise DataError(f"{path}: is no copy index. {_NEXT}")
+        words = np.memmap(path, "<u8", "r", offset=len(header), shape=(count,))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it has changed"
         raise DataError(f"{path}: cannot be read as a copy index ({reason}). {_NEXT}") from error
-    if not isinstance(words, np.ndarray) or words.dtype != np.uint64 or words.ndim != 1 or len(words) < _HEAD:
-        raise DataError(f"{path}: is no copy index. {_NEXT}")
     head, fingerprints = words[:_HEAD], words[_HEAD:]
     if int(head[0]) != _MAGIC:
         raise DataError(f"{path}: is no copy index. {_NEXT}")
@@ -186,6 +195,13 @@ def read_copy_index(path: str | os.PathLike[str]) -> CopyIndex:
         raise DataError(f"{path}: is damaged. {_NEXT}")
     corpus = np.ascontiguousarray(head[2:6]).astype("<u8").tobytes().hex()
     return CopyIndex(corpus=corpus, sample=sample, fingerprints=fingerprints)
+
+
+def _numpy_header(count: int) -> bytes:
+    """What a NumPy file of ``count`` words begins with; always as many bytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_2_0(header, {"descr": "<u8", "fortran_order": False, "shape": (count,)})
+    return header.getvalue()
 
 
 def _in_sample(fingerprints: UInt64Array, sample: float) -> BoolArray:

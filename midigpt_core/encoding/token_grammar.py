@@ -125,8 +125,9 @@ class TableGrammar:
 
     def mask(self, out: BoolArray) -> None:
         """See :meth:`midigpt_core.contracts.Grammar.mask`."""
-        if out.shape[1:] != (self._size,):
-            raise ValueError(f"out must be bool[N, {self._size}]")
+        # The rows of another array would be copied, and the copy be filled.
+        if out.shape[1:] != (self._size,) or not out.flags.c_contiguous:
+            raise ValueError(f"out must be bool[N, {self._size}], contiguous")
         self._native.mask(out.reshape(-1))
 
     def weights(self, out: Float64Array) -> None:

@@ -48,8 +48,14 @@ class _Guarded:
         self._stage = where
 
     def __getattr__(self, name: str) -> Any:
+        # What this class itself has not: a copy that is being made has no subject yet.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        missing = object()
         with self._naming(name):
-            value = getattr(self._subject, name)
+            value = getattr(self._subject, name, missing)
+        if value is missing:
+            raise AttributeError(f"{self._component} has no {name}")
         if not callable(value):
             return value
 

@@ -44,7 +44,7 @@ class Condition:
                 # Numbers of a CSV are text.
                 plain = pc.cast(plain, pa.float64())
             return _COMPARISONS[self.comparison](plain, pa.scalar(self.value))
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OverflowError, UnicodeError) as error:
             raise DataError(
                 f"source.where: column {self.column[:_SHOWN]!r} has values of type {values.type}, which cannot be "
                 f"compared with {json.dumps(self.value)[:_SHOWN]}. Write one of that type, text in double quotes."

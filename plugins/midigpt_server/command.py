@@ -10,7 +10,7 @@ import click
 
 from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.main import run
-from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options
+from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options, fetched
 from midigpt_core.errors import ConfigError
 from midigpt_server.ranges import DEVICES, LOG_LEVELS, MOST_AT_ONCE, PARALLEL, PORT, QUEUE, SECONDS
 
@@ -135,7 +135,7 @@ def _settings(options: dict[str, Any]) -> ServerSettings:
         models = [
             ModelSettings(
                 id=name,
-                checkpoint=options["checkpoint"],
+                checkpoint=None if options["checkpoint"] is None else fetched(options["checkpoint"]),
                 pretrained=options["pretrained"],
                 device=options["device"],
                 max_parallel=options["max_parallel"],

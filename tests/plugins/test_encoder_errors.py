@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from midigpt_core.cli import main
+from midigpt_core.inference.guarded import guarded
 from midigpt_core.testing import music
 
 if TYPE_CHECKING:
@@ -229,3 +231,13 @@ def test_decode_and_encode_name_the_component(folder: Path, capsys: pytest.Captu
     assert run(folder, "decode", str(folder / "tokens.txt"), "--checkpoint", bundle, "-o", out) == 2
     (line,) = lines_of(capsys)
     assert "(decode, in this command): ZeroDivisionError" in line
+
+
+def test_a_guard_is_copied_and_asked_for_what_is_not_there() -> None:
+    class Sound:
+        name = "sound"
+
+    made: Any = guarded(Sound(), "encoder acme/x")  # type: ignore[arg-type]
+    assert copy.copy(made).name == "sound"
+    assert not hasattr(made, "later")
+    assert getattr(made, "later", None) is None
