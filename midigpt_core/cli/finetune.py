@@ -107,7 +107,11 @@ def finetune(
     tuned = tuning.finetune(plan, say=remark_line)
     remark_line(f"Trained {tuned.run.steps:,} steps. The bundle is {tuned.bundle}.")
     if tuned.before is not None and tuned.after is not None:
-        remark_line(f"held-out loss: {tuned.before:.4f} before, {tuned.after:.4f} after ({_judged(tuned)})")
+        pieces = len(plan.evaluation.pieces) if plan.evaluation is not None else 0
+        remark_line(
+            f"held-out loss: {tuned.before:.4f} before, {tuned.after:.4f} after "
+            f"({_judged(tuned)}; {pieces:,} held-out piece{'' if pieces == 1 else 's'}, by which the bundle was chosen)"
+        )
     if tuned.copies is not None:
         remark_line(_copied(tuned.copies))
     remark_line(
@@ -118,8 +122,8 @@ def finetune(
 
 def _judged(tuned: Any) -> str:
     if tuned.after < tuned.before:
-        return "lower: it knows your music better"
-    return "not lower: the base is better on new pieces; give more music, or fewer --minutes"
+        return "lower"
+    return "not lower: give more music, or fewer --minutes"
 
 
 def _copied(copies: Copies) -> str:

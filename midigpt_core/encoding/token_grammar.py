@@ -36,6 +36,8 @@ BAR = "bar"
 Part = Literal["", "onset", "step", "note", "length"]
 #: The most classes of a grammar: one bit of the native table each.
 MOST_CLASSES = 32
+#: The largest amount and limit, in the encoder's units.
+_MOST = 1 << 16
 
 _ROLES = ("other", "track", "bar", "header", "fill")
 
@@ -203,9 +205,19 @@ class _Compiled:
             self.register_of[self._of_type(name, "below or where")] = number
         self.first, self.may_be_empty = self._followers(declaration.first, "first")
         self.classes = [self._compiled(name, one) for name, one in declaration.classes.items()]
+        self._check_ends()
         moving = [name for name, one in declaration.classes.items() if one.part in ("onset", "step")]
         if len(moving) > 1:
             raise ValueError(f"classes {' and '.join(map(repr, moving))}: only one can have the part onset or step")
+
+    def _check_ends(self) -> None:
+        """Raise ValueError for a class after which no bar can end: generation would look for an end for ever."""
+        ending = sum(1 << index for index, one in enumerate(self.classes) if one.ends)
+        for _ in self.classes:
+            ending |= sum(1 << index for index, one in enumerate(self.classes) if one.next & ending)
+        for index, name in enumerate(self._names):
+            if not ending >> index & 1:
+                raise ValueError(f"class {name!r}: then: END can never follow. Add it to a class that leads to the end")
 
     def _compiled(self, name: str, one: TokenClass) -> _CompiledClass:
         what = f"class {name!r}"
@@ -230,6 +242,8 @@ class _Compiled:
         amounts = values if one.amounts is None else self._looked_up(one.amounts, values, f"{what}: amounts")
         if one.part and (amounts < 0).any():
             raise ValueError(f"{what}: amounts cannot be negative")
+        if one.part and (amounts > _MOST).any():
+            raise ValueError(f"{what}: amounts cannot be above {_MOST:,}")
         if one.repeats and one.ascends is None:
             raise ValueError(f"{what}: repeats without ascends has no meaning")
         since = 0
@@ -286,4 +300,8 @@ class _Compiled:
         missing = [value for value in values.tolist() if value not in table]
         if missing:
             raise ValueError(f"{what}: nothing is given for value {missing[0]}")
+        for value in values.tolist():
+            given = table[value]
+            if not isinstance(given, int | np.integer) or not -_MOST <= given <= _MOST:
+                raise ValueError(f"{what}: {given!r} for value {value} is no integer from {-_MOST:,} to {_MOST:,}")
         return np.array([table[value] for value in values.tolist()], np.int32)

@@ -109,8 +109,7 @@ class InferenceConfig:
     #: Try again if at least ``novelty_threshold`` of what was written was there before.
     novelty_check: bool = True
     novelty_threshold: float = number(1.0, 0, 1, above=True)
-    #: Try again if a written bar of at least four notes is one of the music that the model was trained on, exactly or
-    #: transposed. Needs the engine's ``known_bars``.
+    #: Try again if a written bar of at least four notes is one of the engine's ``known_bars``, exactly or transposed.
     novel: bool = False
     #: Try again if a step wrote no note at all.
     silence_check: bool = True

@@ -354,6 +354,19 @@ def with_class(name: str, **changes: Any) -> TokenGrammar:
         (with_class("velocity", repeats=True), "class 'velocity': repeats without ascends"),
         (with_class("length", amounts={0: 1}), "class 'length': amounts: nothing is given for value 1"),
         (with_class("length", amounts={0: 1, 1: -1, 2: 1}), "class 'length': amounts cannot be negative"),
+        (
+            with_class("length", amounts={0: 1, 1: 2**40, 2: 1}),
+            "class 'length': amounts: 1099511627776 for value 1 is no",
+        ),
+        (with_class("length", amounts={0: 1, 1: 2.9, 2: 1}), "class 'length': amounts: 2.9 for value 1 is no integer"),
+        (
+            with_class("position", below=("Signature", {0: None, 1: 3})),
+            "class 'position': below: None for value 0 is no",
+        ),
+        (
+            attrs.evolve(ONSETS, classes={name: attrs.evolve(one, then="position") for name, one in CLASSES.items()}),
+            "class 'position': then: END can never follow",
+        ),
         (with_class("position", below=("Signature", {1: 3})), "class 'position': below: nothing is given for value 0"),
         (with_class("length", part="step"), "classes 'position' and 'length': only one can have the part"),
         (attrs.evolve(ONSETS, first="notes"), "first: there is no class 'notes'"),
