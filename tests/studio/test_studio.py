@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from midigpt_core.inference.batching import SharedReader
 from midigpt_core.score import Score
 from midigpt_core.score.programs import PROGRAM_NAMES
 from support.songs import song
@@ -142,7 +144,17 @@ def test_an_empty_song_grows(page: Page) -> None:
     expect(page.locator("#empty")).to_be_visible()
 
 
-def test_notes_appear_while_they_are_written_and_stopping_keeps_whole_bars(page: Page) -> None:
+def test_notes_appear_while_they_are_written_and_stopping_keeps_whole_bars(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = SharedReader._carry_out
+
+    def slowly(reader: SharedReader, steps: list[Any]) -> None:
+        """Leave time for a click, as reading a large model does."""
+        time.sleep(0.01)
+        read(reader, steps)
+
+    monkeypatch.setattr(SharedReader, "_carry_out", slowly)
     open_file(page, song(60))
     expect(page.locator(".row")).to_have_count(3)
     page.get_by_role("button", name="Bass", exact=True).click()
