@@ -151,7 +151,7 @@ def test_notes_appear_while_they_are_written_and_stopping_keeps_whole_bars(
 
     def slowly(reader: SharedReader, steps: list[Any]) -> None:
         """Leave time for a click, as reading a large model does."""
-        time.sleep(0.01)
+        time.sleep(0.003)
         read(reader, steps)
 
     monkeypatch.setattr(SharedReader, "_carry_out", slowly)
@@ -161,7 +161,8 @@ def test_notes_appear_while_they_are_written_and_stopping_keeps_whole_bars(
     expect(page.locator("#target")).to_have_text("Bass, bars 1–60")
     page.locator("#version-count").select_option("1")
     page.locator("#generate").click()
-    expect(cards(page, "writing").locator(".card-state")).to_have_text(re.compile(r"\d+ notes?"))
+    # More than one bar has: without a whole bar there is nothing to keep.
+    expect(cards(page, "writing").locator(".card-state")).to_have_text(re.compile(r"\d{3,} notes"))
     page.locator("#cancel").click()
     expect(cards(page, "stopped")).to_have_count(1)
     expect(cards(page, "stopped").locator(".card-state")).to_have_text(re.compile(r"\d+ notes, stopped"))
