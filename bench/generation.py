@@ -62,7 +62,7 @@ def rows(session: Session) -> Iterator[Row]:
 
 
 def _rows(session: Session, midi: Path) -> Iterator[Row]:
-    tiny, default = (_bundle(session.folder, name) for name in ("tiny", "default"))
+    tiny, default = (random_bundle(session.folder, name) for name in ("tiny", "default"))
     with session.baseline("generation.py", tiny, midi, 1, _LIMIT) as baseline:
         measured = take_turns({"ours": _writes(tiny), "baseline": baseline}, session.repeats)
     yield _row("tiny (128/4/4)", measured, 3)
@@ -98,7 +98,7 @@ def _row(name: str, measured: dict[str, Any], required: float | None) -> Row:
 
 def _architectures(session: Session) -> Iterator[Row]:
     """Llama compared with gpt2, and with what transformers' own generate does with the same Llama."""
-    bundles = {name: _bundle(session.folder, "default", name) for name in ("gpt2", "llama")}
+    bundles = {name: random_bundle(session.folder, "default", name) for name in ("gpt2", "llama")}
     contenders = {
         **{name: _writes(bundle) for name, bundle in bundles.items()},
         "generate": _generates(bundles["llama"], session.folder / "generation-llama"),
@@ -135,7 +135,8 @@ def _generates(bundle: Path, folder: Path) -> Callable[[], Any]:
     return one_thread(write)
 
 
-def _bundle(folder: Path, name: str, architecture: str = "gpt2") -> Path:
+def random_bundle(folder: Path, name: str, architecture: str = "gpt2") -> Path:
+    """A bundle of one of the sizes with random weights, the same each time."""
     encoder: Any = build(current_registry().find("encoder", "midigpt").ref({"config": "yellow"}), EncoderContext())
     context = ArchitectureContext(vocab_size=encoder.vocab_size, max_seq_len=2048)
     with torch.random.fork_rng():

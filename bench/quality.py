@@ -1,7 +1,8 @@
 """Time to a loss: how long the baseline's trainer takes to its loss on held-out pieces, and how long ours takes to it.
 
-python -m bench.run quality      # half an hour for each shape: not part of `make bench` unless named
-python -m bench.quality --draw   # draws plots/quality.png from the figures of the last run again
+python -m bench.run quality                # half an hour for each shape: not part of `make bench` unless named
+python -m bench.quality --shape 512/6/8    # one shape; the figures of the other stay
+python -m bench.quality --draw             # draws plots/quality.png from the figures of the last run again
 
 Both sides train on one thread on the same pieces and are timed in processor seconds from the beginning of their first
 step; their bundles are scored by the same evaluation on the same documents. The pieces are composed
@@ -28,6 +29,7 @@ from bench import corpus
 from bench.baseline_process import SCRIPTS
 from bench.machine import describe, summary, today
 from bench.rows import BASELINE, Row, ratio_at_most
+from bench.session import Session
 from midigpt_core.checkpoint import build_encoder, load_checkpoint, save_bundle
 from midigpt_core.config import TrainConfig
 from midigpt_core.training import evaluate
@@ -36,7 +38,6 @@ from midigpt_core.training.planning.objective import stream_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from bench.session import Session
     from midigpt_core.contracts import Bundle
     from midigpt_core.score import Score
 
@@ -53,13 +54,9 @@ SCORED = 120
 EVALUATION_ROWS = 32
 #: Processor seconds that the baseline trains.
 SECONDS = 600
-#: Bundles that a run keeps on its way.
-MARKS = 12
 #: Shares of the baseline's time that ours is given, one run each, until one reaches the baseline's loss. A learning
 #: rate that falls to its end needs to know where the end is.
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)
-#: Steps that are timed to find how many fit in the seconds.
-_TIMED_STEPS = 8
 #: Of both sides. The baseline's own learning rate (5e-5) would be far slower: it gets the one that our AdamW takes.
 _SHARED: dict[str, Any] = {"precision": "fp32", "max_tracks": 4, "mask_apply_probability": 0.0, "learning_rate": 2e-3}
 
@@ -76,6 +73,10 @@ class _Shape:
     baseline_batch: int
     #: Fields of TrainConfig besides the shape.
     ours: Mapping[str, Any]
+    #: Bundles that a run keeps on its way.
+    marks: int = 12
+    #: Steps that are timed to find how many fit in the seconds.
+    timed_steps: int = 8
 
     @property
     def name(self) -> str:
@@ -108,7 +109,18 @@ _SHAPES = (
         heads=8,
         length=2048,
         baseline_batch=16,
-        ours={"batch_size": 1, "learning_rate": 1e-3, "num_bars_choices": [4]},
+        # The same, with the rate divided as `--minutes` divides it for a model four times as wide. A step costs the
+        # baseline 50 s, and an evaluation a minute.
+        ours={
+            "architecture": "llama",
+            "batch_size": 1,
+            "learning_rate": 2.5e-3,
+            "muon_learning_rate": 0.03,
+            "scheduler": "linear",
+            "num_bars_choices": [4],
+        },
+        marks=6,
+        timed_steps=3,
     ),
 )
 
@@ -132,20 +144,21 @@ class Curve:
         return None
 
 
-def rows(session: Session) -> Iterator[Row]:
-    """One row for each shape; the curves are written beside the table and drawn."""
+def rows(session: Session, shapes: Sequence[_Shape] | None = None) -> Iterator[Row]:
+    """One row for each shape (all); the curves are written next to the table and drawn."""
     training, held_out = _pieces(session.folder)
-    kept: dict[str, Any] = {"measured": f"{today()}, {summary(describe())}", "shapes": {}}
-    for shape in _SHAPES:
+    for shape in shapes or _SHAPES:
         folder = session.folder / "quality" / shape.name.partition(",")[0].replace("/", "-")
         shutil.rmtree(folder, ignore_errors=True)
         bench = _Bench(session, training, held_out, folder, shape)
         baseline = None if session.baseline_python is None else bench.baseline()
         ours = bench.ours(baseline)
-        kept["shapes"][shape.name] = {
+        curves = {
+            "measured": f"{today()}, {summary(describe())}",
             "baseline": None if baseline is None else [baseline.seconds, baseline.losses],
             "ours": [[curve.seconds, curve.losses] for curve in ours],
         }
+        _keep(shape.name, curves)
         reached = None if baseline is None else ours[-1].reaches(baseline.losses[-1])
         yield Row(
             name=f"time to a loss, {shape.name}",
@@ -156,11 +169,12 @@ def rows(session: Session) -> Iterator[Row]:
             required=ratio_at_most(0.1),
             how=_how(shape, baseline, ours[-1], reached=reached is not None),
         )
-    _keep(kept)
 
 
-def _keep(kept: Mapping[str, Any]) -> None:
-    """Write the curves next to the other results, and draw them."""
+def _keep(shape: str, curves: Mapping[str, Any]) -> None:
+    """Write the curves of a shape next to the other results, in place of its last ones, and draw all."""
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    kept = known | {shape: curves}
     RESULTS.write_text(json.dumps(_rounded(kept), indent=1) + "\n", encoding="utf-8")
     draw(kept, PLOT)
 
@@ -199,7 +213,7 @@ class _Bench:
         config = self.shape.shared() | {"n_positions": self.shape.length, "encoder_config_path": "yellow"}
 
         def train(run: Path, steps: int, save: int) -> None:
-            ends = {"max_steps": steps, "save_steps": save, "eval_steps": steps, "keep_checkpoints": MARKS}
+            ends = {"max_steps": steps, "save_steps": save, "eval_steps": steps, "keep_checkpoints": self.shape.marks}
             every = json.dumps({**config, **self.shape.ours, **_warm_up(steps), **ends})
             self._run([sys.executable, "-m", "bench.quality_process", self.training, every, run], "cache")
 
@@ -213,18 +227,19 @@ class _Bench:
     def _curve(self, name: str, train: Any, seconds: float, bundle: str) -> Curve:
         """Train for about so many seconds, in a number of steps that a short run before finds; score the bundles."""
         trial, run = self.folder / f"{name}-trial", self.folder / name
-        train(trial, _TIMED_STEPS, _TIMED_STEPS)
+        marks, timed = self.shape.marks, self.shape.timed_steps
+        train(trial, timed, timed)
         began = _began(trial)
         # The first step also sets up.
-        step = (began[-1] - began[1]) / (_TIMED_STEPS - 2)
-        save = max(1, round(seconds / step / MARKS))
-        train(run, MARKS * save, save)
+        step = (began[-1] - began[1]) / (timed - 2)
+        save = max(1, round(seconds / step / marks))
+        train(run, marks * save, save)
         began = _began(run)
-        marks = [(mark + 1) * save for mark in range(MARKS)]
+        kept = [(mark + 1) * save for mark in range(marks)]
         per_step = (began[-1] - began[0]) / (len(began) - 1)
-        ends = [began[mark] if mark < len(began) else began[-1] + per_step for mark in marks]
-        losses = [self._score(run / "checkpoints" / bundle.format(mark)) for mark in marks]
-        print(f"  {name}: {marks[-1]} steps, {ends[-1] - began[0]:.0f} s, loss {losses[-1]:.3f}", flush=True)
+        ends = [began[mark] if mark < len(began) else began[-1] + per_step for mark in kept]
+        losses = [self._score(run / "checkpoints" / bundle.format(mark)) for mark in kept]
+        print(f"  {name}: {kept[-1]} steps, {ends[-1] - began[0]:.0f} s, loss {losses[-1]:.3f}", flush=True)
         return Curve([end - began[0] for end in ends], losses)
 
     def _score(self, path: Path) -> float:
@@ -284,8 +299,8 @@ def _compose() -> Callable[[int, int], Score]:
 def draw(measured: Mapping[str, Any], path: Path) -> None:
     """Loss over processor seconds, a panel for each shape."""
     figure = Figure(figsize=(9, 4), dpi=120, layout="constrained")
-    panels = figure.subplots(1, len(measured["shapes"]), squeeze=False)[0]
-    for axes, (name, curves) in zip(panels, measured["shapes"].items(), strict=True):
+    panels = figure.subplots(1, len(measured), squeeze=False)[0]
+    for axes, (name, curves) in zip(panels, measured.items(), strict=True):
         for number, (seconds, losses) in enumerate(curves["ours"]):
             label = "midigpt, runs of growing length" if number == 0 else None
             axes.plot(seconds, losses, color="C0", marker=".", label=label)
@@ -299,7 +314,8 @@ def draw(measured: Mapping[str, Any], path: Path) -> None:
         axes.set_title(name, loc="left")
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(f"Measured {measured['measured']}.", fontsize=7, color="grey", x=0.99, ha="right")
+    dates = "; ".join(dict.fromkeys(curves["measured"] for curves in measured.values()))
+    figure.supxlabel(f"Measured {dates}.", fontsize=7, color="grey", x=0.99, ha="right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -314,9 +330,19 @@ def _rounded(value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--draw", action="store_true", required=True, help="draw the figures of the last run again")
-    parser.parse_args()
-    draw(json.loads(RESULTS.read_text(encoding="utf-8")), PLOT)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--draw", action="store_true", help="draw the figures of the last run again")
+    names = [shape.name.partition(",")[0] for shape in _SHAPES]
+    what.add_argument("--shape", choices=names, help="measure this shape only")
+    options = parser.parse_args()
+    if options.draw:
+        draw(json.loads(RESULTS.read_text(encoding="utf-8")), PLOT)
+        return
+    baseline = Path(".venv-baseline/bin/python")
+    session = Session(repeats=1, folder=corpus.FOLDER, baseline_python=baseline if baseline.exists() else None)
+    chosen = [shape for shape in _SHAPES if shape.name.startswith(f"{options.shape},")]
+    for row in rows(session, chosen):
+        print(f"{row.name}: {row.ours:.4g} {row.unit}, ratio {row.ratio or float('nan'):.4g}: {row.how}")
 
 
 if __name__ == "__main__":

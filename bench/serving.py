@@ -50,12 +50,12 @@ _LIMIT = 8
 
 def rows(session: Session) -> Iterator[Row]:
     session.folder.mkdir(parents=True, exist_ok=True)
-    bundle = generation._bundle(session.folder, _SIZE)
+    bundle = generation.random_bundle(session.folder, _SIZE)
     with _ours(bundle) as ours, _baseline(session, bundle) as baseline:
         servers = {"ours": ours, **({} if baseline is None else {"theirs": baseline})}
         yield _throughput(servers)
         yield _first_note(servers)
-    yield from _load(generation._bundle(session.folder, "tiny"))
+    yield from _load(generation.random_bundle(session.folder, "tiny"))
 
 
 @frozen

@@ -1,4 +1,5 @@
-"""torch's threads next to busy processes: two of them, as midigpt_core has them wait and by default, and one."""
+"""Threads next to busy processes: two of torch's in training, as midigpt_core has them wait and by default, and one;
+two and one that read tokens for generation."""
 
 from __future__ import annotations
 
@@ -9,17 +10,21 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench.baseline_process import TurnProcess
+from bench.generation import random_bundle
 from bench.measure import take_turns
 from bench.rows import Row, ratio_at_least
 from midigpt_core.openmp import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from bench.session import Session
 
 _STEPS = 3
 _BUSY = (0, 1, 2)
+#: Of the model that generates.
+_SIZE = "default"
 #: As many threads as busy processes leave no processor free for.
 _THREADS = 2
 #: GNU's default, written out: the variables of this process would otherwise be inherited.
@@ -37,6 +42,11 @@ def rows(session: Session) -> Iterator[Row]:
                 ("default", _THREADS, _DEFAULT),
                 ("one", 1, _DEFAULT),
             )
+        }
+        bundle = random_bundle(session.folder, _SIZE)
+        sides |= {
+            name: running.enter_context(_side(session, threads, WAITING, bundle))
+            for name, threads in (("reads", _THREADS), ("reads with one", 1))
         }
         for busy in _BUSY:
             with _busy(busy, processors):
@@ -63,10 +73,19 @@ def rows(session: Session) -> Iterator[Row]:
                 against="one thread",
                 how=how,
             )
+            yield Row.of(
+                f"generation with {_THREADS} threads, {load}",
+                "steps/s",
+                measured["reads"],
+                measured["reads with one"],
+                against="one thread",
+                required=ratio_at_least(0.9),
+                how="512/6/8 with random weights in float32; a step reads 256 tokens together and 32 one by one",
+            )
 
 
-def _side(session: Session, threads: int, waiting: dict[str, str]) -> TurnProcess:
-    command = [sys.executable, "-m", "bench.threads_process", str(threads), str(_STEPS)]
+def _side(session: Session, threads: int, waiting: dict[str, str], *bundle: Path) -> TurnProcess:
+    command: list[str | Path] = [sys.executable, "-m", "bench.threads_process", str(threads), str(_STEPS), *bundle]
     return TurnProcess("bench/threads_process.py", command, cache=session.folder / "cache", variables=waiting)
 
 

@@ -14,6 +14,20 @@ namespace {
 constexpr std::size_t kGroup = 96;
 // Multiplications below which waking another thread costs more than it saves.
 constexpr std::size_t kWorthSplitting = std::size_t{1} << 17;
+// Multiplications of a group of tokens below which this thread does all of it. One token of a model of a million
+// weights takes it less than 100 microseconds; the others would fall asleep between two tokens.
+constexpr std::size_t kWorthSharing = std::size_t{1} << 22;
+
+std::size_t weights_of(const Model& model) {
+  const auto size = [](const PackedMatrix& matrix) { return matrix.in * matrix.out; };
+  std::size_t all = 0;
+  for (const Layer& layer : model.layers()) {
+    for (const auto* weights : {&layer.attention, &layer.projection, &layer.expansion, &layer.contraction}) {
+      all += size(weights->view());
+    }
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -23,6 +37,7 @@ Sequences::Sequences(std::shared_ptr<const Model> model, const Kernels& kernels,
       kernels_(kernels),
       capacity_(std::min(capacity, model_->shape().positions)),
       head_size_(padded(model_->shape().head_size())),
+      weights_(weights_of(*model_)),
       workers_(std::max<std::size_t>(threads, 1)),
       sequences_(count),
       scores_(workers_.size(), std::vector<float>(kMostQueries * (padded(capacity_) + kPad))),
@@ -82,6 +97,7 @@ void Sequences::read_group() {
   const Layer& widest = model_->layers().front();
   const std::size_t qkv = widest.attention.view().out;
   const std::size_t wide = widest.expansion.view().out;
+  is_shared_ = weights_ * rows >= kWorthSharing;
   residual_.assign(rows * width, 0.0F);
   normed_.resize(rows * width);
   wide_.resize(rows * std::max(wide, qkv));
@@ -103,7 +119,7 @@ void Sequences::read_group() {
     }
   }
   const auto normalise_rows = [&](const Norm& norm) {
-    workers_.split(rows, [&](std::size_t, std::size_t begin, std::size_t end) {
+    split(rows, [&](std::size_t, std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) normalise(norm, &residual_[r * width], &normed_[r * width]);
     });
   };
@@ -119,7 +135,7 @@ void Sequences::read_group() {
     add();
     normalise_rows(layer.norm_2);
     multiply(layer.expansion.view(), normed_.data(), width, rows, wide_.data(), wide);
-    workers_.split(rows, [&](std::size_t, std::size_t begin, std::size_t end) {
+    split(rows, [&](std::size_t, std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
         if (layer.has_gate) {
           kernels_.swiglu(&wide_[r * wide], wide / 2);
@@ -143,6 +159,14 @@ void Sequences::normalise(const Norm& norm, const float* from, float* to) const 
   }
 }
 
+void Sequences::split(std::size_t count, const Workers::Work& work) {
+  if (is_shared_) {
+    workers_.split(count, work);
+  } else {
+    work(0, 0, count);
+  }
+}
+
 void Sequences::multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
                          std::size_t y_stride) {
   const std::size_t panels = matrix.out / kPanel;
@@ -150,7 +174,7 @@ void Sequences::multiply(const PackedMatrix& matrix, const float* x, std::size_t
     kernels_.multiply(matrix, x, x_stride, rows, y, y_stride, 0, panels);
     return;
   }
-  workers_.split(panels, [&](std::size_t, std::size_t first, std::size_t last) {
+  split(panels, [&](std::size_t, std::size_t first, std::size_t last) {
     kernels_.multiply(matrix, x, x_stride, rows, y, y_stride, first, last);
   });
 }
@@ -232,7 +256,7 @@ void Sequences::attend(std::size_t layer) {
   if (2 * keys * shape.width < kWorthSplitting) {
     work(0, 0, rows * shape.heads);
   } else {
-    workers_.split(rows * shape.heads, work);
+    split(rows * shape.heads, work);
   }
 }
 

@@ -78,6 +78,7 @@ class Sequences {
   void turn(std::size_t row);
   void keep(std::size_t layer, std::size_t row);
   void score();
+  void split(std::size_t count, const Workers::Work& work);
   void multiply(const PackedMatrix& matrix, const float* x, std::size_t x_stride, std::size_t rows, float* y,
                 std::size_t y_stride);
   [[nodiscard]] std::shared_ptr<Cache> make_cache(std::size_t capacity) const;
@@ -87,10 +88,12 @@ class Sequences {
   const Kernels& kernels_;
   std::size_t capacity_;
   std::size_t head_size_;  // padded
+  std::size_t weights_;    // that every token is multiplied by
   Workers workers_;
   std::vector<Sequence> sequences_;
 
   // Of the tokens that are being read.
+  bool is_shared_ = false;  // among the threads
   std::vector<Item> items_;
   std::vector<float*> scored_;
   std::vector<float> residual_;

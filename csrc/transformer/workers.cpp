@@ -2,12 +2,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "threads/team.h"
 
@@ -16,6 +18,10 @@ namespace midigpt::transformer {
 namespace {
 
 constexpr auto kPatience = std::chrono::microseconds(200);
+// In a thread's part. A thread whose processor is taken away holds up the call for one share, not for its part.
+constexpr std::size_t kShares = 4;
+constexpr unsigned kHalf = 32;
+constexpr std::uint64_t kLower = (std::uint64_t{1} << kHalf) - 1;
 
 // Whether `done` came true before patience ran out.
 template <class Done>
@@ -31,28 +37,41 @@ bool look_for(const Done& done) {
 
 }  // namespace
 
+// What is left of one thread's part: the number of the call in the upper half, of shares in the lower. Every change
+// takes the whole, so a thread that was late cannot take a share of a call that it has not seen begin.
+struct alignas(64) Left {
+  std::atomic<std::uint64_t> value{0};
+};
+
 struct Workers::Pool {
+  explicit Pool(std::size_t threads) : left(threads) {}
+
+  void start();
   void stop();
   void split(std::size_t all, const Work& todo);
   void run(std::size_t index);
-  void part(std::size_t index) noexcept;
+  void share(std::size_t index) noexcept;
+  bool take(std::size_t part, std::size_t index) noexcept;
 
+  bool is_started = false;
   threads::Team team;
   std::mutex mutex;
   std::condition_variable wake;
-  std::atomic<std::uint64_t> round{0};
-  std::atomic<std::size_t> pending{0};
+  std::vector<Left> left;  // one for each thread that was asked for
+  std::atomic<std::uint32_t> round{0};
+  std::atomic<std::size_t> unfinished{0};  // shares of the call in progress
   std::atomic<std::size_t> asleep{0};
   std::atomic<bool> stopped{false};
+  // Of the call in progress: they change only while no share is left.
+  std::size_t parts = 1;
+  std::size_t shares = 0;  // in a part
   std::size_t count = 0;
   const Work* work = nullptr;
-  threads::Failure failure;  // of the work in progress
+  threads::Failure failure;
 };
 
-Workers::Workers(std::size_t threads) : pool_(std::make_unique<Pool>()), process_(getpid()) {
-  Pool& pool = *pool_;
-  if (threads > 1) pool.team.start(threads - 1, [&pool](std::size_t index) { pool.run(index); });
-}
+Workers::Workers(std::size_t threads)
+    : pool_(std::make_unique<Pool>(std::max(threads, std::size_t{1}))), process_(getpid()) {}
 
 Workers::~Workers() {
   if (are_here()) {
@@ -63,11 +82,22 @@ Workers::~Workers() {
   }
 }
 
-std::size_t Workers::size() const { return pool_->team.size() + 1; }
+std::size_t Workers::size() const { return pool_->is_started ? pool_->team.size() + 1 : pool_->left.size(); }
 
 bool Workers::are_here() const { return pool_->team.size() == 0 || getpid() == process_; }
 
-void Workers::split(std::size_t count, const Work& work) { pool_->split(count, work); }
+void Workers::split(std::size_t count, const Work& work) {
+  if (!pool_->is_started) {
+    process_ = getpid();
+    pool_->start();
+  }
+  pool_->split(count, work);
+}
+
+void Workers::Pool::start() {
+  is_started = true;
+  if (left.size() > 1) team.start(left.size() - 1, [this](std::size_t index) { run(index); });
+}
 
 void Workers::Pool::stop() {
   {
@@ -80,25 +110,31 @@ void Workers::Pool::stop() {
 }
 
 void Workers::Pool::split(std::size_t all, const Work& todo) {
-  if (team.size() == 0 || all < 2) {
+  parts = team.size() + 1;
+  if (parts == 1 || all < 2) {
     if (all > 0) todo(0, 0, all);
     return;
   }
   count = all;
   work = &todo;
-  pending = team.size();
-  ++round;
+  shares = std::clamp(all / parts, std::size_t{1}, kShares);
+  unfinished = parts * shares;
+  const std::uint32_t next = round + 1;
+  for (std::size_t part = 0; part < parts; ++part) {
+    left[part].value = (std::uint64_t{next} << kHalf) | shares;
+  }
+  round = next;
   if (asleep > 0) {
     const std::lock_guard lock(mutex);
     wake.notify_all();
   }
-  part(0);
-  while (!look_for([this] { return pending == 0; })) std::this_thread::yield();
+  share(0);
+  while (!look_for([this] { return unfinished == 0; })) std::this_thread::yield();
   failure.rethrow();
 }
 
 void Workers::Pool::run(std::size_t index) {
-  std::uint64_t seen = 0;
+  std::uint32_t seen = 0;
   for (;;) {
     const auto called = [this, seen] { return round != seen; };
     if (!look_for(called)) {
@@ -108,19 +144,34 @@ void Workers::Pool::run(std::size_t index) {
       --asleep;
     }
     if (stopped) return;
-    ++seen;
-    part(index);
-    --pending;
+    seen = round;
+    share(index);
   }
 }
 
-// What is thrown must not leave a thread, nor the caller while others are at work.
-void Workers::Pool::part(std::size_t index) noexcept {
-  const std::size_t parts = team.size() + 1;
-  const std::size_t first = count * index / parts;
-  const std::size_t last = count * (index + 1) / parts;
-  if (first >= last) return;
-  failure.guard([&] { (*work)(index, first, last); }, [] {});
+// Works on its own part first, which has the same weights in every call and finds them in its cache, and then on what
+// is left of the others'.
+void Workers::Pool::share(std::size_t index) noexcept {
+  for (std::size_t n = 0; n < left.size(); ++n) {
+    while (take((index + n) % left.size(), index)) {
+    }
+  }
+}
+
+// Takes one share of a part, if there is one, and does it. What is thrown must not leave a thread, nor the caller while
+// others are at work.
+bool Workers::Pool::take(std::size_t part, std::size_t index) noexcept {
+  std::uint64_t seen = left[part].value;
+  do {
+    if ((seen & kLower) == 0) return false;
+  } while (!left[part].value.compare_exchange_weak(seen, seen - 1));
+  const std::size_t number = part * shares + shares - static_cast<std::size_t>(seen & kLower);
+  const std::size_t all = parts * shares;
+  const std::size_t first = count * number / all;
+  const std::size_t last = count * (number + 1) / all;
+  if (first < last) failure.guard([&] { (*work)(index, first, last); }, [] {});
+  --unfinished;
+  return true;
 }
 
 }  // namespace midigpt::transformer

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
 from bench import corpus, growth, quality, results
 from bench.bare import event_loop
@@ -29,7 +30,7 @@ SMALL = {
     "preprocess": {"_ROWS": 40, "_HOSTILE": 0.1, "_BASELINE_ROWS": 4, "_SMALL_SHARD": 40, "_LARGE_SHARD": 80},
     "start": {"_FEW": 20, "_MANY": 40, "_DISTINCT": 10},
     "packing": {"_BLOCKS": 2, "_UNPACKED_BLOCKS": 2},
-    "threads": {"_STEPS": 1, "_BUSY": (0, 1)},
+    "threads": {"_STEPS": 1, "_BUSY": (0, 1), "_SIZE": "tiny"},
     "serving": {
         "_SIZE": "tiny",
         "_CLIENTS": 4,
@@ -43,11 +44,9 @@ SMALL = {
     "quality": {
         "COMPOSED": 24,
         "SECONDS": 1,
-        "MARKS": 4,
         "EVALUATION_ROWS": 2,
-        "_TIMED_STEPS": 3,
-        "_SHAPES": quality._SHAPES[:1],
-        "_keep": lambda _: None,
+        "_SHAPES": (evolve(quality._SHAPES[0], marks=4, timed_steps=3),),
+        "_keep": lambda *_: None,
     },
 }
 

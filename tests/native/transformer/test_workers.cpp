@@ -4,9 +4,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <iterator>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -51,25 +53,68 @@ TEST_CASE("the threads that there are do the work of those that cannot be made")
     CAPTURE(made);
     const FewThreads few(made);
     Workers workers(8);
+    CHECK(visits(workers, 100) == std::vector<int>(100, 1));
     CHECK(workers.size() == static_cast<std::size_t>(made) + 1);
+  }
+}
+
+TEST_CASE("what is thrown comes out once all have ended, wherever it is") {
+  Workers workers(4);
+  for (const std::size_t bad : {0U, 30U, 99U}) {
+    CAPTURE(bad);
+    std::vector<std::atomic<int>> seen(100);
+    std::size_t skipped = 0;
+    const auto work = [&](std::size_t, std::size_t first, std::size_t last) {
+      if (first <= bad && bad < last) {
+        skipped = last - first;
+        throw std::runtime_error("a place");
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      for (std::size_t i = first; i < last; ++i) ++seen[i];
+    };
+    CHECK_THROWS_WITH(workers.split(100, work), "a place");
+    CHECK(std::count(seen.begin(), seen.end(), 1) == static_cast<std::ptrdiff_t>(100 - skipped));
     CHECK(visits(workers, 100) == std::vector<int>(100, 1));
   }
 }
 
-TEST_CASE("what a part throws comes out once all have ended, whichever part it is") {
-  Workers workers(4);
-  for (const std::size_t bad : {0U, 1U, 3U}) {
-    CAPTURE(bad);
-    std::atomic<int> ended{0};
-    const auto work = [&](std::size_t part, std::size_t, std::size_t) {
-      if (part == bad) throw std::runtime_error("a part");
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-      ++ended;
-    };
-    CHECK_THROWS_WITH(workers.split(100, work), "a part");
-    CHECK(ended == 3);
-    CHECK(visits(workers, 100) == std::vector<int>(100, 1));
+TEST_CASE("what a thread does not come to is done by the others") {
+  Workers workers(2);
+  std::atomic<std::size_t> done{0};
+  std::atomic<std::size_t> held{0};
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto work = [&](std::size_t part, std::size_t first, std::size_t last) {
+    // The first range of the second thread is finished after all others.
+    const auto size = last - first;
+    if (part == 1 && held == 0) {
+      held = size;
+      while (done + size < 100 && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    done += size;
+  };
+  for (int round = 0; round < 50 && held == 0; ++round) {
+    done = 0;
+    workers.split(100, work);
+    CHECK(done == 100);
   }
+  CHECK(held > 0);
+  CHECK(std::chrono::steady_clock::now() < until);
+}
+
+TEST_CASE("threads start with the first call, in a forked process too") {
+  Workers workers(3);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    const bool is_whole = workers.are_here() && visits(workers, 100) == std::vector<int>(100, 1);
+    _exit(is_whole && workers.are_here() && workers.size() == 3 ? 0 : 1);
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK(visits(workers, 100) == std::vector<int>(100, 1));
 }
 
 TEST_CASE("a forked process has none of the threads, and waits for none") {
