@@ -4,7 +4,7 @@
 NATIVE_PACKAGES := cmake ninja-build doctest-dev clang-14 clang-tidy-14 libclang-rt-14-dev llvm-14
 NATIVE := cmake -S . -G Ninja -DMIDIGPT_PYTHON=OFF -DMIDIGPT_WERROR=ON
 CLANG := -DCMAKE_CXX_COMPILER=clang++-14
-FUZZ_TARGETS := reader differential encoder_config encode_batch decode round_trip generation splice
+FUZZ_TARGETS := reader differential encoder_config encode_batch decode round_trip generation splice table_grammar
 FUZZ_RUNS ?= -1
 FUZZ_SECONDS ?= $(if $(filter -1,$(FUZZ_RUNS)),60,0)
 

@@ -12,6 +12,11 @@
 namespace midigpt::token_grammar {
 
 inline constexpr std::size_t kMostClasses = 32;
+// Classes that can run out of values. A look ahead has a state for each set of them.
+inline constexpr std::size_t kMostExhaustible = 8;
+// The largest amount of a token, and the last place in a bar: memory has a bound whatever a table says.
+inline constexpr std::int32_t kMostAmount = 1 << 16;
+inline constexpr std::int64_t kLastPlace = 1 << 20;
 // One bit per class.
 using ClassSet = std::uint32_t;
 
@@ -43,6 +48,8 @@ struct TokenClass {
   std::set<std::int32_t> gates;
 
   [[nodiscard]] bool moves() const { return part == Part::Onset || part == Part::Step; }
+  // Whether a token of the class may be the last one that a bar has room for.
+  [[nodiscard]] bool is_exhaustible() const { return order == Order::Ascending || part == Part::Step; }
 };
 
 struct Declaration {

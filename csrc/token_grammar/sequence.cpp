@@ -10,9 +10,7 @@ namespace midigpt::token_grammar {
 namespace {
 
 constexpr std::int32_t kUnset = std::numeric_limits<std::int32_t>::min();
-// No note sounds longer, so that memory has a bound whatever a table says.
-constexpr std::int64_t kLongest = 1 << 16;
-
+constexpr std::int32_t kUnlimited = std::numeric_limits<std::int32_t>::max();
 // Track and bar.
 using Cell = std::pair<std::int64_t, std::int64_t>;
 
@@ -48,6 +46,9 @@ std::string Sequence::start(const Request& request) {
   max_polyphony_ = request.max_polyphony;
   if (std::string problem = find_choices(request); !problem.empty()) return problem;
   if (choices_.empty()) {
+    if (max_tokens_ > 0 && static_cast<std::int64_t>(script_.size()) > max_tokens_) {
+      return "it has more than " + std::to_string(max_tokens_) + " tokens";
+    }
     tokens_ = script_;
     masked_ = script_masked_;
     return "";
@@ -58,7 +59,7 @@ std::string Sequence::start(const Request& request) {
   for (std::size_t i = choices_.size(); i-- > 0;) {
     least_[i] = total;
     begin_bar(choices_[i].registers);
-    const std::int64_t least = to_end(look());
+    const std::int64_t least = to_end({.offers = offers()}, outlook({}));
     if (least >= kNever) return "no token can begin a bar that it asks for, nor can the bar be empty";
     total += least;
   }
@@ -156,15 +157,15 @@ void Sequence::begin_bar(const Registers& registers) {
   sounding_.clear();
   for (std::size_t i = 0; i < declaration_->classes.size(); ++i) {
     const TokenClass& one = class_at(i);
-    limit_.at(i) = kNever;
+    limit_.at(i) = one.moves() ? kLastPlace : kNever;
     if (one.limit_register >= 0) {
       const auto limit = one.limits.find(registers[static_cast<std::size_t>(one.limit_register)]);
-      limit_.at(i) = limit == one.limits.end() ? 0 : limit->second;
+      limit_.at(i) = limit == one.limits.end() ? 0 : std::min<std::int64_t>(limit->second, limit_.at(i));
     }
     const bool is_usable =
         one.gate_register < 0 || one.gates.contains(registers[static_cast<std::size_t>(one.gate_register)]);
-    const bool has_value =
-        std::any_of(one.tokens.begin(), one.tokens.end(), [&](const Token& token) { return is_below_limit(i, token); });
+    const bool has_value = std::any_of(one.tokens.begin(), one.tokens.end(),
+                                       [&](const Token& token) { return is_below_limit(i, 0, token); });
     if (is_usable && has_value) open_ |= bit(i);
   }
 }
@@ -194,7 +195,7 @@ void Sequence::take(std::int32_t token) {
   }
   const auto sound = [&](std::int64_t from, std::int64_t length) {
     if (max_polyphony_ == 0 || from < 0) return;
-    const auto end = static_cast<std::size_t>(from + std::min(length, kLongest));
+    const auto end = static_cast<std::size_t>(from + length);
     if (end > sounding_.size()) sounding_.resize(end, 0);
     for (auto at = static_cast<std::size_t>(from); at < end; ++at) ++sounding_[at];
   };
@@ -219,28 +220,38 @@ void Sequence::find_allowed() {
   allowed_.clear();
   const std::int64_t left = room();
   const ClassSet next = following();
-  const Ahead now = look();
+  const ClassSet offered = offers();
   for (std::size_t i = 0; i < declaration_->classes.size(); ++i) {
-    if ((next & bit(i)) != 0 && (open_ & bit(i)) != 0) allow_class(i, now, left);
+    if ((next & offered & bit(i)) != 0) allow_class(i, offered, left);
   }
   // A bar that cannot go on ends, whatever its table says.
   if (may_end() || allowed_.empty()) allowed_.push_back(script_[choices_[next_].at]);
 }
 
-void Sequence::allow_class(std::size_t index, const Ahead& now, std::int64_t room) {
-  const TokenClass& of = class_at(index);
-  if (of.part == Part::Note && (now.notes == 0 || !now.live)) return;
-  // By whether the class is exhausted and whether a note can follow: 1 allowed, 0 not, -1 not known yet.
-  std::array<int, 4> known{-1, -1, -1, -1};
-  for (const Token& token : of.tokens) {
+void Sequence::allow_class(std::size_t index, ClassSet offers, std::int64_t room) {
+  if (class_at(index).part == Part::Note && (notes_left() == 0 || space(place_) == 0)) return;
+  // What was found for tokens that leave the same: most tokens of a class do.
+  struct Found {
+    bool exhausted;
+    Outlook outlook;
+    bool fits;
+  };
+  std::vector<Found> known;
+  for (const Token& token : class_at(index).tokens) {
     if (!may_choose(index, token)) continue;
     const bool exhausted = exhausts(index, token);
-    bool live = now.live;
-    if (of.moves()) live = has_room_for_note(place_after(of, token));
-    if (of.part == Part::Note) live = max_polyphony_ == 0 || has_room_for_note(place_);
-    int& fits = known.at((exhausted ? 2U : 0U) + (live ? 1U : 0U));
-    if (fits < 0) fits = 1 + to_end(after(now, index, exhausted, live)) <= room ? 1 : 0;
-    if (fits == 1) allowed_.push_back(token.id);
+    const Outlook left = outlook({index, &token});
+    auto found = std::find_if(known.begin(), known.end(),
+                              [&](const Found& one) { return one.exhausted == exhausted && one.outlook == left; });
+    if (found == known.end()) {
+      Ahead state = after({.offers = offers}, index, exhausted);
+      // The outlook knows the token.
+      state.is_reset = false;
+      state.moved = Moved::Not;
+      state.notes = 0;
+      found = known.insert(known.end(), {exhausted, left, 1 + to_end(state, left) <= room});
+    }
+    if (found->fits) allowed_.push_back(token.id);
   }
 }
 
@@ -262,8 +273,13 @@ std::int64_t Sequence::place_after(const TokenClass& of, const Token& token) con
   return of.part == Part::Step ? place_ + token.amount : token.amount;
 }
 
-bool Sequence::is_in_order(std::size_t index, const Token& token) const {
-  const std::int64_t last = last_value_.at(index);
+std::int64_t Sequence::last_value(std::size_t index, const Candidate& taken) const {
+  if (taken.token == nullptr) return last_value_.at(index);
+  if ((class_at(index).since & bit(taken.index)) != 0) return kNone;
+  return index == taken.index ? taken.token->value : last_value_.at(index);
+}
+
+bool Sequence::is_in_order(std::size_t index, std::int64_t last, const Token& token) const {
   switch (class_at(index).order) {
     case Order::Ascending: return last == kNone || token.value > last;
     case Order::NotDescending: return last == kNone || token.value >= last;
@@ -272,88 +288,126 @@ bool Sequence::is_in_order(std::size_t index, const Token& token) const {
   return true;
 }
 
-bool Sequence::is_below_limit(std::size_t index, const Token& token) const {
+bool Sequence::is_below_limit(std::size_t index, std::int64_t place, const Token& token) const {
   const TokenClass& of = class_at(index);
-  return (of.moves() ? place_after(of, token) : token.value) < limit_.at(index);
+  if (of.part == Part::Step) return place + token.amount < limit_.at(index);
+  return (of.part == Part::Onset ? token.amount : token.value) < limit_.at(index);
 }
 
 bool Sequence::may_choose(std::size_t index, const Token& token) const {
-  return is_in_order(index, token) && is_below_limit(index, token);
+  return is_in_order(index, last_value_.at(index), token) && is_below_limit(index, place_, token);
 }
 
 bool Sequence::exhausts(std::size_t index, const Token& token) const {
   const TokenClass& of = class_at(index);
-  if (of.part == Part::Step) {
-    const std::int64_t place = place_after(of, token);
-    return std::none_of(of.tokens.begin(), of.tokens.end(),
-                        [&](const Token& other) { return place + other.amount < limit_.at(index); });
-  }
-  if (of.order != Order::Ascending || (of.since & bit(index)) != 0) return false;
-  return std::none_of(of.tokens.begin(), of.tokens.end(),
-                      [&](const Token& other) { return other.value > token.value && is_below_limit(index, other); });
+  if (!of.is_exhaustible()) return false;
+  const std::int64_t last = last_value(index, {index, &token});
+  const std::int64_t place = of.moves() ? place_after(of, token) : place_;
+  return std::none_of(of.tokens.begin(), of.tokens.end(), [&](const Token& other) {
+    return is_in_order(index, last, other) && is_below_limit(index, place, other);
+  });
 }
 
-bool Sequence::has_room_for_note(std::int64_t place) const {
-  if (max_polyphony_ == 0) return true;
+std::int32_t Sequence::space(std::int64_t place) const {
+  if (max_polyphony_ == 0) return kUnlimited;
   const bool is_known = place >= 0 && static_cast<std::size_t>(place) < sounding_.size();
-  return !is_known || sounding_[static_cast<std::size_t>(place)] < max_polyphony_;
+  return std::max(max_polyphony_ - (is_known ? sounding_[static_cast<std::size_t>(place)] : 0), 0);
 }
 
-std::int32_t Sequence::notes_left() const {
-  return max_notes_ == 0 ? std::numeric_limits<std::int32_t>::max() : std::max(max_notes_ - notes_, 0);
-}
+std::int32_t Sequence::notes_left() const { return max_notes_ == 0 ? kUnlimited : std::max(max_notes_ - notes_, 0); }
 
-Sequence::Ahead Sequence::look() {
-  Ahead now{last_, 0, notes_left(), has_room_for_note(place_)};
-  lively_ = 0;
+ClassSet Sequence::offers() const {
+  ClassSet found = 0;
   for (std::size_t i = 0; i < declaration_->classes.size(); ++i) {
     if ((open_ & bit(i)) == 0) continue;
     const TokenClass& of = class_at(i);
-    for (const Token& token : of.tokens) {
-      if (!may_choose(i, token)) continue;
-      now.offers |= bit(i);
-      if (!of.moves()) break;
-      if (!has_room_for_note(place_after(of, token))) continue;
-      lively_ |= bit(i);
-      break;
-    }
+    const bool has_value =
+        std::any_of(of.tokens.begin(), of.tokens.end(), [&](const Token& token) { return may_choose(i, token); });
+    if (has_value) found |= bit(i);
   }
-  return now;
+  return found;
 }
 
-Sequence::Ahead Sequence::after(const Ahead& before, std::size_t index, bool exhausted, bool live) const {
+Sequence::Outlook Sequence::outlook(const Candidate& taken) const {
+  const Part part = taken.token == nullptr ? Part::None : class_at(taken.index).part;
+  Outlook left{notes_left(), kUnlimited, kUnlimited, kUnlimited};
+  if (part == Part::Note && max_notes_ > 0) --left.notes;
+  if (max_polyphony_ == 0) return left;
+  const bool moves = part == Part::Onset || part == Part::Step;
+  const std::int64_t place = moves ? place_after(class_at(taken.index), *taken.token) : place_;
+  // A note sounds at its place, and later ones too if its length says so: at most one note more at each place.
+  const std::int32_t begun = part == Part::Note ? 1 : 0;
+  const std::int32_t going_on = begun == 1 || (is_note_open_ && !moves) ? 1 : 0;
+  left.here = std::max(space(place) - begun, 0);
+  left.onward = 0;
+  left.again = 0;
+  for (std::size_t i = 0; i < declaration_->classes.size(); ++i) {
+    const TokenClass& of = class_at(i);
+    if (!of.moves() || (open_ & bit(i)) == 0) continue;
+    const std::int64_t last = last_value(i, taken);
+    for (const Token& token : of.tokens) {
+      if (!is_below_limit(i, place, token)) continue;
+      const std::int64_t to = of.part == Part::Step ? place + token.amount : token.amount;
+      const std::int32_t room = std::max(space(to) - (to == place ? begun : going_on), 0);
+      left.again = std::max(left.again, room);
+      if (is_in_order(i, last, token)) left.onward = std::max(left.onward, room);
+    }
+  }
+  return left;
+}
+
+Sequence::Ahead Sequence::after(const Ahead& before, std::size_t index, bool exhausted) const {
   Ahead state = before;
+  const TokenClass& of = class_at(index);
   state.last = static_cast<std::int32_t>(index);
-  state.live = live;
+  if (of.moves()) state.moved = state.is_reset ? Moved::Again : Moved::Onward;
+  if (of.part == Part::Note) ++state.notes;
   if (exhausted) state.offers &= ~bit(index);
   for (std::size_t i = 0; i < declaration_->classes.size(); ++i) {
-    if ((class_at(i).since & bit(index)) != 0) state.offers |= open_ & bit(i);
+    // A step that has no room left gets none by values that begin again.
+    if ((class_at(i).since & bit(index)) == 0 || class_at(i).part == Part::Step) continue;
+    state.offers |= open_ & bit(i);
+    if (class_at(i).part == Part::Onset) state.is_reset = true;
   }
-  if (class_at(index).part == Part::Note && max_notes_ > 0) --state.notes;
   return state;
 }
 
-std::int64_t Sequence::to_end(const Ahead& from) const {
-  std::vector<Ahead> seen{from};
+std::size_t Sequence::number_of(const Ahead& state) const {
+  auto number = static_cast<std::size_t>(state.last + 1);
+  for (std::size_t i = 0; i < declaration_->classes.size(); ++i) {
+    // The others offer a value at any time, or at none in this bar.
+    if (class_at(i).is_exhaustible()) number = 2 * number + ((state.offers & bit(i)) != 0 ? 1 : 0);
+  }
+  return (2 * number + (state.is_reset ? 1 : 0)) * 3 + static_cast<std::size_t>(state.moved);
+}
+
+// By steps; a state that is reached again counts only if fewer notes led to it, which leaves room for more.
+std::int64_t Sequence::to_end(const Ahead& from, const Outlook& outlook) {
+  const auto exhaustible = std::count_if(declaration_->classes.begin(), declaration_->classes.end(),
+                                         [](const TokenClass& one) { return one.is_exhaustible(); });
+  fewest_notes_.assign(((declaration_->classes.size() + 1) << static_cast<std::size_t>(exhaustible)) * 6, kUnlimited);
+  states_.assign(1, from);
   std::size_t begin = 0;
-  for (std::int64_t steps = 0; begin < seen.size(); ++steps) {
-    const std::size_t end = seen.size();
+  for (std::int64_t steps = 0; begin < states_.size(); ++steps) {
+    const std::size_t end = states_.size();
     for (; begin < end; ++begin) {
-      const Ahead state = seen[begin];
+      const Ahead state = states_[begin];
       const bool is_first = state.last < 0;
       if (is_first ? declaration_->may_be_empty : class_at(static_cast<std::size_t>(state.last)).ends) return steps;
       const ClassSet next = is_first ? declaration_->first : class_at(static_cast<std::size_t>(state.last)).next;
+      std::int32_t room = outlook.here;
+      if (state.moved != Moved::Not) room = state.moved == Moved::Onward ? outlook.onward : outlook.again;
+      room = std::min(room, outlook.notes);
       for (std::size_t i = 0; i < declaration_->classes.size(); ++i) {
         const TokenClass& of = class_at(i);
         if ((next & state.offers & bit(i)) == 0) continue;
-        if (of.part == Part::Note && (state.notes == 0 || !state.live)) continue;
-        // The worst that a value may do: it is the last of its class, and no second note fits in its place.
-        const bool exhausted = of.order == Order::Ascending || of.part == Part::Step;
-        bool live = state.live;
-        if (of.moves()) live = (lively_ & bit(i)) != 0;
-        if (of.part == Part::Note) live = max_polyphony_ == 0;
-        const Ahead following = after(state, i, exhausted, live);
-        if (std::find(seen.begin(), seen.end(), following) == seen.end()) seen.push_back(following);
+        if (of.part == Part::Note && state.notes >= room) continue;
+        // The worst that a value may do: it is the last of its class.
+        const Ahead following = after(state, i, of.is_exhaustible());
+        std::int32_t& fewest = fewest_notes_[number_of(following)];
+        if (following.notes >= fewest) continue;
+        fewest = following.notes;
+        states_.push_back(following);
       }
     }
   }

@@ -52,14 +52,35 @@ class Sequence {
     Registers registers;
   };
 
-  // What a look ahead goes by: the last class, the classes that have a value to offer, and room for notes.
+  // Where a look ahead has moved to since it began: nowhere; to the best of the places that a bar still offers; to the
+  // best of all places of the bar, which it offers once more.
+  enum class Moved : std::uint8_t { Not, Onward, Again };
+
+  // A state of a look ahead: the last class, the classes that have a value to offer, whether all places of the bar are
+  // offered once more, and the notes since it began.
   struct Ahead {
     std::int32_t last = -1;
     ClassSet offers = 0;
+    bool is_reset = false;
+    Moved moved = Moved::Not;
     std::int32_t notes = 0;
-    bool live = true;  // whether polyphony allows a note at the place reached
+  };
 
-    bool operator==(const Ahead&) const = default;
+  // How many notes there is room for where a look ahead begins: in the bar; and sounding at once here, at the best
+  // place that the bar still offers, and at the best of all its places. At least this many, whatever is chosen.
+  struct Outlook {
+    std::int32_t notes = 0;
+    std::int32_t here = 0;
+    std::int32_t onward = 0;
+    std::int32_t again = 0;
+
+    bool operator==(const Outlook&) const = default;
+  };
+
+  // A token that a state may come after, with its class.
+  struct Candidate {
+    std::size_t index = 0;
+    const Token* token = nullptr;
   };
 
   [[nodiscard]] std::string find_choices(const Request& request);
@@ -67,7 +88,7 @@ class Sequence {
   void begin_bar(const Registers& registers);
   void take(std::int32_t token);
   void find_allowed();
-  void allow_class(std::size_t index, const Ahead& now, std::int64_t room);
+  void allow_class(std::size_t index, ClassSet offers, std::int64_t room);
 
   [[nodiscard]] const TokenClass& class_at(std::size_t index) const { return declaration_->classes[index]; }
   [[nodiscard]] ClassSet following() const;
@@ -75,19 +96,25 @@ class Sequence {
   // Tokens that can still be written before the end of this bar.
   [[nodiscard]] std::int64_t room() const;
   [[nodiscard]] std::int64_t place_after(const TokenClass& of, const Token& token) const;
-  [[nodiscard]] bool is_in_order(std::size_t index, const Token& token) const;
-  [[nodiscard]] bool is_below_limit(std::size_t index, const Token& token) const;
+  // The value that the next one of a class is compared with, after a candidate; kNone: any value may come.
+  [[nodiscard]] std::int64_t last_value(std::size_t index, const Candidate& taken) const;
+  [[nodiscard]] bool is_in_order(std::size_t index, std::int64_t last, const Token& token) const;
+  [[nodiscard]] bool is_below_limit(std::size_t index, std::int64_t place, const Token& token) const;
   [[nodiscard]] bool may_choose(std::size_t index, const Token& token) const;
   // Whether its class has no value left after this token.
   [[nodiscard]] bool exhausts(std::size_t index, const Token& token) const;
-  [[nodiscard]] bool has_room_for_note(std::int64_t place) const;
+  // Notes that polyphony has room for at a place.
+  [[nodiscard]] std::int32_t space(std::int64_t place) const;
   [[nodiscard]] std::int32_t notes_left() const;
-  // The state now; sets lively_.
-  [[nodiscard]] Ahead look();
+  // Classes that have a value to offer now.
+  [[nodiscard]] ClassSet offers() const;
+  // After a candidate; without one, now.
+  [[nodiscard]] Outlook outlook(const Candidate& taken) const;
   // The state after a token of class `index`.
-  [[nodiscard]] Ahead after(const Ahead& before, std::size_t index, bool exhausted, bool live) const;
+  [[nodiscard]] Ahead after(const Ahead& before, std::size_t index, bool exhausted) const;
   // The fewest tokens from a state to where the bar may end; kNever: it cannot.
-  [[nodiscard]] std::int64_t to_end(const Ahead& from) const;
+  std::int64_t to_end(const Ahead& from, const Outlook& outlook);
+  [[nodiscard]] std::size_t number_of(const Ahead& state) const;
 
   static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max() / 2;
   static constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::min();
@@ -115,10 +142,13 @@ class Sequence {
   std::int64_t length_ = 0;    // of the next note, where it comes before the note
   bool is_note_open_ = false;  // whether a length would be that of the last note
   ClassSet open_ = 0;          // classes that have a value at the start of the bar
-  ClassSet lively_ = 0;        // classes that can move to a place with room for a note
   std::array<std::int64_t, kMostClasses> last_value_{};
   std::array<std::int64_t, kMostClasses> limit_{};
   std::vector<std::int32_t> sounding_;  // notes by place, if polyphony is limited
+
+  // Of the look ahead in progress: its states, and by number of a state the fewest notes with which it was reached.
+  std::vector<Ahead> states_;
+  std::vector<std::int32_t> fewest_notes_;
 };
 
 }  // namespace midigpt::token_grammar

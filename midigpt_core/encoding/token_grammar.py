@@ -36,6 +36,8 @@ BAR = "bar"
 Part = Literal["", "onset", "step", "note", "length"]
 #: The most classes of a grammar: one bit of the native table each.
 MOST_CLASSES = 32
+#: The most classes that can run out of values within a bar: a look ahead has a state for each set of them.
+MOST_EXHAUSTIBLE = 8
 #: The largest amount and limit, in the encoder's units.
 _MOST = 1 << 16
 
@@ -200,15 +202,30 @@ class _Compiled:
             )
         ):
             for name in names:
-                self.role[self._of_type(name, _ROLES[number])] = number
+                chosen = self._of_type(name, _ROLES[number])
+                if other := int(self.role[chosen].max()):
+                    raise ValueError(f"{_ROLES[number]}: type {name!r} is already the {_ROLES[other]}")
+                self.role[chosen] = number
         for number, name in enumerate(self._registers):
             self.register_of[self._of_type(name, "below or where")] = number
+        if not declaration.first:
+            raise ValueError("first: name the classes that a bar begins with, and END if it can be empty")
         self.first, self.may_be_empty = self._followers(declaration.first, "first")
         self.classes = [self._compiled(name, one) for name, one in declaration.classes.items()]
         self._check_ends()
         moving = [name for name, one in declaration.classes.items() if one.part in ("onset", "step")]
         if len(moving) > 1:
             raise ValueError(f"classes {' and '.join(map(repr, moving))}: only one can have the part onset or step")
+        ascending = [
+            name
+            for name, one in declaration.classes.items()
+            if one.part == "step" or (one.ascends is not None and not one.repeats)
+        ]
+        if len(ascending) > MOST_EXHAUSTIBLE:
+            raise ValueError(
+                f"classes {', '.join(map(repr, ascending))}: at most {MOST_EXHAUSTIBLE} classes can have ascends "
+                "without repeats, or the part step. Allow repeats in some, or join classes"
+            )
 
     def _check_ends(self) -> None:
         """Raise ValueError for a class after which no bar can end: generation would look for an end for ever."""
@@ -248,6 +265,11 @@ class _Compiled:
             raise ValueError(f"{what}: repeats without ascends has no meaning")
         since = 0
         if one.ascends is not None and one.ascends != BAR:
+            if one.ascends not in self._names:
+                raise ValueError(
+                    f"{what}: ascends: there is no class {one.ascends!r}. "
+                    f"Name {BAR!r} or one of {', '.join(self._names)}"
+                )
             since, _ = self._followers((one.ascends,), f"{what}: ascends")
         limit, limits = self._given(one.below, f"{what}: below")
         if limit >= 0:

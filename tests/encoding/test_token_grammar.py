@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,6 +16,8 @@ from midigpt_core.records import GrammarRequest, TokenBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from midigpt_core.records import Vocabulary
 
 SIZES = {
     "Track": 2, "Bar": 1, "Signature": 2, "Position": 4, "Shift": 3, "Pitch": 3, "Drum": 2, "Velocity": 2, "Length": 3,
@@ -370,6 +373,11 @@ def with_class(name: str, **changes: Any) -> TokenGrammar:
         (with_class("position", below=("Signature", {1: 3})), "class 'position': below: nothing is given for value 0"),
         (with_class("length", part="step"), "classes 'position' and 'length': only one can have the part"),
         (attrs.evolve(ONSETS, first="notes"), "first: there is no class 'notes'"),
+        (attrs.evolve(ONSETS, first=()), "first: name the classes that a bar begins with"),
+        (with_class("pitch", ascends="end"), "class 'pitch': ascends: there is no class 'end'. Name 'bar' or one of"),
+        (attrs.evolve(ONSETS, header=("Signature", "Bar")), "header: type 'Bar' is already the bar"),
+        (attrs.evolve(ONSETS, fill="Track"), "fill: type 'Track' is already the track"),
+        (attrs.evolve(ONSETS, header=("Signature", "Signature")), "header: type 'Signature' is already the header"),
         (attrs.evolve(ONSETS, bar="Barr"), "bar: the vocabulary has no type 'Barr'"),
         (attrs.evolve(ONSETS, classes={}), "classes: a grammar has 1 to 32 classes, not 0"),
         (attrs.evolve(ONSETS, classes={"end": POSITION}), "classes: 'end' is not a name for a class"),
@@ -378,6 +386,69 @@ def with_class(name: str, **changes: Any) -> TokenGrammar:
 def test_a_declaration_that_does_not_fit_names_class_and_option(declaration: TokenGrammar, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         TableGrammar(declaration, VOCABULARY)
+
+
+def many(count: int, **options: Any) -> tuple[TokenGrammar, Vocabulary]:
+    """A class for each of ``count`` types, any of which can follow any other; only the last one ends the bar."""
+    names = [f"c{number}" for number in range(count)]
+    tokens = [("Bar", 0), ("End", 0), *((name, value) for name in names for value in range(2))]
+    classes = {
+        name: TokenClass(name, then=(*names, *((END,) if name == names[-1] else ())), **options) for name in names
+    }
+    return TokenGrammar(classes=classes, first=names[0], bar="Bar"), vocabulary_of(tokens)
+
+
+def test_classes_that_can_run_out_of_values_are_limited() -> None:
+    declaration, vocabulary = many(9, ascends="bar")
+    with pytest.raises(ValueError, match=r"'c0', 'c1', .* 'c8': at most 8 classes can have ascends without repeats"):
+        TableGrammar(declaration, vocabulary)
+    for options in ({"ascends": "bar", "repeats": True}, {}):
+        TableGrammar(*many(9, **options))
+
+
+def test_looking_ahead_takes_a_moment_at_most() -> None:
+    """Where no bar can end, every set of classes that are used up is looked at: 256 of them."""
+    names = [f"c{number}" for number in range(8)]
+    tokens = [("Bar", 0), ("End", 0), *((name, value) for name in [*names, "one", "two"] for value in range(3))]
+    classes = {
+        name: TokenClass(name, then=(*names, "one"), ascends=names[number - 1]) for number, name in enumerate(names)
+    }
+    classes["one"] = TokenClass("one", then=(*names, "two"), part="note")
+    classes["two"] = TokenClass("two", then=END, part="note")
+    grammar = TableGrammar(TokenGrammar(classes=classes, first=names, bar="Bar"), vocabulary_of(tokens))
+    document = attrs.evolve(
+        batch_of([[("End", 0)] * 2]), tokens=np.array([0, 1], np.int32), offsets=np.array([0, 2])
+    )  # fmt: skip
+    begin = time.perf_counter()
+    with pytest.raises(EncodingError, match="no token can begin a bar"):
+        grammar.start(document, request_of([[[True]]], max_notes=1))
+    assert time.perf_counter() - begin < 5
+    grammar.start(document, request_of([[[True]]], max_notes=2, max_tokens=5))
+
+
+#: The place of a bar's only note can be begun again, but has no room for a second note.
+ONE_PLACE = TokenGrammar(
+    classes={
+        "position": TokenClass("Position", then="pitch", values={0}, part="onset", ascends="velocity"),
+        "pitch": TokenClass("Pitch", then=("velocity", "length"), part="note"),
+        "length": TokenClass("Length", then="velocity", part="length"),
+        "velocity": TokenClass("Velocity", then=("position", "drum")),
+        "drum": TokenClass("Drum", then=END, part="note"),
+    },
+    first="position",
+    bar="Bar",
+    header="Signature",
+)  # fmt: skip
+
+
+def test_a_note_that_a_second_one_must_follow_is_not_begun_where_only_one_may_sound() -> None:
+    document = [("Bar", 0), ("Signature", 0), ("End", 0)]
+    with pytest.raises(EncodingError, match="no token can begin a bar"):
+        TableGrammar(ONE_PLACE, VOCABULARY).start(batch_of([document]), request_of([[[True]]], max_polyphony=1))
+    for seed in range(10):
+        (written,) = write(ONE_PLACE, [document], request_of([[[True]]], max_polyphony=2, max_tokens=12), seed)
+        assert [kind for kind, _ in written].count("Drum") == 1
+        assert written[-2][0] == "Drum"
 
 
 def test_vocabularies() -> None:

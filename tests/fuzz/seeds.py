@@ -1,7 +1,7 @@
 """Writes the seeds of the fuzzing targets from tests/data and the presets: FOLDER/<target>/<name> for seeds.py FOLDER.
 
-Needs nothing but Python. The layouts of the inputs stand in settings_input.h, corpus_input.h, decode.cpp and
-generation.cpp.
+Needs nothing but Python. settings_input.h, corpus_input.h, decode.cpp, generation.cpp and table_grammar.cpp have the
+layouts of the inputs.
 """
 
 from __future__ import annotations
@@ -245,6 +245,40 @@ def tokens(ids: list[int]) -> bytes:
     return b"\0" + struct.pack(f"<{len(ids[:MOST_TOKENS])}H", *ids[:MOST_TOKENS])
 
 
+def token_class(amounts: list[int], then: int, **options: Any) -> bytes:
+    """A class of table_grammar.cpp; classes are bits, a register is 1 or 2, and 13 is no limit."""
+    values = {"since": 0, "ends": 0, "order": 0, "part": 0, "limit": 0, "limits": (13, 13, 13), "gate": 0, "gates": 7}
+    values |= options
+    head = struct.pack(f"<B{len(amounts)}HHHBBB", len(amounts) - 1, *amounts, then, values["since"], values["ends"],
+                       values["order"], values["part"])  # fmt: skip
+    return head + bytes([values["limit"], *values["limits"], values["gate"], values["gates"]])
+
+
+def tables() -> Seeds:
+    """REMI, and steps with a length before each note; in tracks, as one run of bars, and with bars to fill in."""
+    onset, step, note, length = 1, 2, 3, 4
+    remi = [
+        token_class([0, 1, 2, 3], 2, order=1, part=onset, limit=1, limits=(2, 3, 4)),
+        token_class([0, 0, 0], 4, since=1, order=1, part=note, gate=2, gates=3),
+        token_class([0, 0], 8),
+        token_class([1, 2, 4], 3, ends=1, part=length),
+    ]
+    steps = [
+        token_class([1, 2, 3], 3, part=step, limit=1, limits=(3, 4, 6)),
+        token_class([1, 2, 4], 4, part=length),
+        token_class([0, 0, 0], 7, since=1, ends=1, order=2, part=note),
+    ]
+    for name, classes, first in (("remi", remi, 1), ("steps", steps, 7)):
+        for flags in range(8):
+            head = bytes([len(classes) - 1]) + b"".join(classes) + struct.pack("<HB", first, flags) + b"\0"
+            shape = b"\1\2" if flags & 2 else b"\2"
+            for limits in range(6):
+                numbers = struct.pack("<HBB", (0, 70)[limits % 2], limits, limits % 4)
+                choices = bytes((17 * choice + 31 * limits) & 0xFF for choice in range(60))
+                cells = bytes([1, 3, 13, 9, 1, 33])[: 6 if flags & 2 else 3]
+                yield f"{name}-{flags}-{limits}", head + shape + cells + numbers + b"\0" + choices
+
+
 SEEDS = {
     "reader": midi_files,
     "splice": splices,
@@ -254,6 +288,7 @@ SEEDS = {
     "decode": decodings,
     "round_trip": encodings,
     "generation": generations,
+    "table_grammar": tables,
 }
 
 

@@ -18,6 +18,7 @@ void decode(Input input);          // any tokens to a score, and on to a MIDI fi
 void round_trip(Input input);      // encoding what was decoded gives the same tokens
 void generation(Input input);      // any request to the grammar is written within its limits
 void splice(Input input);          // notes of a MIDI file replaced, and nothing else
+void table_grammar(Input input);   // any request to a declared grammar is written as its table says
 
 struct Target {
   std::string_view name;
@@ -33,6 +34,7 @@ inline constexpr std::array kTargets{
     Target{"round_trip", round_trip},
     Target{"generation", generation},
     Target{"splice", splice},
+    Target{"table_grammar", table_grammar},
 };
 
 }  // namespace midigpt::fuzz

@@ -132,8 +132,32 @@ TEST_CASE("what cannot be written is refused") {
   CHECK(problem({kBar, kEnd}, {0}).empty());
   CHECK(sequence.finished());
   CHECK(sequence.tokens() == std::vector<std::int32_t>{kBar, kEnd});
+  Request longer = Asked{{}, {0}, {}}.request();
+  const std::vector<std::int32_t> script{kBar, kEnd};
+  longer.script = script;
+  longer.max_bars = 0;
+  longer.max_tokens = 1;
+  CHECK(sequence.start(longer).find("more than 1 tokens") != std::string::npos);
   const Asked masked{{kBar, kEnd}, {1}, {{1, 3}}};
   CHECK(sequence.start(masked.request()).find("masked span") != std::string::npos);
+}
+
+TEST_CASE("no place is beyond the last, whatever the steps") {
+  Declaration declaration = table();
+  declaration.classes[0].part = Part::Step;
+  declaration.classes[0].order = Order::None;
+  for (auto& token : declaration.classes[0].tokens) token.amount = midigpt::token_grammar::kMostAmount;
+  const Asked asked{{kBar, kEnd}, {1}, {}};
+  Request request = asked.request();
+  request.max_polyphony = 1;
+  Sequence sequence(declaration);
+  REQUIRE(sequence.start(request).empty());
+  int steps = 0;
+  while (!sequence.finished() && steps < 100 && sequence.advance(kPosition)) {
+    ++steps;
+    if (!sequence.finished()) REQUIRE(sequence.advance(kPitch));
+  }
+  CHECK(steps == 15);
 }
 
 TEST_CASE("a table for native code is checked") {
@@ -156,6 +180,22 @@ TEST_CASE("a table for native code is checked") {
   broken = table();
   broken.classes[0].tokens[0].id = 9;
   CHECK_FALSE(problem_of(broken).empty());
+  broken = table();
+  broken.classes[0].tokens[0].id = kPitch;
+  CHECK_FALSE(problem_of(broken).empty());
+  broken = table();
+  broken.classes[0].tokens[0].amount = -1;
+  CHECK_FALSE(problem_of(broken).empty());
+  broken = table();
+  broken.classes[1].part = Part::Step;
+  CHECK(problem_of(broken).find("onsets or steps") != std::string::npos);
+  broken = table();
+  while (broken.classes.size() < 9) broken.classes.push_back(broken.classes[0]);
+  for (std::size_t i = 2; i < 9; ++i) {
+    broken.classes[i].part = Part::None;
+    broken.classes[i].tokens.clear();
+  }
+  CHECK(problem_of(broken).find("more than 8 classes") != std::string::npos);
   broken.classes.clear();
   CHECK_FALSE(problem_of(broken).empty());
 }
