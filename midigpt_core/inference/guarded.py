@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from midigpt_core.records import (
         BoolArray,
         Corpus,
+        Float64Array,
         GrammarRequest,
         Int32Array,
         Int64Array,
@@ -117,13 +118,16 @@ class _GuardedGrammar(_Guarded):
     def __init__(self, grammar: Grammar, component: str, where: str, size: int) -> None:
         super().__init__(grammar, component, where)
         self._size = size
+        #: int64[N], the most tokens of each document, and whether the request says so.
         self._most: Int64Array = np.zeros(0, np.int64)
+        self._is_asked: BoolArray = np.zeros(0, np.bool_)
         self._lengths: Int64Array = np.zeros(0, np.int64)
         self._choices = 0
 
     def start(self, batch: TokenBatch, request: GrammarRequest) -> None:
         lengths = np.diff(batch.offsets)
-        self._most = np.where(request.max_tokens > 0, request.max_tokens, lengths.max(initial=1) * _GROWTH)
+        self._is_asked = request.max_tokens > 0
+        self._most = np.where(self._is_asked, request.max_tokens, lengths.max(initial=1) * _GROWTH)
         self._lengths = np.zeros(len(batch), np.int64)
         self._choices = 0
         with self._naming("start"):
@@ -131,15 +135,21 @@ class _GuardedGrammar(_Guarded):
 
     def take(self) -> tuple[Int32Array, Int32Array, Int64Array]:
         with self._naming("take"):
-            tokens, positions, offsets = self._subject.take()
-        if len(offsets) != len(self._lengths) + 1 or not len(tokens) == len(positions) == offsets[-1]:
-            raise self._refuse("take", "tokens, positions and offsets do not fit together")
+            taken = self._subject.take()
+        problem = _contradiction_of_taken(taken, len(self._lengths))
+        if problem:
+            raise self._refuse("take", f"it returned {problem}")
+        tokens, positions, offsets = taken
         self._check_tokens("take", tokens, self._size)
         self._lengths += np.diff(offsets)
         # A grammar that hands out no tokens does not end either.
         over = (self._lengths > self._most) | (self._choices > self._most)
         if over.any():
-            raise self._refuse("take", f"a document is longer than max_tokens, which is {self._most[np.argmax(over)]}")
+            document = int(np.argmax(over))
+            limit = "max_tokens" if self._is_asked[document] else f"{_GROWTH} times the tokens of the longest prompt"
+            raise self._refuse(
+                "take", f"it does not finish document {document} within {limit}, which is {self._most[document]}"
+            )
         return tokens, positions, offsets
 
     def mask(self, out: BoolArray) -> None:
@@ -148,6 +158,17 @@ class _GuardedGrammar(_Guarded):
         stuck = ~out.any(axis=1) & ~self.finished()
         if stuck.any():
             raise self._refuse("mask", f"no token may come next, but document {np.argmax(stuck)} is not finished")
+
+    def weights(self, out: Float64Array) -> None:
+        with self._naming("weights"):
+            self._subject.weights(out)
+        wrong = ~np.isfinite(out) | (out < 0)
+        if wrong.any():
+            document, token = np.unravel_index(int(np.argmax(wrong)), out.shape)
+            raise self._refuse(
+                "weights", f"the weight of token {token} of document {document} is {out[document, token]:g}; "
+                "weights are finite and at least 0"
+            )  # fmt: skip
 
     def advance(self, tokens: Int32Array) -> None:
         self._choices += 1
@@ -160,3 +181,45 @@ class _GuardedGrammar(_Guarded):
         if flags.shape != self._lengths.shape:
             raise self._refuse("finished", f"it has shape {flags.shape}, not {self._lengths.shape}")
         return flags
+
+    def bars_written(self) -> Int32Array:
+        with self._naming("bars_written"):
+            counts = np.asarray(self._subject.bars_written())
+        if counts.shape != self._lengths.shape or counts.dtype.kind not in "iu":
+            raise self._refuse("bars_written", f"it returned {counts.dtype}{list(counts.shape)}, not int32[N]")
+        return counts.astype(np.int32)
+
+    def document(self, index: int) -> Int32Array:
+        with self._naming("document"):
+            tokens = self._subject.document(index)
+        if not _is_column(tokens, np.int32):
+            raise self._refuse("document", f"it returned {_described(tokens)}, not a one-dimensional array of int32")
+        self._check_tokens("document", tokens, self._size)
+        return cast("Int32Array", tokens)
+
+
+def _is_column(value: Any, dtype: type) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == 1
+
+
+def _described(value: Any) -> str:
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+
+
+def _contradiction_of_taken(taken: Any, documents: int) -> str:
+    """What is wrong with what `take` of a grammar returned; empty if nothing is."""
+    if not isinstance(taken, tuple) or len(taken) != 3:
+        return f"{_described(taken)}, not tokens, positions and offsets"
+    for name, value, dtype in zip(
+        ("tokens", "positions", "offsets"), taken, (np.int32, np.int32, np.int64), strict=True
+    ):
+        if not _is_column(value, dtype):
+            return f"{name} {_described(value)}, not a one-dimensional array of {dtype.__name__}"
+    tokens, positions, offsets = taken
+    if len(offsets) != documents + 1 or not len(tokens) == len(positions) == offsets[-1]:
+        return "tokens, positions and offsets that do not fit together"
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        return "offsets that do not ascend from 0"
+    if len(positions) and int(positions.min()) < 0:
+        return f"position {positions.min()}"
+    return ""

@@ -14,13 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, StrictStr
 
-from midigpt_core.errors import MidigptError
+from midigpt_core.errors import ComponentError
 from midigpt_core.terminal import logger
 from midigpt_server.answers import answer, plan_answer
 from midigpt_server.generation import Generation
 from midigpt_server.generations import Generations, fresh_id
 from midigpt_server.guards import Guard
-from midigpt_server.refusals import Refused, check_values
+from midigpt_server.refusals import Refused, check_values, failure_text
 from midigpt_server.requests import parse_request
 from midigpt_server.scores import parse_score
 from midigpt_server.studio import add_studio
@@ -85,6 +85,10 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> Response:
         return _Json({"detail": error.detail}, error.status, error.headers)
+
+    @app.exception_handler(ComponentError)
+    async def broken(_: Request, error: ComponentError) -> Response:
+        return _Json({"detail": failure_text(error)}, 500)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
@@ -185,7 +189,7 @@ async def _answer(
         raise
     ended = await _ended(waiting, work)
     if (error := ended.exception()) is not None:
-        return _Json({"detail": _failure(error)}, 500, headers)
+        return _Json({"detail": failure_text(error)}, 500, headers)
     return _Json(ended.result(), headers=headers)
 
 
@@ -248,17 +252,9 @@ class _Frames:
         await asyncio.wait([done])
         ended = await _ended(done, self._work)
         if (error := ended.exception()) is not None:
-            return {"type": "error", "request_id": self._generation.request_id, "error": _failure(error)}
+            return {"type": "error", "request_id": self._generation.request_id, "error": failure_text(error)}
         response = ended.result()
         return {"type": "cancelled" if response["status"] == "cancelled" else "done", "response": response}
-
-
-def _failure(error: BaseException) -> str:
-    """What a client is told: the message of an error that a user can act on, else that the log has more."""
-    if isinstance(error, MidigptError):
-        return str(error)
-    _log.error("a generation failed", exc_info=error)
-    return f"the generation failed ({type(error).__name__}). The server's log has the cause."
 
 
 async def _stop_when_idle(generations: Generations, seconds: float, stop: Callable[[], None]) -> None:

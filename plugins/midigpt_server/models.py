@@ -11,6 +11,7 @@ from attrs import frozen
 from midigpt_core.checkpoint.adapter_files import adapter_path
 from midigpt_core.corpus.copy_index import index_of_bundle
 from midigpt_core.inference import InferenceEngine
+from midigpt_core.inference.guarded import guarded
 from midigpt_core.inference.scales import GRID_UNITS, SCALES
 from midigpt_server.refusals import Refused
 
@@ -69,7 +70,8 @@ class Model:
 
     def info(self, default_model: str) -> dict[str, Any]:
         """The answer to ``GET /info``."""
-        encoder, engine = self.engine.encoder, self.engine
+        engine = self.engine
+        encoder = guarded(engine.encoder, engine.component, "in /info")
         # What the vocabulary has a token for can be asked for.
         attributes = [attribute for attribute in encoder.attributes if attribute.size]
         kinds = {(True, True): "both", (True, False): "melodic", (False, True): "drum", (False, False): "both"}

@@ -6,10 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from midigpt_core.config.wording import spell
+from midigpt_core.errors import ComponentError, MidigptError
+from midigpt_core.terminal import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_log = logger(__name__)
 #: No field takes a larger number; NumPy holds it.
 _LARGEST = 2**31 - 1
 #: A note is six levels deep.
@@ -24,6 +27,24 @@ class Refused(Exception):
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
+
+
+def failure_text(error: BaseException) -> str:
+    """The text that a client gets for a request that failed; the log gets the traceback of a bug.
+
+    The message of an error that a user can act on. For a bug of a plugin: the plugin, its component and the method, but
+    not the message of the exception, which can contain anything.
+    """
+    if isinstance(error, MidigptError):
+        return str(error)
+    _log.error("a request failed", exc_info=error)
+    if isinstance(error, ComponentError):
+        cause = "" if error.__cause__ is None else f": {type(error.__cause__).__name__}"
+        return (
+            f"{error.component} failed ({error.where}){cause}. This is a bug of the plugin. "
+            "The server's log has the traceback."
+        )
+    return f"the generation failed ({type(error).__name__}). The server's log has the cause."
 
 
 def an_object(value: Any, where: str, status: int = 422) -> dict[str, Any]:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from fastapi.testclient import TestClient
+from midigpt_server.app import build_app
+from midigpt_server.models import Model, Models
+from midigpt_server.settings import ModelSettings, ServerSettings
 
 from midigpt_core.cli import main
+from midigpt_core.errors import ComponentError
 from midigpt_core.inference.guarded import guarded
+from midigpt_core.plugins import Selection, load_registry
+from midigpt_core.records import GrammarRequest, TokenBatch
 from midigpt_core.testing import music
+from midigpt_core.testing.general import process_registry
+from support.serving import body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,8 +153,28 @@ def test_the_sound_one_generates(generate: Callable[..., int]) -> None:
             "(grammar: finished, in generation): ValueError: it has shape",
         ),
         (
-            {"grammar": "def take(self): return np.array([999]), np.array([0]), np.array([0, 1])"},
+            {"grammar": "def take(self): return np.array([999], np.int32), np.zeros(1, np.int32), np.array([0, 1])"},
             "(grammar: take, in generation): ValueError: token id 999 is outside the vocabulary of",
+        ),
+        (
+            {"grammar": "def take(self): return np.array([1.5]), np.zeros(1, np.int32), np.array([0, 1])"},
+            "(grammar: take, in generation): ValueError: it returned tokens float64[1], not a one-dimensional array of",
+        ),
+        (
+            {"grammar": "def take(self): return None"},
+            "(grammar: take, in generation): ValueError: it returned a NoneType, not tokens, positions and offsets",
+        ),
+        (
+            {"grammar": "def take(self): return np.zeros(1, np.int32), np.full(1, -1, np.int32), np.array([0, 1])"},
+            "(grammar: take, in generation): ValueError: it returned position -1",
+        ),
+        (
+            {"grammar": "def document(self, index): return super().document(index).tolist()"},
+            "(grammar: document, in generation): ValueError: it returned a list, not a one-dimensional array of int32",
+        ),
+        (
+            {"grammar": "def bars_written(self): return np.zeros(3)"},
+            "(grammar: bars_written, in generation): ValueError: it returned float64[3], not int32[N]",
         ),
     ],
 )
@@ -189,7 +220,8 @@ def test_generation_is_bounded_whatever_a_grammar_says(
     assert generate(grammar=endless.strip()) == 2
     (line,) = lines_of(capsys)
     assert "encoder 'shaky' of " in line
-    assert "(grammar: take, in generation): ValueError: a document is longer than max_tokens, which is 1024" in line
+    assert "(grammar: take, in generation): ValueError: it does not finish document 0 within max_tokens" in line
+    assert "which is 1024" in line
 
 
 def test_the_traceback_is_shown_on_request(generate: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,6 +263,93 @@ def test_decode_and_encode_name_the_component(folder: Path, capsys: pytest.Captu
     assert run(folder, "decode", str(folder / "tokens.txt"), "--checkpoint", bundle, "-o", out) == 2
     (line,) = lines_of(capsys)
     assert "(decode, in this command): ZeroDivisionError" in line
+
+
+def test_weights_are_numbers_and_a_grammar_without_a_limit_gets_one() -> None:
+    class Tokens:
+        vocab_size = 4
+
+        def grammar(self) -> Any:
+            return Endless()
+
+    class Endless:
+        def start(self, batch: Any, request: Any) -> None:
+            pass
+
+        def weights(self, out: Any) -> None:
+            out[:] = 1.0
+            out[0, 2] = values[0]
+
+        def take(self) -> Any:
+            return np.zeros(3, np.int32), np.zeros(3, np.int32), np.array([0, 3])
+
+    grammar: Any = guarded(Tokens(), "encoder 'x' of acme 1").grammar()  # type: ignore[arg-type]
+    batch = TokenBatch(
+        tokens=np.zeros(2, np.int32),
+        offsets=np.array([0, 2]),
+        role=np.zeros(2, np.uint8),
+        status=np.zeros(1, np.uint8),
+        masked_spans=np.zeros((0, 3), np.int64),
+    )
+    limits = {name: np.zeros(1, np.int32) for name in ("max_tokens", "max_notes", "max_polyphony")}
+    grammar.start(batch, GrammarRequest(cells=np.ones((1, 1, 1), bool), choose_attributes=np.zeros(1, bool), **limits))
+    for wrong in (np.nan, np.inf, -1.0):
+        values = [wrong]
+        with pytest.raises(ComponentError, match=r"encoder 'x' of acme 1 failed \(grammar: weights, in generation\)"):
+            grammar.weights(np.zeros((1, 4)))
+    values = [0.5]
+    grammar.weights(np.zeros((1, 4)))
+    with pytest.raises(ComponentError, match="document 0 within 8 times the tokens of the longest prompt, which is 16"):
+        for _ in range(9):
+            grammar.take()
+
+
+def test_a_server_names_plugin_component_and_method(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In answers, streams and in what is prepared before a generation; the exception's message stays in the log."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write_part(folder)
+    flags = ["--plugins-dir", str(folder / "plugins"), "--plugins-dir", str(EXAMPLE)]
+    with serving(folder, flags) as client:
+        asked = body(2, config={"model_dim": 4})
+        assert client.post("/generate", json=asked).status_code == 200
+    for fault, method in (
+        ({"encoder": "def decode(self, tokens): raise OSError('/home/me/key')"}, "decode, in generation"),
+        ({"encoder": "def accepts_signatures(self, *_): return 1 / 0"}, "accepts_signatures, in generation"),
+        ({"grammar": "def mask(self, out): return 1 / 0"}, "grammar: mask, in generation"),
+    ):
+        write_part(folder, **fault)
+        with serving(folder, flags) as client:
+            caplog.clear()
+            answer = client.post("/generate", json=asked)
+            assert answer.status_code == 500
+            detail = answer.json()["detail"]
+            assert detail.startswith("encoder 'shaky' of ")
+            assert f"failed ({method})" in detail
+            assert detail.endswith("This is a bug of the plugin. The server's log has the traceback.")
+            assert "/home/me" not in detail
+            assert any(record.exc_info for record in caplog.records)
+            streamed = client.post("/generate", json=asked | {"stream": True}).text
+            assert f"failed ({method})" in streamed
+    write_part(folder, encoder="def to_config(self): return 1 / 0")
+    with serving(folder, flags) as client:
+        answer = client.get("/info")
+        assert answer.status_code == 500
+        assert "encoder 'shaky' of " in answer.json()["detail"]
+        assert "(to_config, in /info): ZeroDivisionError" in answer.json()["detail"]
+    write_part(folder)
+
+
+@contextmanager
+def serving(folder: Path, flags: list[str]) -> Iterator[TestClient]:
+    """A server over the bundle of the plugin, in this process."""
+    registry = load_registry(Selection(plugin_dirs=tuple(flags[1::2])))
+    with process_registry(registry):
+        model = Model.load(ModelSettings(id="shaky", checkpoint=folder / "run" / "model_final.pt"))
+        app = build_app(Models([model]), ServerSettings(models=[ModelSettings(id="shaky")]), lambda: None)
+        with TestClient(app, base_url="http://127.0.0.1:3456") as client:
+            yield client
 
 
 def test_a_guard_is_copied_and_asked_for_what_is_not_there() -> None:

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from midigpt_core.config.wording import spell
 from midigpt_core.encoding.encode_one import Part
-from midigpt_core.errors import MidigptError, nearest
+from midigpt_core.errors import ComponentError, MidigptError, nearest
 from midigpt_core.inference import GenerationRequest, InferenceConfig, TrackPrompt
 from midigpt_core.inference.outcome import attribute_levels
 from midigpt_core.score import editing
@@ -26,6 +26,7 @@ from midigpt_core.terminal import logger
 from midigpt_server.osc.features import features
 from midigpt_server.osc.parameters import Parameters
 from midigpt_server.osc.piece import LiveTrack, Piece
+from midigpt_server.refusals import failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,8 +135,8 @@ class LiveSession:
                 handler(*arguments[:count])
             except OscError as error:
                 self._send("/error", error.code, str(error))
-            except MidigptError as error:
-                self._send("/error", OscError.PARAMETER, str(error))
+            except (MidigptError, ComponentError) as error:
+                self._send("/error", OscError.PARAMETER, failure_text(error))
 
     def close(self) -> None:
         """End the session and its generation."""
@@ -334,8 +335,8 @@ class LiveSession:
     def _begin(self, target: int) -> None:
         try:
             task = self._task(target)
-        except MidigptError as error:
-            self._send("/error", OscError.GENERATION, str(error))
+        except (MidigptError, ComponentError) as error:
+            self._send("/error", OscError.GENERATION, failure_text(error))
             return
         self._running = task
         self._thread = threading.Thread(target=self._carry_out, args=(task,), name="osc-generation", daemon=True)
@@ -446,8 +447,8 @@ class LiveSession:
         score: Score | None = None
         try:
             score = task.session.run()
-        except MidigptError as error:
-            failure = str(error)
+        except (MidigptError, ComponentError) as error:
+            failure = failure_text(error)
         finally:
             if timer is not None:
                 timer.cancel()
