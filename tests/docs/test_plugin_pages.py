@@ -23,6 +23,7 @@ from midigpt_core.encoding.token_grammar import Part, TokenClass, TokenGrammar
 from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins import Selection, current_registry, load_registry, structure_options
 from midigpt_core.plugins.discovery import ENTRY_POINT_GROUP
+from midigpt_core.score import Score
 from midigpt_core.testing import music
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "plugins"
 EXAMPLES = ROOT / "examples"
 HOOKS = [name for name in vars(hookspecs) if name.startswith("midigpt_")]
+#: Pages that are not about one hook.
+GUIDES = {"tutorial.md", "encoder_tutorial.md", "grammars.md", "promises.md"}
 #: A block, its language, and the text between it and the one before.
 BLOCK = re.compile(r"(?P<before>(?:(?!```).)*?)^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -61,9 +64,9 @@ def test_pages_and_examples_are_what_the_source_says() -> None:
 
 def test_there_is_a_page_for_every_hook_and_the_index_names_it() -> None:
     index = (PAGES / "README.md").read_text(encoding="utf-8")
-    pages = {path.name for path in PAGES.glob("*.md")} - {"README.md", "tutorial.md", "grammars.md", "promises.md"}
+    pages = {path.name for path in PAGES.glob("*.md")} - {"README.md", *GUIDES}
     assert pages == {hook.removeprefix("midigpt_").replace("_", "-") + ".md" for hook in HOOKS}
-    assert all(f"({page})" in index for page in {*pages, "grammars.md"})
+    assert all(f"({page})" in index for page in {*pages, *GUIDES})
     assert all(f"| `{kind}` |" in index for kind in Kind)
 
 
@@ -168,9 +171,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_every_block_of_the_tutorial_runs(tmp_path: Path, environment: dict[str, str]) -> None:
-    """In one shell, from top to bottom; a block that is a file is written where the text says."""
-    page = (PAGES / "tutorial.md").read_text(encoding="utf-8")
+def run_blocks(name: str, folder: Path, environment: dict[str, str]) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Every block of a page in one shell, from top to bottom; a block that is a file is written where the text says.
+
+    Returns the folder in which the shell began, and what it printed.
+    """
+    page = (PAGES / name).read_text(encoding="utf-8")
     blocks = list(steps(page))
     assert len(blocks) == page.count("\n```") // 2 >= 10
     script = ["set -e"]
@@ -178,12 +184,17 @@ def test_every_block_of_the_tutorial_runs(tmp_path: Path, environment: dict[str,
         if language == "sh":
             script.append(body)
         else:
-            (tmp_path / f"block{number}").write_text(body)
-            script.append(f"cp {tmp_path}/block{number} {path}")
-    work = tmp_path / "work"
+            (folder / f"block{number}").write_text(body)
+            script.append(f"cp {folder}/block{number} {path}")
+    work = folder / "work"
     work.mkdir()
     done = run(["bash", "-c", "\n".join(script)], cwd=work, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
+    return work, done
+
+
+def test_every_block_of_the_tutorial_runs(tmp_path: Path, environment: dict[str, str]) -> None:
+    work, done = run_blocks("tutorial.md", tmp_path, environment)
     # The kit alone, then with the tutorial's own test.
     passed = [int(count) for count in re.findall(r"(\d+) passed", done.stdout)]
     assert len(passed) == 2
@@ -200,6 +211,28 @@ def test_every_block_of_the_tutorial_runs(tmp_path: Path, environment: dict[str,
         "midigpt-plugin-whole-tracks",
         "0.1.0",
     )
+
+
+def test_every_block_of_the_tutorial_on_encoders_runs(tmp_path: Path, environment: dict[str, str]) -> None:
+    work, done = run_blocks("encoder_tutorial.md", tmp_path, environment)
+    folder = work / "midigpt-plugin-loud-notes"
+    assert len(re.findall(r"(\d+) passed", done.stdout)) == 1
+    # The kit finds the mistake that the page makes on purpose, and nothing else.
+    failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    assert failed == ["encoder-loud-notes-signatures-are-kept:"]
+    assert "exit code 1" in done.stdout
+    assert "class 'pitch': then: there is no class 'lenght'. Classes are onset, loud," in done.stdout
+    given, filled, sparse = (
+        Score.from_midi(folder / path) for path in ("songs/piece0.mid", "filled/piece0-1.mid", "sparse/piece0-1.mid")
+    )
+    for written in (filled, sparse):
+        bars = zip(written.tracks[0].bars, given.tracks[0].bars, strict=True)
+        kept = [one.notes.rows() == other.notes.rows() for one, other in bars]
+        assert [number for number, same in enumerate(kept) if not same] == [2, 3]
+    assert all(len(sparse.tracks[0].bars[bar].notes.rows()) <= 4 for bar in (2, 3))
+    words = [word for block in BLOCK.finditer((PAGES / "encoder_tutorial.md").read_text(encoding="utf-8"))
+             if block["language"] == "python" for word in block["body"].splitlines()]  # fmt: skip
+    assert len(words) <= 150
 
 
 def test_the_grammar_of_its_page_generates_what_the_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
