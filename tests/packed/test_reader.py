@@ -362,6 +362,25 @@ def test_sequences_whose_threads_a_fork_left_behind_are_refused(threads: int, sa
 
 
 @pytest.mark.unsanitized
+@pytest.mark.parametrize(("tokens", "made"), [(1, 0), (60, 2)])
+def test_threads_start_for_steps_that_are_worth_them(tokens: int, made: int) -> None:
+    reader = model(width=256).reader()
+
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    def started() -> str:
+        torch.set_num_threads(3)
+        others = threads()
+        opened = reader.open(1, POSITIONS)
+        logits = np.zeros((1, VOCAB), np.float32)
+        opened.step(TOKENS[0, :tokens].copy(), np.arange(tokens, dtype=np.int32), np.array([0, tokens]), logits)
+        return str(threads() - others)
+
+    assert in_a_child(started) == str(made)
+
+
+@pytest.mark.unsanitized
 def test_fewer_threads_than_asked_for_read_the_same() -> None:
     reader = model(width=256).reader()
 
