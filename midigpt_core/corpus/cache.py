@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # The tail contains a parquet file's footer, which changes with any column of any row group.
 _TAIL_BYTES = 64 << 10
+#: A longer fact is found out again each time: a shared store reads no more than 64 KiB of a file's facts.
+_MOST_FACT_CHARACTERS = 16 << 10
 _LOCK_POLL_S = 0.05
 _owned_folders: set[Path] = set()
 _guard = threading.Lock()
@@ -197,7 +199,10 @@ class FileHashes:
             return compute()
         facts = stored["facts"]
         if name not in facts:
-            facts[name] = compute()
+            fact = compute()
+            if len(fact) > _MOST_FACT_CHARACTERS:
+                return fact
+            facts[name] = fact
             self._store(memory, stored)
         return str(facts[name])
 

@@ -9,6 +9,8 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
@@ -232,6 +234,20 @@ def test_source_files_are_hashed_once_for_all_machines(
     # Another file at the same path has another hash.
     write_shard(Path(paths[0]), small_rows(41, 7))
     assert build(GIGAMIDI, paths, cache=tmp_path / "third", store=store).built == 1
+
+
+def test_a_file_of_many_columns_is_hashed_once_for_all_machines_too(
+    tmp_path: Path, store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its schema is more than the store keeps of a file."""
+    path = write_shard(tmp_path / "wide.parquet", small_rows(2))
+    table = pq.read_table(path)
+    for number in range(1500):
+        table = table.append_column(f"a_column_with_a_rather_long_name_{number}", pa.nulls(2, pa.int8()))
+    pq.write_table(table, path)
+    build(GIGAMIDI, [str(path)], cache=tmp_path / "first", store=store, publish=True)
+    monkeypatch.setattr(files, "blake3_of", None)
+    assert build(GIGAMIDI, [str(path)], cache=tmp_path / "other", store=store).fetched == 1
 
 
 def test_hashes_can_be_sent_to_another_process(tmp_path: Path, store: SharedStore, paths: list[str]) -> None:
