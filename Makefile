@@ -1,4 +1,4 @@
-# run · music · test · examples · goldens · parity · bench · lint · slow · fuzz · baseline: each sets up what it needs.
+# run · music · test · site · examples · goldens · parity · bench · lint · slow · fuzz · baseline: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BASELINE ?= .venv-baseline
@@ -11,7 +11,7 @@ MUSIC := runs/music
 WRITE = $(BIN)/midigpt generate --checkpoint $(MUSIC)/model/model_final.pt --temperature 0.8 --seed 1 --overwrite
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run music control wheels release wheel-venv examples test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
+.PHONY: run music control site wheels release wheel-venv examples test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
 
 setup: $(READY)
 
@@ -22,7 +22,7 @@ $(READY): constraints.txt pyproject.toml CMakeLists.txt $(shell find csrc -name 
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev,docs]'
 	touch $(READY)
 
 # Composes the data set, preprocesses it, trains a small model for two to three minutes, evaluates it, and has it work on a
@@ -113,6 +113,10 @@ release: $(READY)
 versions: $(READY)
 	.ci/versions lowest
 	.ci/versions newest
+
+# The documentation site, build/site/index.html: a warning, such as a link to nowhere, is an error.
+site: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --quiet -b html -c docs/site -d build/site-pages . build/site
 
 # docs/map.md: a sentence for every source file.
 map: $(READY)

@@ -49,6 +49,8 @@ def render_json(groups: Mapping[str, Group]) -> str:
 
 def render_table(groups: Mapping[str, Group]) -> str:
     lines = [
+        "# All comparisons",
+        "",
         "| work | ours | other side | ratio | required | met |",
         "|---|---|---|---|---|---|",
         *(_line(row) for group in groups.values() for row in group.rows),

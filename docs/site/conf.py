@@ -1,0 +1,74 @@
+"""How Sphinx makes the documentation site: `make site` builds it, with warnings as errors, into build/site."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midigpt_core import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parents[2]
+#: A link in Markdown to a path, without an anchor.
+_LINK = re.compile(r"(?<=\]\()(?P<path>[^()\s#:]+)(?=\))")
+
+project = "midigpt-core"
+author = copyright = "The midigpt-core authors"
+release = version = __version__
+
+# The source folder is the root of the repository: links from page to page, and to files, are the same on GitHub.
+extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx_copybutton"]
+external_toc_path = "docs/site/toc.yml"
+# Numbers for sections, which are not used here; it cannot read pages in parallel.
+use_multitoc_numbering = False
+include_patterns = [
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "changelog.d/README.md", "docs/**"),
+    *("examples/README.md", "examples/*/README.md", "bench/README.md", "bench/results/latest.md"),
+]
+
+myst_heading_anchors = 4
+highlight_language = "sh"
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_display_short_literal_types = True
+add_module_names = False
+
+html_theme = "furo"
+html_title = "midigpt-core"
+html_static_path = [
+    "static",
+    *(f"../chorales/{name}{suffix}" for name in ("continued", "all-voices") for suffix in (".png", ".mp3")),
+    *("../studio.png", "../studio-dark.png"),
+]
+html_css_files = ["site.css"]
+templates_path = ["templates"]
+html_additional_pages = {"index": "landing.html"}
+html_copy_source = False
+html_show_sphinx = False
+copybutton_exclude = ".linenos, .gp, .go, .c1"
+
+# Packages load what they export when it is first used; autodoc sees what is loaded.
+for _name in ("checkpoint", "config", "inference", "plugins", "score", "testing"):
+    _package = import_module(f"midigpt_core.{_name}")
+    vars(_package).update({name: getattr(_package, name) for name in _package.__all__})
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", _lead_folders_to_their_pages)
+
+
+def _lead_folders_to_their_pages(app: Sphinx, name: str, source: list[str]) -> None:
+    """On GitHub a link to a folder shows its README.md."""
+    folder = Path(app.env.doc2path(name)).parent
+
+    def target(match: re.Match[str]) -> str:
+        path = match["path"].rstrip("/")
+        return f"{path}/README.md" if (folder / path / "README.md").is_file() else match["path"]
+
+    source[0] = _LINK.sub(target, source[0])
