@@ -116,7 +116,7 @@ versions: $(READY)
 
 # The documentation site, build/site/index.html: a warning, such as a link to nowhere, is an error.
 site: $(READY)
-	$(BIN)/python -m sphinx --fail-on-warning --quiet -b html -c docs/site -d build/site-pages . build/site
+	$(BIN)/python -m sphinx --fail-on-warning --quiet --jobs auto -b html -c docs/site -d build/site-pages . build/site
 
 # docs/map.md: a sentence for every source file.
 map: $(READY)

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from midigpt_core import __version__
 
 if TYPE_CHECKING:
@@ -21,10 +23,8 @@ author = copyright = "The midigpt-core authors"
 release = version = __version__
 
 # The source folder is the root of the repository: links from page to page, and to files, are the same on GitHub.
-extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx_copybutton"]
-external_toc_path = "docs/site/toc.yml"
-# Numbers for sections, which are not used here; it cannot read pages in parallel.
-use_multitoc_numbering = False
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
+root_doc = "README"
 include_patterns = [
     *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "changelog.d/README.md", "docs/**"),
     *("examples/README.md", "examples/*/README.md", "bench/README.md", "bench/results/latest.md"),
@@ -60,7 +60,9 @@ for _name in ("checkpoint", "config", "inference", "plugins", "score", "testing"
 
 
 def setup(app: Sphinx) -> None:
+    app.add_config_value("contents", "docs/site/toc.yml", "env")
     app.connect("source-read", _lead_folders_to_their_pages)
+    app.connect("source-read", _add_contents)
 
 
 def _lead_folders_to_their_pages(app: Sphinx, name: str, source: list[str]) -> None:
@@ -72,3 +74,13 @@ def _lead_folders_to_their_pages(app: Sphinx, name: str, source: list[str]) -> N
         return f"{path}/README.md" if (folder / path / "README.md").is_file() else match["path"]
 
     source[0] = _LINK.sub(target, source[0])
+
+
+def _add_contents(app: Sphinx, name: str, source: list[str]) -> None:
+    """The table of contents is kept out of the pages: GitHub would show its directives."""
+    contents = yaml.safe_load((Path(app.srcdir) / app.config.contents).read_text(encoding="utf-8"))
+    for heading, pages in contents.get(name, {}).items():
+        options = [":hidden:", ":titlesonly:", ":glob:", *([f":caption: {heading}"] if heading else [])]
+        source[0] += "\n".join(
+            ["\n\n```{toctree}", *options, "", *(f"/{page}" if "<" not in page else page for page in pages), "```\n"]
+        )

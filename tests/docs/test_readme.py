@@ -28,7 +28,7 @@ def test_the_map_is_what_the_source_says() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.encode()) <= 10_000
-    tree = README.partition("## The tree")[2].partition("```\n")[2].partition("```")[0]
+    tree = README.partition("## The tree")[2].partition("```text\n")[2].partition("```")[0]
     assert len(tree.splitlines()) <= 20
     for line in tree.splitlines():
         assert (ROOT / line.split()[0]).exists()

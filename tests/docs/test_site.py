@@ -26,14 +26,23 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "site"
-#: Two libraries' own pages refer to nothing of ours.
-GENERATED = {"genindex.html", "py-modindex.html", "search.html"}
 
 expect.set_options(timeout=30_000)
 
 
 def build(source: Path, output: Path, pages: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    options = ["--fail-on-warning", "--quiet", "-b", "html", "-c", str(ROOT / "docs" / "site"), "-d", str(pages)]
+    options = [
+        "--fail-on-warning",
+        "--quiet",
+        "--jobs",
+        "auto",
+        "-b",
+        "html",
+        "-c",
+        str(ROOT / "docs" / "site"),
+        "-d",
+        str(pages),
+    ]
     defines = [part for setting in settings for part in ("-D", setting)]
     return subprocess.run(
         [sys.executable, "-m", "sphinx", *options, *defines, str(source), str(output)],
@@ -102,12 +111,12 @@ def test_a_link_to_nowhere_fails_the_build(tmp_path: Path) -> None:
     )
     (tmp_path / "CONTRIBUTING.md").write_text("# A\n\n## B\n")
     (tmp_path / "SECURITY.md").write_text("# C\n")
-    (tmp_path / "toc.yml").write_text("root: README\nentries:\n  - file: CONTRIBUTING\n")
+    (tmp_path / "toc.yml").write_text("README:\n  A:\n    - CONTRIBUTING\n")
     done = build(
         tmp_path,
         tmp_path / "site",
         tmp_path / "pages",
-        "external_toc_path=toc.yml",
+        "contents=toc.yml",
         "html_additional_pages.x=page.html",
     )
     assert done.returncode == 1
