@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 #: A link in Markdown to a path, without an anchor.
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^()\s#:]+)(?=\))")
+_PAGE_OF_FOLDER = "README.md"
 
 project = "midigpt-core"
 author = copyright = "The midigpt-core authors"
@@ -27,7 +28,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 root_doc = "README"
 include_patterns = [
     *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "changelog.d/README.md", "docs/**"),
-    *("examples/README.md", "examples/*/README.md", "bench/README.md", "bench/results/latest.md"),
+    *("examples/README.md", "examples/*/*.md", "bench/README.md", "bench/results/latest.md"),
 ]
 
 myst_heading_anchors = 4
@@ -71,7 +72,7 @@ def _lead_folders_to_their_pages(app: Sphinx, name: str, source: list[str]) -> N
 
     def target(match: re.Match[str]) -> str:
         path = match["path"].rstrip("/")
-        return f"{path}/README.md" if (folder / path / "README.md").is_file() else match["path"]
+        return f"{path}/{_PAGE_OF_FOLDER}" if (folder / path / _PAGE_OF_FOLDER).is_file() else match["path"]
 
     source[0] = _LINK.sub(target, source[0])
 
