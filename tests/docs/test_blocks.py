@@ -56,7 +56,11 @@ RUN_BY = {
         "tests/docs/test_plugin_pages.py::test_the_grammar_of_its_page_generates_what_the_page_shows"
     ),
     **{
-        ("docs/plugins/tutorial.md", language): "tests/docs/test_plugin_pages.py::test_every_block_of_the_tutorial_runs"
+        (f"docs/plugins/{page}", language): f"tests/docs/test_plugin_pages.py::{test}"
+        for page, test in (
+            ("tutorial.md", "test_every_block_of_the_tutorial_runs"),
+            ("encoder_tutorial.md", "test_every_block_of_the_tutorial_on_encoders_runs"),
+        )
         for language in ("sh", "python", "json")
     },
     **{
@@ -84,7 +88,7 @@ RUN_BY = {
 }
 #: Programs of the shell, of clusters and of systems, besides those of this project.
 OTHER_PROGRAMS = OUTSIDE | {
-    "[", "cd", "cp", "curl", "docker", "echo", "eval", "exit", "export", "fi", "if", "kill", "pytest", "scontrol",
+    "[", "cd", "cp", "curl", "docker", "echo", "eval", "exit", "export", "fi", "if", "kill", "mv", "pytest", "scontrol", "sed",
     "source", "srun", "then", "build/fuzz/tests/fuzz/fuzz_replay",
 }  # fmt: skip
 PROGRAMS = OTHER_PROGRAMS | {"make", "midigpt", "pip", "python", *PROJECT["project"]["scripts"]}
