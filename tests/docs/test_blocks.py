@@ -88,8 +88,8 @@ RUN_BY = {
 }
 #: Programs of the shell, of clusters and of systems, besides those of this project.
 OTHER_PROGRAMS = OUTSIDE | {
-    "[", "cd", "cp", "curl", "docker", "echo", "eval", "exit", "export", "fi", "if", "kill", "mv", "pytest", "scontrol", "sed",
-    "source", "srun", "then", "build/fuzz/tests/fuzz/fuzz_replay",
+    "[", "cd", "cp", "curl", "docker", "echo", "eval", "exit", "export", "fi", "if", "kill", "mv", "pytest",
+    "scontrol", "sed", "source", "srun", "then", "build/fuzz/tests/fuzz/fuzz_replay",
 }  # fmt: skip
 PROGRAMS = OTHER_PROGRAMS | {"make", "midigpt", "pip", "python", *PROJECT["project"]["scripts"]}
 #: Commands that examples add.
