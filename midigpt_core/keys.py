@@ -45,6 +45,9 @@ class Stage(IntEnum):
     REMIX = 18
     ADAPTER = 19
     DROPOUT = 20
+    TRACKS = 21
+    STRETCH = 22
+    ROTATE = 23
 
 
 def philox(counter: UInt64Array, key: UInt64Array) -> UInt64Array:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _BUNDLED = "adapters"
 _NEXT = "Choose another adapter."
 #: Of provenance: what is known of a run's bundle alone.
-_OF_A_RUN = frozenset({"corpus", "steps", "metrics", "evaluation", "held_out", "stream", "seed"})
+_OF_A_RUN = frozenset({"corpus", "steps", "metrics", "copies", "evaluation", "held_out", "stream", "seed"})
 #: Digits of a hash in messages.
 _DIGITS = 12
 

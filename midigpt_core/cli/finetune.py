@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from midigpt_core.cli.echo import remark_line
-from midigpt_core.cli.options import NAME, PATH, FiniteRange, SeveralCommand, common_options, data_argument
+from midigpt_core.cli.options import (
+    NAME,
+    PATH,
+    SOURCE_HELP,
+    FiniteRange,
+    SeveralCommand,
+    common_options,
+    data_argument,
+)
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.train import configured, fitted, music_line
 from midigpt_core.config.train import TrainConfig
-from midigpt_core.errors import DataError
+from midigpt_core.errors import DataError, RunStopped
 
 if TYPE_CHECKING:
-    from midigpt_core.training.finetune import Copies
+    from collections.abc import Iterator
+
     from midigpt_core.training.planning.prepare import Plan
+    from midigpt_core.training.reporting.copy_rates import CopyReport
 
 #: The packaged configuration that it starts from.
 PRESET = "finetune"
@@ -49,6 +59,7 @@ _HELD_OUT = 0.2
     help="About how long to train.",
 )
 @click.option("--full", is_flag=True, help="Train all weights, not a small adapter (LoRA).")
+@click.option("--source", type=NAME, metavar="NAME", help=SOURCE_HELP)
 @click.option("--encoder-config", type=PATH, metavar="FILE|NAME", help="Refuse a model with another encoder than this.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting of 'midigpt train'.")
 @click.pass_context
@@ -61,6 +72,7 @@ def finetune(
     output_dir: str,
     minutes: float,
     full: bool,
+    source: str | None,
     encoder_config: str | None,
     assignments: tuple[str, ...],
 ) -> None:  # fmt: skip
@@ -80,17 +92,22 @@ def finetune(
     flags: dict[str, str | None] = {
         "init_from": base,
         "output_dir": output_dir,
+        "source": source,
         "encoder_config_path": encoder_config,
         "adapter": "none" if full else None,
     }
+    from midigpt_core.cli.build_progress import build_progress
+    from midigpt_core.training.planning.prepare import prepare
+    from midigpt_core.training.planning.recorded import is_free, leave_open
+    from midigpt_core.training.planning.resume import resume_candidates
+    from midigpt_core.training.planning.start_from import adopt_windows, base_of
+
     config = configured(TrainConfig.from_file(PRESET), assignments, flags, plugins)
     if "eval_share" not in config.set_fields:
         config.update({"eval_share": _HELD_OUT}, PRESET)
-    from midigpt_core.cli.build_progress import build_progress
-    from midigpt_core.training.planning.prepare import prepare
-    from midigpt_core.training.planning.recorded import leave_open
-    from midigpt_core.training.planning.start_from import adopt_windows, base_of
-
+    if not config.eval_share:
+        # Nothing is evaluated.
+        config.update({name: 0 for name in ("copy_limit", "patience") if is_free(config, name)}, PRESET)
     found = base_of(config)
     assert found is not None
     remark_line(found.line())
@@ -104,7 +121,13 @@ def finetune(
     # Imports torch and Lightning, which takes seconds.
     from midigpt_core.training import finetune as tuning
 
-    tuned = tuning.finetune(plan, say=remark_line)
+    try:
+        tuned = tuning.finetune(plan, say=remark_line)
+    except RunStopped:
+        if resume_candidates("auto", plan.run_dir / "checkpoints"):
+            data = " ".join(map(shlex.quote, data_paths))
+            remark_line(f"To go on: midigpt train {data} -o {shlex.quote(output_dir)} --resume auto")
+        raise
     remark_line(f"Trained {tuned.run.steps:,} steps. The bundle is {tuned.bundle}.")
     if tuned.before is not None and tuned.after is not None:
         pieces = len(plan.evaluation.pieces) if plan.evaluation is not None else 0
@@ -112,8 +135,9 @@ def finetune(
             f"held-out loss: {tuned.before:.4f} before, {tuned.after:.4f} after "
             f"({_judged(tuned)}; {pieces:,} held-out piece{'' if pieces == 1 else 's'}, by which the bundle was chosen)"
         )
-    if tuned.copies is not None:
-        remark_line(_copied(tuned.copies))
+    if tuned.run.copies is not None:
+        for line in _copied(tuned.run.copies):
+            remark_line(line)
     remark_line(
         f"Next: midigpt generate --checkpoint {shlex.quote(str(tuned.bundle))} --new-track program=0 --bars 0-7 "
         f"-o {shlex.quote(str(plan.run_dir / 'music'))}"
@@ -126,15 +150,24 @@ def _judged(tuned: Any) -> str:
     return "not lower: give more music, or fewer --minutes"
 
 
-def _copied(copies: Copies) -> str:
-    """What it copies, and what to do where that is more than twice what the songs have in common."""
-    line = (
-        f"copies: {copies.tuned:.0%} of {copies.bars:,} generated bars are in your songs, {copies.base:.0%} of the "
-        f"base's; of the held-out songs' own bars {copies.true:.0%} are"
-    )
-    if copies.tuned > max(2 * copies.true, copies.base):
-        return f"{line}. It copies: train fewer --minutes, give more songs, or generate with --novel."
-    return line
+def _copied(copies: CopyReport) -> Iterator[str]:
+    """What it copies, next to what the base copies and what the songs have in common, and what to do against it."""
+    for name, where in (("held_out", "the held-out songs"), ("training", "your songs")):
+        rate, base = copies.rates.get(name), copies.base.get(name)
+        if rate is None:
+            continue
+        others = [*([] if base is None else [f"of the base's {base.value:.0%}"])]
+        if name == "held_out":
+            others.append(f"of these songs' own bars {rate.own:.0%}")
+        yield (
+            f"copies: of {rate.bars:,} bars generated in {where}, {rate.value:.0%} are in the songs it was trained on"
+            f"{'; ' if others else ''}{', '.join(others)}"
+        )
+    if copies.excess > 0:
+        yield (
+            f"It copies more than copy_limit {copies.limit:g} allows, at every saved step: train fewer --minutes, give "
+            "more songs, or generate with --novel."
+        )
 
 
 def _require_pieces(plan: Plan, data: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from midigpt_core import files
 from midigpt_core.checkpoint import report
+from midigpt_core.checkpoint.copy_rates import copy_rates
 from midigpt_core.checkpoint.layouts import LAYOUTS
 from midigpt_core.checkpoint.licences import licence_of
 from midigpt_core.checkpoint.plain import mapping_or_empty
@@ -96,7 +97,10 @@ def _facts(found: report.BundleReport) -> Iterator[tuple[str, Any]]:
     if not found.provenance:
         yield "provenance", "none: the file does not say who made it"
     for name, value in found.provenance.items():
-        if name != "components":
+        if name == "copies" and isinstance(value, dict):
+            for where, rates in copy_rates(found.provenance):
+                yield f"copies in {where}", rates
+        elif name != "components":
             yield name, _listed(value) if isinstance(value, dict) else "unknown" if value == "" else value
 
 

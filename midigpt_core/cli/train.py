@@ -247,6 +247,8 @@ def train(
         done = f"Trained {result.steps:,} steps"
         if result.steps == result.steps_before >= plan.config.max_steps:
             done = f"The run already has its {result.steps:,} steps (max_steps): nothing was trained"
+        elif result.steps == result.steps_before and result.ended_early:
+            done = f"The run ended after step {result.steps:,} (patience): nothing was trained. Raise patience to go on"
         remark_line(f"{done}. The bundle is {result.bundle}.")
         if result.best_bundle is not None:
             remark_line(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")

@@ -120,6 +120,11 @@ class TrainConfig:
     velocity_scale: list[float] = setting(
         [0.8, 1.2], "factor on velocities, least and most", low=0, above=True, length=(2, 2), ascending=True
     )
+    time_stretch_probability: float = setting(
+        0.0, "share of windows whose notes take half or double their time, on the same grid", low=0, high=1
+    )
+    bar_rotation_probability: float = setting(0.0, "share of windows whose bars are rotated", low=0, high=1)
+    track_dropout: float = setting(0.0, "share of a window's tracks that are left out; min_tracks stay", low=0, high=1)
     genre_probability: float = setting(1.0, "share of windows that say their genre", low=0, high=1)
     velocity_off_probability: float = setting(0.0, "share of windows written without velocity", low=0, high=1)
     microtiming_off_probability: float = setting(0.0, "share of windows written without microtiming", low=0, high=1)
@@ -166,6 +171,18 @@ class TrainConfig:
     music_copy_sample: float = setting(
         1.0, "share of the training data's bars in the index of copies", low=0, high=1, above=True
     )
+    copy_limit: float = setting(
+        0.0,
+        "copy rate that is allowed, as a multiple of that of the evaluation pieces' own bars; 0: not measured",
+        low=0,
+    )
+    copy_excerpts: int = setting(
+        16,
+        "excerpts of training and of evaluation pieces in which copies are measured",
+        low=1,
+        high=MOST_EXCERPTS,
+    )
+    patience: int = setting(0, "evaluations without a lower loss after which the run ends; 0: it does not", low=0)
     metrics: list[Choice] = setting([], "metric components that measure music; empty: all")
     workers: int | None = setting(None, "processes that build the corpus; null: one per core", low=1, high=2**31 - 1)
     run_name: str = setting("", "name shown by loggers; empty: the output folder's")

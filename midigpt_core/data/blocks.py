@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.data.encoding import CheckedEncoder
     from midigpt_core.data.mixing import PieceDrawer
+    from midigpt_core.data.reshaping import WindowReshaper
     from midigpt_core.data.settings import StreamSettings
     from midigpt_core.data.windows import WindowDrawer
     from midigpt_core.records import Int32Array, Int64Array, PackedBatch, UInt8Array, UInt64Array
@@ -92,13 +93,16 @@ class BlockMaker:
         windows: WindowDrawer,
         encoder: CheckedEncoder,
         settings: StreamSettings,
+        *,
         verify: Callable[[Int64Array], None],
+        reshaper: WindowReshaper,
     ) -> None:
         self._pieces = pieces
         self._windows = windows
         self._encoder = encoder
         self._settings = settings
         self._verify = verify
+        self._reshaper = reshaper
         #: Mean tokens per draw so far. It determines only how many draws are encoded at once, never their result.
         self._mean_length = settings.max_seq_len / 6
 
@@ -165,7 +169,8 @@ class BlockMaker:
         pieces = self._pieces.draw(keys)
         self._verify(pieces)
         drawn = self._windows.draw(keys, pieces)
-        encoded = self._encoder.encode(drawn.windows)
+        read = self._reshaper.reshape(keys[drawn.draw], drawn.windows)
+        encoded = self._encoder.encode(drawn.windows, read)
         length = np.zeros(count, dtype=np.int64)
         status = np.full(count, _NO_WINDOW, dtype=np.uint8)
         start_bar = np.full(count, -1, dtype=np.int32)

@@ -42,13 +42,16 @@ class CheckedEncoder:
         self._corpus = corpus
         self._max_tokens = max_tokens
 
-    def encode(self, windows: WindowBatch) -> TokenBatch:
+    def encode(self, windows: WindowBatch, read: tuple[Corpus, WindowBatch] | None = None) -> TokenBatch:
+        """The documents of ``windows``. ``read``: a corpus and the windows of it that are encoded in their place;
+        messages name ``windows``."""
+        corpus, encoded = read or (self._corpus, windows)
         if len(windows) == 0:
             return _NOTHING
         limit = np.full(len(windows), self._max_tokens, dtype=np.int32)
 
         def call(some: slice) -> TokenBatch:
-            return self._encoder.encode_batch(self._corpus, _some(windows, some), limit[some])
+            return self._encoder.encode_batch(corpus, _some(encoded, some), limit[some])
 
         def where(window: int) -> str:
             return self._where(windows, window)

@@ -60,6 +60,9 @@ class StreamSettings:
     #: Semitones, both ends included.
     transpose_range: tuple[int, int] = field(default=(-6, 6), converter=_integers, validator=_pair)
     velocity_scale: tuple[float, float] = field(default=(0.8, 1.2), converter=_reals, validator=_pair)
+    time_stretch_probability: float = 0.0
+    bar_rotation_probability: float = 0.0
+    track_dropout: float = 0.0
     genre_probability: float = 1.0
     velocity_off_probability: float = 0.0
     microtiming_off_probability: float = 0.0
@@ -87,6 +90,9 @@ class StreamSettings:
             infill_track_probability=0.0,
             transpose_range=(0, 0),
             velocity_scale=(1.0, 1.0),
+            time_stretch_probability=0.0,
+            bar_rotation_probability=0.0,
+            track_dropout=0.0,
             velocity_off_probability=0.0,
             microtiming_off_probability=0.0,
             attributes_off_probability=0.0,

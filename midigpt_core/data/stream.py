@@ -18,6 +18,7 @@ from midigpt_core.data.blocks import ROWS_PER_BLOCK, BlockMaker
 from midigpt_core.data.cells import Masker
 from midigpt_core.data.encoding import CheckedEncoder
 from midigpt_core.data.mixing import PieceDrawer, PieceSet
+from midigpt_core.data.reshaping import WindowReshaper
 from midigpt_core.data.windows import WindowDrawer
 from midigpt_core.errors import DataError
 from midigpt_core.plugins import build
@@ -121,7 +122,8 @@ class TokenStream:
             WindowDrawer(corpus, encoder, masker, settings),
             CheckedEncoder(encoder, spec.encoder, corpus, settings.max_seq_len),
             settings,
-            verify,
+            verify=verify,
+            reshaper=WindowReshaper(corpus, settings),
         )
 
     def block(self, index: int) -> Block:

@@ -73,6 +73,7 @@ class WindowDrawer:
         """
         drawn, start_bar, num_bars, tracks = self._place(keys, pieces)
         keys, pieces = keys[drawn], pieces[drawn]
+        tracks = self._drop_tracks(keys, tracks)
         valid = window_cells((tracks >= 0).sum(axis=1), num_bars)
         infill = draw_infill(valid, num_bars, keys, self._settings)
         masked = np.zeros_like(infill)
@@ -115,6 +116,20 @@ class WindowDrawer:
         tracks = tracks[drawn]
         widest = int((tracks >= 0).sum(axis=1).max(initial=0))
         return drawn, start_bar[drawn], num_bars[drawn], np.ascontiguousarray(tracks[:, :widest])
+
+    def _drop_tracks(self, keys: UInt64Array, tracks: Int32Array) -> Int32Array:
+        """``tracks`` int32[n, T] without those that are left out; the others keep their order."""
+        share = self._settings.track_dropout
+        if share == 0 or tracks.shape[1] == 0:
+            return tracks
+        chances = uniforms(derive(keys, Stage.TRACKS), self._settings.max_tracks)[:, : tracks.shape[1]]
+        # Places without a track come last.
+        chances = np.where(tracks >= 0, chances, -1.0)
+        rank = np.argsort(np.argsort(-chances, axis=1, kind="stable"), axis=1, kind="stable")
+        kept = (tracks >= 0) & ((chances >= share) | (rank < self._settings.min_tracks))
+        order = np.argsort(~kept, axis=1, kind="stable")
+        left = np.take_along_axis(np.where(kept, tracks, np.int32(-1)), order, axis=1)
+        return np.ascontiguousarray(left[:, : int(kept.sum(axis=1).max(initial=0))])
 
     def _augment(self, keys: UInt64Array) -> tuple[Int32Array, Float64Array]:
         """Transposition in semitones and velocity factor."""

@@ -81,13 +81,16 @@ class Excerpts:
         return len({excerpt.piece for excerpt in self.free})
 
 
-def draw_excerpts(spec: StreamSpec, encoder: Encoder, count: int) -> Excerpts:
-    """About ``count`` excerpts of the pieces of ``spec``, and as many in which a level of a control is requested.
+def draw_excerpts(
+    spec: StreamSpec, encoder: Encoder, count: int, *, controls: bool = True, fewest_pieces: int = FEWEST_PIECES
+) -> Excerpts:
+    """About ``count`` excerpts of the pieces of ``spec``, and with ``controls`` as many in which a level of a control
+    is requested.
 
     Windows are drawn as in training, without augmentation, from as many different pieces as there are. Excerpts
     alternate between the middle half of a track's bars in the window to fill in, and all of its bars in the window to
     generate from left to right, if the settings train both. Always the same for the same data and settings.
-    Raises :class:`DataError` with how many pieces there are if they are too few.
+    Raises :class:`DataError` with how many pieces there are if they are fewer than ``fewest_pieces``.
     """
     settings = spec.settings.evaluation()
     pieces = _in_turn(spec.pieces, count * _TRIES)
@@ -111,16 +114,16 @@ def draw_excerpts(spec: StreamSpec, encoder: Encoder, count: int) -> Excerpts:
         if validation.problems(plain.request(encoder, 0, 1.0), plain.score, encoder, trained):
             continue
         free.append(plain)
-        asked = _with_control(plain, encoder, chances[draw])
+        asked = _with_control(plain, encoder, chances[draw]) if controls else None
         if asked is not None and not validation.problems(asked.request(encoder, 0, 1.0), asked.score, encoder, trained):
             controlled.append(asked)
     opened.check_unlost()
     found = Excerpts(free=free, controlled=controlled)
-    if found.pieces < FEWEST_PIECES:
+    if found.pieces < fewest_pieces:
         raise DataError(
             f"music cannot be measured on {found.pieces} of the {len(spec.pieces)} pieces of this data that have "
-            f"windows of {', '.join(map(str, settings.num_bars_choices))} bars: at least {FEWEST_PIECES} pieces are "
-            "needed. Give more data."
+            f"windows of {', '.join(map(str, settings.num_bars_choices))} bars: at least {fewest_pieces} "
+            f"{'piece is' if fewest_pieces == 1 else 'pieces are'} needed. Give more data."
         )
     return found
 

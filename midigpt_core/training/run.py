@@ -35,6 +35,7 @@ from midigpt_core.training.loop.lightning_trainer import eval_steps, lightning_t
 from midigpt_core.training.loop.module import TrainingModule
 from midigpt_core.training.loop.optimization import optimization
 from midigpt_core.training.loop.overflow import OverflowedSteps
+from midigpt_core.training.loop.patience import Patience
 from midigpt_core.training.loop.precision import usable_precision
 from midigpt_core.training.loop.repeat import StepBatches
 from midigpt_core.training.planning.launch import be_found_by_children, is_first
@@ -48,6 +49,7 @@ from midigpt_core.training.processes.rendezvous import Rendezvous
 from midigpt_core.training.processes.signals import StopSignals
 from midigpt_core.training.processes.threads import warn_of_spinning_threads
 from midigpt_core.training.reporting import metrics_file
+from midigpt_core.training.reporting.copy_guard import CopyGuard, Watched
 from midigpt_core.training.reporting.flops import ModelFlops
 from midigpt_core.training.reporting.logger_sink import LoggerSink
 from midigpt_core.training.reporting.metrics_file import MetricsFile
@@ -55,6 +57,7 @@ from midigpt_core.training.reporting.music import MusicMeasurer
 from midigpt_core.training.reporting.progress import Forecast, progress_sink
 from midigpt_core.training.reporting.samples import SampleAudio, SampleWriter, draw_prompts
 from midigpt_core.training.reporting.steps import StepReporter
+from midigpt_core.training.reporting.training_bars import TrainingBars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.training.planning.corpora import Paths
     from midigpt_core.training.planning.prepare import Plan
+    from midigpt_core.training.reporting.copy_rates import CopyReport
     from midigpt_core.training.reporting.steps import StepSink
 
 _log = terminal.logger("midigpt_core.training")
@@ -77,14 +81,18 @@ _log = terminal.logger("midigpt_core.training")
 class TrainResult:
     """The result of a run."""
 
-    #: The last bundle, ``model_final.pt``, and the bundle of the saved step with the lowest evaluation loss; None if no
-    #: saved step was evaluated.
+    #: The last bundle, ``model_final.pt``, and the bundle of the saved step with the lowest evaluation loss, of those
+    #: that do not copy more than ``copy_limit`` allows if there are any; None if no saved step was evaluated.
     bundle: Path
     best_bundle: Path | None
+    #: The copy rates of ``best_bundle``, or else those of ``bundle``; None: they were not measured.
+    copies: CopyReport | None
     #: Total number of optimiser steps.
     steps: int
     #: How many of these had been taken before this call, in the run that it resumed.
     steps_before: int
+    #: Whether it ended before ``max_steps``, because its evaluation loss did not fall any more (``patience``).
+    ended_early: bool
     run_dir: Path
     #: Rank of this process in the run, from 0; rank 0 writes the files.
     rank: int
@@ -162,23 +170,25 @@ def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
     folder = CheckpointFolder(
         plan.run_dir / "checkpoints", keep=config.keep_checkpoints, bundle_suffix=plan.chosen.bundle_suffix
     )
+    logger: Logger | None = build(
+        plan.chosen.logger,
+        LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name, continues=checkpoint is not None),
+    )
+    sinks = _sinks(plan, logger, console, run_folder)
+    guards = _copy_guard(plan, module, sinks, signals, clock)
+    patience = [Patience(config.patience, lambda: module.has_new_evaluation)] if config.patience else []
     checkpoints = Checkpoints(
         folder,
         save_steps=config.save_steps,
         eval_steps=eval_steps(plan),
         require_there=run_folder.require_there,
         write_bundle=lambda step: _write_bundle(plan, module, folder.bundle(step), folder.adapter(step)),
-        new_evaluation=lambda: module.changes is not None and module.changes.new_evaluation,
+        new_evaluation=lambda: module.has_new_evaluation,
+        excess=lambda step: max((guard.excess(step) for guard in guards), default=0.0),
         evaluation_loss=lambda: module.last_evaluation.loss if module.last_evaluation else math.nan,
         signals=signals,
         clock=clock,
     )
-    logger: Logger | None = build(
-        plan.chosen.logger,
-        LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name, continues=checkpoint is not None),
-    )
-    sinks = _sinks(plan, logger, console, run_folder)
-    measurers = _music_measurer(plan, module, sinks, signals, clock)
     taking_part = [
         rendezvous,
         _description(plan),
@@ -191,7 +201,9 @@ def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
             precision=precision,
             set_names=[one.name for one in plan.train_sets],
         ),
-        *measurers,
+        *_music_measurer(plan, module, sinks, signals, clock),
+        *guards,
+        *patience,
         checkpoints,
         *_sample_writer(plan, module, logger, signals, clock),
         *_third_party_callbacks(plan),
@@ -220,9 +232,12 @@ def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
         run_folder.require_there()
         if trainer.global_step > module.steps_before or not is_there:
             _write_bundle(plan, module, bundle, plan.run_dir / ADAPTER)
+    best = checkpoints.best
     return TrainResult(
         bundle=bundle,
-        best_bundle=folder.bundle(checkpoints.best) if checkpoints.best is not None else None,
+        best_bundle=folder.bundle(best) if best is not None else None,
+        copies=next((guard.report(trainer.global_step if best is None else best) for guard in guards), None),
+        ended_early=trainer.global_step < config.max_steps and any(one.is_exhausted for one in patience),
         steps=trainer.global_step,
         steps_before=module.steps_before,
         run_dir=plan.run_dir,
@@ -292,10 +307,7 @@ def _music_measurer(
         metrics=plan.metrics,
         excerpts=plan.config.music_pieces,
         evaluation=plan.evaluation,
-        training=plan.training,
-        corpus=plan.train_pieces.fingerprint,
-        copy_sample=plan.config.music_copy_sample,
-        folder=plan.run_dir,
+        training_bars=_training_bars(plan),
         module=module,
         bundle=partial(_bundle, plan, module),
         sinks=sinks,
@@ -303,6 +315,44 @@ def _music_measurer(
         clock=clock,
     )
     return [measurer]
+
+
+def _training_bars(plan: Plan) -> TrainingBars:
+    return TrainingBars(
+        training=plan.training,
+        corpus=plan.train_pieces.fingerprint,
+        sample=plan.config.music_copy_sample,
+        folder=plan.run_dir,
+    )
+
+
+def _copy_guard(
+    plan: Plan, module: TrainingModule, sinks: Sequence[StepSink], signals: StopSignals, clock: StepClock
+) -> list[CopyGuard]:
+    evaluated_every = eval_steps(plan)
+    metric, evaluated = plan.copy_metric, plan.eval_pieces
+    if metric is None or plan.evaluation is None or evaluated is None or evaluated_every is None:
+        return []
+    watched = Watched(
+        metric=metric,
+        excerpts=plan.config.copy_excerpts,
+        limit=plan.config.copy_limit,
+        training=plan.training,
+        evaluation=plan.evaluation,
+        base=plan.base.path if plan.base is not None else None,
+        bars=_training_bars(plan),
+        evaluation_corpus=evaluated.fingerprint,
+    )
+    guard = CopyGuard(
+        watched,
+        eval_steps=evaluated_every,
+        module=module,
+        bundle=partial(_bundle, plan, module),
+        sinks=sinks,
+        signals=signals,
+        clock=clock,
+    )
+    return [guard]
 
 
 def _third_party_callbacks(plan: Plan) -> Sequence[Callback]:
@@ -381,6 +431,7 @@ def _bundle(plan: Plan, module: TrainingModule) -> Bundle | None:
             plan,
             steps=module.trainer.global_step,
             metrics={**({"eval_loss": evaluation.loss} if evaluation else {}), **module.music},
+            copies=module.copies,
         ),
         state_dict=weights,
     )

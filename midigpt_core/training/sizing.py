@@ -18,6 +18,9 @@ from midigpt_core.config import TrainConfig
 from midigpt_core.config.packaged import preset_names
 from midigpt_core.cores import available_cores
 from midigpt_core.errors import ConfigError
+from midigpt_core.inference import InferenceEngine
+from midigpt_core.music.excerpts import draw_excerpts
+from midigpt_core.music.generating import generate
 from midigpt_core.plugins import current_registry
 from midigpt_core.training.loop.data_module import first_rows
 from midigpt_core.training.loop.initial import beginning
@@ -49,6 +52,11 @@ _TOKENS_A_NOTE = 4.0
 # A run has this many evaluations, together at most this share of its time.
 _EVALUATIONS = 4
 _EVALUATION_SHARE = 0.1
+# Measuring copies takes at most this share of a run's time, with at least so many excerpts of each kind; so many are
+# timed.
+_COPIES_SHARE = 0.15
+_FEWEST_EXCERPTS = 8
+_TIMED_EXCERPTS = 8
 # Steps below which rows are not gathered into larger batches.
 _STEPS_WORTH_A_BATCH = 2000
 _LARGEST_BATCH = 32
@@ -70,6 +78,8 @@ class Timing:
     train: float
     evaluate: float
     tokens: float
+    #: Seconds for an excerpt in which copies are measured; 0: they are not measured, or there is no base to time.
+    excerpt: float = 0.0
 
 
 @frozen(kw_only=True)
@@ -111,6 +121,7 @@ def fit_minutes(plan: Plan, minutes: float, *, spent: float = 0.0) -> Fitted:
             _choose(config, {"learning_rate": rate}, origin)
         plan = _replanned(plan, config)
         timing = _timed(plan, device, timing_s)
+    timing = evolve(timing, excerpt=_timed_excerpt(plan))
     took = time.monotonic() - started
     budget = max(1.0, budget - took)
     _choose_steps(config, timing, budget, music, origin)
@@ -172,6 +183,18 @@ def _timed(plan: Plan, device: torch.device, seconds: float) -> Timing:
     return Timing(train=_median(taken[1:] or taken) / rows, evaluate=evaluate / rows, tokens=tokens)
 
 
+def _timed_excerpt(plan: Plan) -> float:
+    """Seconds that the base takes for an excerpt of the held-out pieces; 0 where copies are not measured, and without
+    a base: what random weights generate is no guide."""
+    if plan.copy_metric is None or plan.base is None or plan.evaluation is None:
+        return 0.0
+    engine = InferenceEngine.from_checkpoint(plan.base.path)
+    excerpts = draw_excerpts(plan.evaluation, engine.encoder, _TIMED_EXCERPTS, controls=False, fewest_pieces=1)
+    started = time.monotonic()
+    generate(engine, excerpts)
+    return (time.monotonic() - started) / len(excerpts.free)
+
+
 def _forward(model: torch.nn.Module, batch: Batch, device: torch.device, precision: str) -> torch.Tensor:
     moved = {name: values.to(device) for name, values in batch.items()}
     with arithmetic(precision, device):
@@ -220,12 +243,18 @@ def _flops(size: tuple[int, int, int], vocabulary: int) -> ModelFlops:
 
 
 def _choose_steps(config: TrainConfig, timing: Timing, budget: float, music: float, origin: str) -> None:
-    rows = budget * (1 - _EVALUATION_SHARE) / (timing.train * _OVERHEAD)
+    # Excerpts of two kinds, of the base and at each evaluation.
+    a_round = 2 * (_EVALUATIONS + 1) * timing.excerpt
+    if a_round > 0:
+        affordable = int(budget * _COPIES_SHARE / a_round)
+        most = TrainConfig().copy_excerpts
+        _choose(config, {"copy_excerpts": max(_FEWEST_EXCERPTS, min(most, affordable))}, origin)
+    rows = max(0.0, budget * (1 - _EVALUATION_SHARE) - a_round * config.copy_excerpts) / (timing.train * _OVERHEAD)
     batch = 2 ** max(0, math.floor(math.log2(max(1.0, rows / _STEPS_WORTH_A_BATCH))))
     _choose(config, {"batch_size": min(batch, _LARGEST_BATCH)}, origin)
     rows_a_step = config.batch_size * config.accumulation
-    affordable = budget * _EVALUATION_SHARE / _EVALUATIONS / timing.evaluate
-    _choose(config, {"eval_rows": max(4, min(TrainConfig().eval_rows, int(affordable)))}, origin)
+    evaluated = int(budget * _EVALUATION_SHARE / _EVALUATIONS / timing.evaluate)
+    _choose(config, {"eval_rows": max(4, min(TrainConfig().eval_rows, evaluated))}, origin)
     enough = _MOST_PASSES * music / (rows_a_step * timing.tokens)
     steps = max(1, int(min(rows / rows_a_step, enough)))
     # The last step is saved and evaluated too: a finished run that is resumed repeats none.
@@ -273,4 +302,12 @@ def _lines(
         yield (
             f"evaluation: {config.eval_rows} rows every {config.eval_steps:,} steps, from "
             f"{pieces:,} piece{'' if pieces == 1 else 's'}  (--set eval_steps=N)"
+        )
+    if plan.copy_metric is not None:
+        measured = -(-config.max_steps // config.eval_steps)
+        seconds = 2 * (measured + 1) * config.copy_excerpts * timing.excerpt
+        about = f", about {seconds:.0f} s in all" if seconds else ""
+        yield (
+            f"copies: measured in {config.copy_excerpts} excerpts of the music and {config.copy_excerpts} of held-out "
+            f"pieces, {measured} times{about}  (--set copy_excerpts=N)"
         )

@@ -9,6 +9,7 @@ import yaml
 from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
 
 from midigpt_core.checkpoint.assemble import infill_positions
+from midigpt_core.checkpoint.copy_rates import copy_rates
 from midigpt_core.checkpoint.layouts import LAYOUTS
 from midigpt_core.checkpoint.plain import mapping_or_empty
 from midigpt_core.checkpoint.provenance import data_sources
@@ -106,8 +107,28 @@ def _lines(bundle: Bundle, path: Path) -> Iterator[str]:
         made_of = mapping_or_empty(component)
         parts = [made_of.get(part, "") for part in ("name", "distribution", "version")]
         yield f"| {_cell(kind)} | {_cell(' '.join(str(part) for part in parts if part))} |"
+    yield from _measured(bundle)
+
+
+def _measured(bundle: Bundle) -> Iterator[str]:
+    """Rows of what was measured, and a section on how much the model copies, if that was measured."""
     for name, value in mapping_or_empty(bundle.provenance.get("metrics")).items():
         yield f"| {_cell(name)} | {_cell(value)} |"
+    rates = list(copy_rates(bundle.provenance))
+    if not rates:
+        return
+    yield ""
+    yield "## Copies"
+    yield ""
+    yield (
+        "Share of the generated bars of at least four notes that are in the music that the model was trained on, "
+        "exactly or transposed:"
+    )
+    yield ""
+    yield "| generated in | copies |"
+    yield "|---|---|"
+    for where, rate in rates:
+        yield f"| {_cell(where)} | {_cell(rate)} |"
 
 
 def _results(bundle: Bundle) -> list[dict[str, Any]]:

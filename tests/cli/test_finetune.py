@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from attrs import frozen
@@ -15,6 +19,8 @@ from attrs import frozen
 from midigpt_core.checkpoint import load_checkpoint, read_header
 from midigpt_core.checkpoint.adapters import weights_hash
 from midigpt_core.cli.main import main
+from midigpt_core.inference import session
+from midigpt_core.training.loop.module import TrainingModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,9 +82,12 @@ def test_an_adapter_is_trained_and_the_next_command_works(
     assert losses is not None
     assert ("lower" in losses[3], "not lower" in losses[3]) == (True, float(losses[2]) >= float(losses[1]))
     assert base.read_bytes() == before
-    copied = re.search(r"copies: (\d+)% of (\d+) generated bars are in your songs, (\d+)% of the base's; of", printed)
-    assert copied is not None
-    assert int(copied[2]) > 0
+    for where in ("the held-out songs", "your songs"):
+        copied = re.search(rf"copies: of (\d+) bars generated in {where}, \d+% are in .*; of the base's \d+%", printed)
+        assert copied is not None, where
+        assert int(copied[1]) > 0
+    timed = re.search(r"copies: measured in (\d+) excerpts .*, 2 times, about \d+ s in all  \(--set copy_e", printed)
+    assert timed is not None
     assert (tmp_path / "mine" / "copies.npy").is_file()
 
     bundle = re.search(r"The bundle is (\S+\.pt)\.", printed)
@@ -87,7 +96,11 @@ def test_an_adapter_is_trained_and_the_next_command_works(
     assert recorded["weights"] == weights_hash(load_checkpoint(base).state_dict)
     assert list((tmp_path / "mine").rglob("adapter*.safetensors"))
     assert main(["inspect", bundle[1], "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["provenance"]["base"]["name"] == "model_final.pt"
+    provenance = json.loads(capsys.readouterr().out)["provenance"]
+    assert provenance["base"]["name"] == "model_final.pt"
+    assert provenance["copies"]["limit"] == 2.0
+    assert main(["inspect", bundle[1]]) == 0
+    assert re.search(r"copies in held-out pieces +\d+% \(its base \d+%, the composers", capsys.readouterr().out)
 
     command = re.search(r"Next: midigpt (.*)", printed)
     assert command is not None
@@ -133,6 +146,65 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert error.startswith("Error: ")
     assert case.said in error
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_ctrl_c_saves_the_step_and_the_printed_command_goes_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = TrainingModule.training_step
+
+    def training_step(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
+        if self.trainer.global_step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "training_step", training_step)
+        assert finetune(folder, tmp_path / "mine") == 128 + signal.SIGINT
+    printed = "".join(capsys.readouterr())
+    assert "Stopped by SIGINT after step 2 of 6. Wrote" in printed
+    assert "Traceback" not in printed
+    assert {path.name for path in (tmp_path / "mine" / "checkpoints").iterdir()} == {
+        "step2.ckpt",
+        "model-step2.pt",
+        "adapter-step2.safetensors",
+    }
+    command = re.search(r"To go on: midigpt (.*)", printed)
+    assert command is not None
+    assert main(shlex.split(command[1])) == 0
+    assert (tmp_path / "mine" / "model_final.pt").is_file()
+
+
+def test_ctrl_c_before_the_first_step_leaves_no_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = session.generate
+
+    def generate(*arguments: Any, **more: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(session, "generate", generate)
+    assert finetune(folder, tmp_path / "mine") == 128 + signal.SIGINT
+    printed = "".join(capsys.readouterr())
+    assert "Interrupted." in printed or "before a step was taken" in printed
+    assert "To go on" not in printed
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_source_can_be_named_for_a_mixed_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = folder / "mixed"
+    if not mixed.exists():
+        shutil.copytree(folder / "songs", mixed)
+        pq.write_table(pa.table({"music": pa.array([b"MThd"], pa.binary())}), mixed / "more.parquet")
+    assert finetune(folder, tmp_path / "mine", songs="mixed") == 2
+    assert "Name one source (--source NAME)" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.pt"))
+    assert finetune(folder, tmp_path / "mine", "--source", "midifiles", songs="mixed") == 0
+    assert finetune(folder, tmp_path / "other", "--source", "midifile") == 2
+    assert "Did you mean 'midifiles'?" in capsys.readouterr().err
 
 
 def test_a_folder_of_songs_is_needed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

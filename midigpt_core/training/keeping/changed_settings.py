@@ -92,6 +92,9 @@ ON_RESUME: Mapping[str, Effect] = {
     "deduplicate": Effect.COURSE,
     "transpose_range": Effect.COURSE,
     "velocity_scale": Effect.COURSE,
+    "time_stretch_probability": Effect.COURSE,
+    "bar_rotation_probability": Effect.COURSE,
+    "track_dropout": Effect.COURSE,
     "genre_probability": Effect.COURSE,
     "velocity_off_probability": Effect.COURSE,
     "microtiming_off_probability": Effect.COURSE,
@@ -128,6 +131,11 @@ ON_RESUME: Mapping[str, Effect] = {
     "music": Effect.AROUND,
     "music_pieces": Effect.AROUND,
     "music_copy_sample": Effect.AROUND,
+    # It changes which step is the best.
+    "copy_limit": Effect.AROUND,
+    "copy_excerpts": Effect.AROUND,
+    # The steps that are taken are the same.
+    "patience": Effect.AROUND,
     "metrics": Effect.AROUND,
     "workers": Effect.AROUND,
     "run_name": Effect.AROUND,

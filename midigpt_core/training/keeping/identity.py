@@ -140,9 +140,19 @@ class RunIdentity:
             stream=(*corpus[:1], *differences(known, {name: theirs[name] for name in known})),
             evaluation=()
             if evaluation is None
-            else tuple(differences({"evaluation": dict(self.evaluation)}, {"evaluation": dict(evaluation)})),
+            else tuple(
+                differences({"evaluation": _with_known(self.evaluation, evaluation)}, {"evaluation": dict(evaluation)})
+            ),
             is_evaluated=bool(self.evaluation),
         )
+
+
+def _with_known(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """``ours`` without settings of the stream that ``theirs``, of an earlier version, do not have: an evaluation has
+    them off."""
+    known = theirs.get("stream", {})
+    stream = {name: value for name, value in ours.get("stream", {}).items() if name in known}
+    return {**ours, **({"stream": stream} if "stream" in ours else {})}
 
 
 def _settings_of(saved: Mapping[str, Any]) -> Mapping[str, Any]:

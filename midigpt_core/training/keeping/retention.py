@@ -12,12 +12,16 @@ from midigpt_core.training.keeping.checkpoints import is_whole
 from midigpt_core.training.planning.resume import step_files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
 _log = terminal.logger("midigpt_core.training")
 
 _SET_ASIDE = "set-aside"
+
+
+def _none(_step: int) -> float:
+    return 0.0
 
 
 class CheckpointFolder:
@@ -62,15 +66,22 @@ class CheckpointFolder:
         names = (f"{_SET_ASIDE}-{number}" for number in itertools.count(2))
         return next(path for name in itertools.chain([_SET_ASIDE], names) if not (path := self.path / name).exists())
 
-    def best(self, losses: Mapping[int, float]) -> int | None:
-        """The saved step with the lowest of ``losses`` (evaluation loss by step); the first one in a tie."""
+    def best(self, losses: Mapping[int, float], excess: Callable[[int], float] = _none) -> int | None:
+        """The saved step with the least ``excess`` (by how much it is above a limit), and of these the one with the
+        lowest of ``losses`` (evaluation loss by step); the first one in a tie."""
         there = [step for step in step_files(self.path) if math.isfinite(losses.get(step, math.nan))]
-        return min(there, key=lambda step: (losses[step], step), default=None)
+        return min(there, key=lambda step: (excess(step), losses[step], step), default=None)
 
-    def retire(self, losses: Mapping[int, float], *, also: Collection[int] = ()) -> None:
+    def retire(
+        self,
+        losses: Mapping[int, float],
+        *,
+        excess: Callable[[int], float] = _none,
+        also: Collection[int] = (),
+    ) -> None:
         """Read back the newest checkpoint, then remove all but the newest ``keep``, the best and the steps ``also``."""
         steps = step_files(self.path)
-        best = self.best(losses)
+        best = self.best(losses, excess)
         old = [step for step in list(steps)[: -self._keep] if step != best and step not in also]
         if not old:
             return

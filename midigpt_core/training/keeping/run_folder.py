@@ -18,7 +18,7 @@ from midigpt_core.files import only_writer, write_text
 from midigpt_core.kinds import RUN_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from midigpt_core.config import TrainConfig
@@ -74,8 +74,10 @@ def settings_with_origins(config: TrainConfig) -> dict[str, dict[str, Any]]:
     return {name: {"value": values[name], "origin": origins[name]} for name in values}
 
 
-def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None = None) -> dict[str, Any]:
-    """The provenance that a run's bundles store: components, corpus, steps, and how the data was drawn."""
+def run_provenance(
+    plan: Plan, *, steps: int, metrics: dict[str, float] | None = None, copies: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The provenance that a run's bundles store: components, corpus, steps, how the data was drawn, and copy rates."""
     record = provenance(
         plan.chosen.all,
         corpus=plan.train_pieces.fingerprint,
@@ -89,7 +91,7 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
     # Batch size and precision too: they affect the last digits of a loss.
     evaluation = {"rows": config.eval_rows, "batch_size": config.batch_size, "precision": config.precision}
     held_out = {"held_out": config.eval_share} if plan.is_held_out else {}
-    copies = {} if config.deduplicate == "none" else {"deduplicate": config.deduplicate}
+    left_out = {} if config.deduplicate == "none" else {"deduplicate": config.deduplicate}
     fetched = {"data_sets": list(plan.train_pieces.data_sets)} if plan.train_pieces.data_sets else {}
     base = {} if plan.base is None else {"base": plan.base.record()}
     return {
@@ -100,7 +102,8 @@ def run_provenance(plan: Plan, *, steps: int, metrics: dict[str, float] | None =
         "stream": settings,
         "evaluation": evaluation,
         **held_out,
-        **copies,
+        **left_out,
+        **({"copies": dict(copies)} if copies else {}),
     }
 
 

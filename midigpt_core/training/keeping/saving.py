@@ -39,13 +39,15 @@ class Checkpoints(Callback):
         write_bundle: Callable[[int], None],
         evaluation_loss: Callable[[], float],
         new_evaluation: Callable[[], bool],
+        excess: Callable[[int], float],
         signals: StopSignals,
         clock: StepClock,
     ) -> None:
         """``eval_steps`` None: there are no evaluations. ``require_there`` raises if the run's folder is gone. All
         ranks call ``write_bundle``, with the step. ``evaluation_loss`` is called after an evaluation.
         ``new_evaluation`` returns, at the start of a resumed run, whether its evaluation losses cannot be compared with
-        earlier ones."""
+        earlier ones. ``excess`` returns by how much a step is above a limit: such a step is the best one only if all
+        are."""
         self._folder = folder
         self._save_steps = save_steps
         self._eval_steps = eval_steps
@@ -53,6 +55,7 @@ class Checkpoints(Callback):
         self._write_bundle = write_bundle
         self._evaluation_loss = evaluation_loss
         self._new_evaluation = new_evaluation
+        self._excess = excess
         self._signals = signals
         self._clock = clock
         #: The last step whose saving, if due, is done.
@@ -68,8 +71,8 @@ class Checkpoints(Callback):
 
     @property
     def best(self) -> int | None:
-        """The saved step with the lowest evaluation loss."""
-        return self._folder.best(self._losses)
+        """The saved step with the lowest evaluation loss, of those that are not above the limit if there are any."""
+        return self._folder.best(self._losses, self._excess)
 
     @property
     def lacks_evaluation(self) -> bool:
@@ -108,7 +111,7 @@ class Checkpoints(Callback):
         if trainer.strategy.broadcast(lacks_bundle):
             self._write_bundle(step)
         if trainer.is_global_zero:
-            self._folder.retire(self._losses, also=self._kept)
+            self._folder.retire(self._losses, excess=self._excess, also=self._kept)
         if self._lacks_evaluation:
             self._make_up_evaluation(trainer)
         self._signals.begin()
@@ -152,13 +155,14 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
         self._before_evaluation = None
-        if step % self._save_steps == 0 or self._stops(trainer) or self._lacks_evaluation:
+        if step % self._save_steps == 0 or self._stops(trainer) or self._lacks_evaluation or trainer.should_stop:
             self._losses[step] = self._evaluation_loss()
         self._settle(trainer)
 
     def _settle(self, trainer: Trainer) -> None:
         step = trainer.global_step
-        due = step != self._settled and step % self._save_steps == 0
+        # The last step of a run that ends early is saved whatever its number.
+        due = step != self._settled and (step % self._save_steps == 0 or trainer.should_stop)
         self._settled = step
         stops = self._stops(trainer)
         if due or stops:
@@ -176,7 +180,7 @@ class Checkpoints(Callback):
             trainer.save_checkpoint(self._folder.checkpoint(step))
             self._write_bundle(step)
             if trainer.is_global_zero:
-                self._folder.retire(self._losses, also=self._kept)
+                self._folder.retire(self._losses, excess=self._excess, also=self._kept)
             # A rank that leaves may end the others: wait until rank 0 has written.
             trainer.strategy.barrier("checkpoints")
 

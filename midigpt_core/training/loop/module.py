@@ -142,12 +142,19 @@ class TrainingModule(LightningModule):
         self.last_evaluation: EvaluationReport | None = None
         #: The last figures of generated music by name, for bundles.
         self.music: Mapping[str, float] = {}
+        #: The last copy rates as plain values, for bundles; empty: they are not measured.
+        self.copies: Mapping[str, Any] = {}
         #: Optimiser steps before the checkpoint that the run resumed from.
         self.steps_before = 0
         #: Changes since the checkpoint; None: a new run.
         self.changes: Changes | None = None
         #: Hyperparameters of the optimiser's groups from the settings.
         self._hyperparameters: list[dict[str, Any]] = []
+
+    @property
+    def has_new_evaluation(self) -> bool:
+        """Whether the losses of the resumed run cannot be compared with those before."""
+        return self.changes is not None and self.changes.new_evaluation
 
     def configure_model(self) -> None:
         split_over_ranks(self.model, self.trainer)

@@ -57,6 +57,9 @@ if TYPE_CHECKING:
 
 _log = terminal.logger("midigpt_core.training")
 
+#: The metric that measures copies.
+COPY_RATE = "copy_rate"
+
 
 @frozen(eq=False, kw_only=True)
 class Plan:
@@ -80,6 +83,8 @@ class Plan:
     evaluation: StreamSpec | None
     #: The metrics of generated music by name; empty: none is measured.
     metrics: Mapping[str, ComponentRef]
+    #: The metric that measures copies; None: they are not measured.
+    copy_metric: ComponentRef | None
     #: The sound bank of the samples; None: they are not played.
     bank: Path | None
     #: Checkpoints to continue from: the first intact one is used; empty: the run starts at step 0.
@@ -145,7 +150,8 @@ def prepare(
     chosen, encoder = settle_positions(config, chosen, registry, kept=_kept_positions(config, registry, resume, base))
     _look_for_grammar(config, encoder, chosen.encoder)
     bank = _bank(config)
-    metrics = _metrics(config, registry, encoder, is_evaluated=bool(eval_path or config.eval_share))
+    metrics = chosen_metrics(registry, config.metrics) if config.music else {}
+    _require_evaluations(config, encoder, is_evaluated=bool(eval_path or config.eval_share))
     settings = stream_settings(config, encoder)
     require_room(settings, config.num_workers, config.devices)
     mask = usable_mask(config, chosen, encoder, registry)
@@ -201,6 +207,7 @@ def prepare(
         training=training,
         evaluation=evaluation,
         metrics=metrics,
+        copy_metric=next(iter(chosen_metrics(registry, [COPY_RATE]).values())) if config.copy_limit else None,
         bank=bank,
         resume_from=resume_from,
         accept_new_data=accept_new_data,
@@ -245,17 +252,15 @@ def _evaluated(
     return parts, (held_out[0] if len(held_out) == 1 else joined(held_out)) if held_out else None
 
 
-def _metrics(
-    config: TrainConfig, registry: Registry, encoder: Encoder, *, is_evaluated: bool
-) -> dict[str, ComponentRef]:
-    """The metrics of a run that measures music. Raises :class:`midigpt_core.errors.MidigptError` if it cannot."""
-    if not config.music:
-        return {}
-    if not is_evaluated:
-        raise ConfigError("music: there are no evaluations. Give eval_path (--eval-data), or set music to 0.")
-    if encoder.grammar() is None:
-        raise ConfigError("music: the encoder has no grammar, so nothing can be generated. Set it to 0.")
-    return chosen_metrics(registry, config.metrics)
+def _require_evaluations(config: TrainConfig, encoder: Encoder, *, is_evaluated: bool) -> None:
+    """Raise :class:`ConfigError` for settings of evaluations in a run that has none, or whose model cannot generate."""
+    for name in ("music", "copy_limit", "patience"):
+        if not getattr(config, name):
+            continue
+        if not is_evaluated:
+            raise ConfigError(f"{name}: there are no evaluations. Give eval_path (--eval-data), or set {name} to 0.")
+        if name != "patience" and encoder.grammar() is None:
+            raise ConfigError(f"{name}: the encoder has no grammar, so nothing can be generated. Set it to 0.")
 
 
 def _kept_positions(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.music.measuring import MusicReport
     from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.reporting.copy_rates import CopyReport
     from midigpt_core.training.reporting.steps import StepRecord
 
 
@@ -45,6 +46,9 @@ class LoggerSink:
         self._log(step, report.scalars())
 
     def music(self, step: int, report: MusicReport) -> None:
+        self._log(step, report.scalars())
+
+    def copies(self, step: int, report: CopyReport) -> None:
         self._log(step, report.scalars())
 
     def end(self) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from midigpt_core.music.measuring import MusicReport
     from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.reporting.copy_rates import CopyReport
     from midigpt_core.training.reporting.steps import StepRecord
 
 NAME = "metrics.jsonl"
@@ -109,6 +110,9 @@ class MetricsFile:
         self._write(step=step, **report.scalars())
 
     def music(self, step: int, report: MusicReport) -> None:
+        self._write(step=step, **report.scalars())
+
+    def copies(self, step: int, report: CopyReport) -> None:
         self._write(step=step, **report.scalars())
 
     def end(self) -> None:

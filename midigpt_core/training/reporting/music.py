@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING
 from lightning.pytorch.callbacks import Callback
 
 from midigpt_core import terminal
-from midigpt_core.corpus.copy_index import NAME, build_copy_index, read_copy_index
-from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import MidigptError
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.music.excerpts import draw_excerpts
 from midigpt_core.music.generating import generate
 from midigpt_core.music.measuring import measure
-from midigpt_core.training.planning.host_memory import host_memory
 from midigpt_core.training.reporting.samples import survived
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from lightning.pytorch import LightningModule, Trainer
 
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from midigpt_core.training.processes.clock import StepClock
     from midigpt_core.training.processes.signals import StopSignals
     from midigpt_core.training.reporting.steps import StepSink
+    from midigpt_core.training.reporting.training_bars import TrainingBars
 
 _log = terminal.logger("midigpt_core.training")
 
@@ -54,29 +51,22 @@ class MusicMeasurer(Callback):
         metrics: Mapping[str, ComponentRef],
         excerpts: int,
         evaluation: StreamSpec,
-        training: StreamSpec,
-        corpus: str,
-        copy_sample: float,
-        folder: Path,
+        training_bars: TrainingBars,
         module: TrainingModule,
         bundle: Callable[[], Bundle | None],
         sinks: Sequence[StepSink],
         signals: StopSignals,
         clock: StepClock,
     ) -> None:
-        """``training``: the pieces whose bars are indexed, of the corpus with the fingerprint ``corpus``; the index is
-        kept in ``folder``. All ranks call ``bundle``, which returns the current weights on rank 0. ``module`` gets the
-        figures, for its bundles."""
+        """All ranks call ``bundle``, which returns the current weights on rank 0. ``module`` gets the figures, for its
+        bundles."""
         self._every = every
         self._eval_steps = eval_steps
         self._max_steps = max_steps
         self._metrics = metrics
         self._count = excerpts
         self._evaluation = evaluation
-        self._training = training
-        self._corpus = corpus
-        self._copy_sample = copy_sample
-        self._folder = folder
+        self._training_bars = training_bars
         self._module = module
         self._bundle = bundle
         self._sinks = sinks
@@ -114,24 +104,9 @@ class MusicMeasurer(Callback):
             sink.music(step, report)
 
     def _index(self) -> CopyIndex | None:
-        """The index of the training corpus, from the run's folder if it is there; None without room for it."""
-        path = self._folder / NAME
+        """The index of the training corpus; None without room for it."""
         try:
-            if path.is_file():
-                index = read_copy_index(path)
-                if (index.corpus, index.sample) == (self._corpus, self._copy_sample):
-                    return index
-            built = build_copy_index(
-                open_corpus(self._training.shards),
-                self._training.pieces,
-                most_bytes=host_memory() // 4,
-                corpus=self._corpus,
-                sample=self._copy_sample,
-                go_on=lambda: not self._is_to_stop(),
-            )
-            if built is not None:
-                built.save(path)
-            return built
+            return self._training_bars.index(lambda: not self._is_to_stop())
         except MidigptError as error:
             self._has_index = False
             _log.warning("copies of training bars are not looked for: %s", error)

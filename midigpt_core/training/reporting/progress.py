@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from midigpt_core.terminal import printable
+from midigpt_core.training.reporting.copy_rates import HELD_OUT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from midigpt_core.music.measuring import MusicReport
     from midigpt_core.records import Figure
     from midigpt_core.training.loop.losses import EvaluationReport
+    from midigpt_core.training.reporting.copy_rates import CopyReport
     from midigpt_core.training.reporting.steps import StepRecord
 
 
@@ -78,6 +80,9 @@ class ProgressBar:
     def music(self, step: int, report: MusicReport) -> None:
         self._say(music_line(step, report))
 
+    def copies(self, step: int, report: CopyReport) -> None:
+        self._say(copies_line(step, report))
+
     def _say(self, line: str) -> None:
         self._progress.console.print(printable(line, None), markup=False, highlight=False)
 
@@ -119,6 +124,9 @@ class ProgressLines:
     def music(self, step: int, report: MusicReport) -> None:
         self._say(music_line(step, report))
 
+    def copies(self, step: int, report: CopyReport) -> None:
+        self._say(copies_line(step, report))
+
     def end(self) -> None:
         return
 
@@ -155,6 +163,9 @@ class Forecast:
     def music(self, step: int, report: MusicReport) -> None:
         return
 
+    def copies(self, step: int, report: CopyReport) -> None:
+        return
+
     def end(self) -> None:
         return
 
@@ -169,6 +180,20 @@ def music_line(step: int, report: MusicReport) -> str:
     main = {name: figure for name, figure in report.figures.items() if "/" not in name and figure.value is not None}
     parts = (f"{name} {figure.text(figure.value)}{_compared(figure)}" for name, figure in main.items())
     return f"step {step}  music  {'  '.join(parts)}"
+
+
+def copies_line(step: int, report: CopyReport) -> str:
+    """The copy rates, and those of the base and of the composers' own bars."""
+    return f"step {step}  copies  {'  '.join(_copy_rate(name, report) for name in report.rates)}"
+
+
+def _copy_rate(name: str, report: CopyReport) -> str:
+    rate, base = report.rates[name], report.base.get(name)
+    compared = [
+        *([] if base is None else [f"base {base.value:.0%}"]),
+        *([f"own bars {rate.own:.0%}"] if name == HELD_OUT else []),
+    ]
+    return f"{name.replace('_', '-')} {rate.value:.0%}" + (f" ({', '.join(compared)})" if compared else "")
 
 
 def _compared(figure: Figure) -> str:

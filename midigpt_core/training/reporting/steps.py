@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from midigpt_core.training.loop.losses import EvaluationReport
     from midigpt_core.training.loop.module import TrainingModule
     from midigpt_core.training.processes.clock import StepClock
+    from midigpt_core.training.reporting.copy_rates import CopyReport
     from midigpt_core.training.reporting.flops import ModelFlops
 
 
@@ -65,6 +66,8 @@ class StepSink(Protocol):
     def evaluation(self, step: int, report: EvaluationReport) -> None: ...
 
     def music(self, step: int, report: MusicReport) -> None: ...
+
+    def copies(self, step: int, report: CopyReport) -> None: ...
 
     def end(self) -> None:
         """Called when the run ended, with or without an error, even if :meth:`begin` was not called."""

@@ -1,0 +1,225 @@
+"""Compares ways to make a model of few songs: the tables of docs/personal.md.
+
+    python docs/chorales/few_songs.py FOLDER --base base/model_final.pt --songs chorales [--only TEXT] [--tables]
+
+``--songs`` is the folder that prepare.py writes: 10, 30 and 100 songs are the first of its train folder, and all of its
+held-out folder is evaluated on, always. ``--base`` is a model that knows none of them. Each row of the tables is a run
+in FOLDER/runs and a file in FOLDER/rows; rows that have a file are not run again. All runs of a table take the same
+number of steps of one packed row, on one thread; what is compared is processor time, which does not depend on what else
+the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+STEPS = 100
+EVALUATIONS = 4
+COUNTS = (10, 30, 100)
+#: Excerpts in which music and copies are measured.
+EXCERPTS = 32
+
+LORA = {"adapter": "lora", "learning_rate": 1e-3}
+FULL = {"adapter": "none", "learning_rate": 3e-4}
+#: Weights that start at random take the rates of docs/chorales/train_config.json, and Muon.
+SCRATCH = {
+    "adapter": "none",
+    "optimizer": "muon",
+    "learning_rate": 8e-3,
+    "muon_learning_rate": 0.03,
+    "weight_decay": 0.1,
+}
+WAYS: dict[str, dict[str, Any]] = {
+    "lora-4": {**LORA, "adapter.rank": 4},
+    "lora-8": {**LORA, "adapter.rank": 8},
+    "lora-16": {**LORA, "adapter.rank": 16},
+    "lora-32": {**LORA, "adapter.rank": 32},
+    "full": FULL,
+    "frozen": {**FULL, "freeze": ["model.embed_tokens", "model.layers.[0-2].*"]},
+    "scratch": SCRATCH,
+    "scratch-10x": {**SCRATCH, "max_steps": 10 * STEPS},
+}
+OFF: dict[str, Any] = {"transpose_range": [0, 0], "velocity_scale": [1.0, 1.0]}
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "transposition": {"transpose_range": [-6, 6]},
+    "velocity": {"velocity_scale": [0.8, 1.2]},
+    "stretch": {"time_stretch_probability": 0.3},
+    "dropout": {"track_dropout": 0.3},
+    "rotation": {"bar_rotation_probability": 0.3},
+}
+#: Where a table has only some of the counts.
+ONLY_AT = {"scratch-10x": (30,)}
+
+
+def rows() -> dict[str, tuple[int, dict[str, Any]]]:
+    """Name -> number of songs and settings, the most telling first."""
+    found: dict[str, tuple[int, dict[str, Any]]] = {}
+    for count in (30, 10, 100):
+        for way in ("lora-8", "full", "scratch", "scratch-10x", "lora-32", "frozen", "lora-4", "lora-16"):
+            if count in ONLY_AT.get(way, COUNTS):
+                found[f"{way}@{count}"] = count, WAYS[way]
+    every = {name: value for one in AUGMENTATIONS.values() for name, value in one.items()}
+    for count in (30, 10, 100):
+        for name, changes in ({"none": {}} | AUGMENTATIONS | {"all": every}).items():
+            found[f"augment-{name}@{count}"] = count, {**WAYS["lora-8"], **OFF, **changes}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--songs", type=Path)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--tables", action="store_true", help="only print the tables of the rows that are there")
+    asked = parser.parse_args()
+    results = asked.folder / "rows"
+    results.mkdir(parents=True, exist_ok=True)
+    if not asked.tables:
+        if asked.base is None or asked.songs is None:
+            parser.error("--base and --songs are needed to run the rows.")
+        held_out = asked.songs / "held-out"
+        if not (results / "base.json").exists():
+            write(results / "base.json", measured(asked.base, held_out))
+        for name, (count, settings) in rows().items():
+            if asked.only in name and not (results / f"{name}.json").exists():
+                songs = first_songs(asked.songs / "train", count, asked.folder / f"songs-{count}")
+                print(name, flush=True)
+                write(results / f"{name}.json", row(name, songs, held_out, settings, asked))
+    print("\n".join(tables(results)))
+
+
+def first_songs(source: Path, count: int, target: Path) -> Path:
+    files = sorted(source.glob("*.mid"))
+    # Every so many of the sorted names: neighbours are often settings of one melody.
+    chosen = files[:: len(files) // count][:count]
+    if not target.exists():
+        target.mkdir(parents=True)
+        for file in chosen:
+            shutil.copy(file, target)
+    return target
+
+
+def row(name: str, songs: Path, held_out: Path, settings: dict[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
+    """Train as the settings say, and measure what the best step of the run generates."""
+    run = asked.folder / "runs" / name
+    shutil.rmtree(run, ignore_errors=True)
+    steps = settings.get("max_steps", STEPS)
+    common = {
+        "max_steps": steps,
+        "warmup_steps": steps // 20,
+        "eval_steps": steps // EVALUATIONS,
+        "save_steps": steps // EVALUATIONS,
+        "eval_rows": 16,
+        "num_bars_choices": [8],
+        "max_seq_len": 1024,
+        "precision": "fp32",
+        # Every run takes all of its steps.
+        "patience": 0,
+        "copy_excerpts": 8,
+    }
+    # An option of the adapter comes after its name.
+    options = [f"{key}={json.dumps(value)}" for key, value in sorted({**common, **settings}.items())]
+    start = ["--init-from", str(asked.base)]
+    if "muon" in settings.values():
+        # The sizes of the base, with new weights.
+        start = ["--encoder-config", str(asked.base), *architecture(asked.base)]
+    command = ["train", "--train-data", str(songs), "--eval-data", str(held_out), "--config", "finetune"]
+    command += ["-o", str(run), *start, *[part for option in options for part in ("--set", option)]]
+    used = midigpt(command)
+    losses = {
+        record["step"]: record["eval_loss"]
+        for record in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        if "eval_loss" in record
+    }
+    best = min(losses, key=losses.__getitem__)
+    bundle = run / "checkpoints" / f"model-step{best}.pt"
+    adapter = bundle.with_name(f"adapter-step{best}.safetensors")
+    return {
+        **measured(bundle, held_out),
+        "loss": losses[best],
+        "last_loss": losses[max(losses)],
+        "best_step": best,
+        "steps": steps,
+        "training_seconds": used[0],
+        "peak_mib": used[1],
+        "file_mib": (adapter if adapter.exists() else bundle).stat().st_size / 2**20,
+        "guard": json.loads(midigpt_output(["inspect", str(bundle), "--json"]))["provenance"]["copies"],
+    }
+
+
+def architecture(base: Path) -> list[str]:
+    found = json.loads(midigpt_output(["inspect", str(base), "--json"]))
+    sizes = {name: found["architecture_config"][name] for name in ("n_embd", "n_layer", "n_head", "n_positions")}
+    options = [f"{name}={value}" for name, value in sizes.items()]
+    return ["--architecture", found["architecture"], *[part for option in options for part in ("--set", option)]]
+
+
+def measured(bundle: Path, held_out: Path) -> dict[str, Any]:
+    """Loss and music of a bundle on the held-out pieces."""
+    command = ["evaluate", "--checkpoint", str(bundle), "--data", str(held_out), "--music", "--json"]
+    found = json.loads(midigpt_output([*command, "--pieces", str(EXCERPTS)]))
+    return {"loss": found["loss"], "music": found["music"]["figures"]}
+
+
+def midigpt(arguments: list[str]) -> tuple[float, float]:
+    """Run a command; its processor seconds and peak memory in MiB."""
+    process = subprocess.Popen([sys.executable, "-m", "midigpt", *arguments], env=one_thread(), stdout=sys.stderr)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"midigpt {' '.join(arguments)} ended with {os.waitstatus_to_exitcode(status)}.")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**10
+
+
+def midigpt_output(arguments: list[str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "midigpt", *arguments], env=one_thread(), check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
+
+
+def one_thread() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    """Under its name only when it is whole."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    part.rename(path)
+
+
+def tables(results: Path) -> list[str]:
+    lines = []
+    for title, prefix, ways in (("way", "", WAYS), ("augmentation", "augment-", {"none", *AUGMENTATIONS, "all"})):
+        lines += ["", f"| songs | {title} | loss | pitches | onsets | copies | guard | seconds | MiB | file MiB |"]
+        lines += ["|---" * 10 + "|"]
+        for count in COUNTS:
+            for way in sorted(ways):
+                path = results / f"{prefix}{way}@{count}.json"
+                if path.exists():
+                    lines.append(line(count, way, json.loads(path.read_text())))
+    return lines
+
+
+def line(count: int, way: str, found: dict[str, Any]) -> str:
+    music, guard = found["music"], found["guard"]
+    figures = [music[name]["value"] for name in ("pitch_classes", "onset_positions", "copy_rate")]
+    shares = [f"{value:.0%}" if value is not None else "" for value in figures]
+    shares[2] += f" of {music['copy_rate']['baseline']:.0%}"
+    rates = ", ".join(f"{guard[name]['model']:.0%}" for name in ("held_out", "training") if name in guard)
+    return (
+        f"| {count} | {way} | {found['loss']:.3f} | {' | '.join(shares)} | {rates} | {found['training_seconds']:.0f} | "
+        f"{found['peak_mib']:.0f} | {found['file_mib']:.2f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
