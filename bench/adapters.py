@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,8 @@ def main() -> None:
         _row("the base's reader", engine.reader)
         # The first adapter also hashes the base.
         for number, file in enumerate(files):
-            _row(f"adapter {number + 1}: made", lambda file=file: engine.adapted(file))
-            _row(f"adapter {number + 1}: its reader", lambda file=file: engine.adapted(file).reader())
+            _row(f"adapter {number + 1}: made", partial(engine.adapted, file))
+            _row(f"adapter {number + 1}: its reader", partial(_reader, engine, file))
         taken = []
         for turn in range(_SWITCHES):
             started = time.process_time()
@@ -53,6 +54,10 @@ def main() -> None:
         print(f"| switched to by its file ({_SWITCHES} times, median) | {statistics.median(taken):.1f} | |")
         print(f"| file of an adapter | | {files[0].stat().st_size / 2**20:.1f} |")
         print(f"| file of the base | | {(folder / 'base.pt').stat().st_size / 2**20:.1f} |")
+
+
+def _reader(engine: InferenceEngine, file: Path) -> object:
+    return engine.adapted(file).reader()
 
 
 def _row(what: str, do: Callable[[], object]) -> None:
