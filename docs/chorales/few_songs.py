@@ -60,16 +60,23 @@ ONLY_AT = {"scratch-10x": (30,)}
 
 def rows() -> dict[str, tuple[int, dict[str, Any]]]:
     """Name -> number of songs and settings, the most telling first."""
-    found: dict[str, tuple[int, dict[str, Any]]] = {}
-    for count in (30, 10, 100):
-        for way in ("lora-8", "full", "scratch", "scratch-10x", "lora-32", "frozen", "lora-4", "lora-16"):
-            if count in ONLY_AT.get(way, COUNTS):
-                found[f"{way}@{count}"] = count, WAYS[way]
     every = {name: value for one in AUGMENTATIONS.values() for name, value in one.items()}
-    for count in (30, 10, 100):
-        for name, changes in ({"none": {}} | AUGMENTATIONS | {"all": every}).items():
-            found[f"augment-{name}@{count}"] = count, {**WAYS["lora-8"], **OFF, **changes}
-    return found
+    changes = {"none": {}, "all": every, **AUGMENTATIONS}
+    augmented = {f"augment-{name}": {**WAYS["lora-8"], **OFF, **change} for name, change in changes.items()}
+    known = {**WAYS, **augmented}
+    order = [
+        ("scratch-10x", "lora-8", "full", "scratch"),
+        ("augment-none", "augment-all"),
+        ("lora-32", "frozen", "lora-4", "lora-16"),
+        tuple(f"augment-{name}" for name in AUGMENTATIONS),
+    ]
+    return {
+        f"{way}@{count}": (count, known[way])
+        for ways in order
+        for count in (30, 10, 100)
+        for way in ways
+        if count in ONLY_AT.get(way, COUNTS)
+    }
 
 
 def main() -> None:

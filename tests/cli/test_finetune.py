@@ -102,6 +102,11 @@ def test_an_adapter_is_trained_and_the_next_command_works(
     assert main(["inspect", bundle[1]]) == 0
     assert re.search(r"copies in held-out pieces +\d+% \(its base \d+%, the composers", capsys.readouterr().out)
 
+    assert main(["convert", bundle[1], str(tmp_path / "folder")]) == 0
+    card = (tmp_path / "folder" / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"\| held-out pieces \| \d+% \(its base \d+%, the composers' own bars \d+%, \d+ bars\) \|", card)
+    assert re.search(r"\| pieces it was trained on \| \d+% \(its base \d+%, \d+ bars\) \|", card)
+
     command = re.search(r"Next: midigpt (.*)", printed)
     assert command is not None
     limit = ["--set", "density_hard_limit=4", "--set", "max_attempts=1"]
@@ -146,6 +151,24 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert error.startswith("Error: ")
     assert case.said in error
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_without_room_for_the_index_nothing_is_trained(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midigpt_core.training.reporting.training_bars.host_memory", lambda: 100)
+    assert finetune(folder, tmp_path / "mine") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("Error: the copy index does not fit in")
+    assert "music_copy_sample" in error
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pt", ".ckpt", ".npy", ".safetensors")]
+
+
+def test_without_held_out_songs_nothing_is_watched(folder: Path, tmp_path: Path) -> None:
+    settings = ("eval_share=0", "max_steps=2", "warmup_steps=1", "save_steps=2", "precision=fp32")
+    command = ["finetune", str(folder / "songs"), "--from", str(folder / "base" / "model_final.pt"), "--minutes", "1"]
+    assert main([*command, "-o", str(tmp_path / "mine"), *assigned(settings)]) == 0
+    assert "copies" not in read_header(tmp_path / "mine" / "model_final.pt").provenance
 
 
 def test_ctrl_c_saves_the_step_and_the_printed_command_goes_on(
