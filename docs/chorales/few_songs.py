@@ -65,7 +65,8 @@ def rows() -> dict[str, tuple[int, dict[str, Any]]]:
     augmented = {f"augment-{name}": {**WAYS["lora-8"], **OFF, **change} for name, change in changes.items()}
     known = {**WAYS, **augmented}
     order = [
-        ("scratch-10x", "lora-8", "full", "scratch"),
+        ("lora-8", "full", "scratch"),
+        ("scratch-10x",),
         ("augment-none", "augment-all"),
         ("lora-32", "frozen", "lora-4", "lora-16"),
         tuple(f"augment-{name}" for name in AUGMENTATIONS),
