@@ -34,7 +34,7 @@ include_patterns = [
 myst_heading_anchors = 4
 highlight_language = "sh"
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_display_short_literal_types = True
