@@ -168,6 +168,17 @@ def test_the_editor_keeps_the_lines_of_the_formatters() -> None:
     assert indents["cpp"] == indents["h"] == style["IndentWidth"]
 
 
+def test_one_extra_is_all_that_a_user_may_want() -> None:
+    extras = dict(PROJECT["project"]["optional-dependencies"])
+    [everything] = extras.pop("all")
+    name, _, named = everything.rstrip("]").partition("[")
+    assert name == PROJECT["project"]["name"]
+    assert set(named.split(",")) == set(extras) - {"test", "dev", "docs"}
+    # What an extra adds is tested.
+    tested = {*extras["test"], *extras["dev"]}
+    assert [line for extra in named.split(",") for line in extras[extra] if line not in tested] == []
+
+
 def test_one_version_of_clang_format_is_installed() -> None:
     [pin] = [line for line in PROJECT["project"]["optional-dependencies"]["dev"] if line.startswith("clang-format")]
     assert pin in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
