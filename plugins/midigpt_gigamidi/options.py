@@ -9,8 +9,8 @@ from attrs import field, frozen
 from attrs.validators import and_, ge, le, optional
 
 from midigpt_core.config.wording import spell
+from midigpt_core.corpus.conditions import Condition, condition
 from midigpt_core.errors import ConfigError
-from midigpt_gigamidi.where import Condition, condition
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -101,6 +101,8 @@ class GigamidiOptions:
                 raise ConfigError(f"source.{what} names a column twice. Name each once.")
         if MUSIC in self.columns:
             raise ConfigError(f"source.columns names {MUSIC!r}, which is the music itself. Leave it out.")
+        if MUSIC in [one.column for one in self.conditions]:
+            raise ConfigError(f"source.where compares {MUSIC!r}, which is the music itself. Compare another column.")
 
     @property
     def conditions(self) -> tuple[Condition, ...]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from attrs import Factory, frozen
 
+from midigpt_core.corpus.conditions import DROPPED
 from midigpt_core.errors import DataError
 from midigpt_gigamidi.columns import ARTIST, INSTRUMENTS, NOMML, NOTES, ROLES, TEMPO, TRACKS
 from midigpt_gigamidi.kinds import (
@@ -194,7 +195,7 @@ def _filters(values: Values, options: GigamidiOptions) -> Iterator[tuple[str, Bo
         compare = pc.greater_equal if reason.startswith("min_") else pc.less_equal
         yield reason, to_mask(compare(numbers, limit), null=False)
     for one in options.conditions:
-        yield "where", to_mask(one.holds(values.metadata[one.column]), null=False)
+        yield DROPPED, to_mask(one.holds(values.metadata[one.column]), null=False)
     if options.min_nomml is not None:
         yield "min_nomml", _any_item(values.integer_lists(NOMML), options.min_nomml)
     if options.instruments:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     from midigpt_core.archives import Problem
     from midigpt_core.contracts import RowBatch
+    from midigpt_core.corpus.conditions import Condition
     from midigpt_core.paths import FoundFile
 
 
-def archive_shards(file: FoundFile, hash_file: Callable[[Path], str]) -> tuple[list[ArchiveShard], Counter[str]]:
+def archive_shards(
+    file: FoundFile, hash_file: Callable[[Path], str], conditions: tuple[Condition, ...] = ()
+) -> tuple[list[ArchiveShard], Counter[str]]:
     """The shards of an archive, and how many files in it are not MIDI, by suffix.
 
     Raises OSError if the file cannot be opened; what is wrong inside it becomes dropped rows.
@@ -34,7 +37,7 @@ def archive_shards(file: FoundFile, hash_file: Callable[[Path], str]) -> tuple[l
     for end, found in enumerate(listing.found, 1):
         is_last = zlib.crc32(found.name.encode()) % SHARD_FILES == 0 or end - first == MOST_SHARD_FILES
         if is_last or end == len(listing.found):
-            shards.append(ArchiveShard(file, archive, listing.found[first:end]))
+            shards.append(ArchiveShard(file, archive, listing.found[first:end], conditions))
             first = end
     return shards, listing.skipped
 
@@ -46,6 +49,7 @@ class ArchiveShard:
     file: FoundFile
     archive: Archive
     found: Sequence[Member | Problem]
+    conditions: tuple[Condition, ...] = ()
     _was_read: bool = field(init=False, default=False)
 
     @property
@@ -66,7 +70,7 @@ class ArchiveShard:
 
     def batches(self) -> Iterator[RowBatch]:
         self._was_read = True
-        batches = Batches()
+        batches = Batches(self.conditions)
         with explained(self.file.path), self.archive.opened():
             for row, found in enumerate(self.found):
                 name = self._row_name(found)

@@ -10,11 +10,15 @@ import pyarrow as pa
 from attrs import define, field
 
 from midigpt_core.contracts import RowBatch
+from midigpt_core.corpus.conditions import DROPPED
 from midigpt_core.errors import DataError, readable_name
+from midigpt_midifiles.options import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from midigpt_core.corpus.conditions import Condition
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar", ".rmi"})
 
@@ -37,8 +41,9 @@ _RIFF, _RMID, _DATA = b"RIFF", b"RMID", b"data"
 
 @define(eq=False)
 class Batches:
-    """Collects rows until there are enough of them for a batch."""
+    """Collects rows until there are enough of them for a batch. Rows for which a condition fails are dropped."""
 
+    conditions: tuple[Condition, ...] = ()
     _rows: list[int] = field(init=False, factory=list)
     _names: list[str] = field(init=False, factory=list)
     _contents: list[bytes] = field(init=False, factory=list)
@@ -47,6 +52,9 @@ class Batches:
     _num_dropped: dict[str, int] = field(init=False, factory=dict)
 
     def add(self, row: int, name: str, content: bytes) -> None:
+        if self.conditions and not kept(self.conditions, [name], [len(content)]).all():
+            self.drop(row, name, DROPPED)
+            return
         self._rows.append(row)
         self._names.append(name)
         self._contents.append(without_riff(content))

@@ -15,6 +15,7 @@ def midigpt_sources() -> list[SourceSpec]:
             name="midifiles",
             summary="MIDI files (.mid, .midi, .kar, .rmi), also in .zip and .tar(.gz): files, folders, globs",
             target="midigpt_midifiles.source:build",
+            options="midigpt_midifiles.options:MidiFilesOptions",
             suffixes=(".mid", ".midi", ".kar", ".rmi", ".zip", ".tar", ".tar.gz", ".tgz"),
         )
     ]

@@ -35,16 +35,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midigpt_core.contracts import RowBatch, Source, SourceContext, SourceShard
+    from midigpt_core.corpus.conditions import Condition
     from midigpt_core.paths import FoundFile
+    from midigpt_midifiles.options import MidiFilesOptions
 
 _log = terminal.logger(__name__)
 
 _KINDS_NAMED = 8
 
 
-def build(_options: None, context: SourceContext) -> Source:
+def build(options: MidiFilesOptions | None, context: SourceContext) -> Source:
     """The factory of the component ``midifiles``."""
-    return MidiFiles(context)
+    return MidiFiles(context, () if options is None else options.conditions)
 
 
 @frozen(eq=False)
@@ -52,6 +54,8 @@ class MidiFiles:
     """The MIDI files that the paths of ``context`` lead to, in folders and in archives."""
 
     context: SourceContext
+    #: What a file must fulfil to be read.
+    conditions: tuple[Condition, ...] = ()
 
     def shards(self) -> Sequence[SourceShard]:
         """Shards of files first, then those of each archive, then archives that cannot be opened, a row each."""
@@ -68,21 +72,21 @@ class MidiFiles:
             files.append(file)
             # Another hash would divide every folder into other shards, whose corpora would have to be built again.
             if zlib.crc32(file.name.encode()) % SHARD_FILES == 0 or len(files) == MOST_SHARD_FILES:
-                shards.append(MidiFilesShard(tuple(files)))
+                shards.append(MidiFilesShard(tuple(files), self.conditions))
                 files = []
         if files:
-            shards.append(MidiFilesShard(tuple(files)))
+            shards.append(MidiFilesShard(tuple(files), self.conditions))
         unreadable: list[FoundFile] = []
         for file in archives:
             try:
-                found, others = archive_shards(file, self.context.hash_file)
+                found, others = archive_shards(file, self.context.hash_file, self.conditions)
             except OSError:
                 unreadable.append(file)
                 continue
             skipped += others
             shards += found
         if unreadable:
-            shards.append(MidiFilesShard(tuple(unreadable)))
+            shards.append(MidiFilesShard(tuple(unreadable), self.conditions))
         if skipped:
             commonest = sorted(skipped.items(), key=lambda kind: (-kind[1], kind[0]))[:_KINDS_NAMED]
             kinds = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in commonest)
@@ -106,6 +110,7 @@ class MidiFilesShard:
     """Files that are read, kept and lost together."""
 
     files: tuple[FoundFile, ...]
+    conditions: tuple[Condition, ...] = ()
     #: State of each file when it was hashed, and its sha256. A file that could not be read has none.
     _hashed: dict[FoundFile, tuple[FileState, bytes]] = field(init=False, factory=dict)
 
@@ -126,7 +131,7 @@ class MidiFilesShard:
         return seen.hexdigest()
 
     def batches(self) -> Iterator[RowBatch]:
-        batches = Batches()
+        batches = Batches(self.conditions)
         for row, file in enumerate(self.files):
             try:
                 content = _read(file.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ COLUMNS: dict[str, Any] = {
     "tags": pa.array([["a"] * (n % 3) for n in range(ROWS)], pa.list_(pa.string())),
     "by": pa.array([{"name": f"c{n % 2}", "born": date(1900, 1, 1)} for n in range(ROWS)]),
     "share": pa.array(np.linspace(0, 1, ROWS)),
+    "written": pa.array([date(1900, 1, 1) + timedelta(n) for n in range(ROWS)], pa.date32()),
+    "heard": pa.array([946_684_800 + 43_200 - 299 + n for n in range(ROWS)], pa.timestamp("s", tz="UTC")),
+    "note": pa.array(["" if n % 100 == 0 else "x" for n in range(ROWS)]),
 }
 
 
@@ -159,6 +162,10 @@ def test_a_build_names_the_source_whose_columns_change(tmp_path: Path) -> None:
         (['title == "piece 7"'], [7]),
         (["title == piece 7"], [7]),
         (["share <= 0.01", "title != piece 1"], [0, 2]),
+        (["written > 1900-10-01", 'written <= "1900-10-03"'], [274, 275]),
+        (["heard >= 2000-01-01 12:00:00"], [299]),
+        (["heard >= 2000-01-01T14:00:00+02:00"], [299]),
+        (['note == ""'], [n for n in range(ROWS) if n % 100 == 0]),
     ],
 )
 def test_filters_see_every_column(path: Path, tmp_path: Path, where: list[str], kept: list[int]) -> None:
@@ -179,6 +186,22 @@ def test_filters_see_every_column(path: Path, tmp_path: Path, where: list[str], 
         ("year >= [1]", r"is neither a number nor text"),
         ('year >= "a"', r"column 'year' has values of type int16, which cannot be compared with \"a\""),
         ("tags == x", r"column 'tags' has values of type list"),
+        ("year === 1900", r"where: 'year === 1900': there is no comparison '==='\. Choose of ==, !=, <"),
+        ("year = 1900", r"there is no comparison '='"),
+        ("year =! 1900", r"there is no comparison '=!'"),
+        ("year <> 1900", r"there is no comparison '<>'"),
+        ("year >= NaN", r"where: 'NaN' is not finite"),
+        ("year < -Infinity", r"'-Infinity' is not finite"),
+        ("share < 1e999", r"'1e999' is not finite"),
+        ("title ==", r"where: 'title ==' compares with nothing\. Write \"\" for empty text"),
+        ("music != x", r"source\.where compares 'music', which is the music itself"),
+        (
+            "written > 1900",
+            r"type date32\[day\], which cannot be compared with 1900\. Write a date, such as 2020-12-31",
+        ),
+        ("written > soon", r"cannot be compared with \"soon\"\. Write a date"),
+        ("heard > tomorrow", r"cannot be compared with \"tomorrow\"\. Write a date"),
+        ("by == x", r"column 'by' has values of type struct"),
     ],
 )
 def test_wrong_conditions_are_named(path: Path, tmp_path: Path, where: str, message: str) -> None:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import pyarrow as pa
 import pytest
 from midigpt_midifiles import files
 from midigpt_midifiles import source as midifiles
+from midigpt_midifiles.options import MidiFilesOptions
+from midigpt_midifiles.source import MidiFiles
 
 from midigpt_core.components import ComponentRef
 from midigpt_core.contracts import RowBatch, SourceContext
 from midigpt_core.corpus.build import build, locate_named
 from midigpt_core.corpus.report import info
 from midigpt_core.corpus.store import open_corpus
-from midigpt_core.errors import DataError
+from midigpt_core.errors import ConfigError, DataError
 from midigpt_core.score import Score
+
+if TYPE_CHECKING:
+    from midigpt_core.corpus.conditions import Condition
 
 MUSIC = [path.read_bytes() for path in sorted((Path(__file__).resolve().parents[1] / "data" / "midi").glob("*.mid"))]
 SOURCE = ComponentRef(kind="source", name="midifiles", target="midigpt_midifiles.source:build")
@@ -58,6 +65,53 @@ def test_a_folder_is_read_to_its_depths(tmp_path: Path) -> None:
     assert batch.midi.type == pa.large_binary()
     assert batch.midi[1].as_py() == (tmp_path / "b.mid").read_bytes()
     assert (batch.genre, batch.nomml, batch.dropped) == (None, None, {})
+
+
+def with_options(**options: Any) -> ComponentRef:
+    return attrs.evolve(SOURCE, options_class="midigpt_midifiles.options:MidiFilesOptions", options=options)
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        (["path < b"], ["a.mid"]),
+        (["path >= b", 'path != "deep/c.mid"', "path < t"], ["b.mid"]),
+        (["bytes < 8"], ["tiny.mid"]),
+        (["path == nothing"], []),
+    ],
+)
+def test_files_are_kept_by_path_and_size(tmp_path: Path, cache: Path, where: list[str], kept: list[str]) -> None:
+    """In folders and in archives; the others are counted, and a corpus without conditions is another one."""
+    songs = write(tmp_path / "songs", ["a.mid", "b.mid", "deep/c.mid"])
+    (songs / "tiny.mid").write_bytes(b"MThd")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(songs / "a.mid", "a.mid")
+    ref = with_options(where=where)
+    found = [batch for shard in MidiFiles(SourceContext(paths=(str(songs),)), conditions_of(where)).shards()
+             for batch in shard.batches()]  # fmt: skip
+    assert [name for batch in found for name in batch.ids.to_pylist()] == kept
+    report = build(ref, [str(songs)], cache=cache)
+    assert report.counts["where"] == 4 - len(kept)
+    inside = build(with_options(where=["path == more.zip/a.mid"]), [str(tmp_path / "more.zip")], cache=cache)
+    assert inside.counts == {"kept": 1}
+    outside = build(with_options(where=["path != more.zip/a.mid"]), [str(tmp_path / "more.zip")], cache=cache)
+    assert outside.counts == {"where": 1}
+    assert build(SOURCE, [str(songs)], cache=cache).counts["kept"] == 3
+
+
+def conditions_of(where: list[str]) -> tuple[Condition, ...]:
+    return MidiFilesOptions(where=tuple(where)).conditions
+
+
+def test_a_condition_on_what_files_do_not_have_is_refused(tmp_path: Path, cache: Path) -> None:
+    write(tmp_path, ["a.mid"])
+    for where, problem in (
+        ("byte > 3", r"no column 'byte'\. Did you mean 'bytes'\? MIDI files have no metadata but path and bytes"),
+        ("artist == x", r"no column 'artist'\. MIDI files have no metadata"),
+        ("path > 3", r"column 'path' has values of type string, which cannot be compared with 3"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=problem):
+            build(with_options(where=[where]), [str(tmp_path)], cache=cache)
 
 
 def test_a_file_that_goes_before_it_is_read_is_named(tmp_path: Path) -> None:
