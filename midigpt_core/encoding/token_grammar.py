@@ -104,7 +104,8 @@ class TableGrammar:
     """A :class:`~midigpt_core.contracts.Grammar` that follows a :class:`TokenGrammar`.
 
     Bars are written completely: a note that is begun is completed, and every bar ends before ``max_tokens``. The limits
-    ``max_notes`` and ``max_polyphony`` of a request hold; ``bar_controls`` and ``choose_attributes`` are not supported.
+    ``max_notes`` and ``max_polyphony`` of a request hold; ``bar_controls`` are refused, and ``choose_attributes``
+    has no effect.
 
     Raises ValueError, naming class and option, for a declaration that does not fit the vocabulary.
     """
@@ -117,6 +118,10 @@ class TableGrammar:
         """See :meth:`midigpt_core.contracts.Grammar.start`."""
         if batch.positions is not None:
             raise EncodingError("a declared grammar numbers tokens by their places. Leave out infill_positions.")
+        if request.bar_controls is not None:
+            raise EncodingError(
+                "a declared grammar has no controls of notes (scales, rhythms, remixes). Leave them out."
+            )
         try:
             self._native.start(batch, request)
         except ValueError as error:

@@ -325,6 +325,13 @@ def test_documents_that_cannot_be_written(document: Any, cells: Any, problem: st
     assert str(error.value).endswith("Write fewer bars, or use a narrower window.")
 
 
+def test_controls_of_notes_are_refused() -> None:
+    nothing: Any = object()
+    request = attrs.evolve(request_of([[[True]]]), bar_controls=nothing)
+    with pytest.raises(EncodingError, match="a declared grammar has no controls of notes"):
+        TableGrammar(ONSETS, VOCABULARY).start(batch_of([[*bars(0), ("End", 0)]]), request)
+
+
 def test_a_token_that_may_not_come_next() -> None:
     grammar = TableGrammar(ONSETS, VOCABULARY)
     grammar.start(batch_of([[*bars(0), ("End", 0)]]), request_of([[[True]]]))

@@ -124,6 +124,19 @@ def test_the_sound_one_generates(generate: Callable[..., int]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "control"),
+    [(("--scale", "D dorian"), "pitch_mask"), (("--rhythm", "eighth"), "rhythm_mask"), (("--remix", "0.5"), "remix")],
+)
+def test_controls_of_notes_need_another_grammar(
+    generate: Callable[..., int], capsys: pytest.CaptureFixture[str], flags: tuple[str, str], control: str
+) -> None:
+    assert generate(*flags) == 2
+    (line,) = lines_of(capsys)
+    assert f"controls.{control} is not supported. The encoder's grammar cannot" in line
+    assert line.endswith("Leave it out.")
+
+
+@pytest.mark.parametrize(
     ("fault", "problem"),
     [
         ({"encoder": "def encode_window(self, *_): return 1 / 0"}, "(encode_batch, in generation): ZeroDivisionError:"),
@@ -346,7 +359,7 @@ def serving(folder: Path, flags: list[str]) -> Iterator[TestClient]:
     """A server over the bundle of the plugin, in this process."""
     registry = load_registry(Selection(plugin_dirs=tuple(flags[1::2])))
     with process_registry(registry):
-        model = Model.load(ModelSettings(id="shaky", checkpoint=folder / "run" / "model_final.pt"))
+        model = Model.load(ModelSettings(id="shaky", checkpoint=str(folder / "run" / "model_final.pt")))
         app = build_app(Models([model]), ServerSettings(models=[ModelSettings(id="shaky")]), lambda: None)
         with TestClient(app, base_url="http://127.0.0.1:3456") as client:
             yield client
