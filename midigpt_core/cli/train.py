@@ -304,6 +304,8 @@ def configured(
     config: TrainConfig, assignments: tuple[str, ...], flags: dict[str, str | None], registry: Registry
 ) -> TrainConfig:
     """``config`` with flags and ``--set`` applied, checked as far as possible without the data."""
+    from midigpt_core.plugins.choices import resolve_all
+
     problems = []
     for name, value in flags.items():
         if value is None:
@@ -315,7 +317,12 @@ def configured(
         else:
             problems += override_problems(config, [f"{name}={value}"], origin=flag)
     # After the flags: `--set mask.period=3` is an option of the component that `--mask` names.
-    require_none([*problems, *override_problems(config, assignments)])
+    problems += override_problems(config, assignments)
+    if problems:
+        # A source that was not chosen depends on the data.
+        kinds = [kind for kind in RUN_KINDS if kind is not Kind.SOURCE or Kind.SOURCE.setting in config.set_fields]
+        problems += map(str, resolve_all(registry, {kind: config.choice(kind) for kind in kinds})[1])
+    require_none(problems)
     source = registry.source_of_selection()
     if source is not None and "source" not in config.set_fields:
         config.update({"source": source}, "--plugin")

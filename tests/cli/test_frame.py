@@ -75,6 +75,30 @@ def test_a_bug_keeps_its_traceback() -> None:
             "4 problems: (1) --max-steps: max_steps: expected an integer, got 'y'. (2) --set: batch_sze: unknown key. "
             "Did you mean 'batch_size'? (3) --set: seed: expected an integer, got 'x'. (4) --set 'a': is not",
         ),
+        (
+            [
+                "train",
+                "--train-data",
+                "x",
+                "--set",
+                "batch_sze=3",
+                "--mask",
+                "sweng",
+                "--set",
+                "encoder.confg=yellow",
+                "--set",
+                'source={"name": "midifiles", "where": ["path"]}',
+                "--set",
+                "logger.foo=1",
+            ],
+            "5 problems: (1) --set: batch_sze: unknown key. Did you mean 'batch_size'? (2) source: where: 'path' is no "
+            "condition. Write one like 'year >= 1900'. (3) encoder.confg: unknown option. Did you mean 'config'? "
+            "(4) no mask named 'sweng'.",
+        ),
+        (
+            ["train", "--train-data", "x", "--set", "encoder.confg=yellow", "--set", "optimizer.foo=1"],
+            "2 problems: (1) encoder.confg: unknown option. Did you mean 'config'? (2) optimizer.foo: ",
+        ),
         (["plugins", "lst"], "no command named 'lst'. Did you mean 'list'?"),
         (["train"], "Missing option '--train-data'."),
         (["train", "--train-data", "x", "--max-step", "3"], "--max-steps"),

@@ -9,12 +9,14 @@ from attrs import frozen
 
 from midigpt_core import checkpoint
 from midigpt_core.components import CheckpointFormatSpec
+from midigpt_core.config.overrides import require_none
 from midigpt_core.config.train import FSDP
 from midigpt_core.contracts import EncoderContext
 from midigpt_core.corpus.detection import detect_source
 from midigpt_core.errors import ConfigError
 from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins import build, structure_options
+from midigpt_core.plugins.choices import resolve_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
 #: The origin of a source that was detected from the paths of the training data.
 DETECTED = "the training data"
-
-#: Kinds with a function of their own here.
-_CHOSEN_OTHERWISE = (Kind.ENCODER, Kind.OPTIMIZER)
 
 
 @frozen(kw_only=True)
@@ -55,11 +54,10 @@ class Chosen:
 def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | None = None) -> Chosen:
     """Resolve every component's name and check its options; ``encoder`` replaces the configuration's.
 
-    Raises :class:`midigpt_core.errors.MidigptError` for a name that cannot be resolved or invalid options.
+    Raises :class:`midigpt_core.errors.MidigptError` for names that cannot be resolved and invalid options: one error
+    lists all of them.
     """
-    refs = {kind: registry.resolve(kind, config.choice(kind)) for kind in RUN_KINDS if kind not in _CHOSEN_OTHERWISE}
-    for ref in refs.values():
-        structure_options(ref)
+    refs = _resolved(config, registry, with_encoder=encoder is None)
     architecture = registry.find(Kind.ARCHITECTURE, _qualified(refs[Kind.ARCHITECTURE])).spec
     if config.gradient_checkpointing and "gradient_checkpointing" not in architecture.provides:
         raise ConfigError(
@@ -81,6 +79,16 @@ def choose(config: TrainConfig, registry: Registry, *, encoder: ComponentRef | N
         adapter=refs[Kind.ADAPTER],
         bundle_suffix=written.suffixes[0] if written.suffixes else "",
     )
+
+
+def _resolved(config: TrainConfig, registry: Registry, *, with_encoder: bool) -> dict[Kind, ComponentRef]:
+    """The components of all kinds that the configuration names, their options checked."""
+    kinds = [kind for kind in RUN_KINDS if kind is not Kind.ENCODER or (with_encoder and not config.init_from)]
+    refs, problems = resolve_all(registry, {kind: config.choice(kind) for kind in kinds})
+    if len(problems) == 1:
+        raise problems[0]
+    require_none([str(problem) for problem in problems])
+    return refs
 
 
 def settle_source(config: TrainConfig, registry: Registry, paths: Sequence[str]) -> None:
