@@ -28,7 +28,7 @@ SMALL = {
     "encoding": {"_WINDOWS": 64, "_CALL": 32},
     "stream": {"_BLOCKS": 1, "_WORKER_BLOCKS": 2, "_SHORT": 100, "_LONG": 1_000, "_SMALL": 40, "_LARGE": 80},
     "preprocess": {"_ROWS": 40, "_HOSTILE": 0.1, "_BASELINE_ROWS": 4, "_SMALL_SHARD": 40, "_LARGE_SHARD": 80},
-    "start": {"_FEW": 20, "_MANY": 40, "_DISTINCT": 10},
+    "start": {"_FEW": 20, "_MANY": 40, "_DISTINCT": 10, "_RUNS": 1},
     "packing": {"_BLOCKS": 2, "_UNPACKED_BLOCKS": 2},
     "threads": {"_STEPS": 1, "_BUSY": (0, 1), "_SIZE": "tiny"},
     "serving": {
