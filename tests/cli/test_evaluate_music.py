@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ import pytest
 from midigpt_encoder.factory import EncoderOptions
 from midigpt_encoder.factory import build as build_encoder
 
-from midigpt_core.checkpoint import save_bundle
+from midigpt_core.checkpoint import load_checkpoint, save_bundle
 from midigpt_core.cli import main
 from midigpt_core.contracts import Bundle, EncoderContext
 from midigpt_core.corpus.build import build
@@ -97,6 +98,28 @@ def test_every_metric_is_measured_and_equal_calls_give_equal_figures(capsys: pyt
     assert figures["copy_rate"]["baseline"] == 1.0
     assert evaluate(*asked) == 0
     assert capsys.readouterr().out == first
+
+
+def test_controls_in_python_are_measured_with_the_encoders_own(capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = build_encoder(
+        EncoderOptions(config="yellow", attributes=("syncopation", "chroma-entropy")), EncoderContext()
+    )
+    model = tiny_gpt2(encoder.vocab_size, 1024, n_layer=1, n_head=1)
+    bundle = attrs.evolve(
+        load_checkpoint(Path("model.pt")),
+        architecture_config=model.architecture_config(),
+        encoder_config=encoder.to_config(),
+        state_dict=model.state_dict(),
+    )
+    save_bundle(bundle, Path("python.pt"))
+    asked = ["--checkpoint", "python.pt", "--data", "data.parquet", "--rows", "1", "--json"]
+    assert main(["evaluate", *asked, "--music", "--pieces", "40", "--metric", "control"]) == 0
+    figures = json.loads(capsys.readouterr().out)["music"]["figures"]
+    # Controls of bars are asked for by name, not measured.
+    own = {f"control/{what}/attributes/chroma-entropy" for what in ("exact", "within_one")}
+    assert own <= set(figures)
+    assert all(0 <= figures[name]["value"] <= 1 and figures[name]["count"] >= 1 for name in own)
+    assert "control/exact/note_density" in figures
 
 
 def test_the_table_names_what_a_figure_is_compared_with(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
 from importlib import import_module
@@ -37,6 +38,8 @@ PLUGINS = {
     "empty-bars": ("metric", "empty-bars"),
     "every-other": ("mask", "every-other"),
     "folders": ("source", "folders"),
+    "gains": ("adapter", "gains"),
+    "leaps": ("attribute", "leaps"),
     "lines": ("logger", "lines"),
     "lion": ("optimizer", "lion"),
     "one-layer": ("architecture", "one-layer"),
@@ -45,7 +48,7 @@ PLUGINS = {
     "weight-norm": None,
 }
 #: Of all files with their names. Whoever changes a file for a new version of the interface hides what it breaks.
-SHA256 = "82b22bb8489713e35a48e92d4824c050669224d63a76ccee17c7495aea932ca2"
+SHA256 = "f735912c376e2e91319b28f021ade6620ea635661260408b1e46478d55e45e0a"
 
 
 @pytest.fixture
@@ -108,6 +111,34 @@ def test_a_run_uses_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ol
     assert (tmp_path / "run" / "model_final.arrays").is_file()
     assert (tmp_path / "run" / "weight_norm.txt").is_file()
     assert [line.split()[0] for line in (tmp_path / "run" / "lines.txt").read_text().splitlines()][-1] == "2"
+
+
+def test_an_attribute_control_and_an_adapter_take_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A base that is trained with the control, an adapter of it, and music that is asked for by the control."""
+    for number, score in enumerate(music.scores()):
+        score.to_midi(tmp_path / "songs" / f"{number}.mid")
+    monkeypatch.setenv("MIDIGPT_CACHE", str(tmp_path / "cache"))
+    common = {
+        "batch-size": 2, "max-steps": 2, "warmup-steps": 1, "log-steps": 1, "precision": "fp32", "num-workers": 0,
+        "train-data": tmp_path / "songs",
+    }  # fmt: skip
+    encoder = json.dumps({"name": "midigpt", "config": "yellow", "attributes": ["leaps/leaps"]})
+    tiny = {"encoder": encoder, "n-embd": 16, "n-layer": 1, "n-head": 1, "n-positions": 256, "max-seq-len": 256}
+    base, run = tmp_path / "base", tmp_path / "run"
+    for settings in (
+        tiny | {"output-dir": base},
+        {"init-from": base / "model_final.pt", "adapter": "gains", "max-seq-len": 256, "output-dir": run},
+    ):
+        flags = [word for name, value in (common | settings).items() for word in (f"--{name}", str(value))]
+        assert main(["--plugins-dir", str(OLD), "train", *flags]) == 0
+    capsys.readouterr()
+    asked = ["--input", str(tmp_path / "songs" / "0.mid"), "--track", "0", "--bars", "2-3", "--seed", "1"]
+    asked += ["--autoregressive", "--attribute", "leaps/leaps=2", "--json", "-o", str(tmp_path / "out")]
+    command = ["generate", "--checkpoint", str(run / "model_final.pt"), *asked]
+    assert main(["--plugins-dir", str(OLD), *command]) == 0
+    assert "leaps" in capsys.readouterr().out
 
 
 def test_the_command_runs(old: Registry) -> None:

@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from midigpt_encoder.factory import EncoderOptions
+from midigpt_encoder.factory import build as build_encoder
 from midigpt_server.app import build_app
 from midigpt_server.models import Model, Models
 from midigpt_server.settings import ModelSettings, ServerSettings
 
+from midigpt_core.contracts import EncoderContext
 from midigpt_core.corpus.copy_index import CopyIndex
+from midigpt_core.inference import InferenceEngine
 from midigpt_core.inference.batching import SharedReader
 from support import serving
 from support.serving import body, client, note, score, small_bundle
+from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +60,29 @@ def test_info_describes_the_model_as_clients_read_it(server: TestClient) -> None
     assert server.get("/info", params={"model": ""}).json()["model"] == "yellow"
     unknown = server.get("/info", params={"model": "blue"})
     assert (unknown.status_code, "yellow, expressive" in unknown.json()["detail"]) == (400, True)
+
+
+def test_info_lists_controls_of_plugins_and_generation_takes_them() -> None:
+    """Computed in Python, next to the encoder's own."""
+    options = EncoderOptions(config="yellow", attributes=("syncopation", "chroma-entropy"))
+    encoder = build_encoder(options, EncoderContext())
+    made = InferenceEngine(tiny_gpt2(encoder.vocab_size, 1024, n_layer=1, n_head=1), encoder)
+    made.share_reader()
+    models = Models([Model("python", "python.pt", made, ThreadPoolExecutor(1))])
+    app = build_app(models, ServerSettings(models=[ModelSettings(id="python")]), lambda: None)
+    with TestClient(app, base_url="http://127.0.0.1:3456") as server:
+        info = server.get("/info").json()
+        assert info["attributes"]["attributes/syncopation"] > 1
+        assert info["attribute_levels"]["attributes/syncopation"] == "bar"
+        assert info["attribute_track_types"]["attributes/chroma-entropy"] == "melodic"
+        assert "note_density" in info["attributes"]
+        asked = body(2)
+        asked["request"]["tracks"][0] |= {"attributes": {"attributes/chroma-entropy": 1}, "autoregressive": True}
+        assert server.post("/generate", json=asked).status_code == 200
+        asked["request"]["tracks"][0]["attributes"] = {"attributes/chroma-entropi": 1}
+        refused = server.post("/generate", json=asked)
+        assert refused.status_code == 422
+        assert "Did you mean 'attributes/chroma-entropy'?" in refused.json()["detail"]
 
 
 def test_health_and_models(server: TestClient) -> None:

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from midigpt_core.errors import PluginError
-from midigpt_core.testing import checks_of, encoders
+from midigpt_core.plugins import Selection
+from midigpt_core.plugins.discovery import discover
+from midigpt_core.testing import checks_of, encoders, general
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -368,6 +371,17 @@ def test_options_that_need_values(failing: Callable[..., set[str]]) -> None:
 def test_a_target_that_is_not_there(failing: Callable[..., set[str]]) -> None:
     failed = failing(MASK_PLUGIN.replace("kitpart:build", "kitpart:bild"), MASK.format(masked="valid & False"))
     assert "mask-local-target-resolves" in failed
+
+
+def test_a_module_without_a_version_and_a_distribution_of_another_name() -> None:
+    """What only an installed plugin can be: one in a folder is found by both."""
+    entry = next(entry for entry in discover(Selection()) if entry.name == "masking")
+    general.plugin_states_its_api(entry)
+    with pytest.raises(AssertionError, match=r"json\.decoder must state MIDIGPT_API = 1 in a line of its own"):
+        general.plugin_states_its_api(attrs.evolve(entry, module="json.decoder"))
+    foreign = attrs.evolve(entry, distribution="midigpt-plugin-veils", status="active")
+    with pytest.warns(UserWarning, match="would be easier to find if it were named 'veils'"):
+        general.plugin_is_named_after_its_distribution(foreign)
 
 
 def test_an_unknown_plugin() -> None:

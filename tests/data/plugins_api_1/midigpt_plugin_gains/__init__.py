@@ -1,0 +1,1 @@
+"""The plugin gains of midigpt-core."""

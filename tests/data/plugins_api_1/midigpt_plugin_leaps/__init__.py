@@ -1,0 +1,1 @@
+"""The plugin leaps of midigpt-core."""
