@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 from midigpt_core.config import TrainConfig
 from midigpt_core.config.packaged import preset_names
 from midigpt_core.cores import available_cores
-from midigpt_core.errors import ConfigError
+from midigpt_core.errors import ConfigError, DataError
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.music.excerpts import draw_excerpts
 from midigpt_core.music.generating import generate
@@ -189,7 +189,11 @@ def _timed_excerpt(plan: Plan) -> float:
     if plan.copy_metric is None or plan.base is None or plan.evaluation is None:
         return 0.0
     engine = InferenceEngine.from_checkpoint(plan.base.path)
-    excerpts = draw_excerpts(plan.evaluation, engine.encoder, _TIMED_EXCERPTS, controls=False, fewest_pieces=1)
+    try:
+        excerpts = draw_excerpts(plan.evaluation, engine.encoder, _TIMED_EXCERPTS, controls=False, fewest_pieces=1)
+    except DataError:
+        # Without an excerpt nothing is measured. The run warns of it.
+        return 0.0
     started = time.monotonic()
     generate(engine, excerpts)
     return (time.monotonic() - started) / len(excerpts.free)

@@ -49,6 +49,17 @@ def settings() -> dict[str, Any]:
     return {"max_steps": 9, "accumulation": 2, "save_steps": 2, "eval_steps": 3, "keep_checkpoints": 9}
 
 
+def test_windows_of_few_songs_continue_to_the_bit(configure: Configure, shard: Path, settings: dict[str, Any]) -> None:
+    plain = train(configure("plain", **settings, num_bars_choices=[4]), shard)
+    settings |= {"time_stretch_probability": 0.5, "bar_rotation_probability": 0.5, "track_dropout": 0.3}
+    whole = train(configure("whole", **settings, num_bars_choices=[4]), shard)
+    assert curve(whole.run_dir) != curve(plain.run_dir)
+    expected = curve(whole.run_dir)
+    config = configure("whole", **settings, num_bars_choices=[4], num_workers=1)
+    resumed = train(config, shard, resume=whole.run_dir / "checkpoints" / "step4.ckpt")
+    assert curve(resumed.run_dir) == expected
+
+
 @pytest.mark.parametrize(("step", "architecture"), [(2, "gpt2"), (5, "gpt2"), (5, "llama")])
 def test_continued_with_other_workers_from_any_checkpoint(
     configure: Configure, shard: Path, settings: dict[str, Any], step: int, architecture: str

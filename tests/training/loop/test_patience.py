@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from midigpt_core.errors import ConfigError
+from midigpt_core.errors import ConfigError, RunStopped
+from midigpt_core.training.loop.module import TrainingModule
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.planning.resume import step_files
 from midigpt_core.training.run import train
@@ -50,6 +53,24 @@ def test_a_resumed_run_ends_at_the_same_step(configure: Configure, shard: Path) 
     resumed = train(configure("whole", **settings), shard, shard, resume=whole.run_dir / "checkpoints" / "step2.ckpt")
     assert (resumed.steps, resumed.steps_before) == (3, 2)
     assert curve(resumed.run_dir) == curve(whole.run_dir)
+
+
+def test_an_evaluation_that_a_signal_ended_counts_once(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = TrainingModule.validation_step
+
+    def validation_step(self: TrainingModule, batch: Any, batch_idx: int) -> None:
+        if self.trainer.global_step == 2 and batch_idx == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "validation_step", validation_step)
+        with pytest.raises(RunStopped, match="after step 2 of 8"):
+            train(configure(**SETTINGS), shard, shard)
+    resumed = train(configure(**SETTINGS), shard, shard, resume="auto")
+    assert (resumed.steps, resumed.steps_before, resumed.ended_early) == (3, 2, True)
 
 
 def test_a_run_whose_loss_falls_does_not_end_early(configure: Configure, shard: Path) -> None:

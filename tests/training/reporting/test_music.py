@@ -98,7 +98,7 @@ def test_a_metric_that_fails_is_a_warning(
 def test_an_index_without_room_leaves_copies_out(
     configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midigpt_core.training.reporting.music.host_memory", lambda: 100)
+    monkeypatch.setattr("midigpt_core.training.reporting.training_bars.host_memory", lambda: 100)
     result = train(configure(**MUSIC), shard, shard)
     assert {*figures(result.run_dir)[6]} == {"music/note_density"}
     (said,) = [record.message for record in caplog.records if "copies" in record.message]
