@@ -22,6 +22,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from midigpt_core.cli.main import main
 from midigpt_core.config import TrainConfig
 from midigpt_core.kinds import RUN_KINDS, Kind
 from support.adapters import lora_for
@@ -340,3 +341,19 @@ def test_the_python_of_a_page_runs(page: str, folder: Path) -> None:
     }
     if page in made:
         assert (folder / made[page]).is_file()
+
+
+def test_the_commands_on_adapters_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All but the server, which ends with the terminal."""
+    for seed, name in enumerate(("a", "b")):
+        lora_for(folder / "base.pt", folder / f"{name}.safetensors", seed=seed)
+    (block,) = (block for block in BLOCKS if block.page == "docs/adapters.md" and "midigpt adapters list" in block.text)
+    commands = [words for words in simple_commands(block.text) if words[1] != "serve"]
+    assert len(commands) == 5
+    for _, *words in commands:
+        limit = ["--set", "density_hard_limit=2", "--device", "cpu"] if words[0] == "generate" else []
+        # The two adapters differ, which `diff` reports with this exit code.
+        assert main([*words, *limit]) == (1 if words[1] == "diff" else 0), (words, capsys.readouterr().err)
+    assert (folder / "mine.pt").is_file()
+    assert (folder / "both.pt").is_file()
+    assert [*folder.glob("out/*.mid")]
