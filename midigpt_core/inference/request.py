@@ -15,6 +15,7 @@ from typing import Any, Literal
 from attrs import evolve, field, frozen
 
 from midigpt_core.inference.fields import from_plain, integer, integers_within, listed, number, places, says_the_field
+from midigpt_core.inference.plain import config_values, prompt_values, record_values
 
 #: ``token``: a MASK_BAR token; ``attention``: an empty bar that nothing attends to; ``remove``: an empty bar;
 #: ``auto``: ``token`` if the encoder has one, else ``attention``. ``attention_approx`` and ``attention_skip`` are other
@@ -44,6 +45,23 @@ def _with_bar_numbers(prompt: Any) -> Any:
         # Bar 1 by number and by text is one bar too many: the text stays, and is named.
         prompt = {**prompt, name: numbered if len(numbered) == len(rows) else rows}
     return prompt
+
+
+def _prompt_values(values: Any, where: str) -> Any:
+    return _with_bar_numbers(prompt_values(values, TrackPrompt, where))
+
+
+def _request_values(values: Any, kind: type) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    # Prompts and configuration first: they have rules of their own for numbers.
+    inner: dict[str, Any] = {}
+    tracks = values.get("tracks")
+    if isinstance(tracks, list | tuple):
+        inner["tracks"] = [_prompt_values(one, f"request.tracks[{index}]") for index, one in enumerate(tracks)]
+    if "config" in values:
+        inner["config"] = config_values(values["config"], InferenceConfig, "request.config")
+    return record_values(values, kind, "request") | inner
 
 
 @says_the_field("config")
@@ -118,9 +136,10 @@ class InferenceConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InferenceConfig:
-        """From plain values (JSON). Raises :class:`~midigpt_core.inference.RequestValidationError` (a ConfigError)
-        naming every unknown key and every value of another type."""
-        return from_plain(values, cls, "config")
+        """From plain values (JSON), as midigpt 0.4.2 reads them (:mod:`midigpt_core.inference.plain`): a key that there
+        is not is ignored, with a warning. Raises :class:`~midigpt_core.inference.RequestValidationError` (a
+        ConfigError) naming every value of another type."""
+        return from_plain(config_values(values, cls, "config"), cls, "config")
 
     def __attrs_post_init__(self) -> None:
         for one, other in (("model_dim", "window_bars"), ("window_bars", "model_dim")):
@@ -161,7 +180,7 @@ class TrackPrompt:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrackPrompt:
         """As :meth:`InferenceConfig.from_dict`. Bars as keys may be text, as JSON has them."""
-        return from_plain(_with_bar_numbers(values), cls, "track")
+        return from_plain(_prompt_values(values, "track"), cls, "track")
 
 
 @says_the_field("request")
@@ -177,10 +196,7 @@ class GenerationRequest:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:
         """As :meth:`InferenceConfig.from_dict`."""
-        tracks = values.get("tracks") if isinstance(values, Mapping) else None
-        if isinstance(tracks, list | tuple):
-            values = {**values, "tracks": [_with_bar_numbers(track) for track in tracks]}
-        return from_plain(values, cls, "request")
+        return from_plain(_request_values(values, cls), cls, "request")
 
     def with_config(self, **changes: Any) -> GenerationRequest:
         """The same request with other values in its configuration."""

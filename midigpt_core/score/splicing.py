@@ -16,8 +16,11 @@ from midigpt_core import _native
 from midigpt_core.errors import DataError
 from midigpt_core.score import reading
 from midigpt_core.score.columns import NOTE_FIELDS
+from midigpt_core.score.instruments import with_programs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from midigpt_core.records import BoolArray, Int32Array, Int64Array, ScoreColumns, UInt8Array
 
 
@@ -57,14 +60,16 @@ class _Edit:
     tempo: int
 
 
-def splice(columns: ScoreColumns, content: bytes, name: str) -> Spliced:
+def splice(columns: ScoreColumns, content: bytes, name: str, *, new_instruments: bool = False) -> Spliced:
     """The MIDI file ``content`` with the music of ``columns``, one piece that was read from it and then changed.
 
-    ``name`` is for messages. Raises DataError if the file cannot be read, if the score's first tracks or bars are not
-    those of the file; SpliceError, a subclass of it, if this file cannot represent the change.
+    ``name`` is for messages. ``new_instruments``: melodic tracks of the file may have other programs in ``columns``,
+    which are written too; otherwise they show that this is another file. Raises DataError if the file cannot be read,
+    if the score's first tracks or bars are not those of the file; SpliceError, a subclass of it, if this file cannot
+    represent the change.
     """
     original = reading.read_one(content, name)
-    _check_same_tracks(columns, original, name)
+    _check_same_tracks(columns, original, name, new_instruments=new_instruments)
     numerator, denominator = _signatures(columns, original, name)
     rows, old_rows = _note_rows(columns), _note_rows(original)
     kept, old_kept = _matched(rows, old_rows)
@@ -89,20 +94,43 @@ def splice(columns: ScoreColumns, content: bytes, name: str) -> Spliced:
         spliced, beyond_bar, after_unclosed, became_format_1, on_ports = _native.splice_midi(content, edit)
     except ValueError as error:
         raise SpliceError(name, str(error)) from error
-    return Spliced(content=spliced, remarks=tuple(_remarks(beyond_bar, after_unclosed, became_format_1, on_ports)))
+    remarks = _remarks(beyond_bar, after_unclosed, became_format_1, on_ports)
+    if not np.array_equal(columns.track_program[:count], original.track_program):
+        spliced, sharing = _with_programs(spliced, columns, name)
+        remarks += [_of_sharing(tracks) for tracks in sharing]
+    return Spliced(content=spliced, remarks=tuple(remarks))
 
 
-def _check_same_tracks(columns: ScoreColumns, original: ScoreColumns, name: str) -> None:
+def _with_programs(content: bytes, columns: ScoreColumns, name: str) -> tuple[bytes, list[tuple[int, ...]]]:
+    """``content``, which has the notes of ``columns``, with its programs too, and the tracks that share a channel."""
+    before = reading.read_one(content, name).track_program.tolist()
+    wanted = columns.track_program.tolist()
+    try:
+        made, sharing = with_programs(content, before, wanted)
+    except ValueError as error:
+        raise SpliceError(name, str(error)) from error
+    if sorted(reading.read_one(made, name).track_program.tolist()) != sorted(wanted):
+        raise SpliceError(name, "its instruments are not where a program change is read")
+    return made, sharing
+
+
+def _of_sharing(tracks: Sequence[int]) -> str:
+    listed = f"{', '.join(map(str, tracks[:-1]))} and {tracks[-1]}"
+    return f"tracks {listed} share a MIDI channel: players give all of them the instrument that was set last."
+
+
+def _check_same_tracks(columns: ScoreColumns, original: ScoreColumns, name: str, *, new_instruments: bool) -> None:
     if columns.resolution != original.resolution:
         raise DataError(
             f"the score is at {columns.resolution} ticks per quarter, what is read from {name} at "
             f"{original.resolution}. Give the score that was read from this file."
         )
     count = len(original.track_program)
-    same = len(columns.track_program) >= count and all(
-        np.array_equal(getattr(columns, field)[:count], getattr(original, field))
-        for field in ("track_program", "track_drum")
-    )
+    same = len(columns.track_program) >= count and np.array_equal(columns.track_drum[:count], original.track_drum)
+    if same:
+        differ = columns.track_program[:count] != original.track_program
+        # Drums have kits, which nothing here reads.
+        same = not (differ & (original.track_drum.astype(np.bool_) | (not new_instruments))).any()
     if not same:
         raise DataError(
             f"the score's first {count} tracks are not those of {name}. Give the file that the score was read from, "

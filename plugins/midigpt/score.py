@@ -180,7 +180,8 @@ class Score:
         if self._source is None:
             return score.to_midi(path)
         try:
-            spliced = splicing.splice(score.columns, self._source, "the file it was read from")
+            source = "the file it was read from"
+            spliced = splicing.splice(score.columns, self._source, source, new_instruments=True)
         except DataError as error:
             # For example with fewer tracks than the file.
             files.write_bytes(path, score.to_bytes())

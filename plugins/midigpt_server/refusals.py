@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midigpt_core.config.wording import spell
 from midigpt_core.errors import ComponentError, MidigptError
+from midigpt_core.inference.plain import whole_numbers
 from midigpt_core.terminal import logger
 
 if TYPE_CHECKING:
@@ -74,15 +75,6 @@ def whole(value: Any, where: str, low: int = -_LARGEST, high: int = _LARGEST) ->
 def truth(value: Any) -> bool:
     """The truth value of a JSON value: as 0.4.2 does, 1 and ``"yes"`` are true, 0, ``""`` and null false."""
     return bool(value)
-
-
-def whole_numbers(value: Any) -> Any:
-    """``value`` with every float that is whole as an int, in lists and objects too."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if isinstance(value, dict):
-        return {key: whole_numbers(one) for key, one in value.items()}
-    return [whole_numbers(one) for one in value] if isinstance(value, list) else value
 
 
 def check_values(value: Any, where: str) -> None:

@@ -13,7 +13,8 @@ import attrs
 from attrs import frozen
 
 from midigpt_core.inference import GenerationRequest, InferenceConfig, RequestValidationError
-from midigpt_server.refusals import Refused, a_list, an_object, truth, whole, whole_numbers
+from midigpt_core.inference.plain import whole_numbers
+from midigpt_server.refusals import Refused, a_list, an_object, truth, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Where 0.4.2's default is not ours.
 _DEFAULTS = {"model_dim": 4, "bars_per_step": 1, "tracks_per_step": 1}
-_BOOLEANS = ("novelty_check", "silence_check", "plan_only", "shuffle", "batch_attempts", "novel")
 _HIGHEST_ESCALATION = 3.0
 _MOST_CANDIDATES = 16
 _MOST_PLACES = 100_000
@@ -65,16 +65,8 @@ def parse_request(content: Any, parsed: ParsedScore) -> ParsedRequest:
 
 def _config(values: Mapping[str, Any]) -> dict[str, Any]:
     known = attrs.fields_dict(InferenceConfig)
-    given = {name: whole_numbers(value) for name, value in values.items() if name in known}
-    given = {**_DEFAULTS, **given}
-    for name in ("model_dim", "bars_per_step", "tracks_per_step", "polyphony_hard_limit", "density_hard_limit"):
-        value = given.get(name)
-        # Below 0 is "auto" or "no limit" there; both are 0 here.
-        if isinstance(value, int) and not isinstance(value, bool) and value < 0:
-            given[name] = 0
-    for name in _BOOLEANS:
-        if name in given:
-            given[name] = truth(given[name])
+    # Clients send keys of their own: no warning.
+    given = {**_DEFAULTS, **{name: whole_numbers(value) for name, value in values.items() if name in known}}
     escalation = given.get("temperature_escalation", 1.0)
     if isinstance(escalation, int | float) and not isinstance(escalation, bool):
         if escalation < 1:
@@ -108,8 +100,6 @@ def _prompt(content: Any, where: str, num_bars: int) -> dict[str, Any]:
     ignore = truth(prompt.get("ignore", False))
     if ignore and (masked or autoregressive):
         raise Refused(422, f"{where}: ignored, although bars of it are masked or written. Leave out ignore.")
-    controls = an_object(prompt.get("controls", {}), f"{where}.controls")
-    of_bars = an_object(prompt.get("bar_controls", {}), f"{where}.bar_controls")
     if autoregressive and not bars:
         bars = list(range(num_bars))
     return {
@@ -118,18 +108,8 @@ def _prompt(content: Any, where: str, num_bars: int) -> dict[str, Any]:
         "autoregressive": autoregressive,
         "ignore": ignore,
         "mask_bars": [whole(bar, f"{where}.mask_bars") for bar in masked],
-        "attributes": whole_numbers(an_object(prompt.get("attributes", {}), f"{where}.attributes")),
-        "bar_attributes": whole_numbers(an_object(prompt.get("bar_attributes", {}), f"{where}.bar_attributes")),
-        "controls": _known_to_grids(whole_numbers(controls)),
-        "bar_controls": {bar: _known_to_grids(whole_numbers(values)) for bar, values in of_bars.items()},
+        "attributes": an_object(prompt.get("attributes", {}), f"{where}.attributes"),
+        "bar_attributes": an_object(prompt.get("bar_attributes", {}), f"{where}.bar_attributes"),
+        "controls": an_object(prompt.get("controls", {}), f"{where}.controls"),
+        "bar_controls": an_object(prompt.get("bar_controls", {}), f"{where}.bar_controls"),
     }
-
-
-def _known_to_grids(controls: Any) -> Any:
-    """The controls without further keys of a rhythm's grid, which 0.4.2 ignores."""
-    rhythm = controls.get("rhythm_mask") if isinstance(controls, dict) else None
-    grid = rhythm.get("grid") if isinstance(rhythm, dict) else None
-    if rhythm is None or not isinstance(grid, dict):
-        return controls
-    known = {name: value for name, value in grid.items() if name in ("unit", "strength")}
-    return {**controls, "rhythm_mask": {**rhythm, "grid": known}}

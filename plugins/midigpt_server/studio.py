@@ -130,7 +130,7 @@ def _export(body: ExportBody, limits: Limits) -> dict[str, Any]:
 
 def _like(score: Score, original: bytes) -> tuple[bytes, tuple[str, ...]]:
     try:
-        spliced = splice(score.columns, original, "the opened file")
+        spliced = splice(score.columns, original, "the opened file", new_instruments=True)
     except SpliceError as error:
         reason = (
             f"The opened file cannot be kept as it is ({error.reason}): this one has the song's notes, instruments, "

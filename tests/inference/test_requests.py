@@ -225,5 +225,47 @@ def test_requests_from_json() -> None:
     assert request.tracks[0].bar_attributes == {1: {"note_density": 3}}
     assert (request.config.model_dim, request.config.window_bars) == (8, 8)
     assert request.with_config(temperature=1.1).config.temperature == 1.1
-    with pytest.raises(ConfigError, match=r"request.config.temprature: unknown option. Did you mean 'temperature'"):
-        GenerationRequest.from_dict({"tracks": [], "config": {"temprature": 1}})
+    with pytest.raises(ConfigError, match=r"request.config.temperature: expected a number"):
+        GenerationRequest.from_dict({"tracks": [], "config": {"temperature": "hot"}})
+
+
+def test_json_is_read_as_the_public_package_reads_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Keys that there are not, 1.0 for 1, any seed below 0, truth values, "auto" and "no limit" below 0."""
+    grid = {"unit": "eighth", "strength": 0.5}
+    request = GenerationRequest.from_dict(
+        {
+            "tracks": [
+                {
+                    "id": 0.0, "bars": [1.0], "mask_bars": [3.0], "autoregressive": 0, "ignore": None, "colour": "red",
+                    "attributes": {"max_polyphony": 3.0},
+                    "bar_attributes": {"1": {"note_density": 2.0}},
+                    "controls": {"rhythm_mask": {"grid": {**grid, "swing": 0.6}}},
+                    "bar_controls": {"1": {"rhythm_mask": {"grid": {**grid, "swing": 0.6}}}, "2": None},
+                }
+            ],
+            "config": {
+                "seed": -7, "temprature": 2, "temperature": 1, "model_dim": 4.0, "bars_per_step": -1,
+                "density_hard_limit": -1, "novelty_check": 0, "shuffle": 1, "num_candidates": 2.0,
+            },
+            "version": 3,
+        }
+    )  # fmt: skip
+    assert request == GenerationRequest(
+        [
+            TrackPrompt(
+                id=0, bars=[1], mask_bars=[3], attributes={"max_polyphony": 3},
+                bar_attributes={1: {"note_density": 2}}, controls={"rhythm_mask": {"grid": grid}},
+                bar_controls={1: {"rhythm_mask": {"grid": grid}}, 2: None},
+            )
+        ],
+        InferenceConfig(
+            seed=-1, temperature=1, model_dim=4, bars_per_step=0, novelty_check=False, shuffle=True, num_candidates=2
+        ),
+    )  # fmt: skip
+    assert [record.message for record in caplog.records] == [
+        "request.tracks[0].colour is ignored: there is no such option.",
+        "request.config.temprature is ignored: there is no such option. Did you mean 'temperature'?",
+        "request.version is ignored: there is no such option.",
+    ]
+    assert InferenceConfig.from_dict({"seed": None}).seed == -1
+    assert type(request.tracks[0].id) is type(request.config.model_dim) is int

@@ -153,15 +153,17 @@ class Dashboard:
         self.picker = [one["id"] for one in listed["models"]]
         self.model = self.model or listed["default_model"]
 
-    def run(self, **more: Any) -> dict[str, Any]:
+    def run(self, controls: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         """What the answer is made of for the dashboard: of a stream its ``response`` or ``error``."""
         self.refresh()
         candidates = more.get("num_candidates", 1)
         stream = self.info["capabilities"]["supports_streaming"] and candidates == 1
         self.request_id = uuid.uuid4().hex
+        tracks = prompts("yellow", [1, 2], {})
+        tracks[0]["controls"] = controls or {}
         sent = {
             "score": song(self.info["resolution"]),
-            "request": {"tracks": prompts("yellow", [1, 2], {}), "config": config("attention", **more)},
+            "request": {"tracks": tracks, "config": {**config("attention"), **more}},
             "request_id": self.request_id,
             **({"model": self.model} if self.model else {}),
             **({"stream": True} if stream else {}),
@@ -241,13 +243,127 @@ def test_the_dashboard_cancels_and_waits_for_the_original_call() -> None:
         assert f"no in-flight request with id '{request_id}'" in again.json()["detail"]
 
 
+#: The bass of the exchanges: a note in each bar but the third.
+_BASS = {
+    "resolution": 12, "tempo": 600000, "tracks": [{"instrument": 33, "track_type": "melodic", "bars": [
+        {"notes": [{"pitch": 40, "velocity": 80, "onset_ticks": 0, "duration_ticks": 24}]},
+        {"notes": [{"pitch": 45, "velocity": 80, "onset_ticks": 0, "duration_ticks": 24}]}, {"notes": []},
+        {"notes": [{"pitch": 40, "velocity": 80, "onset_ticks": 0, "duration_ticks": 48}]}]}],
+}  # fmt: skip
+_ANSWER = ["request_id", "model", "status", "score", "seed", "generated_bars", "dropped_context", "timing", "tokens",
+           "attempts"]  # fmt: skip
+_TOKENS = ["context_tokens", "generated_tokens", "peak_context_tokens", "max_context_tokens", "context_utilization",
+           "tokens_per_second", "truncated"]  # fmt: skip
+
+
+def test_an_exchange_with_a_rhythm_and_two_pitch_classes(server: TestClient) -> None:
+    """Two notes on a given rhythm in A and E."""
+    sent = {
+        "score": _BASS,
+        "request": {"tracks": [{"id": 0, "bars": [2], "controls": {
+            "pitch_mask": {"pitch_classes": [4, 9], "shape": {"type": "normal", "mean": 43, "std": 5}},
+            "rhythm_mask": {"positions": [{"pos": 0}, {"pos": 24}]}}}],
+            "config": {"model_dim": 4, "seed": 11, "mask_mode": "attention"}},
+        "request_id": "ex-1",
+    }  # fmt: skip
+    answer = server.post("/generate", json=sent)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"] == "ex-1"
+    got = answer.json()
+    assert list(got) == _ANSWER
+    assert (got["request_id"], got["model"], got["status"], got["seed"]) == ("ex-1", "yellow", "completed", 11)
+    assert (got["generated_bars"], got["dropped_context"], got["attempts"]) == ({"0": [2]}, [], 1)
+    score = got["score"]
+    assert (score["resolution"], score["tempo"]) == (12, 600000), "untouched: the public package answers at 1,920"
+    (track,) = score["tracks"]
+    assert (track["instrument"], track["track_type"]) == (33, "melodic")
+    for number, bar in enumerate(track["bars"]):
+        assert (bar["ts_numerator"], bar["ts_denominator"], bar["future"]) == (4, 4, False)
+        if number != 2:
+            expected = [{**one, "delta": 0} for one in _BASS["tracks"][0]["bars"][number]["notes"]]  # type: ignore[index]
+            assert bar["notes"] == expected
+    written = track["bars"][2]["notes"]
+    assert [one["onset_ticks"] for one in written] == [0, 24]
+    assert {one["pitch"] % 12 for one in written} <= {4, 9}
+    assert list(got["timing"]) == ["model_forward_s", "encode_s", "decode_s", "gen_count"]
+    assert list(got["tokens"]) == _TOKENS
+    assert got["tokens"]["generated_tokens"] == got["timing"]["gen_count"] > 0
+    assert (got["tokens"]["max_context_tokens"], got["tokens"]["truncated"]) == (1024, False)
+
+
+def test_an_exchange_that_streams_a_remix_of_two_bars(server: TestClient) -> None:
+    """Steps in a random order; the drums come without an instrument, the last two bars are empty."""
+
+    def note(pitch: int, onset: int, velocity: int = 80) -> dict[str, int]:
+        return {"pitch": pitch, "velocity": velocity, "onset_ticks": onset, "duration_ticks": 12}
+
+    melody = [{"notes": [note(60, 0), note(64, 0)]}, {"notes": [note(62, 12)]}, {"notes": [note(65, 0)]}, {}]
+    sent = {
+        "score": {"resolution": 12, "tracks": [
+            {"instrument": 0, "track_type": "melodic", "bars": melody},
+            {"track_type": "drum", "bars": [{"notes": [note(36, 0, 100)]}] * 4}]},
+        "request": {"tracks": [{"id": 0, "bars": [0, 1], "controls": {"remix": {"amount": 0.5, "mode": "pitch"}}},
+                               {"id": 1, "bars": []}],
+                    "config": {"seed": 3, "shuffle": True}},
+        "request_id": "ex-2", "stream": True,
+    }  # fmt: skip
+    with server.stream("POST", "/generate", json=sent) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers["x-request-id"] == "ex-2"
+        frames = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
+    *shown, last = frames
+    assert {frame["type"] for frame in shown} <= {"notes", "progress"}
+    streamed = [one for frame in shown if frame["type"] == "notes" for one in frame["notes"]]
+    assert all(set(one) == {"track", "bar", "pitch", "onset_ticks", "duration_ticks", "velocity"} for one in streamed)
+    assert all(frame["progress"]["attempt"] == 1 for frame in shown), "choose another seed"
+    assert [(one["onset_ticks"], one["duration_ticks"], one["velocity"]) for one in streamed if one["bar"] == 0] == [
+        (0, 12, 80), (0, 12, 80),
+    ]  # fmt: skip
+    assert [(one["onset_ticks"], one["duration_ticks"], one["velocity"]) for one in streamed if one["bar"] == 1] == [
+        (12, 12, 80),
+    ]  # fmt: skip
+    assert last["type"] == "done"
+    response = last["response"]
+    assert list(response) == _ANSWER
+    assert (response["request_id"], response["model"], response["status"], response["seed"]) == (
+        "ex-2", "yellow", "completed", 3,
+    )  # fmt: skip
+    assert (response["generated_bars"], response["dropped_context"]) == ({"0": [0, 1]}, [])
+    # Half of three notes, and a half is rounded to the even number: two. A drawn note may get its old pitch again.
+    before = [60, 64, 62]
+    after = [one["pitch"] for bar in (0, 1) for one in response["score"]["tracks"][0]["bars"][bar]["notes"]]
+    assert 0 < sum(one != other for one, other in zip(before, after, strict=True)) <= 2
+    assert response["score"]["tempo"] == 500000
+
+
+def test_the_dashboard_asks_for_scales_and_remixes(server: TestClient) -> None:
+    dashboard = Dashboard(server)
+    shape = {"type": "uniform", "min": 36, "max": 60}
+    masks: list[dict[str, Any]] = [
+        {"scale": "dorian", "root": 2, "shape": shape},
+        {"pitch_classes": [0, 7], "shape": shape},
+    ]
+    for mask, allowed in zip(masks, ({2, 4, 5, 7, 9, 11, 0}, {0, 7}), strict=True):
+        response = dashboard.run({"pitch_mask": mask}, seed=5)
+        pitches = [note[0] for note in written_back(response["score"], {0: [1, 2]})]
+        assert pitches
+        assert all(36 <= pitch <= 60 and pitch % 12 in allowed for pitch in pitches)
+    old = song(12)
+    for mode in ("pitch", "full"):
+        response = dashboard.run({"remix": {"amount": 0.5, "mode": mode}}, seed=5, tracks_per_step=1)
+        new = written_back(response["score"], {0: [1, 2]})
+        assert [note[2] for note in new] == [note[2] for note in written_back(old, {0: [1, 2]})]
+    # The slider of the amount reaches 0.0.
+    refused = dashboard.run({"remix": {"amount": 0.0, "mode": "pitch"}}, num_candidates=2)
+    assert "amount is 0" in refused["detail"]
+
+
 def test_an_exchange_of_the_public_package(server: TestClient) -> None:
     """Two candidates of one bar between others, at most one note each."""
     sent = {
-        "score": {"resolution": 12, "tempo": 600000, "tracks": [{"instrument": 33, "track_type": "melodic", "bars": [
-            {"notes": [{"pitch": 40, "velocity": 80, "onset_ticks": 0, "duration_ticks": 24}]},
-            {"notes": [{"pitch": 45, "velocity": 80, "onset_ticks": 0, "duration_ticks": 24}]}, {"notes": []},
-            {"notes": [{"pitch": 40, "velocity": 80, "onset_ticks": 0, "duration_ticks": 48}]}]}]},
+        "score": _BASS,
         "request": {"tracks": [{"id": 0, "bars": [2]}], "config": {"seed": 11, "num_candidates": 2,
                                                                   "density_hard_limit": 1}},
     }  # fmt: skip

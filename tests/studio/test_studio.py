@@ -16,48 +16,16 @@ from midigpt_core.inference.batching import SharedReader
 from midigpt_core.score import Score
 from midigpt_core.score.programs import PROGRAM_NAMES
 from support.songs import song
-from support.studio import page_of, running
+from support.studio import asked, cards, drag_bars, exported, open_file, page_of, running, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Locator, Page, Route
+    from playwright.sync_api import Browser, Page, Route
 
     from support.studio import Server
 
 expect.set_options(timeout=30_000)
-
-
-def open_file(page: Page, content: bytes, name: str = "song.mid") -> None:
-    page.locator("#file").set_input_files([{"name": name, "mimeType": "audio/midi", "buffer": content}])
-
-
-def drag_bars(page: Page, track: int, first: int, last: int, num_bars: int = 8) -> None:
-    """Drag over bars; all of them are in sight."""
-    box = page.locator(".lane canvas").nth(track).bounding_box()
-    assert box is not None
-    wide = (box["width"] - 8) / num_bars
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + wide * (first + 0.5), middle)
-    page.mouse.down()
-    page.mouse.move(box["x"] + wide * (last + 0.5), middle, steps=3)
-    page.mouse.up()
-
-
-def cards(page: Page, state: str) -> Locator:
-    return page.locator(f".card[data-state={state}]")
-
-
-def write(page: Page, versions: int = 2) -> None:
-    page.locator("#version-count").select_option(str(versions))
-    page.locator("#generate").click()
-    expect(cards(page, "done")).to_have_count(versions)
-
-
-def exported(page: Page) -> bytes:
-    with page.expect_download() as download:
-        page.locator("#export").click()
-    return Path(download.value.path()).read_bytes()
 
 
 @contextmanager
@@ -389,17 +357,6 @@ def with_masks(route: Route) -> None:
         "rhythm_mask_grid_units": ["eighth", "quarter"],
     }
     route.fulfill(response=answer, json=info)
-
-
-def asked(page: Page) -> Any:
-    """What Generate sends."""
-    with page.expect_request("**/generate") as sent:
-        page.locator("#generate").click()
-    # Either the versions are there, or the server's refusal is; the versions are left.
-    expect(page.locator("#discard:visible, #writing-error:visible").first).to_be_visible()
-    if page.locator("#versions").is_visible():
-        page.locator("#discard").click()
-    return sent.value.post_data_json["request"]
 
 
 def test_instruments_and_tempos_are_those_of_the_framework(page: Page) -> None:

@@ -1,4 +1,5 @@
-"""The studio for a browser: a server with a small model that can go away and come back, and pages of it."""
+"""The studio for a browser: a server with a small model that can go away and come back, pages of it, and what a
+musician does there."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ import asyncio
 import socket
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from playwright.sync_api import expect
 
 from support import serving
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 #: A busy machine is slow to draw.
 _PATIENCE_MS = 30_000
@@ -74,15 +77,59 @@ def running(preset: str = "yellow") -> Iterator[Server]:
 
 
 @contextmanager
-def page_of(browser: Browser, url: str, width: int = 1280, height: int = 800) -> Iterator[Page]:
-    """A page with a store of its own. Whatever it asks of another address, and every script error, fails the test."""
-    context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+def page_of(browser: Browser, url: str, width: int = 1280, height: int = 800, **more: Any) -> Iterator[Page]:
+    """A page with a store of its own, which its context's other pages share. Whatever they ask of another address, and
+    every script error, fails the test. ``more``: options of the context."""
+    context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **more)
     context.set_default_timeout(_PATIENCE_MS)
-    made = context.new_page()
     faults: list[str] = []
-    made.on("pageerror", lambda error: faults.append(str(error)))
-    made.on("request", lambda request: request.url.startswith((url, "blob:")) or faults.append(request.url))
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    context.on("request", lambda request: request.url.startswith((url, "blob:")) or faults.append(request.url))
+    made = context.new_page()
     made.goto(url)
     yield made
     context.close()
     assert not faults, faults
+
+
+def open_file(page: Page, content: bytes, name: str = "song.mid") -> None:
+    page.locator("#file").set_input_files([{"name": name, "mimeType": "audio/midi", "buffer": content}])
+
+
+def drag_bars(page: Page, track: int, first: int, last: int, num_bars: int = 8) -> None:
+    """Drag over bars; all of them are in sight."""
+    box = page.locator(".lane canvas").nth(track).bounding_box()
+    assert box is not None
+    wide = (box["width"] - 8) / num_bars
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + wide * (first + 0.5), middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + wide * (last + 0.5), middle, steps=3)
+    page.mouse.up()
+
+
+def cards(page: Page, state: str) -> Locator:
+    return page.locator(f".card[data-state={state}]")
+
+
+def write(page: Page, versions: int = 2) -> None:
+    page.locator("#version-count").select_option(str(versions))
+    page.locator("#generate").click()
+    expect(cards(page, "done")).to_have_count(versions)
+
+
+def exported(page: Page) -> bytes:
+    with page.expect_download() as download:
+        page.locator("#export").click()
+    return Path(download.value.path()).read_bytes()
+
+
+def asked(page: Page) -> Any:
+    """What Generate sends."""
+    with page.expect_request("**/generate") as sent:
+        page.locator("#generate").click()
+    # Either the versions are there, or the server's refusal is; the versions are left.
+    expect(page.locator("#discard:visible, #writing-error:visible").first).to_be_visible()
+    if page.locator("#versions").is_visible():
+        page.locator("#discard").click()
+    return sent.value.post_data_json["request"]

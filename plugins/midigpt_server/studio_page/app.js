@@ -6,7 +6,7 @@ import { Cards } from "./cards.js";
 import { find, takesText } from "./dom.js";
 import { History } from "./history.js";
 import { trackNames } from "./instruments.js";
-import { keep, kept } from "./keeping.js";
+import { claim, keep } from "./keeping.js";
 import * as model from "./model.js";
 import { notify } from "./notices.js";
 import { fillSelect, Panel } from "./panel.js";
@@ -376,7 +376,8 @@ class Studio {
       shown: this.#shown,
     };
     try {
-      await keep({ history: this.#history.kept(), settings: this.#settings, proposal });
+      const work = { history: this.#history.kept(), settings: this.#settings, proposal };
+      await keep(work, this.#song.tracks.length > 0 || this.#history.undoable !== null);
     } catch (error) {
       notify("error", `The browser does not keep the song (${error.message}). Export it before you close the page.`);
     }
@@ -454,7 +455,8 @@ class Studio {
           plan.targets.tracks().some((track) => plan.base.tracks[track].drum === (kind === "drum")),
         );
     const target = plan.problem ?? spellTargets(plan.base, plan.targets);
-    this.#panel.setTarget(target, kinds, plan.problem !== undefined);
+    const bars = plan.problem ? [] : plan.targets.entries().flatMap(([, some]) => some);
+    this.#panel.setTarget(target, kinds, plan.problem !== undefined, [...new Set(bars)].sort((one, other) => one - other));
     find("writing").inert = this.#proposal !== null;
     find("writing").classList.toggle("busy", this.#proposal !== null);
     find("generate").disabled = this.#proposal !== null || plan.problem !== undefined || !this.#info;
@@ -716,8 +718,9 @@ function oncePerFrame(act) {
 
 const theme = localStorage.getItem("theme");
 if (theme) applyTheme(theme);
-const work = await kept().catch((error) => {
+const { work, others } = await claim().catch((error) => {
   notify("error", `What the browser kept cannot be read (${error.message}).`);
-  return null;
+  return { work: null, others: false };
 });
+if (!work && others) notify("info", "Your song is open in another window. This window has a song of its own.");
 new Studio(work);

@@ -6,7 +6,7 @@
 //   tracks [{name, program, drum, ofFile, cells}]; cells: for each bar its notes, as the server writes them
 //
 // `ofFile` marks tracks of the MIDI file that the song was opened from. Export puts the song back into that file, which
-// needs these tracks in their order, with their programs.
+// needs these tracks in their order.
 
 export const LEAST_BARS = 4;
 const EMPTY_BARS = 8;
@@ -197,6 +197,19 @@ export function spellBars(bars) {
     else runs.push([bar, bar]);
   }
   return runs.map(([first, last]) => (first === last ? `${first + 1}` : `${first + 1}–${last + 1}`)).join(", ");
+}
+
+/** The bars of a text like "5–8, 12", which counts from 1, ascending; null if it is none. */
+export function readBars(text) {
+  const bars = new Set();
+  for (const part of text.split(",")) {
+    const found = /^\s*(\d{1,5})\s*(?:[-–]\s*(\d{1,5})\s*)?$/.exec(part);
+    if (!found) return null;
+    const [first, last] = [Number(found[1]), Number(found[2] ?? found[1])];
+    if (first < 1 || last < first) return null;
+    for (let bar = first; bar <= last; bar++) bars.add(bar - 1);
+  }
+  return [...bars].sort((one, other) => one - other);
 }
 
 function commonTime() {

@@ -1,8 +1,10 @@
 // The panel that says what to write: mode, attributes, scale, rhythm and the rest.
 
 import { meaning } from "./attributes.js";
-import { element, find } from "./dom.js";
+import { element, find, icon } from "./dom.js";
 import { PITCH_CLASSES } from "./instruments.js";
+import { readBars, spellBars } from "./model.js";
+import { varies } from "./plan.js";
 import { instrumentOptions } from "./rolls.js";
 
 const MOST_VERSIONS = 8;
@@ -33,6 +35,9 @@ export class Panel extends EventTarget {
   #info = null;
   #attributes = [];
   #kinds = "";
+  #rules = "";
+  /** The bars that are written, which a rule for single bars begins with. */
+  #bars = [];
 
   constructor(settings) {
     super();
@@ -52,10 +57,9 @@ export class Panel extends EventTarget {
       find("scale-name"),
       capabilities.pitch_mask_scale_presets.map((name) => [name, name.replaceAll("_", " ")]),
     );
+    this.#rules = "";
     const units = Object.keys(UNITS).filter((unit) => capabilities.rhythm_mask_grid_units.includes(unit));
     fillSelect(find("grid-unit"), units.map((unit) => [unit, UNITS[unit]]));
-    this.#support("scale", capabilities.supports_pitch_mask);
-    this.#support("rhythm", capabilities.supports_rhythm_mask);
     this.#more();
     this.render();
   }
@@ -65,8 +69,9 @@ export class Panel extends EventTarget {
     this.render();
   }
 
-  /** `kinds`: which of "melodic" and "drum" are written; `target`: the words for it. */
-  setTarget(target, kinds, missing) {
+  /** `kinds`: which of "melodic" and "drum" are written; `target`: the words for it; `bars`: those that are written. */
+  setTarget(target, kinds, missing, bars) {
+    this.#bars = bars;
     const line = find("target");
     line.textContent = target;
     line.classList.toggle("missing", missing);
@@ -89,6 +94,8 @@ export class Panel extends EventTarget {
     setValue("version-count", settings.versions);
     this.#renderScale(settings.scale);
     this.#renderRhythm(settings.rhythm);
+    this.#renderVariation(settings);
+    this.#renderSingleBars(settings.singleBars);
   }
 
   // What is always there.
@@ -131,6 +138,25 @@ export class Panel extends EventTarget {
         input: (value) => this.#change({ rhythm: { ...this.#settings.rhythm, strength: value / 100 } }),
       }),
     );
+    this.#fillVariation();
+  }
+
+  #fillVariation() {
+    find("variation-amount").prepend(
+      slider({
+        id: "variation-share",
+        label: "New notes",
+        hint: "How many of the notes get another pitch. The others stay, and so does the rhythm.",
+        low: "a few",
+        high: "all",
+        min: 10,
+        max: 100,
+        step: 10,
+        value: Math.round(100 * this.#settings.variation.amount),
+        word: (value) => `${value} %`,
+        input: (value) => this.#change({ variation: { ...this.#settings.variation, amount: value / 100 } }),
+      }),
+    );
   }
 
   #listen() {
@@ -164,6 +190,15 @@ export class Panel extends EventTarget {
         const after = before.includes(index) ? before.filter((one) => one !== index) : [...before, index];
         this.#change({ [of]: { ...this.#settings[of], [key]: after.sort((a, b) => a - b) } });
       });
+    radios("variation", (value) => this.#change({ variation: { ...this.#settings.variation, on: value === "on" } }));
+    find("variation-lengths").addEventListener("change", ({ target }) =>
+      this.#change({ variation: { ...this.#settings.variation, lengths: target.checked } }),
+    );
+    find("add-bars").addEventListener("click", () => {
+      const rule = { bars: spellBars(this.#bars.slice(-1)), scale: "", rhythm: "" };
+      this.#change({ singleBars: [...this.#settings.singleBars, rule] });
+      find("bar-rules").lastElementChild.querySelector("input").focus();
+    });
     toggles("keyboard", "scale", "classes");
     toggles("steps", "rhythm", "steps");
   }
@@ -174,11 +209,109 @@ export class Panel extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: this.#settings }));
   }
 
-  #support(name, supported) {
-    find(`${name}-unsupported`).hidden = supported;
+  /** Whether a section can be used; `reason` says why it cannot. */
+  #support(name, reason) {
+    const line = find(`${name}-unsupported`);
+    line.textContent = reason;
+    line.hidden = !reason;
     const section = find(`${name}-section`);
-    section.classList.toggle("without", !supported);
-    for (const control of section.querySelectorAll("input, select, button")) control.disabled = !supported;
+    section.classList.toggle("without", Boolean(reason));
+    for (const control of section.querySelectorAll("input, select, button")) control.disabled = Boolean(reason);
+  }
+
+  #renderVariation(settings) {
+    const { variation, mode } = settings;
+    const capabilities = this.#info?.capabilities;
+    const on = capabilities ? varies(settings, this.#info) : false;
+    find("variation-fields").hidden = mode !== "fill" || !capabilities?.supports_remix;
+    find("variation-amount").hidden = !on;
+    find("variation-lengths").checked = variation.lengths;
+    check("variation", on ? "on" : "off");
+    if (!capabilities) return;
+    this.#support("scale", capabilities.supports_pitch_mask ? "" : "This server cannot restrict notes.");
+    const kept = on ? "A variation keeps the rhythm that is there." : "";
+    this.#support("rhythm", capabilities.supports_rhythm_mask ? kept : "This server cannot restrict rhythms.");
+    find("bars-section").hidden = !(capabilities.supports_pitch_mask || capabilities.supports_rhythm_mask);
+    if (on) find("rhythm-summary").textContent = "as it is";
+  }
+
+  #renderSingleBars(rules) {
+    const spelled = JSON.stringify(rules);
+    const usable = rules.filter(({ bars, scale, rhythm }) => readBars(bars) && (scale || rhythm)).length;
+    find("bars-summary").textContent = rules.length ? `${usable} rule${usable === 1 ? "" : "s"}` : "all alike";
+    if (spelled === this.#rules) return;
+    this.#rules = spelled;
+    const focused = document.activeElement?.id;
+    find("bar-rules").replaceChildren(...rules.map((rule, index) => this.#barRule(rule, index)));
+    if (focused) document.getElementById(focused)?.focus();
+  }
+
+  /** The fields of a rule: its bars, their scale and their rhythm. */
+  #barRule(rule, index) {
+    const { capabilities } = this.#info ?? { capabilities: { pitch_mask_scale_presets: [], rhythm_mask_grid_units: [] } };
+    const change = (fields) =>
+      this.#change({ singleBars: this.#settings.singleBars.map((one, at) => (at === index ? { ...one, ...fields } : one)) });
+    const number = index + 1;
+    const bars = element("input", {
+      id: `rule-${index}-bars`,
+      value: rule.bars,
+      autocomplete: "off",
+      placeholder: "5–8",
+      "aria-label": `Bars of rule ${number}`,
+      "aria-invalid": String(!readBars(rule.bars)),
+      title: "Bars by their numbers, such as 5–8, 12",
+      onchange: () => change({ bars: bars.value.trim() }),
+    });
+    const remove = element(
+      "button",
+      {
+        class: "button square quiet small",
+        type: "button",
+        "aria-label": `Remove rule ${number}`,
+        title: "Remove",
+        onclick: () => {
+          this.#change({ singleBars: this.#settings.singleBars.filter((_, at) => at !== index) });
+          find("add-bars").focus();
+        },
+      },
+      icon("close"),
+    );
+    const select = (name, label, options, value, act) => {
+      const made = element("select", { id: `rule-${index}-${name}`, "aria-label": label, onchange: () => act(made.value) });
+      fillSelect(made, options);
+      made.value = String(value);
+      return made;
+    };
+    const kind = rule.scale ? (rule.scale.kind === "any" ? "any" : String(rule.scale.root)) : "";
+    const tonics = PITCH_CLASSES.map((name, root) => [root, name]);
+    const tonic = select("tonic", `Scale of rule ${number}`, [["", "as above"], ["any", "any notes"], ...tonics], kind, (value) => {
+      if (value === "") return change({ scale: "" });
+      if (value === "any") return change({ scale: { kind: "any" } });
+      change({ scale: { kind: "scale", root: Number(value), name: rule.scale?.name ?? this.#settings.scale.name } });
+    });
+    const names = capabilities.pitch_mask_scale_presets.map((name) => [name, name.replaceAll("_", " ")]);
+    const scale =
+      rule.scale?.kind === "scale"
+        ? select("scale", `Kind of scale of rule ${number}`, names, rule.scale.name, (name) => change({ scale: { ...rule.scale, name } }))
+        : null;
+    const units = Object.keys(UNITS).filter((unit) => capabilities.rhythm_mask_grid_units.includes(unit));
+    const current = rule.rhythm ? (rule.rhythm.kind === "grid" ? rule.rhythm.unit : "any") : "";
+    const unit = select(
+      "rhythm",
+      `Rhythm of rule ${number}`,
+      [["", "as above"], ["any", "any rhythm"], ...units.map((name) => [name, UNITS[name]])],
+      current,
+      (value) => change({ rhythm: value === "" ? "" : value === "any" ? { kind: "any" } : { kind: "grid", unit: value } }),
+    );
+    const field = (label, ...controls) =>
+      element("div", { class: "field" }, element("span", {}, label), element("div", { class: "rule-controls" }, ...controls));
+    return element(
+      "div",
+      { class: "bar-rule", role: "group", "aria-label": `Rule ${number}` },
+      field("Bars", bars, remove),
+      capabilities.supports_pitch_mask === false ? null : field("Scale", tonic, scale),
+      capabilities.supports_rhythm_mask === false ? null : field("Rhythm", unit),
+    );
   }
 
   #renderScale({ kind, name, root, classes }) {

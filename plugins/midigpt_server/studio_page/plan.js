@@ -1,7 +1,7 @@
 // What to ask of the model: from the song, the chosen bars and the settings to the body of `POST /generate`.
 
 import { trackNames } from "./instruments.js";
-import { LEAST_BARS, spellBars, toScore, withBars, withTrack } from "./model.js";
+import { LEAST_BARS, readBars, spellBars, toScore, withBars, withTrack } from "./model.js";
 import { Selection } from "./selection.js";
 
 /** The settings that a new studio has. */
@@ -14,6 +14,9 @@ export function freshSettings() {
     attributes: { melodic: {}, drum: {} },
     scale: { kind: "any", name: "major", root: 0, classes: [] },
     rhythm: { kind: "any", unit: "sixteenth", strength: 1, steps: [], notes: 1 },
+    variation: { on: false, amount: 0.5, lengths: false },
+    // Other settings for some bars: {bars: "5–8", scale: "" as above or {kind, root, name}, rhythm: "" or {kind, unit}}.
+    singleBars: [],
     temperature: 1,
     versions: 4,
     seed: null,
@@ -32,7 +35,7 @@ export function freshSettings() {
  * would take longer to read than to write. Its bars count from `from`.
  */
 export function planOf(song, selection, settings, info, attributes) {
-  const draft = DRAFTS[settings.mode](song, selection, settings);
+  const draft = DRAFTS[settings.mode](song, selection, settings, info);
   if (draft.problem) return draft;
   const { base, targets, autoregressive, label } = draft;
   const [from, to] = heard(base, targets, info);
@@ -40,6 +43,8 @@ export function planOf(song, selection, settings, info, attributes) {
   for (const [id, bars] of targets.entries()) {
     const sent = bars.map((bar) => bar - from);
     prompts[id] = { id, bars: sent, autoregressive, ...wishes(base, id, sent, settings, info, attributes) };
+    const ofBars = controlsOfBars(base.tracks[id], bars, from, settings, info);
+    if (Object.keys(ofBars).length) prompts[id].bar_controls = ofBars;
   }
   const oneTrackAtATime = prompts.some((prompt) => prompt.controls?.rhythm_mask?.positions);
   const config = {
@@ -60,9 +65,10 @@ function heard(song, targets, { capabilities }) {
 }
 
 const DRAFTS = {
-  fill(song, selection) {
+  fill(song, selection, settings, info) {
     if (selection.empty) return { problem: "Drag over bars in the rolls to choose what to write." };
-    return { base: song, targets: selection, autoregressive: false, label: `Fill in ${spellTargets(song, selection)}` };
+    const verb = varies(settings, info) ? "Vary" : "Fill in";
+    return { base: song, targets: selection, autoregressive: false, label: `${verb} ${spellTargets(song, selection)}` };
   },
 
   continue(song, selection, { continueBars, continueTracks }) {
@@ -114,9 +120,39 @@ function wishes(song, id, bars, settings, info, attributes) {
   if (Object.keys(ofBar).length) prompt.bar_attributes = Object.fromEntries(bars.map((bar) => [bar, ofBar]));
   const pitches = pitchMask(settings.scale);
   if (pitches && !drum && info.capabilities.supports_pitch_mask) prompt.controls.pitch_mask = pitches;
+  // A variation keeps where notes begin.
+  if (varies(settings, info)) {
+    const { amount, lengths } = settings.variation;
+    prompt.controls.remix = { amount, mode: lengths ? "full" : "pitch" };
+    return prompt;
+  }
   const rhythm = rhythmMask(settings.rhythm, info.resolution);
   if (rhythm && info.capabilities.supports_rhythm_mask) prompt.controls.rhythm_mask = rhythm;
   return prompt;
+}
+
+/** Whether the bars keep their rhythm and some of their notes. */
+export function varies({ mode, variation }, { capabilities }) {
+  return mode === "fill" && variation.on && Boolean(capabilities.supports_remix);
+}
+
+/** The controls of single bars by their numbers as they are sent. A later rule wins. */
+function controlsOfBars({ drum }, bars, from, settings, info) {
+  const { capabilities } = info;
+  const found = {};
+  for (const rule of settings.singleBars) {
+    const chosen = new Set(readBars(rule.bars) ?? []);
+    const own = {};
+    // An empty mask and a grid without strength: nothing is restricted.
+    if (rule.scale && !drum && capabilities.supports_pitch_mask) own.pitch_mask = pitchMask(rule.scale) ?? {};
+    if (rule.rhythm && !varies(settings, info) && capabilities.supports_rhythm_mask) {
+      const grid = rule.rhythm.kind === "grid" ? { unit: rule.rhythm.unit } : { unit: "sixteenth", strength: 0 };
+      own.rhythm_mask = { grid };
+    }
+    if (!Object.keys(own).length) continue;
+    for (const bar of bars) if (chosen.has(bar)) found[bar - from] = { ...found[bar - from], ...own };
+  }
+  return found;
 }
 
 function pitchMask({ kind, name, root, classes }) {

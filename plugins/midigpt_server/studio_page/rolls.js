@@ -206,8 +206,7 @@ export class Rolls extends EventTarget {
   }
 
   #instrument(track, index, name, tell) {
-    // Export puts the song back into its file, which has the instrument.
-    if (track.drum || track.ofFile || this.#view.locked) return element("span", { class: "instrument" }, instrumentName(track));
+    if (track.drum || this.#view.locked) return element("span", { class: "instrument" }, instrumentName(track));
     const select = element("select", {
       class: "instrument",
       "aria-label": `Instrument of ${name}`,
@@ -245,6 +244,8 @@ export class Rolls extends EventTarget {
     let kind = null;
     let before = null;
     let chosen = true;
+    // What a finger that turns out to scroll the page takes back.
+    let selected = null;
     const place = (event) => {
       const lane = this.#content.querySelector(".lane, .lane-ruler");
       const quarter = (event.clientX - lane.getBoundingClientRect().left) / this.#perQuarter;
@@ -260,9 +261,11 @@ export class Rolls extends EventTarget {
       if (event.button !== 0 || this.#view.song.bars.length === 0) return;
       if (event.target.closest(".lane-ruler")) {
         kind = "seek";
-        this.dispatchEvent(new CustomEvent("seek", { detail: place(event) }));
+        // A finger may scroll instead.
+        if (event.pointerType !== "touch") this.dispatchEvent(new CustomEvent("seek", { detail: place(event) }));
       } else if (event.target.closest(".lane") && !this.#view.locked) {
         kind = "select";
+        selected = this.selection;
         const cell = cellAt(event);
         if (!event.shiftKey) this.#anchor = cell;
         const adds = event.ctrlKey || event.metaKey;
@@ -284,11 +287,14 @@ export class Rolls extends EventTarget {
       this.#scrollAtEdge(event);
       this.#extend(before, cellAt(event), chosen);
     });
-    const end = () => {
+    this.#content.addEventListener("pointerup", (event) => {
+      if (kind === "seek") this.dispatchEvent(new CustomEvent("seek", { detail: place(event) }));
       kind = null;
-    };
-    this.#content.addEventListener("pointerup", end);
-    this.#content.addEventListener("pointercancel", end);
+    });
+    this.#content.addEventListener("pointercancel", () => {
+      if (kind === "select") this.setSelection(selected);
+      kind = null;
+    });
   }
 
   #extend(before, cell, chosen) {

@@ -1,0 +1,323 @@
+"""The studio in a browser: files that are dropped, fingers, instruments, variations, single bars, several windows."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from midigpt_core.score import Score
+from support.kept_events import assert_only_cells_differ
+from support.songs import song
+from support.studio import asked, cards, drag_bars, exported, open_file, page_of, running, write
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, CDPSession, Page
+
+    from support.studio import Server
+
+expect.set_options(timeout=30_000)
+
+
+def drop(page: Page, content: bytes, name: str = "song.mid") -> None:
+    """What a browser fires while a file is dragged over the page and dropped."""
+    transfer = page.evaluate_handle(
+        """([base64, name]) => {
+          const transfer = new DataTransfer();
+          const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+          transfer.items.add(new File([bytes], name, { type: "audio/midi" }));
+          return transfer;
+        }""",
+        [base64.b64encode(content).decode(), name],
+    )
+    page.dispatch_event("main", "dragenter", {"dataTransfer": transfer})
+    expect(page.locator("#drop")).to_be_visible()
+    page.dispatch_event("main", "dragover", {"dataTransfer": transfer})
+    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#drop")).to_be_hidden()
+
+
+def test_a_dropped_file_is_opened_and_its_other_events_are_exported(page: Page) -> None:
+    """Pedals, tempo map, marker, names: every event but the notes of the bars that were written."""
+    original = song()
+    drop(page, original)
+    expect(page.locator("#facts")).to_have_text("3 tracks · 8 bars · 80 notes")
+    expect(page.locator("#song-name")).to_have_value("song")
+    expect(page.locator("#tempo")).to_have_attribute("title", "The tempo changes in this song, as its file says.")
+    drag_bars(page, 0, 2, 3)
+    write(page)
+    page.keyboard.press("k")
+    expect(page.locator("#versions")).to_be_hidden()
+    content = exported(page)
+    assert content != original
+    assert_only_cells_differ(original, content, {(0, 2), (0, 3)})
+
+
+def test_a_dropped_file_that_is_no_midi_file_is_named(page: Page) -> None:
+    drop(page, b"\x89PNG and more", "cover.png")
+    expect(page.locator(".notice.error")).to_contain_text("cover.png, byte 0: ")
+    expect(page.locator("#empty")).to_be_visible()
+
+
+def touch(devtools: CDPSession, *points: tuple[float, float]) -> None:
+    """One finger, from the first point over the others."""
+    devtools.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": points[0][0], "y": points[0][1]}]}
+    )
+    for x, y in points[1:]:
+        devtools.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
+    devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def between(start: tuple[float, float], end: tuple[float, float], steps: int = 12) -> list[tuple[float, float]]:
+    return [tuple(a + (b - a) * step / steps for a, b in zip(start, end, strict=True)) for step in range(steps + 1)]  # type: ignore[misc]
+
+
+def test_a_finger_selects_bars_and_scrolls_without_selecting(browser: Browser, server: Server) -> None:
+    with page_of(browser, server.url, 390, 844, has_touch=True, is_mobile=True) as page:
+        open_file(page, song(4))
+        expect(page.locator(".row")).to_have_count(3)
+        devtools = page.context.new_cdp_session(page)
+        boxes = [lane.bounding_box() for lane in page.locator(".lane canvas").all()]
+        first, second = (box for box in boxes[:2] if box is not None)
+        bar = (first["width"] - 8) / 4
+        y = first["y"] + first["height"] / 2
+        touch(devtools, *between((first["x"] + bar * 1.5, y), (first["x"] + bar * 2.5, y)))
+        expect(page.locator("#target")).to_have_text("Piano, bars 2–3")
+        # A drag that begins to the side goes on over other tracks.
+        turn = (first["x"] + bar * 1.5, y)
+        touch(
+            devtools, *between((first["x"] + bar * 0.5, y), turn), *between(turn, (turn[0], second["y"] + 20)),
+        )  # fmt: skip
+        expect(page.locator("#target")).to_have_text("2 tracks, bars 1–2")
+        # One up or down scrolls, and what was selected stays.
+        before = page.evaluate("scrollY")
+        touch(
+            devtools, *between((first["x"] + bar * 3.5, second["y"] + 20), (first["x"] + bar * 3.5, second["y"] - 180))
+        )
+        page.wait_for_function(
+            "before => scrollY > before + 20 || document.querySelector('#rolls').scrollTop > 20", arg=before
+        )
+        expect(page.locator("#target")).to_have_text("2 tracks, bars 1–2")
+        page.evaluate("scrollTo(0, 0)")
+        page.locator("#version-count").select_option("1")
+        page.locator("#generate").tap()
+        expect(cards(page, "done")).to_have_count(1)
+        page.locator("#keep").tap()
+        expect(page.locator("#undo")).to_have_attribute("title", "Undo: Fill in 2 tracks, bars 1–2 (Ctrl+Z)")
+
+
+def test_instruments_of_a_files_tracks_are_changed_and_exported(page: Page) -> None:
+    original = song()
+    open_file(page, original)
+    page.get_by_label("Instrument of Piano").select_option(label="Violin")
+    expect(page.locator("#undo")).to_have_attribute("title", "Undo: Change the instrument of Piano (Ctrl+Z)")
+    content = exported(page)
+    assert [track.program for track in Score.from_bytes(content).tracks] == [40, 33, 0]
+    assert len(content) == len(original)
+    assert sum(one != other for one, other in zip(content, original, strict=True)) == 1
+    page.keyboard.press("Control+z")
+    assert exported(page) == original
+    expect(page.locator("select.instrument")).to_have_count(2), "drums have no program"
+
+
+def test_old_notes_are_varied(page: Page) -> None:
+    original = song()
+    open_file(page, original)
+    drag_bars(page, 0, 2, 3)
+    page.locator("#rhythm-section summary").click()
+    page.get_by_role("radio", name="Vary old notes").check()
+    expect(page.locator("#rhythm-unsupported")).to_have_text("A variation keeps the rhythm that is there.")
+    expect(page.locator("#rhythm-summary")).to_have_text("as it is")
+    share = page.get_by_label("New notes")
+    share.fill("30")
+    expect(share).to_have_attribute("aria-valuetext", "30 %")
+    with page.expect_request("**/generate") as sent:
+        write(page, 2)
+    prompt = sent.value.post_data_json["request"]["tracks"][0]
+    assert prompt["controls"] == {"remix": {"amount": 0.3, "mode": "pitch"}}
+    expect(page.locator("#versions-title")).to_have_text("Vary Piano, bars 3–4")
+    page.keyboard.press("k")
+    expect(page.locator("#versions")).to_be_hidden()
+    before, after = Score.from_bytes(original), Score.from_bytes(exported(page))
+    changed = 0
+    for bar in (2, 3):
+        old, new = before.tracks[0].bars[bar].notes, after.tracks[0].bars[bar].notes
+        assert [note.onset for note in new] == [note.onset for note in old]
+        changed += sum(one.pitch != other.pitch for one, other in zip(old, new, strict=True))
+    # Three in ten of eight notes; one of them may have got its old pitch again.
+    assert 0 < changed <= 2
+    page.get_by_label("Lengths and loudness too").check()
+    assert asked(page)["tracks"][0]["controls"] == {"remix": {"amount": 0.3, "mode": "full"}}
+    # New bars have nothing to vary.
+    page.get_by_label("Continue").check()
+    expect(page.locator("#variation-fields")).to_be_hidden()
+    assert asked(page)["tracks"][0]["controls"] == {}
+
+
+def test_single_bars_have_a_scale_and_a_rhythm_of_their_own(page: Page) -> None:
+    open_file(page, song(16))
+    page.get_by_role("button", name="Piano", exact=True).click()
+    page.locator("#scale-section summary").click()
+    page.get_by_role("radio", name="Scale").check()
+    page.locator("#scale-name").select_option("major_pentatonic")
+    page.locator("#bars-section summary").click()
+    page.get_by_role("button", name="Add bars").click()
+    bars = page.get_by_label("Bars of rule 1")
+    expect(bars).to_have_value("16")
+    bars.fill("9-10, 12")
+    bars.press("Tab")
+    page.get_by_label("Scale of rule 1", exact=True).select_option("F♯")
+    page.get_by_label("Rhythm of rule 1").select_option("quarter")
+    page.get_by_role("button", name="Add bars").click()
+    page.get_by_label("Bars of rule 2").fill("nine")
+    page.get_by_label("Bars of rule 2").press("Tab")
+    expect(page.get_by_label("Bars of rule 2")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#bars-summary")).to_have_text("1 rule")
+    with page.expect_request("**/generate") as sent:
+        write(page, 1)
+    prompt = sent.value.post_data_json["request"]["tracks"][0]
+    of_bar = {
+        "pitch_mask": {"scale": "major_pentatonic", "root": 6},
+        "rhythm_mask": {"grid": {"unit": "quarter"}},
+    }  # fmt: skip
+    assert prompt["bar_controls"] == {"8": of_bar, "9": of_bar, "11": of_bar}
+    page.keyboard.press("k")
+    expect(page.locator("#versions")).to_be_hidden()
+    piano = Score.from_bytes(exported(page)).tracks[0]
+    # A bar may have come out empty.
+    assert sum(len(bar.notes) > 0 for bar in piano.bars) > 8
+    for bar in range(16):
+        notes = list(piano.bars[bar].notes)
+        root = 6 if bar in (8, 9, 11) else 0
+        assert {(note.pitch - root) % 12 for note in notes} <= {0, 2, 4, 7, 9}
+        assert not root or {note.onset % 480 for note in notes} <= {0}
+    page.reload()
+    page.locator("#bars-section summary").click()
+    expect(page.get_by_label("Bars of rule 1")).to_have_value("9-10, 12")
+    page.get_by_role("button", name="Remove rule 1").click()
+    page.get_by_role("button", name="Remove rule 1").click()
+    expect(page.locator("#bars-summary")).to_have_text("all alike")
+
+
+def test_single_bars_count_from_the_first_bar_that_is_sent(page: Page) -> None:
+    """Of a long song the server gets the bars that the model hears."""
+    open_file(page, song(60))
+    page.get_by_role("button", name="Bass", exact=True).click()
+    page.get_by_label("Continue").check()
+    page.locator("#bars-section summary").click()
+    page.get_by_role("button", name="Add bars").click()
+    page.get_by_label("Scale of rule 1", exact=True).select_option("any notes")
+    page.get_by_label("Rhythm of rule 1").select_option("any rhythm")
+    prompts = asked(page)["tracks"]
+    anything = {"pitch_mask": {}, "rhythm_mask": {"grid": {"unit": "sixteenth", "strength": 0}}}
+    assert [prompt.get("bar_controls") for prompt in prompts] == [
+        {"11": anything}, {"11": anything}, {"11": {"rhythm_mask": anything["rhythm_mask"]}},
+    ]  # fmt: skip
+
+
+def facts(page: Page, text: str) -> None:
+    expect(page.locator("#facts")).to_have_text(text)
+
+
+def test_each_window_has_a_song_of_its_own(page: Page, server: Server) -> None:
+    open_file(page, song())
+    facts(page, "3 tracks · 8 bars · 80 notes")
+    second = page.context.new_page()
+    second.goto(server.url)
+    expect(second.locator(".notice.info")).to_contain_text("Your song is open in another window")
+    expect(second.locator("#empty")).to_be_visible()
+    open_file(second, song(12))
+    facts(second, "3 tracks · 12 bars · 120 notes")
+    page.get_by_role("button", name="Mute Piano").click()
+    page.get_by_label("Instrument of Piano").select_option(label="Violin")
+    for window, text in ((page, "3 tracks · 8 bars · 80 notes"), (second, "3 tracks · 12 bars · 120 notes")):
+        window.reload()
+        facts(window, text)
+    expect(page.locator("#undo")).to_have_attribute("title", "Undo: Change the instrument of Piano (Ctrl+Z)")
+    # What a closed window had is there in the next one that is opened.
+    second.close()
+    third = page.context.new_page()
+    third.goto(server.url)
+    facts(third, "3 tracks · 12 bars · 120 notes")
+    page.reload()
+    facts(page, "3 tracks · 8 bars · 80 notes")
+
+
+def test_a_window_that_is_duplicated_goes_on_with_a_copy(page: Page, server: Server) -> None:
+    open_file(page, song())
+    facts(page, "3 tracks · 8 bars · 80 notes")
+    # Its session storage, as a browser copies it.
+    name = page.evaluate("sessionStorage.getItem('midigpt-studio-window')")
+    copy = page.context.new_page()
+    copy.add_init_script(
+        f"""if (!sessionStorage.getItem("copied")) {{
+          sessionStorage.setItem("copied", 1);
+          sessionStorage.setItem("midigpt-studio-window", {name!r});
+        }}"""
+    )
+    copy.goto(server.url)
+    facts(copy, "3 tracks · 8 bars · 80 notes")
+    copy.locator("#rolls").focus()
+    copy.keyboard.press("Control+a")
+    copy.keyboard.press("Delete")
+    facts(copy, "3 tracks · 8 bars · 0 notes")
+    copy.reload()
+    facts(copy, "3 tracks · 8 bars · 0 notes")
+    page.reload()
+    facts(page, "3 tracks · 8 bars · 80 notes")
+
+
+def test_a_song_that_the_first_version_kept_is_still_there(browser: Browser, server: Server) -> None:
+    """It had one work for all windows, in a store of the same name."""
+    with page_of(browser, server.url) as page:
+        open_file(page, song())
+        facts(page, "3 tracks · 8 bars · 80 notes")
+        page.evaluate(
+            """async () => {
+              const done = (request) => new Promise((resolve, reject) => {
+                request.onsuccess = () => resolve(request.result);
+                request.onerror = () => reject(request.error);
+              });
+              const database = await done(indexedDB.open("midigpt-studio"));
+              const [{ work }] = await done(database.transaction("work").objectStore("work").getAll());
+              database.close();
+              sessionStorage.clear();
+              window.stop();
+              globalThis.work = work;
+            }"""
+        )
+        page.evaluate(
+            """async () => {
+              const work = globalThis.work;
+              await new Promise((resolve) => { indexedDB.deleteDatabase("midigpt-studio").onsuccess = resolve; });
+              const open = indexedDB.open("midigpt-studio", 1);
+              open.onupgradeneeded = () => open.result.createObjectStore("work").put(work, "current");
+              await new Promise((resolve) => { open.onsuccess = resolve; });
+              open.result.close();
+            }"""
+        )
+        page.reload()
+        facts(page, "3 tracks · 8 bars · 80 notes")
+
+
+@pytest.mark.parametrize("preset", ["yellow"])
+def test_eight_versions_are_shown_side_by_side(browser: Browser, preset: str) -> None:
+    with running(preset) as server, page_of(browser, server.url) as page:
+        open_file(page, song())
+        drag_bars(page, 1, 0, 3)
+        write(page, 8)
+        boxes = [card.bounding_box() for card in page.locator(".card").all()]
+        assert len(boxes) == 9
+        assert all(box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 1280 for box in boxes)
+        seen: set[Any] = set()
+        for number in range(8):
+            page.keyboard.press(str(number + 1))
+            expect(page.locator(".card.shown b")).to_have_text(f"Version {number + 1}")
+            seen.add(page.locator("#facts").text_content())
+        page.keyboard.press("0")
+        expect(page.locator(".card.shown b")).to_have_text("Original")
+        facts(page, "3 tracks · 8 bars · 80 notes")
+        assert len(seen) > 1
