@@ -44,6 +44,9 @@ class Flags:
     #: Values of the options that control notes, by the option's name, and those of --bar-control.
     note_options: Mapping[str, Sequence[str]] = field(factory=dict)
     bar_controls: Sequence[str] = ()
+    genre: str | None = None
+    no_velocity: bool = False
+    no_microtiming: bool = False
 
 
 @frozen(kw_only=True)
@@ -59,6 +62,8 @@ class Asked:
     #: (track, or None for all tracks that are written; name; level).
     attributes: tuple[tuple[int | None, str, int], ...]
     note_options: tuple[NoteOption, ...] = ()
+    #: Controls of the whole piece.
+    controls: Mapping[str, Any] = field(factory=dict)
     problems: tuple[str, ...] = field(default=())
 
 
@@ -95,8 +100,15 @@ def read_flags(flags: Flags) -> Asked:
         autoregressive=flags.autoregressive,
         attributes=tuple(attribute for attribute in attributes if attribute is not None),
         note_options=tuple(controls),
+        controls=_controls_of_piece(flags),
         problems=tuple(problems),
     )
+
+
+def _controls_of_piece(flags: Flags) -> dict[str, Any]:
+    switched_off = {"velocity": flags.no_velocity, "microtiming": flags.no_microtiming}
+    controls: dict[str, Any] = {name: False for name, off in switched_off.items() if off}
+    return controls if flags.genre is None else {**controls, "genre": flags.genre}
 
 
 def _repeated(attributes: Sequence[tuple[int | None, str, int] | None]) -> Iterator[str]:
@@ -161,7 +173,7 @@ def request_of(
     prompts, problems = _prompts(asked, score, encoder)
     settings, _ = sound_part(config, InferenceConfig, "config")
     problems += _wrong_values(config)
-    request = GenerationRequest(prompts, settings)
+    request = GenerationRequest(prompts, settings, asked.controls)
     problems += validation.problems(request, score, encoder, trained)
     if problems:
         raise RequestValidationError(problems)

@@ -121,6 +121,9 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
     metavar="[T:]A-B:NAME=VALUE",
     help="One of the six options above for bars A to B alone, e.g. 6-7:rhythm=quarter.",
 )
+@click.option("--genre", type=NAME, metavar="NAME", help="Write in a genre that the model knows.")
+@click.option("--no-velocity", is_flag=True, help="Write all notes equally loud, with a model that can.")
+@click.option("--no-microtiming", is_flag=True, help="Write all notes on the grid, with a model that can.")
 @click.option("--shuffle", is_flag=True, help="Fill in the steps of the plan in a random order.")
 @click.option("--infill-probability", type=float, metavar="P", help="Fill in only a random share of the bars.")
 @click.option("--novel", is_flag=True, help="Try again where a bar was written that the model was trained on.")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _ROOTS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+_WHICH = ("pitches", "pitch_classes", "scale")
 #: What musicians call some of the scales.
 _ALSO = {"minor": "natural_minor", "pentatonic": "major_pentatonic"}
 
@@ -41,17 +42,26 @@ def _scale(text: str) -> dict[str, Any]:
         raise click.BadParameter(
             f"{text!r} is not a scale. Write its root and name, e.g. D dorian. Scales: {', '.join(SCALES)}."
         )
-    root = _ROOTS[(found[1] or "C").lower()] + {"#": 1, "b": -1}.get(found[2] or "", 0)
-    return {"pitch_mask": {"scale": name, "root": root % 12}}
+    return {"pitch_mask": {"scale": name, "root": _pitch_class(found[1] or "C", found[2] or "")}}
+
+
+def _pitch_class(letter: str, accidental: str) -> int:
+    return (_ROOTS[letter.lower()] + {"#": 1, "b": -1}.get(accidental, 0)) % 12
 
 
 def _pitches(text: str) -> dict[str, Any]:
+    names = [re.fullmatch(r"([A-Ga-g])([#b]?)", part.strip()) for part in text.split(",")]
+    if all(names):
+        return {"pitch_mask": {"pitch_classes": sorted({_pitch_class(name[1], name[2]) for name in names if name})}}
     pitches: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", part.strip())
         first, last = (-1, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
         if not 0 <= first <= last <= 127:
-            raise click.BadParameter(f"{text!r} are not pitches. Write MIDI numbers and ranges, e.g. 36,38 or 48-72.")
+            raise click.BadParameter(
+                f"{text!r} are not pitches. Write MIDI numbers and ranges, e.g. 36,38 or 48-72, or names for every "
+                "octave, e.g. C,Eb,G."
+            )
         pitches.update(range(first, last + 1))
     return {"pitch_mask": {"pitches": sorted(pitches)}}
 
@@ -81,15 +91,19 @@ def _rhythm(text: str) -> dict[str, Any]:
         if 0 <= strength <= 1:
             return {"rhythm_mask": {"grid": {"unit": grid[1], "strength": strength}}}
     positions = []
-    for part in text.split(","):
+    listed, exact, _ = text.partition(",exact")
+    if exact and listed + exact != text:
+        listed = text
+    for part in listed.split(","):
         match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,3}))?", part.strip())
         if match is None:
             raise click.BadParameter(
                 f"{text!r} is not a rhythm. Write ticks of a bar, with the number of notes where it is not 1, e.g. "
-                f"0,9x2,24, or a grid and its strength, e.g. eighth:0.8. Grids: {', '.join(GRID_UNITS)}."
+                "0,9x2,24 (0,9x2,24,exact: without microtiming), or a grid and its strength, e.g. eighth:0.8. Grids: "
+                f"{', '.join(GRID_UNITS)}."
             )
         positions.append({"pos": int(match[1]), "polyphony": int(match[2] or 1)})
-    return {"rhythm_mask": {"positions": positions}}
+    return {"rhythm_mask": {"positions": positions, **({"microtiming": False} if exact else {})}}
 
 
 def _remix(text: str) -> dict[str, Any]:
@@ -182,8 +196,8 @@ def _merge(controls: dict[str, Any], more: Mapping[str, Any]) -> None:
             controls[name] = value
             continue
         mask = dict(controls.get(name, {}))
-        for one, others in (("scale", ("pitches",)), ("pitches", ("scale", "root"))):
-            if one in value:
-                for other in others:
-                    mask.pop(other, None)
+        # One of them says which pitches may be written.
+        if set(_WHICH) & set(value):
+            for other in (*_WHICH, "root"):
+                mask.pop(other, None)
         controls[name] = {**mask, **value}

@@ -131,8 +131,6 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
 
     @app.post("/generate", response_model=None)
     async def generate(body: GenerateBody, request: Request) -> Response:
-        check_values(body.score, "score")
-        check_values(body.request, "request")
         model = models[body.model]
         if body.request_id and (len(body.request_id) > _LONGEST_ID or not body.request_id.isprintable()):
             raise Refused(422, f"request_id: expected at most {_LONGEST_ID} printable characters.")
@@ -167,6 +165,8 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
 
 
 def _prepared(body: GenerateBody, model: Model, settings: ServerSettings, request_id: str) -> Generation:
+    check_values(body.score, "score")
+    check_values(body.request, "request")
     parsed = parse_score(body.score, settings.score_limits)
     asked = parse_request(body.request, parsed)
     return Generation(request_id, model, parsed, asked)

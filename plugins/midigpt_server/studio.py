@@ -81,7 +81,6 @@ def add_studio(app: FastAPI, limits: Limits) -> None:
     @router.post("/studio/export")
     async def export(body: ExportBody) -> dict[str, Any]:
         """A score as a MIDI file; what it was read from is kept but for the notes that changed."""
-        check_values(body.score, "score")
         return await asyncio.to_thread(_export, body, limits)
 
     app.include_router(router)
@@ -116,6 +115,7 @@ def _read(content: bytes, name: str, limits: Limits) -> dict[str, Any]:
 
 
 def _export(body: ExportBody, limits: Limits) -> dict[str, Any]:
+    check_values(body.score, "score")
     score = parse_score(body.score, limits).score
     remarks: tuple[str, ...] = ()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import click
 import pytest
 
@@ -49,6 +50,8 @@ def controls(**given: Any) -> list[tuple[dict[str, Any], dict[int, Any]]]:
         ("scale", "A_harmonic_minor", {"pitch_mask": {"scale": "harmonic_minor", "root": 9}}),
         ("pitches", "38,36", {"pitch_mask": {"pitches": [36, 38]}}),
         ("pitches", "60-62, 40", {"pitch_mask": {"pitches": [40, 60, 61, 62]}}),
+        ("pitches", "C, Eb,g", {"pitch_mask": {"pitch_classes": [0, 3, 7]}}),
+        ("pitches", "F#,Cb", {"pitch_mask": {"pitch_classes": [6, 11]}}),
         ("pitch-shape", "normal:60,7.5", {"pitch_mask": {"shape": {"type": "normal", "mean": 60.0, "std": 7.5}}}),
         ("pitch-shape", "uniform:48,72", {"pitch_mask": {"shape": {"type": "uniform", "min": 48.0, "max": 72.0}}}),
         ("rhythm", "eighth", {"rhythm_mask": {"grid": {"unit": "eighth", "strength": 1.0}}}),
@@ -57,6 +60,16 @@ def controls(**given: Any) -> list[tuple[dict[str, Any], dict[int, Any]]]:
             "rhythm",
             "0,9x2",
             {"rhythm_mask": {"positions": [{"pos": 0, "polyphony": 1}, {"pos": 9, "polyphony": 2}]}},
+        ),
+        (
+            "rhythm",
+            "0,12,exact",
+            {
+                "rhythm_mask": {
+                    "positions": [{"pos": 0, "polyphony": 1}, {"pos": 12, "polyphony": 1}],
+                    "microtiming": False,
+                }
+            },
         ),
         ("remix", "0.5", {"remix": {"amount": 0.5, "mode": "pitch"}}),
         ("remix", "1,full", {"remix": {"amount": 1.0, "mode": "full"}}),
@@ -80,6 +93,9 @@ def test_values_are_written_as_musicians_write_them(name: str, text: str, expect
         ("pitches", "128", "are not pitches"),
         ("pitches", "72-60", "are not pitches"),
         ("pitches", "C4", "are not pitches"),
+        ("pitches", "C,60", "are not pitches"),
+        ("rhythm", "exact", "is not a rhythm"),
+        ("rhythm", "0,exact,9", "is not a rhythm"),
         ("pitch-shape", "normal", "is not a shape"),
         ("pitch-shape", "normal:6.0.0,1", "is not a shape"),
         ("rhythm", "third", "is not a rhythm"),
@@ -156,3 +172,26 @@ def test_tracks_and_bars_that_are_not_written_are_named() -> None:
         "--bar-control 5-5:…: not all of these bars are written.",
         "--bar-control 2-4:…: not all of these bars are written.",
     ]
+
+
+def test_names_of_notes_replace_a_scale_and_the_other_way_round() -> None:
+    names, scale = read_option("pitches", "1:C,E"), read_option("scale", "1:D dorian")
+    of_all = {"scale": read_option("scale", "major"), "pitches": read_option("pitches", "60")}
+    for option, expected in ((names, {"pitch_classes": [0, 4]}), (scale, {"scale": "dorian", "root": 2})):
+        for other in of_all.values():
+            assert controls_of([other, option], 1, [2]) == ({"pitch_mask": expected}, {})
+
+
+def test_controls_of_the_piece_are_checked_with_the_request() -> None:
+    def request(preset: str, **given: Any) -> Any:
+        asked = read_flags(attrs.evolve(flags(), **given))
+        return request_of(asked, SCORE, engine(preset).encoder, {}, engine(preset).trained)
+
+    off = request("expressive", no_velocity=True, no_microtiming=True)
+    assert off.controls == {"velocity": False, "microtiming": False}
+    (genre,) = list(engine("prism").encoder.to_config()["genre_groups"])[:1]
+    assert request("prism", genre=genre).controls == {"genre": genre}
+    with pytest.raises(RequestValidationError, match=r"controls\.velocity: the encoder cannot switch it"):
+        request("yellow", no_velocity=True)
+    with pytest.raises(RequestValidationError, match=r"controls\.genre: the encoder has no genres"):
+        request("yellow", genre="rock")
