@@ -7,7 +7,7 @@ fresh one, 1 and 0 are truth values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -36,7 +36,7 @@ def record_values(values: Any, kind: type, where: str) -> Any:
     """
     if not isinstance(values, Mapping):
         return values
-    fields = attrs.fields_dict(kind)
+    fields = attrs.fields_dict(cast("Any", kind))
     _warn([name for name in values if name not in fields], fields, where)
     known = {name: whole_numbers(value) for name, value in values.items() if name in fields}
     for name, value in known.items():

@@ -29,7 +29,7 @@ def with_programs(content: bytes, **programs: int) -> Any:
     return splice(attrs.evolve(columns, track_program=wanted), content, "song.mid", new_instruments=True)
 
 
-def programs_of(content: bytes) -> list[int]:
+def programs_of(content: bytes) -> Any:
     return Score.from_bytes(content).columns.track_program.tolist()
 
 

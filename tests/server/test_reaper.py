@@ -244,7 +244,7 @@ def test_the_dashboard_cancels_and_waits_for_the_original_call() -> None:
 
 
 #: The bass of the exchanges: a note in each bar but the third.
-_BASS = {
+_BASS: dict[str, Any] = {
     "resolution": 12, "tempo": 600000, "tracks": [{"instrument": 33, "track_type": "melodic", "bars": [
         {"notes": [{"pitch": 40, "velocity": 80, "onset_ticks": 0, "duration_ticks": 24}]},
         {"notes": [{"pitch": 45, "velocity": 80, "onset_ticks": 0, "duration_ticks": 24}]}, {"notes": []},
@@ -281,7 +281,7 @@ def test_an_exchange_with_a_rhythm_and_two_pitch_classes(server: TestClient) -> 
     for number, bar in enumerate(track["bars"]):
         assert (bar["ts_numerator"], bar["ts_denominator"], bar["future"]) == (4, 4, False)
         if number != 2:
-            expected = [{**one, "delta": 0} for one in _BASS["tracks"][0]["bars"][number]["notes"]]  # type: ignore[index]
+            expected = [{**one, "delta": 0} for one in _BASS["tracks"][0]["bars"][number]["notes"]]
             assert bar["notes"] == expected
     written = track["bars"][2]["notes"]
     assert [one["onset_ticks"] for one in written] == [0, 24]
