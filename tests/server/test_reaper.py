@@ -161,9 +161,10 @@ class Dashboard:
         self.request_id = uuid.uuid4().hex
         tracks = prompts("yellow", [1, 2], {})
         tracks[0]["controls"] = controls or {}
+        settings: dict[str, Any] = {**config("attention"), **more}
         sent = {
             "score": song(self.info["resolution"]),
-            "request": {"tracks": tracks, "config": {**config("attention"), **more}},
+            "request": {"tracks": tracks, "config": settings},
             "request_id": self.request_id,
             **({"model": self.model} if self.model else {}),
             **({"stream": True} if stream else {}),

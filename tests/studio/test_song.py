@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from midigpt_core.score import Score
 from support.kept_events import assert_only_cells_differ
 from support.songs import song
-from support.studio import asked, cards, drag_bars, exported, open_file, page_of, running, write
+from support.studio import asked, cards, drag_bars, exported, open_file, page_of, running, sent_body, write
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page
@@ -137,7 +137,7 @@ def test_old_notes_are_varied(page: Page) -> None:
     expect(share).to_have_attribute("aria-valuetext", "30 %")
     with page.expect_request("**/generate") as sent:
         write(page, 2)
-    prompt = sent.value.post_data_json["request"]["tracks"][0]
+    prompt = sent_body(sent.value)["request"]["tracks"][0]
     assert prompt["controls"] == {"remix": {"amount": 0.3, "mode": "pitch"}}
     expect(page.locator("#versions-title")).to_have_text("Vary Piano, bars 3–4")
     page.keyboard.press("k")
@@ -179,7 +179,7 @@ def test_single_bars_have_a_scale_and_a_rhythm_of_their_own(page: Page) -> None:
     expect(page.locator("#bars-summary")).to_have_text("1 rule")
     with page.expect_request("**/generate") as sent:
         write(page, 1)
-    prompt = sent.value.post_data_json["request"]["tracks"][0]
+    prompt = sent_body(sent.value)["request"]["tracks"][0]
     of_bar = {
         "pitch_mask": {"scale": "major_pentatonic", "root": 6},
         "rhythm_mask": {"grid": {"unit": "quarter"}},

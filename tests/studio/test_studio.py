@@ -16,7 +16,7 @@ from midigpt_core.inference.batching import SharedReader
 from midigpt_core.score import Score
 from midigpt_core.score.programs import PROGRAM_NAMES
 from support.songs import song
-from support.studio import asked, cards, drag_bars, exported, open_file, page_of, running, write
+from support.studio import asked, cards, drag_bars, exported, open_file, page_of, running, sent_body, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +163,7 @@ def test_what_the_model_cannot_hear_is_not_sent(page: Page) -> None:
     page.locator("#version-count").select_option("1")
     with page.expect_request("**/generate") as sent:
         page.locator("#generate").click()
-    body = sent.value.post_data_json
+    body = sent_body(sent.value)
     assert len(body["score"]["tracks"][0]["bars"]) == 8 + 4
     assert [prompt["bars"] for prompt in body["request"]["tracks"]] == [[8, 9, 10, 11]] * 3
     expect(cards(page, "done")).to_have_count(1)
@@ -284,7 +284,7 @@ def test_every_attribute_of_a_model_has_its_control(browser: Browser, preset: st
         expect(shortest).to_have_attribute("aria-valuetext", "16th notes")
         with page.expect_request("**/generate") as sent:
             page.keyboard.press("Control+Enter")
-        prompt = sent.value.post_data_json["request"]["tracks"][0]
+        prompt = sent_body(sent.value)["request"]["tracks"][0]
         assert prompt["attributes"] == {"min_note_duration": 1}
         expect(cards(page, "done")).to_have_count(4)
 

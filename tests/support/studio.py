@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Request
 
 #: A busy machine is slow to draw.
 _PATIENCE_MS = 30_000
@@ -76,6 +76,10 @@ def running(preset: str = "yellow") -> Iterator[Server]:
         server.stop()
 
 
+def _elsewhere(asked: str, server: str) -> list[str]:
+    return [] if asked.startswith((server, "blob:")) else [asked]
+
+
 @contextmanager
 def page_of(browser: Browser, url: str, width: int = 1280, height: int = 800, **more: Any) -> Iterator[Page]:
     """A page with a store of its own, which its context's other pages share. Whatever they ask of another address, and
@@ -84,7 +88,7 @@ def page_of(browser: Browser, url: str, width: int = 1280, height: int = 800, **
     context.set_default_timeout(_PATIENCE_MS)
     faults: list[str] = []
     context.on("weberror", lambda error: faults.append(str(error.error)))
-    context.on("request", lambda request: request.url.startswith((url, "blob:")) or faults.append(request.url))
+    context.on("request", lambda request: faults.extend(_elsewhere(request.url, url)))
     made = context.new_page()
     made.goto(url)
     yield made
@@ -93,7 +97,8 @@ def page_of(browser: Browser, url: str, width: int = 1280, height: int = 800, **
 
 
 def open_file(page: Page, content: bytes, name: str = "song.mid") -> None:
-    page.locator("#file").set_input_files([{"name": name, "mimeType": "audio/midi", "buffer": content}])
+    files: list[Any] = [{"name": name, "mimeType": "audio/midi", "buffer": content}]
+    page.locator("#file").set_input_files(files)
 
 
 def drag_bars(page: Page, track: int, first: int, last: int, num_bars: int = 8) -> None:
@@ -132,4 +137,9 @@ def asked(page: Page) -> Any:
     expect(page.locator("#discard:visible, #writing-error:visible").first).to_be_visible()
     if page.locator("#versions").is_visible():
         page.locator("#discard").click()
-    return sent.value.post_data_json["request"]
+    return sent_body(sent.value)["request"]
+
+
+def sent_body(request: Request) -> Any:
+    """The JSON that a request of the page has."""
+    return request.post_data_json
