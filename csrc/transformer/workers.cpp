@@ -143,8 +143,9 @@ void Workers::Pool::run(std::size_t index) {
       wake.wait(lock, called);
       --asleep;
     }
-    if (stopped) return;
+    // In this order: `stopped` is set before its round, so that a thread that sees the round sees it.
     seen = round;
+    if (stopped) return;
     share(index);
   }
 }

@@ -91,8 +91,9 @@ def _rhythm(text: str) -> dict[str, Any]:
         if 0 <= strength <= 1:
             return {"rhythm_mask": {"grid": {"unit": grid[1], "strength": strength}}}
     positions = []
-    listed, exact, _ = text.partition(",exact")
-    if exact and listed + exact != text:
+    listed, _, last = text.rpartition(",")
+    exact = last.strip() == "exact"
+    if not exact:
         listed = text
     for part in listed.split(","):
         match = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,3}))?", part.strip())

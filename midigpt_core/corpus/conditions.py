@@ -49,13 +49,26 @@ class Condition:
                 # Numbers of a CSV are text.
                 plain = pc.cast(plain, pa.float64())
             scalar = _moment(self.value, plain.type) if is_time else pa.scalar(self.value)
+            if pa.types.is_floating(plain.type) and isinstance(self.value, float):
+                # Else 0.1 would equal no 0.1 of a column of 32 bits.
+                scalar = scalar.cast(plain.type)
             return _COMPARISONS[self.comparison](plain, scalar)
         except (pa.ArrowException, OverflowError, UnicodeError) as error:
-            advice = "Write a date, such as 2020-12-31" if is_time else "Write one of that type, text in double quotes"
+            advice = _advice(plain.type)
             raise DataError(
                 f"source.where: column {self.column[:_SHOWN]!r} has values of type {str(values.type)[:_SHOWN]}, which "
                 f"cannot be compared with {json.dumps(self.value)[:_SHOWN]}. {advice}."
             ) from error
+
+
+def _advice(kind: pa.DataType) -> str:
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return "Write a date, such as 2020-12-31"
+    if pa.types.is_time(kind):
+        return "Write a time of day, such as 11:30:00"
+    if pa.types.is_boolean(kind):
+        return "Write true or false"
+    return "Write one of that type, text in double quotes"
 
 
 def _moment(value: str | float | bool, kind: pa.DataType) -> pa.Scalar:

@@ -1,7 +1,7 @@
 """Requests as plain values, in the form of the public package midigpt 0.4.2.
 
-What its readers accept is accepted: keys that there are not are left out, 1.0 is 1, any seed below 0 and None is a
-fresh one, 1 and 0 are truth values.
+What its readers accept is accepted: unknown keys are left out, 1.0 is 1, any seed below 0 and None is a fresh one, and
+where true or false belongs, any value counts as Python counts it, text other than "" as true.
 """
 
 from __future__ import annotations

@@ -86,10 +86,11 @@ def _chunks(content: bytes) -> Iterator[_Chunk]:
     at = _HEADER_BYTES + int.from_bytes(content[4:8], "big")
     announced = int.from_bytes(content[10:12], "big")
     while at + _HEADER_BYTES <= len(content) and announced:
-        announced -= 1
         size = int.from_bytes(content[at + 4 : at + 8], "big")
         begin = at + _HEADER_BYTES
+        # As the reader counts: chunks of other kinds are not announced.
         if content[at : at + 4] == _CHUNK:
+            announced -= 1
             yield _chunk(content, begin, begin + size)
         at = begin + size
 
@@ -117,8 +118,9 @@ def _chunk(content: bytes, begin: int, end: int) -> _Chunk:
                 found.port = data[0]
             elif kind == _SEQUENCER_SPECIFIC and data[:8] == _SILENT_TRACK and size >= len(_SILENT_TRACK) + 2:
                 channel, program = data[8], data[9]
-                found.tracks.add((channel, program))
-                found.programs.setdefault((channel, program), []).append(at + 9)
+                if channel < 16 and program < 128:
+                    found.tracks.add((channel, program))
+                    found.programs.setdefault((channel, program), []).append(at + 9)
             elif kind == _END_OF_TRACK:
                 break
             at += size

@@ -43,6 +43,18 @@ def test_only_the_program_changes() -> None:
     assert [(original[at], made.content[at]) for at in differ] == [(0, 73), (33, 38)]
 
 
+def test_chunks_of_other_programs_are_no_tracks() -> None:
+    original, foreign = song(), b"XFIH" + (3).to_bytes(4, "big") + b"abc"
+    first = original.index(b"MTrk")
+    second = original.index(b"MTrk", first + 1)
+    for at in (first, second):
+        content = original[:at] + foreign + original[at:]
+        made = with_programs(content, t1=38)
+        assert made.remarks == ()
+        assert programs_of(made.content) == [0, 38, 0]
+        assert foreign in made.content
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_melodic_track_of_a_file(path: Path) -> None:
     original = path.read_bytes()

@@ -170,6 +170,7 @@ def test_single_bars_have_a_scale_and_a_rhythm_of_their_own(page: Page) -> None:
     expect(bars).to_have_value("16")
     bars.fill("9-10, 12")
     bars.press("Tab")
+    expect(page.get_by_role("button", name="Remove rule 1")).to_be_focused()
     page.get_by_label("Scale of rule 1", exact=True).select_option("F♯")
     page.get_by_label("Rhythm of rule 1").select_option("quarter")
     page.get_by_role("button", name="Add bars").click()
@@ -177,6 +178,12 @@ def test_single_bars_have_a_scale_and_a_rhythm_of_their_own(page: Page) -> None:
     page.get_by_label("Bars of rule 2").press("Tab")
     expect(page.get_by_label("Bars of rule 2")).to_have_attribute("aria-invalid", "true")
     expect(page.locator("#bars-summary")).to_have_text("1 rule")
+    # A click counts although it ends the typing in another field.
+    page.get_by_role("button", name="Add bars").click()
+    page.get_by_label("Bars of rule 3").click()
+    page.keyboard.type("1")
+    page.get_by_role("button", name="Remove rule 3").click()
+    expect(page.get_by_label("Bars of rule 3")).to_have_count(0)
     with page.expect_request("**/generate") as sent:
         write(page, 1)
     prompt = sent_body(sent.value)["request"]["tracks"][0]

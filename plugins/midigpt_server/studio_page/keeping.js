@@ -38,7 +38,7 @@ export async function claim() {
     }
   }
   if (!name) {
-    name = crypto.randomUUID?.() ?? `window-${Date.now()}`;
+    name = newName();
     if (locks) await held(name);
     work = own && find(own);
     await forget(kept.slice(MOST_KEPT - 1));
@@ -47,9 +47,21 @@ export async function claim() {
   return { work: work?.work ?? null, others: (await openWindows()).some((id) => id !== name) };
 }
 
-/** Keep a plain value in place of the one before; of several calls the last one counts. `song`: it has one. */
+/**
+ * Keep a plain value in place of the one before; of several calls the last one counts. `song`: it has one. A window whose
+ * claim failed gets a name now.
+ */
 export function keep(work, song) {
+  if (!name) {
+    name = newName();
+    sessionStorage.setItem(WINDOW, name);
+    if (navigator.locks) held(name);
+  }
   return inStore("readwrite", (store) => store.put({ at: Date.now(), song, work }, name));
+}
+
+function newName() {
+  return crypto.randomUUID?.() ?? `window-${Date.now()}`;
 }
 
 /** [{id, at, song, work}]: those with a song first, then the latest. */

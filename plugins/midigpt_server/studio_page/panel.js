@@ -236,11 +236,19 @@ export class Panel extends EventTarget {
   }
 
   #renderSingleBars(rules) {
-    const spelled = JSON.stringify(rules);
+    // Bars change while another field of the rule is pressed: its fields must stay.
+    const shape = JSON.stringify(rules.map((rule) => ({ ...rule, bars: "" })));
     const usable = rules.filter(({ bars, scale, rhythm }) => readBars(bars) && (scale || rhythm)).length;
     find("bars-summary").textContent = rules.length ? `${usable} rule${usable === 1 ? "" : "s"}` : "all alike";
-    if (spelled === this.#rules) return;
-    this.#rules = spelled;
+    if (shape === this.#rules) {
+      rules.forEach(({ bars }, index) => {
+        const field = find(`rule-${index}-bars`);
+        if (field !== document.activeElement) field.value = bars;
+        field.setAttribute("aria-invalid", String(!readBars(bars)));
+      });
+      return;
+    }
+    this.#rules = shape;
     const focused = document.activeElement?.id;
     find("bar-rules").replaceChildren(...rules.map((rule, index) => this.#barRule(rule, index)));
     if (focused) document.getElementById(focused)?.focus();

@@ -282,7 +282,9 @@ export class Rolls extends EventTarget {
       this.#content.setPointerCapture(event.pointerId);
     });
     this.#content.addEventListener("pointermove", (event) => {
-      if (kind === "seek") this.dispatchEvent(new CustomEvent("seek", { detail: place(event) }));
+      // A finger that moves may be about to scroll.
+      const seeks = kind === "seek" && event.pointerType !== "touch";
+      if (seeks) this.dispatchEvent(new CustomEvent("seek", { detail: place(event) }));
       if (kind !== "select") return;
       this.#scrollAtEdge(event);
       this.#extend(before, cellAt(event), chosen);
