@@ -35,10 +35,11 @@ from midigpt_core.errors import ConfigError
 from midigpt_core.kinds import RUN_KINDS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from midigpt_core.plugins import Registry
     from midigpt_core.training.planning.prepare import Plan
+    from midigpt_core.training.run import TrainResult
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -244,14 +245,26 @@ def train(
 
     result = fit(plan)
     if result.rank == 0:
-        done = f"Trained {result.steps:,} steps"
-        if result.steps == result.steps_before >= plan.config.max_steps:
-            done = f"The run already has its {result.steps:,} steps (max_steps): nothing was trained"
-        elif result.steps == result.steps_before and result.ended_early:
-            done = f"The run ended after step {result.steps:,} (patience): nothing was trained. Raise patience to go on"
-        remark_line(f"{done}. The bundle is {result.bundle}.")
-        if result.best_bundle is not None:
-            remark_line(f"The saved step with the lowest evaluation loss is {result.best_bundle}.")
+        for line in _ending(plan, result):
+            remark_line(line)
+
+
+def _ending(plan: Plan, result: TrainResult) -> Iterator[str]:
+    done = f"Trained {result.steps:,} steps"
+    if result.steps == result.steps_before >= plan.config.max_steps:
+        done = f"The run already has its {result.steps:,} steps (max_steps): nothing was trained"
+    elif result.steps == result.steps_before and result.ended_early:
+        done = f"The run ended after step {result.steps:,} (patience): nothing was trained. Raise patience to go on"
+    yield f"{done}. The bundle is {result.bundle}."
+    if result.best_bundle is None:
+        return
+    if plan.config.copy_limit and result.copies is not None:
+        found = "The saved step with the lowest evaluation loss below copy_limit"
+        if result.copies.excess > 0:
+            found = "No saved step is below copy_limit. The one that exceeds it least"
+        yield f"{found} is {result.best_bundle}."
+    else:
+        yield f"The saved step with the lowest evaluation loss is {result.best_bundle}."
 
 
 def fitted(plan: Plan, minutes: float, *, spent: float) -> Plan:

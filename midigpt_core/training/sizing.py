@@ -52,9 +52,10 @@ _TOKENS_A_NOTE = 4.0
 # A run has this many evaluations, together at most this share of its time.
 _EVALUATIONS = 4
 _EVALUATION_SHARE = 0.1
-# Measuring copies takes at most this share of a run's time, with at least so many excerpts of each kind; so many are
-# timed.
+# Measuring copies takes the first share of a run's time at most, or up to the second for the fewest excerpts of each
+# kind that tell something; so many are timed.
 _COPIES_SHARE = 0.15
+_MOST_COPIES_SHARE = 0.25
 _FEWEST_EXCERPTS = 8
 _TIMED_EXCERPTS = 8
 # Steps below which rows are not gathered into larger batches.
@@ -252,7 +253,8 @@ def _choose_steps(config: TrainConfig, timing: Timing, budget: float, music: flo
     if a_round > 0:
         affordable = int(budget * _COPIES_SHARE / a_round)
         most = TrainConfig().copy_excerpts
-        _choose(config, {"copy_excerpts": max(_FEWEST_EXCERPTS, min(most, affordable))}, origin)
+        fewest = max(1, min(_FEWEST_EXCERPTS, int(budget * _MOST_COPIES_SHARE / a_round)))
+        _choose(config, {"copy_excerpts": max(fewest, min(most, affordable))}, origin)
     rows = max(0.0, budget * (1 - _EVALUATION_SHARE) - a_round * config.copy_excerpts) / (timing.train * _OVERHEAD)
     batch = 2 ** max(0, math.floor(math.log2(max(1.0, rows / _STEPS_WORTH_A_BATCH))))
     _choose(config, {"batch_size": min(batch, _LARGEST_BATCH)}, origin)
@@ -307,7 +309,7 @@ def _lines(
             f"evaluation: {config.eval_rows} rows every {config.eval_steps:,} steps, from "
             f"{pieces:,} piece{'' if pieces == 1 else 's'}  (--set eval_steps=N)"
         )
-    if plan.copy_metric is not None:
+    if plan.copy_metric is not None and plan.evaluation is not None:
         measured = -(-config.max_steps // config.eval_steps)
         seconds = 2 * (measured + 1) * config.copy_excerpts * timing.excerpt
         about = f", about {seconds:.0f} s in all" if seconds else ""

@@ -21,9 +21,14 @@ class Patience(EarlyStopping):
     """Lightning's early stopping on the evaluation loss, which a resumed run continues with its own setting."""
 
     def __init__(self, evaluations: int, new_evaluation: Callable[[], bool]) -> None:
-        """The run ends after ``evaluations`` evaluations without a lower loss than before. ``new_evaluation`` returns,
-        at the start of a resumed run, whether its losses cannot be compared with earlier ones."""
-        super().__init__("eval_loss", mode="min", patience=evaluations, check_on_train_epoch_end=False)
+        """The run ends after ``evaluations`` evaluations without a lower loss than before; NaN is not lower.
+
+        ``new_evaluation`` returns, at the start of a resumed run, whether its losses cannot be compared with earlier
+        ones.
+        """
+        super().__init__(
+            "eval_loss", mode="min", patience=evaluations, check_finite=False, check_on_train_epoch_end=False
+        )
         self._evaluations = evaluations
         self._new_evaluation = new_evaluation
 

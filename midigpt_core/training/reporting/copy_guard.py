@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -64,7 +65,7 @@ class CopyGuard(Callback):
     Always the same excerpts. The base is measured once, and its rates are kept in the checkpoints. A rate above the
     limit is a warning, once in a run; :meth:`excess` is what the choice of the best step depends on. Only the weights
     of the trained model are read, and no random generator is used: the run is the same, bit for bit, with and without.
-    A measurement that a signal ended is made up when the run resumes.
+    A measurement that a signal ended is made up if the run resumes at that step; else the step has no rates.
     """
 
     def __init__(
@@ -101,9 +102,12 @@ class CopyGuard(Callback):
         return None if not rates else CopyReport(rates=rates, base=self._base, limit=self._watched.limit)
 
     def excess(self, step: int) -> float:
-        """By how much the rates after ``step`` are above the limit; 0 also if they were not measured."""
+        """By how much the rates after ``step`` are above the limit; infinite if only those of other steps are known, so
+        that this step is the best only if nothing else is there."""
         report = self.report(step)
-        return 0.0 if report is None else report.excess
+        if report is None:
+            return math.inf if self._rates else 0.0
+        return report.excess
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -199,10 +203,10 @@ def _rates(plain: Mapping[str, Sequence[float]]) -> dict[str, CopyRate]:
 
 
 def _warning(step: int, report: CopyReport) -> str:
-    worst = max(report.rates, key=lambda name: report.rates[name].value - report.highest(name))
+    worst = max(report.rates, key=report.above)
     rate = report.rates[worst]
     return (
         f"the model copies: after step {step}, {rate.value:.0%} of {rate.bars} bars that it generates in "
-        f"{EXCERPTS_OF[worst]} are in the training data, and at most {report.highest(worst):.0%} may be (copy_limit "
+        f"{EXCERPTS_OF[worst]} are in the training data; the limit is {report.highest(worst):.0%} (copy_limit "
         f"{report.limit:g}). The best step is chosen among those below the limit."
     )

@@ -9,6 +9,8 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Of a share of bars that is counted as bars again.
+_ROUNDING = 1e-6
 TRAINING, HELD_OUT = "training", "held_out"
 #: What the excerpts are of, by name.
 EXCERPTS_OF = {TRAINING: "pieces that are trained on", HELD_OUT: "held-out pieces"}
@@ -46,10 +48,19 @@ class CopyReport:
         base = self.base.get(name)
         return max(self.limit * own, 0.0 if base is None else base.value)
 
+    def above(self, name: str) -> float:
+        """By how much the rate in excerpts of ``name`` is above what is allowed; 0: it is not.
+
+        A single bar above it is chance: of few bars, the composer's own share is easily 0.
+        """
+        rate = self.rates[name]
+        above = rate.value - self.highest(name)
+        return above if above * rate.bars > 1 + _ROUNDING else 0.0
+
     @property
     def excess(self) -> float:
-        """By how much a rate is above what is allowed, at most; 0: none is."""
-        return max(0.0, *(rate.value - self.highest(name) for name, rate in self.rates.items()))
+        """By how much a rate is above what is allowed, at most; 0: none is, or there is no held-out rate to compare."""
+        return max(map(self.above, self.rates), default=0.0) if HELD_OUT in self.rates else 0.0
 
     def record(self) -> dict[str, Any]:
         """Plain values for a bundle: the rates next to those of the base and of the composer's own bars."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,20 @@ def test_a_run_ends_early_and_its_last_step_is_saved(
     assert (again.steps, again.steps_before, again.ended_early) == (3, 3, True)
     longer = train(configure(**{**SETTINGS, "patience": 4}), shard, shard, resume="auto")
     assert (longer.steps, longer.steps_before, longer.ended_early) == (5, 3, True)
+
+
+def test_an_evaluation_that_is_no_number_has_no_lower_loss(
+    configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = TrainingModule.log
+
+    def broken(self: TrainingModule, name: str, value: Any, **more: Any) -> None:
+        log(self, name, math.nan if name == "eval_loss" and self.trainer.global_step > 1 else value, **more)
+
+    monkeypatch.setattr(TrainingModule, "log", broken)
+    result = train(configure(**SETTINGS), shard, shard)
+    assert (result.steps, result.ended_early) == (3, True)
+    assert "the run ends after step 3 of 8: 2 evaluations in a row had no lower loss" in caplog.text
 
 
 def test_a_resumed_run_ends_at_the_same_step(configure: Configure, shard: Path) -> None:

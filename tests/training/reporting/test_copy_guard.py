@@ -111,6 +111,24 @@ def test_a_measurement_that_a_signal_ended_is_made_up(
     assert curve(resumed.run_dir) == curve(whole.run_dir)
 
 
+def test_a_step_without_rates_is_not_preferred_to_one_above_the_limit(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 2 would be the best if nothing were known of any step."""
+    measured = iter([None, *[CopyRate(value=0.9, bars=20, own=0.25)] * 8])
+
+    def measure(_self: Any, _engine: Any) -> dict[str, CopyRate]:
+        rate = next(measured)
+        return {} if rate is None else {"held_out": rate, "training": rate}
+
+    monkeypatch.setattr(copy_guard.CopyGuard, "_measured", measure)
+    result = train(configure(**WATCHED), shard, shard)
+    assert result.best_bundle is not None
+    assert result.best_bundle.name != "model-step2.pt"
+    assert result.copies is not None
+    assert result.copies.excess > 0
+
+
 def test_above_the_limit_the_run_warns_once_and_the_best_step_is_below_it(
     configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +155,7 @@ def test_above_the_limit_the_run_warns_once_and_the_best_step_is_below_it(
     assert result.copies.excess == 0
     (line,) = [text for text in said(caplog) if "limit" in text]
     assert "after step 4, 75% of 20 bars" in line
-    assert "at most 50% may be (copy_limit 2)" in line
+    assert "the limit is 50% (copy_limit 2)" in line
 
 
 def test_what_is_allowed() -> None:
@@ -148,6 +166,12 @@ def test_what_is_allowed() -> None:
     # What the base copies there is allowed.
     assert CopyReport(rates=found, base={"training": training}, limit=2.0).excess == 0
     assert CopyReport(rates=found, base={"held_out": training}, limit=1.0).excess == pytest.approx(0.25)
+    # One bar of a few is chance, two are not.
+    for bars, excess in ((1, 0.0), (2, 0.1)):
+        few = {"held_out": CopyRate(value=bars / 20, bars=20, own=0.0)}
+        assert CopyReport(rates=few, base={}, limit=2.0).excess == pytest.approx(excess)
+    # Nor is there a verdict without held-out bars to compare with.
+    assert CopyReport(rates={"training": training}, base={}, limit=2.0).excess == 0
 
 
 def test_the_best_step_is_the_one_that_copies_least_if_all_are_above(tmp_path: Path) -> None:
