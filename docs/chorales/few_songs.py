@@ -36,6 +36,14 @@ SCRATCH = {
     "muon_learning_rate": 0.03,
     "weight_decay": 0.1,
 }
+#: Other rates and optimisers than the defaults of `finetune`.
+RATES: dict[str, dict[str, Any]] = {
+    "full-muon": {**SCRATCH, "learning_rate": 4e-3, "muon_learning_rate": 0.015},
+    "full-muon-high": SCRATCH,
+    "full-3x": {**FULL, "learning_rate": 1e-3},
+    "lora-8-4x": {**LORA, "learning_rate": 4e-3},
+    "lora-8-muon": {**LORA, "optimizer": "muon", "learning_rate": 4e-3, "muon_learning_rate": 0.02},
+}
 WAYS: dict[str, dict[str, Any]] = {
     "lora-4": {**LORA, "adapter.rank": 4},
     "lora-8": {**LORA, "adapter.rank": 8},
@@ -45,6 +53,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "frozen": {**FULL, "freeze": ["model.embed_tokens", "model.layers.[0-2].*"]},
     "scratch": SCRATCH,
     "scratch-10x": {**SCRATCH, "max_steps": 10 * STEPS},
+    **RATES,
 }
 OFF: dict[str, Any] = {"transpose_range": [0, 0], "velocity_scale": [1.0, 1.0]}
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
@@ -55,7 +64,7 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "rotation": {"bar_rotation_probability": 0.3},
 }
 #: Where a table has only some of the counts.
-ONLY_AT = {"scratch-10x": (30,)}
+ONLY_AT = dict.fromkeys(("scratch-10x", *RATES), (30,))
 
 
 def rows() -> dict[str, tuple[int, dict[str, Any]]]:
@@ -66,7 +75,7 @@ def rows() -> dict[str, tuple[int, dict[str, Any]]]:
     known = {**WAYS, **augmented}
     order = [
         ("lora-8", "full", "scratch"),
-        ("scratch-10x",),
+        ("scratch-10x", *RATES),
         ("augment-none", "augment-all"),
         ("lora-32", "frozen", "lora-4", "lora-16"),
         tuple(f"augment-{name}" for name in AUGMENTATIONS),
@@ -136,7 +145,7 @@ def row(name: str, songs: Path, held_out: Path, settings: dict[str, Any], asked:
     # An option of the adapter comes after its name.
     options = [f"{key}={json.dumps(value)}" for key, value in sorted({**common, **settings}.items())]
     start = ["--init-from", str(asked.base)]
-    if "muon" in settings.values():
+    if name.startswith("scratch"):
         # The sizes of the base, with new weights.
         start = ["--encoder-config", str(asked.base), *architecture(asked.base)]
     command = ["train", "--train-data", str(songs), "--eval-data", str(held_out), "--config", "finetune"]
