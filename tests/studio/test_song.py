@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,6 +69,8 @@ def touch(devtools: CDPSession, *points: tuple[float, float]) -> None:
     )
     for x, y in points[1:]:
         devtools.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
+    # The finger rests before it is lifted. Else the page goes on scrolling, and the next tap only stops it.
+    time.sleep(0.3)
     devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
