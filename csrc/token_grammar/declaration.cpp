@@ -32,6 +32,10 @@ std::string problem_of(const Declaration& declaration) {
     }
     for (const Token& token : one.tokens) {
       if (token.id < 0 || static_cast<std::size_t>(token.id) >= size) return "a class has a token that is not there";
+      const std::int32_t belongs_to = declaration.class_of[static_cast<std::size_t>(token.id)];
+      if (belongs_to < 0 || &declaration.classes[static_cast<std::size_t>(belongs_to) % classes] != &one) {
+        return "a class has a token of another class";
+      }
       if (one.part != Part::None && (token.amount < 0 || token.amount > kMostAmount))
         return "an amount is out of range";
       const auto index = static_cast<std::int32_t>(&one - declaration.classes.data());
