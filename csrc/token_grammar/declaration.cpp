@@ -1,5 +1,7 @@
 #include "token_grammar/declaration.h"
 
+#include <vector>
+
 namespace midigpt::token_grammar {
 
 namespace {
@@ -22,6 +24,7 @@ std::string problem_of(const Declaration& declaration) {
   ClassSet named = declaration.first;
   std::size_t moving = 0;
   std::size_t exhaustible = 0;
+  std::vector<bool> seen(size);
   for (const TokenClass& one : declaration.classes) {
     named |= one.next | one.since;
     moving += one.moves() ? 1 : 0;
@@ -32,15 +35,14 @@ std::string problem_of(const Declaration& declaration) {
     }
     for (const Token& token : one.tokens) {
       if (token.id < 0 || static_cast<std::size_t>(token.id) >= size) return "a class has a token that is not there";
-      const std::int32_t belongs_to = declaration.class_of[static_cast<std::size_t>(token.id)];
-      if (belongs_to < 0 || &declaration.classes[static_cast<std::size_t>(belongs_to) % classes] != &one) {
-        return "a class has a token of another class";
-      }
       if (one.part != Part::None && (token.amount < 0 || token.amount > kMostAmount))
         return "an amount is out of range";
       const auto index = static_cast<std::int32_t>(&one - declaration.classes.data());
       if (declaration.class_of[static_cast<std::size_t>(token.id)] != index)
         return "a class has a token of another one";
+      // Its value and amount would be those of the first, whichever was allowed.
+      if (seen[static_cast<std::size_t>(token.id)]) return "a class has a token twice";
+      seen[static_cast<std::size_t>(token.id)] = true;
     }
   }
   if ((named & ~known) != 0) return "a class that is not there is named";

@@ -226,12 +226,6 @@ void Sequence::find_allowed() {
   }
   // A bar that cannot go on ends, whatever its table says.
   if (may_end() || allowed_.empty()) allowed_.push_back(script_[choices_[next_].at]);
-  // Classes may share a token.
-  std::vector<char> seen(declaration_->size());
-  const auto is_again = [&](std::int32_t token) {
-    return std::exchange(seen[static_cast<std::size_t>(token)], 1) != 0;
-  };
-  allowed_.erase(std::remove_if(allowed_.begin(), allowed_.end(), is_again), allowed_.end());
 }
 
 void Sequence::allow_class(std::size_t index, ClassSet offers, std::int64_t room) {
