@@ -12,7 +12,19 @@ from playwright.sync_api import expect
 from midigpt_core.score import Score
 from support.kept_events import assert_only_cells_differ
 from support.songs import song
-from support.studio import asked, cards, drag_bars, exported, open_file, page_of, running, sent_body, write
+from support.studio import (
+    asked,
+    cards,
+    drag_bars,
+    exported,
+    go_to,
+    open_file,
+    page_of,
+    reload,
+    running,
+    sent_body,
+    write,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page
@@ -205,7 +217,7 @@ def test_single_bars_have_a_scale_and_a_rhythm_of_their_own(page: Page) -> None:
         root = 6 if bar in (8, 9, 11) else 0
         assert {(note.pitch - root) % 12 for note in notes} <= {0, 2, 4, 7, 9}
         assert not root or {note.onset % 480 for note in notes} <= {0}
-    page.reload()
+    reload(page)
     page.locator("#bars-section summary").click()
     expect(page.get_by_label("Bars of rule 1")).to_have_value("9-10, 12")
     page.get_by_role("button", name="Remove rule 1").click()
@@ -237,7 +249,7 @@ def test_each_window_has_a_song_of_its_own(page: Page, server: Server) -> None:
     open_file(page, song())
     facts(page, "3 tracks · 8 bars · 80 notes")
     second = page.context.new_page()
-    second.goto(server.url)
+    go_to(second, server.url)
     expect(second.locator(".notice.info")).to_contain_text("Your song is open in another window")
     expect(second.locator("#empty")).to_be_visible()
     open_file(second, song(12))
@@ -245,15 +257,15 @@ def test_each_window_has_a_song_of_its_own(page: Page, server: Server) -> None:
     page.get_by_role("button", name="Mute Piano").click()
     page.get_by_label("Instrument of Piano").select_option(label="Violin")
     for window, text in ((page, "3 tracks · 8 bars · 80 notes"), (second, "3 tracks · 12 bars · 120 notes")):
-        window.reload()
+        reload(window)
         facts(window, text)
     expect(page.locator("#undo")).to_have_attribute("title", "Undo: Change the instrument of Piano (Ctrl+Z)")
     # What a closed window had is there in the next one that is opened.
     second.close()
     third = page.context.new_page()
-    third.goto(server.url)
+    go_to(third, server.url)
     facts(third, "3 tracks · 12 bars · 120 notes")
-    page.reload()
+    reload(page)
     facts(page, "3 tracks · 8 bars · 80 notes")
 
 
@@ -269,15 +281,15 @@ def test_a_window_that_is_duplicated_goes_on_with_a_copy(page: Page, server: Ser
           sessionStorage.setItem("midigpt-studio-window", {name!r});
         }}"""
     )
-    copy.goto(server.url)
+    go_to(copy, server.url)
     facts(copy, "3 tracks · 8 bars · 80 notes")
     copy.locator("#rolls").focus()
     copy.keyboard.press("Control+a")
     copy.keyboard.press("Delete")
     facts(copy, "3 tracks · 8 bars · 0 notes")
-    copy.reload()
+    reload(copy)
     facts(copy, "3 tracks · 8 bars · 0 notes")
-    page.reload()
+    reload(page)
     facts(page, "3 tracks · 8 bars · 80 notes")
 
 
@@ -310,7 +322,7 @@ def test_a_song_that_the_first_version_kept_is_still_there(browser: Browser, ser
               open.result.close();
             }"""
         )
-        page.reload()
+        reload(page)
         facts(page, "3 tracks · 8 bars · 80 notes")
 
 

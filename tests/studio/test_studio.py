@@ -16,7 +16,7 @@ from midigpt_core.inference.batching import SharedReader
 from midigpt_core.score import Score
 from midigpt_core.score.programs import PROGRAM_NAMES
 from support.songs import song
-from support.studio import asked, cards, drag_bars, exported, open_file, page_of, running, sent_body, write
+from support.studio import asked, cards, drag_bars, exported, open_file, page_of, reload, running, sent_body, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,10 +226,10 @@ def test_a_reload_loses_neither_the_song_nor_its_steps_nor_its_versions(page: Pa
     open_file(page, song())
     drag_bars(page, 0, 4, 5)
     write(page)
-    page.reload()
+    reload(page)
     expect(cards(page, "done")).to_have_count(2)
     page.keyboard.press("k")
-    page.reload()
+    reload(page)
     expect(page.locator("#undo")).to_have_attribute("title", "Undo: Fill in Piano, bars 5–6 (Ctrl+Z)")
     page.locator("#undo").click()
     assert exported(page) == song()
@@ -292,7 +292,7 @@ def test_every_attribute_of_a_model_has_its_control(browser: Browser, preset: st
 def test_scale_and_rhythm_are_sent_as_the_server_takes_them(browser: Browser, server: Server) -> None:
     with page_of(browser, server.url) as page:
         page.route("**/info*", with_masks)
-        page.reload()
+        reload(page)
         expect(page.locator(".pill.ready")).to_be_visible()
         open_file(page, song())
         page.get_by_role("button", name="Piano", exact=True).click()

@@ -90,10 +90,21 @@ def page_of(browser: Browser, url: str, width: int = 1280, height: int = 800, **
     context.on("weberror", lambda error: faults.append(str(error.error)))
     context.on("request", lambda request: faults.extend(_elsewhere(request.url, url)))
     made = context.new_page()
-    made.goto(url)
+    go_to(made, url)
     yield made
     context.close()
     assert not faults, faults
+
+
+def go_to(page: Page, url: str) -> None:
+    """Open the page and wait until it takes clicks and keys, which is later than the browser's event "load"."""
+    page.goto(url)
+    page.wait_for_selector("body:not([inert])")
+
+
+def reload(page: Page) -> None:
+    page.reload()
+    page.wait_for_selector("body:not([inert])")
 
 
 def open_file(page: Page, content: bytes, name: str = "song.mid") -> None:

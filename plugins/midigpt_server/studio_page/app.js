@@ -50,6 +50,7 @@ class Studio {
     if (work?.proposal) this.#restoreProposal(work.proposal);
     this.#loadModels();
     this.#animate();
+    this.#takeFiles();
   }
 
   get #song() {
@@ -520,10 +521,6 @@ class Studio {
     onClick("new", () => this.#startEmpty());
     onClick("empty-start", () => this.#startEmpty());
     for (const id of ["open", "empty-open"]) onClick(id, () => find("file").click());
-    find("file").addEventListener("change", () => {
-      this.#open(find("file").files[0]);
-      find("file").value = "";
-    });
     onClick("export", () => this.#export());
     onClick("undo", () => this.#undo());
     onClick("redo", () => this.#undo(true));
@@ -586,25 +583,13 @@ class Studio {
     });
     addEventListener("keydown", (event) => this.#key(event));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#recolour());
-    this.#listenToDrops();
   }
 
-  #listenToDrops() {
-    let inside = 0;
-    const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-    const show = (change) => {
-      inside = change === 0 ? 0 : inside + change;
-      find("drop").hidden = inside <= 0;
-    };
-    addEventListener("dragenter", (event) => hasFiles(event) && show(1));
-    addEventListener("dragleave", (event) => hasFiles(event) && show(-1));
-    addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
-    addEventListener("drop", (event) => {
-      if (!hasFiles(event)) return;
-      event.preventDefault();
-      show(0);
-      this.#open(event.dataTransfer.files[0]);
-    });
+  /** early.js gets the files; it has one already if it was quicker than this page. */
+  #takeFiles() {
+    const { studioFiles } = window;
+    studioFiles.open = (file) => this.#open(file);
+    if (studioFiles.early) this.#open(studioFiles.early);
   }
 
   #key(event) {
@@ -724,3 +709,5 @@ const { work, others } = await claim().catch((error) => {
 });
 if (!work && others) notify("info", "Your song is open in another window. This window has a song of its own.");
 new Studio(work);
+document.body.inert = false;
+document.body.removeAttribute("aria-busy");
