@@ -3,8 +3,8 @@
 It takes 8 bytes for each different bar of at least four notes. A sample of the bars, chosen by content, takes less and
 gives the same rate on average: bars outside the sample are neither indexed nor looked up.
 
-The file is a NumPy array of uint64: a head that names the corpus, then the fingerprints, ascending. It is mapped, so
-that only the pages that a lookup touches are read.
+The file is a NumPy array of uint64: a head that identifies the corpus and its pieces, then the fingerprints, ascending.
+It is mapped, so that only the pages that a lookup touches are read.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ NAME = "copies.npy"
 #: The folder of a run's checkpoints, in the run's folder.
 CHECKPOINTS = "checkpoints"
 #: The first word of the head. Raise the version with every change of fingerprints or layout.
-_MAGIC, _VERSION = int.from_bytes(b"midicopy", "little"), 1
-#: Magic, version and rules, four words of the corpus's fingerprint, share of the sample, number, checksum.
-_HEAD = 10
+_MAGIC, _VERSION = int.from_bytes(b"midicopy", "little"), 2
+#: Words of the head by version: magic, version and rules, four words of the corpus's fingerprint, share of the sample,
+#: number and checksum of the fingerprints, two words that identify the pieces (from version 2 on), checksum.
+_HEADS = {1: 10, 2: 12}
+#: How the bars are compared, in the second word.
+_RULES = GRID | LEAST_NOTES << 16
 #: Notes whose fingerprints are computed at once: some 100 MB.
 _NOTES_AT_ONCE = 1 << 20
 #: Fingerprints that wait before they are merged, at least.
@@ -52,6 +55,8 @@ class CopyIndex:
 
     #: The corpus (:attr:`midigpt_core.corpus.store.OpenCorpus.fingerprint`), hexadecimal.
     corpus: str
+    #: Which of its pieces are indexed (:func:`pieces_digest`); empty: the file does not say.
+    pieces: str
     #: Share of the different bars that are indexed and looked up, above 0, at most 1.
     sample: float
     #: uint64, ascending, each once.
@@ -71,16 +76,22 @@ class CopyIndex:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to ``path``, atomically. Raises :class:`midigpt_core.files.WriteError`."""
-        head = np.zeros(_HEAD, np.uint64)
-        head[:2] = _MAGIC, _VERSION | GRID << 32 | LEAST_NOTES << 48
+        head = np.zeros(_HEADS[_VERSION], np.uint64)
+        head[:2] = _MAGIC, _VERSION | _RULES << 32
         head[2:6] = np.frombuffer(bytes.fromhex(self.corpus), "<u8")
         head[6] = struct.unpack("<Q", struct.pack("<d", self.sample))[0]
         head[7:9] = len(self.fingerprints), xxhash.xxh3_64_intdigest(self.fingerprints.data)
-        head[9] = xxhash.xxh3_64_intdigest(head[:9].data)
+        head[9:11] = np.frombuffer(bytes.fromhex(self.pieces), "<u8")
+        head[-1] = xxhash.xxh3_64_intdigest(head[:-1].data)
         with files.atomic_writer(path) as stream:
-            stream.write(_numpy_header(_HEAD + len(self.fingerprints)))
+            stream.write(_numpy_header(len(head) + len(self.fingerprints)))
             stream.write(head.data)
             stream.write(self.fingerprints.data)
+
+
+def pieces_digest(pieces: Int64Array) -> str:
+    """Identifies some pieces of a corpus, int64[n] ascending: 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(pieces, "<i8").data)
 
 
 def require_same_corpus(found: str, trained_on: str, name: str) -> None:
@@ -144,7 +155,9 @@ def build_copy_index(
             if sum(map(len, waiting)) > max(len(known), _LEAST_MERGED):
                 known, waiting = merged(), []
     progress(done, total)
-    return CopyIndex(corpus=corpus or opened.fingerprint, sample=sample, fingerprints=merged())
+    return CopyIndex(
+        corpus=corpus or opened.fingerprint, pieces=pieces_digest(pieces), sample=sample, fingerprints=merged()
+    )
 
 
 def index_of_bundle(bundle: str | os.PathLike[str], corpus: str) -> CopyIndex | None:
@@ -174,27 +187,31 @@ def read_copy_index(path: str | os.PathLike[str]) -> CopyIndex:
             # NumPy's own reader evaluates the header; this one knows what it has to be.
             count = (size - len(_numpy_header(0))) // 8
             header = _numpy_header(max(count, 0))
-            if count < _HEAD or size != len(header) + 8 * count or stream.read(len(header)) != header:
+            if count < min(_HEADS.values()) or size != len(header) + 8 * count or stream.read(len(header)) != header:
                 raise DataError(f"{path}: is no copy index. {_NEXT}")
         words = np.memmap(path, "<u8", "r", offset=len(header), shape=(count,))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it has changed"
         raise DataError(f"{path}: cannot be read as a copy index ({reason}). {_NEXT}") from error
-    head, fingerprints = words[:_HEAD], words[_HEAD:]
-    if int(head[0]) != _MAGIC:
+    if int(words[0]) != _MAGIC:
         raise DataError(f"{path}: is no copy index. {_NEXT}")
-    if int(head[1]) != _VERSION | GRID << 32 | LEAST_NOTES << 48:
+    rules, version = divmod(int(words[1]), 1 << 32)
+    if version not in _HEADS or rules != _RULES:
         raise DataError(f"{path}: was written by another version of midigpt-core. {_NEXT}")
+    head, fingerprints = words[: _HEADS[version]], words[_HEADS[version] :]
+    if len(head) < _HEADS[version]:
+        raise DataError(f"{path}: is damaged. {_NEXT}")
     sample = struct.unpack("<d", struct.pack("<Q", int(head[6])))[0]
     if (
-        int(head[9]) != xxhash.xxh3_64_intdigest(np.ascontiguousarray(head[:9]).data)
+        int(head[-1]) != xxhash.xxh3_64_intdigest(np.ascontiguousarray(head[:-1]).data)
         or int(head[7]) != len(fingerprints)
         or int(head[8]) != xxhash.xxh3_64_intdigest(fingerprints.data)
         or not 0 < sample <= 1
     ):
         raise DataError(f"{path}: is damaged. {_NEXT}")
-    corpus = np.ascontiguousarray(head[2:6]).astype("<u8").tobytes().hex()
-    return CopyIndex(corpus=corpus, sample=sample, fingerprints=fingerprints)
+    return CopyIndex(
+        corpus=head[2:6].tobytes().hex(), pieces=head[9:-1].tobytes().hex(), sample=sample, fingerprints=fingerprints
+    )
 
 
 def _numpy_header(count: int) -> bytes:

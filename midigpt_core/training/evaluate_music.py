@@ -10,10 +10,18 @@ from attrs import frozen
 
 from midigpt_core import terminal
 from midigpt_core.checkpoint import encoder_ref, load_checkpoint
-from midigpt_core.corpus.copy_index import NAME, build_copy_index, index_of_bundle, read_copy_index, require_same_corpus
+from midigpt_core.corpus.copy_index import (
+    NAME,
+    build_copy_index,
+    index_of_bundle,
+    pieces_digest,
+    read_copy_index,
+    require_same_corpus,
+)
 from midigpt_core.corpus.detection import detect_source
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.data.stream import StreamSpec
+from midigpt_core.errors import DataError
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.inference.devices import device_named
 from midigpt_core.music.excerpts import draw_excerpts
@@ -145,7 +153,13 @@ def _known_bars(
     if trained_on:
         require_same_corpus(training.fingerprint, trained_on, "--train-data")
     if path is not None and path.exists():
-        return _read(path, training.fingerprint)
+        index = _read(path, training.fingerprint)
+        if index.pieces not in ("", pieces_digest(training.valid)):
+            raise DataError(
+                f"{path}: made of other pieces of the training data than the model was trained on. Name a new file, "
+                "which will be written."
+            )
+        return index
     built = build_copy_index(
         open_corpus(training.shards),
         training.valid,

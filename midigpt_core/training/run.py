@@ -52,6 +52,7 @@ from midigpt_core.training.reporting import metrics_file
 from midigpt_core.training.reporting.copy_guard import CopyGuard, Watched
 from midigpt_core.training.reporting.flops import ModelFlops
 from midigpt_core.training.reporting.logger_sink import LoggerSink
+from midigpt_core.training.reporting.measured_run import MeasuredRun
 from midigpt_core.training.reporting.metrics_file import MetricsFile
 from midigpt_core.training.reporting.music import MusicMeasurer
 from midigpt_core.training.reporting.progress import Forecast, progress_sink
@@ -175,7 +176,10 @@ def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
         LoggerContext(run_dir=plan.run_dir, run_name=plan.run_name, continues=checkpoint is not None),
     )
     sinks = _sinks(plan, logger, console, run_folder)
-    guards = _copy_guard(plan, module, sinks, signals, clock)
+    measured = MeasuredRun(
+        module=module, bundle=partial(_bundle, plan, module), sinks=sinks, signals=signals, clock=clock
+    )
+    guards = _copy_guard(plan, measured)
     patience = [Patience(config.patience, lambda: module.has_new_evaluation)] if config.patience else []
     checkpoints = Checkpoints(
         folder,
@@ -201,11 +205,11 @@ def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
             precision=precision,
             set_names=[one.name for one in plan.train_sets],
         ),
-        *_music_measurer(plan, module, sinks, signals, clock),
+        *_music_measurer(plan, measured),
         *guards,
         *patience,
         checkpoints,
-        *_sample_writer(plan, module, logger, signals, clock),
+        *_sample_writer(plan, measured, logger),
         *_third_party_callbacks(plan),
         *callbacks,
     ]
@@ -271,20 +275,16 @@ def _sinks(plan: Plan, logger: Logger | None, console: Console, run_folder: Held
     ]
 
 
-def _sample_writer(
-    plan: Plan, module: TrainingModule, logger: Logger | None, signals: StopSignals, clock: StepClock
-) -> list[Callback]:
+def _sample_writer(plan: Plan, measured: MeasuredRun, logger: Logger | None) -> list[Callback]:
     if not plan.config.sample_steps:
         return []
     writer = SampleWriter(
         plan.run_dir / "samples",
+        measured,
         every=plan.config.sample_steps,
         prompts=partial(draw_prompts, plan.evaluation or plan.training, plan.encoder),
         audio=_sample_audio(plan),
-        bundle=partial(_bundle, plan, module),
         logger=logger,
-        signals=signals,
-        clock=clock,
     )
     return [writer]
 
@@ -294,13 +294,12 @@ def _sample_audio(plan: Plan) -> SampleAudio | None:
     return None if plan.bank is None or form == "none" else SampleAudio(bank=plan.bank, form=form)
 
 
-def _music_measurer(
-    plan: Plan, module: TrainingModule, sinks: Sequence[StepSink], signals: StopSignals, clock: StepClock
-) -> list[MusicMeasurer]:
+def _music_measurer(plan: Plan, measured: MeasuredRun) -> list[MusicMeasurer]:
     evaluated_every = eval_steps(plan)
     if not plan.config.music or plan.evaluation is None or evaluated_every is None:
         return []
     measurer = MusicMeasurer(
+        measured,
         every=plan.config.music,
         eval_steps=evaluated_every,
         max_steps=plan.config.max_steps,
@@ -308,11 +307,6 @@ def _music_measurer(
         excerpts=plan.config.music_pieces,
         evaluation=plan.evaluation,
         training_bars=_training_bars(plan),
-        module=module,
-        bundle=partial(_bundle, plan, module),
-        sinks=sinks,
-        signals=signals,
-        clock=clock,
     )
     return [measurer]
 
@@ -326,9 +320,7 @@ def _training_bars(plan: Plan) -> TrainingBars:
     )
 
 
-def _copy_guard(
-    plan: Plan, module: TrainingModule, sinks: Sequence[StepSink], signals: StopSignals, clock: StepClock
-) -> list[CopyGuard]:
+def _copy_guard(plan: Plan, measured: MeasuredRun) -> list[CopyGuard]:
     evaluated_every = eval_steps(plan)
     metric, evaluated = plan.copy_metric, plan.eval_pieces
     if metric is None or plan.evaluation is None or evaluated is None or evaluated_every is None:
@@ -343,16 +335,7 @@ def _copy_guard(
         bars=_training_bars(plan),
         evaluation_corpus=evaluated.fingerprint,
     )
-    guard = CopyGuard(
-        watched,
-        eval_steps=evaluated_every,
-        module=module,
-        bundle=partial(_bundle, plan, module),
-        sinks=sinks,
-        signals=signals,
-        clock=clock,
-    )
-    return [guard]
+    return [CopyGuard(watched, measured, eval_steps=evaluated_every)]
 
 
 def _third_party_callbacks(plan: Plan) -> Sequence[Callback]:

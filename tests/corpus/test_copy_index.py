@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import xxhash
 
 from midigpt_core.corpus import copy_index
 from midigpt_core.corpus.build import build
-from midigpt_core.corpus.copy_index import build_copy_index, read_copy_index, require_same_corpus
+from midigpt_core.corpus.copy_index import build_copy_index, pieces_digest, read_copy_index, require_same_corpus
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import DataError
 from midigpt_core.score.bar_fingerprints import LEAST_NOTES, bar_fingerprints
@@ -108,12 +109,35 @@ def test_it_comes_back_from_its_file(opened: OpenCorpus, tmp_path: Path) -> None
     assert built is not None
     built.save(tmp_path / "copies.npy")
     back = read_copy_index(tmp_path / "copies.npy")
-    assert (back.corpus, back.sample) == (opened.fingerprint, 0.5)
+    assert (back.corpus, back.pieces, back.sample) == (opened.fingerprint, built.pieces, 0.5)
     assert isinstance(back.fingerprints, np.memmap)
     assert np.array_equal(back.fingerprints, built.fingerprints)
     require_same_corpus(back.corpus, opened.fingerprint, "copies.npy")
     with pytest.raises(DataError, match=r"^copies\.npy: another corpus \(fingerprint .{12}\) than .* \(0{12}\)\. Give"):
         require_same_corpus(back.corpus, "0" * 64, "copies.npy")
+
+
+def test_it_says_which_pieces_it_is_of(opened: OpenCorpus) -> None:
+    chosen = [np.arange(opened.corpus.num_pieces)[part] for part in (slice(None), slice(1, None), slice(None, -1))]
+    found = [build_copy_index(opened, pieces, most_bytes=ROOM) for pieces in chosen]
+    assert [index.pieces for index in found if index] == [pieces_digest(pieces) for pieces in chosen]
+    assert len({pieces_digest(pieces) for pieces in chosen}) == 3
+
+
+def test_files_of_the_first_version_are_read(opened: OpenCorpus, tmp_path: Path) -> None:
+    """They do not say which pieces they are of."""
+    built = build_copy_index(opened, np.arange(opened.corpus.num_pieces), most_bytes=ROOM)
+    assert built is not None
+    built.save(tmp_path / "second.npy")
+    words = np.load(tmp_path / "second.npy")
+    head = words[:9].copy()
+    head[1] = 1 | int(head[1]) >> 32 << 32
+    checksum = np.array([xxhash.xxh3_64_intdigest(head.data)], np.uint64)
+    with (tmp_path / "first.npy").open("wb") as stream:
+        np.lib.format.write_array(stream, np.concatenate([head, checksum, words[12:]]), (2, 0))
+    back = read_copy_index(tmp_path / "first.npy")
+    assert (back.corpus, back.pieces, back.sample) == (opened.fingerprint, "", 1.0)
+    assert np.array_equal(back.fingerprints, built.fingerprints)
 
 
 def numpy_file(header: str) -> bytes:

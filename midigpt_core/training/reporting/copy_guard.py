@@ -9,6 +9,7 @@ from attrs import frozen
 from lightning.pytorch.callbacks import Callback
 
 from midigpt_core import terminal
+from midigpt_core.corpus.copy_index import pieces_digest
 from midigpt_core.inference import InferenceEngine
 from midigpt_core.music.excerpts import draw_excerpts
 from midigpt_core.music.generating import generate
@@ -18,20 +19,16 @@ from midigpt_core.training.reporting.copy_rates import EXCERPTS_OF, HELD_OUT, TR
 from midigpt_core.training.reporting.samples import survived
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from lightning.pytorch import LightningModule, Trainer
 
     from midigpt_core.components import ComponentRef
-    from midigpt_core.contracts import Bundle
     from midigpt_core.corpus.copy_index import CopyIndex
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.music.excerpts import Excerpts
-    from midigpt_core.training.loop.module import TrainingModule
-    from midigpt_core.training.processes.clock import StepClock
-    from midigpt_core.training.processes.signals import StopSignals
-    from midigpt_core.training.reporting.steps import StepSink
+    from midigpt_core.training.reporting.measured_run import MeasuredRun
     from midigpt_core.training.reporting.training_bars import TrainingBars
 
 _log = terminal.logger("midigpt_core.training")
@@ -51,12 +48,13 @@ class Watched:
     #: The bundle that the run starts from; None: none.
     base: Path | None
     bars: TrainingBars
-    #: Identifies the pieces of the evaluation.
+    #: The fingerprint of the corpus of ``evaluation``.
     evaluation_corpus: str
 
     def identity(self) -> list[Any]:
         """What rates depend on besides the weights."""
-        return [self.excerpts, self.bars.corpus, self.bars.sample, self.evaluation_corpus]
+        evaluated = [self.evaluation_corpus, pieces_digest(self.evaluation.pieces)]
+        return [self.excerpts, *self.bars.identity(), *evaluated]
 
 
 class CopyGuard(Callback):
@@ -68,26 +66,10 @@ class CopyGuard(Callback):
     A measurement that a signal ended is made up if the run resumes at that step; else the step has no rates.
     """
 
-    def __init__(
-        self,
-        watched: Watched,
-        *,
-        eval_steps: int,
-        module: TrainingModule,
-        bundle: Callable[[], Bundle | None],
-        sinks: Sequence[StepSink],
-        signals: StopSignals,
-        clock: StepClock,
-    ) -> None:
-        """All ranks call ``bundle``, which returns the current weights on rank 0. ``module`` gets the rates, for its
-        bundles."""
+    def __init__(self, watched: Watched, run: MeasuredRun, *, eval_steps: int) -> None:
         self._watched = watched
+        self._run = run
         self._eval_steps = eval_steps
-        self._module = module
-        self._bundle = bundle
-        self._sinks = sinks
-        self._signals = signals
-        self._clock = clock
         self._known: CopyIndex | None = None
         self._excerpts: dict[str, Excerpts] = {}
         self._base: dict[str, CopyRate] = {}
@@ -135,24 +117,24 @@ class CopyGuard(Callback):
         step = trainer.global_step
         self._rates = {known: rates for known, rates in self._rates.items() if known <= step}
         if trainer.is_global_zero and self._watched.base is not None and not self._base:
-            with self._clock.paused(), survived("the copies of the base are not measured"):
+            with self._run.clock.paused(), survived("the copies of the base are not measured"):
                 self._base = self._measured(InferenceEngine.from_checkpoint(self._watched.base)) or {}
         self._base = trainer.strategy.broadcast(self._base)
         if step and step % self._eval_steps == 0:
             self._measure(trainer)
         if self._rates and (last := self.report(max(self._rates))) is not None:
-            self._module.copies = last.record()
+            self._run.module.copies = last.record()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._measure(trainer)
 
     def _measure(self, trainer: Trainer) -> None:
         step = trainer.global_step
-        if step in self._rates or self._signals.agreed is not None:
+        if step in self._rates or self._run.signals.agreed is not None:
             return
         found: dict[str, CopyRate] = {}
-        with self._clock.paused():
-            bundle = self._bundle()
+        with self._run.clock.paused():
+            bundle = self._run.bundle()
             if bundle is not None:
                 with survived(f"copies are not measured at step {step}"):
                     found = self._measured(InferenceEngine.from_bundle(bundle)) or {}
@@ -163,9 +145,9 @@ class CopyGuard(Callback):
         self._rates[step] = found
         report = self.report(step)
         assert report is not None
-        self._module.copies = report.record()
+        self._run.module.copies = report.record()
         if trainer.is_global_zero:
-            for sink in self._sinks:
+            for sink in self._run.sinks:
                 sink.copies(step, report)
         if report.excess > 0 and not self._has_warned:
             self._has_warned = True
@@ -182,7 +164,7 @@ class CopyGuard(Callback):
             }
         found: dict[str, CopyRate] = {}
         for name, excerpts in self._excerpts.items():
-            music = generate(engine, excerpts, go_on=lambda: not any(self._signals.flags()))
+            music = generate(engine, excerpts, go_on=lambda: not self._run.is_to_stop())
             if music is None:
                 return None
             report = measure(

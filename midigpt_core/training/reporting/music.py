@@ -15,7 +15,7 @@ from midigpt_core.music.measuring import measure
 from midigpt_core.training.reporting.samples import survived
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from lightning.pytorch import LightningModule, Trainer
 
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from midigpt_core.corpus.copy_index import CopyIndex
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.music.excerpts import Excerpts
-    from midigpt_core.training.loop.module import TrainingModule
-    from midigpt_core.training.processes.clock import StepClock
-    from midigpt_core.training.processes.signals import StopSignals
-    from midigpt_core.training.reporting.steps import StepSink
+    from midigpt_core.training.reporting.measured_run import MeasuredRun
     from midigpt_core.training.reporting.training_bars import TrainingBars
 
 _log = terminal.logger("midigpt_core.training")
@@ -44,6 +41,7 @@ class MusicMeasurer(Callback):
 
     def __init__(
         self,
+        run: MeasuredRun,
         *,
         every: int,
         eval_steps: int,
@@ -52,14 +50,8 @@ class MusicMeasurer(Callback):
         excerpts: int,
         evaluation: StreamSpec,
         training_bars: TrainingBars,
-        module: TrainingModule,
-        bundle: Callable[[], Bundle | None],
-        sinks: Sequence[StepSink],
-        signals: StopSignals,
-        clock: StepClock,
     ) -> None:
-        """All ranks call ``bundle``, which returns the current weights on rank 0. ``module`` gets the figures, for its
-        bundles."""
+        self._run = run
         self._every = every
         self._eval_steps = eval_steps
         self._max_steps = max_steps
@@ -67,11 +59,6 @@ class MusicMeasurer(Callback):
         self._count = excerpts
         self._evaluation = evaluation
         self._training_bars = training_bars
-        self._module = module
-        self._bundle = bundle
-        self._sinks = sinks
-        self._signals = signals
-        self._clock = clock
         self._excerpts: Excerpts | None = None
         self._known: CopyIndex | None = None
         self._has_index = True
@@ -79,10 +66,10 @@ class MusicMeasurer(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
         due = step // self._eval_steps % self._every == 0 or step >= self._max_steps
-        if not due or self._signals.agreed is not None:
+        if not due or self._run.signals.agreed is not None:
             return
-        with self._clock.paused():
-            bundle = self._bundle()
+        with self._run.clock.paused():
+            bundle = self._run.bundle()
             if bundle is not None:
                 with survived(f"music is not measured at step {step}"):
                     self._measure(step, bundle)
@@ -93,24 +80,21 @@ class MusicMeasurer(Callback):
             self._excerpts = draw_excerpts(self._evaluation, engine.encoder, self._count)
         if self._known is None and self._has_index:
             self._known = self._index()
-        if self._is_to_stop():
+        if self._run.is_to_stop():
             return
-        music = generate(engine, self._excerpts, go_on=lambda: not self._is_to_stop())
+        music = generate(engine, self._excerpts, go_on=lambda: not self._run.is_to_stop())
         if music is None:
             return
         report = measure(self._metrics, music, engine.encoder, training_bars=self._known, pieces=self._excerpts.pieces)
-        self._module.music = report.scalars()
-        for sink in self._sinks:
+        self._run.module.music = report.scalars()
+        for sink in self._run.sinks:
             sink.music(step, report)
 
     def _index(self) -> CopyIndex | None:
         """The index of the training corpus; None without room for it."""
         try:
-            return self._training_bars.index(lambda: not self._is_to_stop())
+            return self._training_bars.index(lambda: not self._run.is_to_stop())
         except MidigptError as error:
             self._has_index = False
             _log.warning("copies of training bars are not looked for: %s", error)
             return None
-
-    def _is_to_stop(self) -> bool:
-        return any(self._signals.flags())

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from midigpt_core.contracts import Bundle, Encoder
     from midigpt_core.data.stream import StreamSpec
     from midigpt_core.records import Corpus, UInt64Array
-    from midigpt_core.training.processes.clock import StepClock
-    from midigpt_core.training.processes.signals import StopSignals
+    from midigpt_core.training.reporting.measured_run import MeasuredRun
 
 _log = terminal.logger("midigpt_core.training")
 
@@ -138,24 +137,20 @@ class SampleWriter(Callback):
     def __init__(
         self,
         folder: Path,
+        run: MeasuredRun,
         *,
         every: int,
         prompts: Callable[[], Sequence[Prompt]],
-        bundle: Callable[[], Bundle | None],
         logger: object,
-        signals: StopSignals,
-        clock: StepClock,
         audio: SampleAudio | None = None,
     ) -> None:
-        """All ranks call ``bundle``, which returns the current weights on rank 0. Only rank 0 calls ``prompts``."""
+        """Only rank 0 calls ``prompts``."""
         self._folder = folder
+        self._run = run
         self._every = every
         self._draw = prompts
         self._prompts: Sequence[Prompt] | None = None
-        self._bundle = bundle
         self._logger = logger
-        self._signals = signals
-        self._clock = clock
         self._audio = audio
         self._seen = 0
 
@@ -171,15 +166,15 @@ class SampleWriter(Callback):
         if step == self._seen:
             return
         self._seen = step
-        if step % self._every == 0 and self._signals.agreed is None:
+        if step % self._every == 0 and self._run.signals.agreed is None:
             self._sample(step)
 
     def _of_step(self, step: int) -> Path:
         return self._folder / f"step{step}"
 
     def _sample(self, step: int) -> None:
-        with self._clock.paused():
-            bundle = self._bundle()
+        with self._run.clock.paused():
+            bundle = self._run.bundle()
             if bundle is not None:
                 with survived(f"no samples at step {step}"):
                     self._write(step, bundle)
@@ -200,7 +195,7 @@ class SampleWriter(Callback):
                 contents[f"{prompt.name}.png"] = png_bytes(picture)
                 contents[f"{prompt.name}.mid"] = music.to_bytes()
                 descriptions[prompt.name] = {"title": prompt.title, "written": sorted(map(list, written))}
-            if self._is_asked_to_stop():
+            if self._run.is_to_stop():
                 return
         if contents:
             contents |= self._sound(step, contents)
@@ -210,7 +205,7 @@ class SampleWriter(Callback):
     def _generate(self, engine: InferenceEngine, prompt: Prompt) -> tuple[Score, Collection[tuple[int, int]]]:
         """The music of a prompt, and the cells that were written; incomplete after a signal to stop."""
         session = engine.session(prompt.score, prompt.request)
-        music = session.run(lambda _: session.cancel() if self._is_asked_to_stop() else None)
+        music = session.run(lambda _: session.cancel() if self._run.is_to_stop() else None)
         return music, session.generated_bars[0]
 
     def _sound(self, step: int, contents: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -221,7 +216,7 @@ class SampleWriter(Callback):
         form = self._audio.form
         with survived(f"no sound of the samples at step {step}"), Renderer(self._audio.bank) as renderer:
             for name in [name for name in contents if name.endswith(".mid")]:
-                if self._is_asked_to_stop():
+                if self._run.is_to_stop():
                     break
                 sound = io.BytesIO()
                 renderer.render(contents[name], sound, form, name=name)
@@ -243,9 +238,6 @@ class SampleWriter(Callback):
             for sound in sorted(target.glob(f"*.{self._audio.form}")):
                 with survived(f"the sound of {sound.stem} of step {step} is not in the logger"):
                     self._logger.log_sample_audio(sound.stem, sound, step)
-
-    def _is_asked_to_stop(self) -> bool:
-        return any(self._signals.flags())
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
-from midigpt_core.checkpoint import load_checkpoint
+from midigpt_core.checkpoint import load_checkpoint, read_header
 from midigpt_core.config.train import STRATEGIES
 from midigpt_core.errors import ConfigError
 from midigpt_core.training.loop.fsdp import lightning_strategy
@@ -153,6 +155,70 @@ def test_weights_in_shards_take_the_same_steps_and_write_the_same_files(
     assert list(sharded) == list(replicated)
     for name, tensor in sharded.items():
         torch.testing.assert_close(tensor, replicated[name], rtol=1e-3, atol=1e-4)
+
+
+def copies(folder: Path) -> list[dict[str, Any]]:
+    """The copy rates in ``metrics.jsonl``."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [record for record in map(json.loads, lines) if "copies/training" in record]
+
+
+WATCHED: dict[str, Any] = {"num_bars_choices": [4], "copy_limit": 2.0, "copy_excerpts": 2}
+
+
+def test_two_ranks_measure_the_copies_that_one_measures(
+    configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    two = Run(configure("two", batch_size=1, **TWO, **WATCHED), shard, shard)
+    assert two.ranks(2, Stop(3, 0, signal.SIGTERM, rank=1)) == [STOPPED, STOPPED]
+    assert two.ranks(2) == [0, 0]
+    alone = Run(configure("alone", batch_size=2, **SETTINGS, **WATCHED), shard, shard)
+    assert alone.exit_code() == 0
+    assert [record["step"] for record in copies(two.folder)] == [3, 6]
+    assert copies(two.folder) == copies(alone.folder)
+    ours, theirs = (read_header(at.folder / "model_final.pt").provenance["copies"] for at in (two, alone))
+    assert ours == theirs
+    assert [path.name for path in two.folder.rglob("copies.npy")] == ["copies.npy"]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_rank_that_fails_in_the_copy_guard_ends_both(
+    configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room for the index, which rank 0 builds before the first step; rank 1 waits for it then."""
+    monkeypatch.setattr("midigpt_core.training.reporting.training_bars.host_memory", lambda: 100)
+    run = Run(configure("full", batch_size=1, **TWO, **WATCHED), shard, shard)
+    assert run.ranks(2) == [2, 2]
+    said = capfd.readouterr().err
+    assert "the copy index does not fit in 0 MiB" in said
+    assert "Traceback" not in said
+
+
+def test_a_measurement_that_fails_on_the_first_rank_ends_neither(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("no figures")
+
+    monkeypatch.setattr("midigpt_core.training.reporting.copy_guard.measure", fail)
+    run = Run(configure("failing", batch_size=1, **TWO, **WATCHED), shard, shard)
+    assert run.ranks(2) == [0, 0]
+    assert [record["step"] for record in evaluations(run.folder)] == [3, 6]
+    assert copies(run.folder) == []
+
+
+def test_a_rank_that_is_killed_in_the_copy_guard_is_named(
+    configure: Configure, shard: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("midigpt_core.training.reporting.copy_guard.measure", end)
+    run = Run(configure("killed", batch_size=1, **TWO, **WATCHED), shard, shard)
+    assert run.ranks(2) == [-signal.SIGKILL, 2]
+    said = capfd.readouterr().err
+    assert "Error: step 4: rank 0 ended" in said
+    assert "Traceback" not in said
 
 
 def test_a_layout_that_cannot_be_is_an_error_in_a_line(

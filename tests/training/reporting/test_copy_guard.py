@@ -8,6 +8,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from midigpt_encoder.encoder import MidigptEncoder
@@ -15,6 +16,8 @@ from midigpt_encoder.encoder import MidigptEncoder
 from midigpt_core.checkpoint import load_checkpoint, read_header
 from midigpt_core.checkpoint.copy_rates import copy_rates
 from midigpt_core.corpus import copy_index
+from midigpt_core.corpus.copy_index import build_copy_index, pieces_digest, read_copy_index
+from midigpt_core.corpus.store import open_corpus
 from midigpt_core.errors import ConfigError, DataError, RunStopped
 from midigpt_core.files import WriteError
 from midigpt_core.inference import session
@@ -25,7 +28,7 @@ from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.reporting import copy_guard
 from midigpt_core.training.reporting.copy_rates import CopyRate, CopyReport
 from midigpt_core.training.run import train
-from support.training import curve, evaluations
+from support.training import curve, evaluations, write_shard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,6 +185,41 @@ def test_the_best_step_is_the_one_that_copies_least_if_all_are_above(tmp_path: P
     assert folder.best(found) == 3
     assert folder.best(found, {1: 0.0, 2: 0.0, 3: 0.1}.__getitem__) == 2
     assert folder.best(found, {1: 0.1, 2: 0.2, 3: 0.3}.__getitem__) == 1
+
+
+@pytest.mark.parametrize("name", ["deduplicate", "eval_share"])
+def test_the_index_is_of_the_pieces_that_are_trained_on(
+    name: str, configure: Configure, midi_files: list[Path], tmp_path: Path
+) -> None:
+    """Another choice of pieces makes another index, and rates that were measured with the first are not taken over."""
+    data = write_shard(tmp_path / "data.parquet", [*midi_files, midi_files[0]])
+    settings: dict[str, Any] = {**WATCHED, "eval_share": 0.3}
+    first = train(configure(**{**settings, "max_steps": 2}), data)
+    before = read_copy_index(first.run_dir / "copies.npy")
+    changed = {"deduplicate": "exact"} if name == "deduplicate" else {"eval_share": 0.5}
+    config = configure(**{**settings, **changed, "max_steps": 4})
+    resumed = train(config, data, resume="auto")
+    index = read_copy_index(resumed.run_dir / "copies.npy")
+    spec = prepare(config, data, resume="auto").training
+    assert index.pieces == pieces_digest(spec.pieces) != before.pieces
+    built = build_copy_index(open_corpus(spec.shards), spec.pieces, most_bytes=1 << 30)
+    assert built is not None
+    assert np.array_equal(index.fingerprints, built.fingerprints)
+    lines = (resumed.run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    steps = [json.loads(line)["step"] for line in lines if "copies/" in line]
+    assert steps == [2, 2, 4]
+
+
+def test_an_index_that_cannot_be_read_is_built_again(
+    configure: Configure, shard: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = train(configure(**{**WATCHED, "max_steps": 2}), shard, shard)
+    path = first.run_dir / "copies.npy"
+    good = path.read_bytes()
+    path.write_bytes(good[:-5])
+    train(configure(**{**WATCHED, "max_steps": 4}), shard, shard, resume="auto")
+    assert path.read_bytes() == good
+    assert f"{path} cannot be read as a copy index. It is built again." in caplog.text
 
 
 def test_without_room_for_the_index_the_run_does_not_start(

@@ -29,6 +29,7 @@ from midigpt_core.training.loop.module import TrainingModule
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.processes.clock import StepClock
 from midigpt_core.training.processes.signals import StopSignals
+from midigpt_core.training.reporting.measured_run import MeasuredRun
 from midigpt_core.training.reporting.samples import SampleWriter, draw_prompts
 from midigpt_core.training.run import train
 from support.soundfont import soundfont
@@ -296,9 +297,8 @@ def test_samples_take_no_time_of_the_steps(tmp_path: Path) -> None:
     def bundle() -> None:
         now[0] += 100.0
 
-    writer = SampleWriter(
-        tmp_path, every=2, prompts=list, bundle=bundle, logger=None, signals=StopSignals(), clock=clock
-    )
+    run = MeasuredRun(module=cast("Any", None), bundle=bundle, sinks=[], signals=StopSignals(), clock=clock)
+    writer = SampleWriter(tmp_path, run, every=2, prompts=list, logger=None)
     for step in (1, 2, 2, 3):
         now[0] += 1.0
         writer.on_train_batch_end(cast("Any", SimpleNamespace(global_step=step)), cast("Any", None))
