@@ -1,9 +1,8 @@
-"""The studio in a browser: files that are dropped, fingers, instruments, variations, single bars, several windows."""
+"""The studio in a browser: files that are dropped, instruments, variations, single bars, several windows."""
 
 from __future__ import annotations
 
 import base64
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,10 +10,10 @@ from playwright.sync_api import expect
 
 from midigpt_core.score import Score
 from support.kept_events import assert_only_cells_differ
+from support.midi_bytes import MidiBytes
 from support.songs import song
 from support.studio import (
     asked,
-    cards,
     drag_bars,
     exported,
     go_to,
@@ -27,7 +26,7 @@ from support.studio import (
 )
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, CDPSession, Page
+    from playwright.sync_api import Browser, Page
 
     from support.studio import Server
 
@@ -74,57 +73,6 @@ def test_a_dropped_file_that_is_no_midi_file_is_named(page: Page) -> None:
     expect(page.locator("#empty")).to_be_visible()
 
 
-def touch(devtools: CDPSession, *points: tuple[float, float]) -> None:
-    """One finger, from the first point over the others."""
-    devtools.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": points[0][0], "y": points[0][1]}]}
-    )
-    for x, y in points[1:]:
-        devtools.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
-    # The finger rests before it is lifted. Else the page goes on scrolling, and the next tap only stops it.
-    time.sleep(0.3)
-    devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-
-
-def between(start: tuple[float, float], end: tuple[float, float], steps: int = 12) -> list[tuple[float, float]]:
-    across, down = end[0] - start[0], end[1] - start[1]
-    return [(start[0] + across * step / steps, start[1] + down * step / steps) for step in range(steps + 1)]
-
-
-def test_a_finger_selects_bars_and_scrolls_without_selecting(browser: Browser, server: Server) -> None:
-    with page_of(browser, server.url, 390, 844, has_touch=True, is_mobile=True) as page:
-        open_file(page, song(4))
-        expect(page.locator(".row")).to_have_count(3)
-        devtools = page.context.new_cdp_session(page)
-        boxes = [lane.bounding_box() for lane in page.locator(".lane canvas").all()]
-        first, second = (box for box in boxes[:2] if box is not None)
-        bar = (first["width"] - 8) / 4
-        y = first["y"] + first["height"] / 2
-        touch(devtools, *between((first["x"] + bar * 1.5, y), (first["x"] + bar * 2.5, y)))
-        expect(page.locator("#target")).to_have_text("Piano, bars 2–3")
-        # A drag that begins to the side goes on over other tracks.
-        turn = (first["x"] + bar * 1.5, y)
-        touch(
-            devtools, *between((first["x"] + bar * 0.5, y), turn), *between(turn, (turn[0], second["y"] + 20)),
-        )  # fmt: skip
-        expect(page.locator("#target")).to_have_text("2 tracks, bars 1–2")
-        # One up or down scrolls, and what was selected stays.
-        before = page.evaluate("scrollY")
-        touch(
-            devtools, *between((first["x"] + bar * 3.5, second["y"] + 20), (first["x"] + bar * 3.5, second["y"] - 180))
-        )
-        page.wait_for_function(
-            "before => scrollY > before + 20 || document.querySelector('#rolls').scrollTop > 20", arg=before
-        )
-        expect(page.locator("#target")).to_have_text("2 tracks, bars 1–2")
-        page.evaluate("scrollTo(0, 0)")
-        page.locator("#version-count").select_option("1")
-        page.locator("#generate").tap()
-        expect(cards(page, "done")).to_have_count(1)
-        page.locator("#keep").tap()
-        expect(page.locator("#undo")).to_have_attribute("title", "Undo: Fill in 2 tracks, bars 1–2 (Ctrl+Z)")
-
-
 def test_instruments_of_a_files_tracks_are_changed_and_exported(page: Page) -> None:
     original = song()
     open_file(page, original)
@@ -137,6 +85,34 @@ def test_instruments_of_a_files_tracks_are_changed_and_exported(page: Page) -> N
     page.keyboard.press("Control+z")
     assert exported(page) == original
     expect(page.locator("select.instrument")).to_have_count(2)
+
+
+def test_remarks_of_the_export_name_the_tracks(page: Page) -> None:
+    """The hands of a piano on one channel, as a file counts them from 0."""
+    midi = MidiBytes()
+    hands = [b"\x00\xff\x03\x05Right\x00\xc0\x00" + midi.note(60), b"\x00\xc0\x00" + midi.note(40)]
+    open_file(page, midi.file(*hands))
+    page.get_by_label("Instrument of Piano").select_option(label="Acoustic Bass")
+    exported(page)
+    expect(page.locator(".notice.warning")).to_have_text(
+        "Right and Bass share a MIDI channel: players give all of them the instrument that was set last."
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "spelled"),
+    [
+        ("track 0: bar 0 is in 11/16.", "Piano: bar 9 is in 11/16."),
+        ("tracks 0-2: bars 2-4, 8 and 13 more are new.", "Piano, Bass and Bar 7: bars 11–13, 17 and 13 more are new."),
+        ("track 2: bar_controls[1]: the bar is not written.", "Bar 7: bar_controls[10]: the bar is not written."),
+        ("all are taken: new tracks 1, 2 are on a port", "all are taken: new tracks Bass and Bar 7 are on a port"),
+        ("track 9: the score's first 3 tracks have 4 bars.", "track 9: the score's first 3 tracks have 4 bars."),
+    ],
+)  # fmt: skip
+def test_messages_of_the_server_are_in_the_terms_of_the_page(page: Page, message: str, spelled: str) -> None:
+    song = {"tracks": [{"name": name, "program": 0, "drum": False} for name in ("Piano", "Bass", "Bar 7")]}
+    call = "([message, song]) => import('/studio/wording.js').then(module => module.inSongTerms(message, song, 8))"
+    assert page.evaluate(call, [message, song]) == spelled
 
 
 def test_old_notes_are_varied(page: Page) -> None:

@@ -217,7 +217,7 @@ def test_what_the_server_refuses_is_shown_in_place(page: Page) -> None:
     expect(page.locator(".row")).to_have_count(3)
     page.get_by_role("button", name="Piano", exact=True).click()
     page.locator("#generate").click()
-    expect(page.locator("#writing-error")).to_contain_text("11/16")
+    expect(page.locator("#writing-error")).to_contain_text("Piano: bar 1 is in 11/16")
     expect(page.locator("#versions")).to_be_hidden()
     expect(page.locator("#generate")).to_be_enabled()
 

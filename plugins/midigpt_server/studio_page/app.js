@@ -16,6 +16,7 @@ import { Rolls } from "./rolls.js";
 import { Selection } from "./selection.js";
 import { tempoMap } from "./tempo_map.js";
 import { Transport } from "./transport.js";
+import { inSongTerms } from "./wording.js";
 
 const ORIGINAL = -1;
 const KEEP_AFTER_MS = 300;
@@ -143,10 +144,10 @@ class Studio {
       link.download = `${song.name || "song"}.mid`;
       link.click();
       setTimeout(() => URL.revokeObjectURL(url), 10_000);
-      for (const remark of remarks) notify("warning", remark);
+      for (const remark of remarks) notify("warning", inSongTerms(remark, song));
       this.#announce(`${link.download} was exported.`);
     } catch (error) {
-      notify("error", error.message);
+      notify("error", inSongTerms(error.message, song));
     }
   }
 
@@ -178,8 +179,6 @@ class Studio {
       this.#render();
     } else if (this.#proposal) {
       notify("info", "Keep or discard the versions first.");
-    } else if (action === "pick") {
-      this.#rolls.setSelection(Selection.rectangle([track, 0], [track, song.bars.length - 1]));
     } else if (action === "remove") {
       this.#muted.clear();
       this.#soloed.clear();
@@ -188,6 +187,11 @@ class Studio {
     } else if (action === "program") {
       this.#step(model.withTrackFields(song, track, { program: value }), `Change the instrument of ${name}`);
     }
+  }
+
+  #selectMore(on) {
+    this.#rolls.adding = on;
+    find("select-more").setAttribute("aria-pressed", String(on));
   }
 
   #emptyBars() {
@@ -214,6 +218,7 @@ class Studio {
 
   #propose(proposal, shown) {
     this.#complain("");
+    this.#selectMore(false);
     this.#proposal = proposal;
     this.#shown = shown;
     proposal.addEventListener("change", () => this.#onVersions(proposal));
@@ -524,6 +529,7 @@ class Studio {
     onClick("export", () => this.#export());
     onClick("undo", () => this.#undo());
     onClick("redo", () => this.#undo(true));
+    onClick("select-more", () => this.#selectMore(!this.#rolls.adding));
     onClick("zoom-in", () => this.#rolls.zoom(1));
     onClick("zoom-out", () => this.#rolls.zoom(-1));
     onClick("zoom-fit", () => this.#rolls.fit());
@@ -565,6 +571,7 @@ class Studio {
       this.#complain("");
       this.#renderSoon();
     });
+    this.#rolls.addEventListener("locked", () => this.#mayReplace());
     this.#rolls.addEventListener("zoom", () => this.#renderPlace(false));
     this.#rolls.addEventListener("seek", ({ detail }) => {
       this.#transport.position = detail;

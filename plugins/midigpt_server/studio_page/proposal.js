@@ -2,6 +2,7 @@
 
 import { cancel, generate } from "./api.js";
 import { withCells } from "./model.js";
+import { inSongTerms } from "./wording.js";
 
 // A browser keeps six connections to a server open: some must be left for other requests.
 const STREAMS = 4;
@@ -91,7 +92,7 @@ export class Proposal extends EventTarget {
       });
     } catch (error) {
       if (error.name === "AbortError") this.#set(version, { state: "stopped", message: "Stopped" });
-      else this.#set(version, { state: "failed", message: error.message });
+      else this.#set(version, { state: "failed", message: inSongTerms(error.message, this.plan.base, this.plan.from) });
     } finally {
       this.#requests.delete(version);
     }

@@ -16,13 +16,15 @@ const LEAST_LANE = 76;
 const MOST_LANE = 148;
 
 /**
- * Fires "select" with the selection, "seek" with a quarter, "zoom", and "track" with {action, track, value}: action is
- * mute, solo, remove, program, or pick (all bars of the track).
+ * Fires "select" with the selection, "seek" with a quarter, "zoom", "locked" where the selection cannot change now, and
+ * "track" with {action, track, value}: action is mute, solo, remove or program.
  */
 export class Rolls extends EventTarget {
   selection = new Selection();
   /** [track, bar] of the keyboard's cursor. */
   cursor = [0, 0];
+  /** Whether the pointer adds to the selection, as it does with Ctrl held: fingers have no such key. */
+  adding = false;
   #root;
   #content = element("div", { class: "rolls-content", role: "presentation" });
   #ruler = element("canvas", { class: "ruler-canvas", "aria-hidden": "true" });
@@ -159,7 +161,12 @@ export class Rolls extends EventTarget {
     const lane = element("div", { class: "lane", role: "presentation" }, canvas);
     const pick = element(
       "button",
-      { class: "track-name", title: `Select all bars of ${name}`, "data-focus": `pick-${index}`, onclick: () => tell("pick") },
+      {
+        class: "track-name",
+        title: `Select all bars of ${name}`,
+        "data-focus": `pick-${index}`,
+        onclick: (event) => this.#pick(index, this.#adds(event)),
+      },
       name,
     );
     const toggle = (action, letter, word, on) =>
@@ -242,6 +249,8 @@ export class Rolls extends EventTarget {
 
   #drag() {
     let kind = null;
+    // The pointer that drags. Further fingers do nothing until it is lifted.
+    let pointer = null;
     let before = null;
     let chosen = true;
     // What a finger that turns out to scroll the page takes back.
@@ -258,7 +267,7 @@ export class Rolls extends EventTarget {
       return [track, barAt(this.#view.song, place(event))];
     };
     this.#content.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || this.#view.song.bars.length === 0) return;
+      if (kind || event.button !== 0 || this.#view.song.bars.length === 0) return;
       if (event.target.closest(".lane-ruler")) {
         kind = "seek";
         // A finger may scroll instead.
@@ -268,35 +277,54 @@ export class Rolls extends EventTarget {
         selected = this.selection;
         const cell = cellAt(event);
         if (!event.shiftKey) this.#anchor = cell;
-        const adds = event.ctrlKey || event.metaKey;
+        const adds = this.#adds(event);
         before = adds ? new Selection(this.selection) : new Selection();
         chosen = !(adds && this.selection.has(...cell));
         this.#extend(before, cell, chosen);
       } else {
         return;
       }
+      pointer = event.pointerId;
       this.#root.classList.add("by-pointer");
       // Focus goes to the rolls, whose keys continue what the pointer began.
       this.#root.focus({ preventScroll: true });
       event.preventDefault();
       this.#content.setPointerCapture(event.pointerId);
     });
-    this.#content.addEventListener("pointermove", (event) => {
+    const listen = (type, act) =>
+      this.#content.addEventListener(type, (event) => event.pointerId === pointer && act(event));
+    listen("pointermove", (event) => {
       // A finger that moves may be about to scroll.
       const seeks = kind === "seek" && event.pointerType !== "touch";
       if (seeks) this.dispatchEvent(new CustomEvent("seek", { detail: place(event) }));
-      if (kind !== "select") return;
+      if (kind !== "select" || this.#view.locked) return;
       this.#scrollAtEdge(event);
       this.#extend(before, cellAt(event), chosen);
     });
-    this.#content.addEventListener("pointerup", (event) => {
+    listen("pointerup", (event) => {
       if (kind === "seek") this.dispatchEvent(new CustomEvent("seek", { detail: place(event) }));
-      kind = null;
     });
-    this.#content.addEventListener("pointercancel", () => {
+    listen("pointercancel", () => {
       if (kind === "select") this.setSelection(selected);
-      kind = null;
     });
+    // After either of them.
+    listen("lostpointercapture", () => {
+      kind = pointer = null;
+    });
+  }
+
+  #adds(event) {
+    return event.ctrlKey || event.metaKey || this.adding;
+  }
+
+  /** Choose all bars of a track; `adds`: besides the others, or take them out if all are chosen. */
+  #pick(track, adds) {
+    if (this.#view.locked) return this.dispatchEvent(new Event("locked"));
+    const last = this.#view.song.bars.length - 1;
+    const next = adds ? new Selection(this.selection) : new Selection();
+    const whole = this.#view.song.bars.every((_, bar) => next.has(track, bar));
+    next.setRectangle([track, 0], [track, last], !whole);
+    this.setSelection(next);
   }
 
   #extend(before, cell, chosen) {
