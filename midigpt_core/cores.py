@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midigpt_core import control_groups
+from midigpt_core.system import control_groups
+from midigpt_core.system.machine import affinity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_PROC_CGROUP = Path("/proc/self/cgroup")
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
+    from pathlib import Path
 
 
 def available_cores() -> int:
@@ -23,15 +21,8 @@ def available_cores() -> int:
 
     A quota of one and a half processors counts as two: the kernel lets both run, but not all the time.
     """
-    allotted = [affinity(), *_slurm(), *_quotas(_PROC_CGROUP, _CGROUP_ROOT)]
+    allotted = [affinity(), *_slurm(), *_quotas()]
     return max(1, min(allotted))
-
-
-def affinity() -> int:
-    """Processors that this process may run on, if only for a part of their time."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _slurm() -> Iterator[int]:
@@ -41,8 +32,8 @@ def _slurm() -> Iterator[int]:
         yield int(given)
 
 
-def _quotas(membership: Path, root: Path) -> Iterator[int]:
-    for folder, is_v2 in control_groups.folders("cpu", membership, root):
+def _quotas() -> Iterator[int]:
+    for folder, is_v2 in control_groups.folders("cpu"):
         yield from _quota(folder, is_v2=is_v2)
 
 

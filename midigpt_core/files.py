@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import resource
 import secrets
 import shutil
 import stat
@@ -23,6 +21,9 @@ from attrs import frozen
 from blake3 import blake3
 
 from midigpt_core.errors import DataError, MidigptError, readable_name
+from midigpt_core.system import locks
+from midigpt_core.system.handles import READING, fsync_folder, replace, replace_folder
+from midigpt_core.system.liveness import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 #: Roughly when this process started. A leftover with this process's id that is older belongs to an earlier process with
 #: the same id.
 _STARTED = time.time()
-#: Files that a program may have open for other reasons.
-_USUALLY_OPEN = 256
-# Errors of file systems without locks, and of network file systems that cannot lock a folder.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 _NOT_ALLOWED = "Choose a folder that you can write to."
 _TOO_MANY_OPEN = "Close other programs, or raise the limit ('ulimit -n' shows it), and run again."
 _TOO_LARGE = "Raise the limit on the size of files ('ulimit -f' shows it), or choose another folder."
@@ -64,10 +61,10 @@ _SPECIAL_FILES = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+#: Seconds after which a leftover has no owner any more, where the system does not say which processes are alive.
+_ABANDONED_S = 24 * 3600.0
 # The largest value of pid_t, the type of a process id.
 _LARGEST_PID = (1 << 31) - 1
-# Of the flags in /proc/PID/stat: the process is ending, and has closed its files.
-_PF_EXITING = 0x4
 
 
 class WriteError(MidigptError):
@@ -91,48 +88,23 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         raise _explain(Path(path), error) from error
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def try_lock(handle: int, path: Path) -> bool:
-    """Take the kernel's lock on an open file or folder; False if another process or open file has it.
-
-    The kernel releases the lock when its owner dies, however it dies. Also True if the file system has no locks, and
-    then no process is kept out. Raises :class:`WriteError` for any other system error.
-    """
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise _explain(path, error) from error
-    return True
-
-
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[Callable[[], None]]:
-    """Make this the only process that writes in ``folder`` (:func:`try_lock`). Raises :class:`WriteError` if another
-    one does.
+    """Make this the only process that writes in ``folder`` (:meth:`midigpt_core.system.locks.Lock.take`). Raises
+    :class:`WriteError` if another one does.
 
     Yields a function that raises :class:`WriteError` if the folder is no longer where it was. Data written after that
     would be lost, or would go into a new folder of the same name.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if not try_lock(handle, folder):
+        lock = locks.of_folder(folder)
+    with lock:
+        with explained(folder):
+            is_ours = lock.take()
+        if not is_ours:
             raise WriteError(f"{folder}: another process is writing here. Wait for it, or choose another folder.")
-        yield partial(_require_there, folder, handle)
-    finally:
-        os.close(handle)
+        yield partial(_require_there, folder, lock)
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
@@ -172,13 +144,9 @@ def require_writable_folder(folder: str | os.PathLike[str], *, named: Path | Non
                 probe.unlink(missing_ok=True)
 
 
-def _require_there(folder: Path, handle: int) -> None:
-    # While the folder is open, no other folder gets its inode number.
+def _require_there(folder: Path, lock: locks.Lock) -> None:
     with explained(folder):
-        try:
-            is_there = os.path.samestat(os.fstat(handle), folder.stat())
-        except (FileNotFoundError, NotADirectoryError):
-            is_there = False
+        is_there = lock.is_of(folder)
     if not is_there:
         raise WriteError(
             f"{folder}: was removed, moved or replaced while it was written to. Put it back where it was, or choose"
@@ -202,8 +170,10 @@ class StagedFile:
         os.fsync(self.stream.fileno())
 
     def publish(self) -> None:
-        """Rename the file to its final name; all of it must be on the disk. Durable after :func:`fsync_folder`."""
-        self._temporary.replace(self.path)
+        """Close the file and rename it to its final name; all of it must be on the disk. Durable after
+        :func:`midigpt_core.system.handles.fsync_folder`."""
+        self.stream.close()
+        replace(self._temporary, self.path)
 
     def close(self) -> None:
         """Remove the file if it was not published."""
@@ -235,7 +205,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.replace(target)
+        replace(temporary, target)
         fsync_folder(target.parent)
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno is None:
@@ -271,7 +241,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         fsync_folder(temporary)
-        temporary.replace(target)
+        replace_folder(temporary, target)
         fsync_folder(target.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
@@ -292,7 +262,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """
     # Opening a device can already have an effect, so the type is checked before opening, and again afterwards.
     _require_regular(Path(path).stat().st_mode, path)
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    handle = os.open(path, READING)
     try:
         _require_regular(os.fstat(handle).st_mode, path)
         return open(handle, "rb")  # noqa: PTH123 - of a handle
@@ -384,25 +354,13 @@ def blake3_of(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def allow_open(count: int) -> None:
-    """Let this process open ``count`` files in addition to its usual ones, as far as the system allows.
-
-    Many systems start a process with a limit of 1,024, or of 256, and let it raise the limit itself.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _USUALLY_OPEN + count
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-
-
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
     """Remove temporary files and folders in ``folder`` whose writer is gone; returns how many."""
     removed = 0
     for leftover in Path(folder).glob(f"{_TEMPORARY_MARK}*"):
         owner = leftover.name.removeprefix(_TEMPORARY_MARK).split("-", 1)[0]
         pid = _pid(owner)
-        if pid is not None and _is_alive(pid) and not _is_of_a_namesake(leftover, pid):
+        if pid is not None and _has_owner(leftover, pid):
             continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -417,32 +375,25 @@ def _pid(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and 0 < int(text) <= _LARGEST_PID else None
 
 
+def _has_owner(leftover: Path, pid: int) -> bool:
+    alive = is_alive(pid)
+    if alive is None:
+        alive = _age_s(leftover) < _ABANDONED_S
+    return alive and not _is_of_a_namesake(leftover, pid)
+
+
+def _age_s(leftover: Path) -> float:
+    """Seconds since the last write; 0 if it is gone."""
+    try:
+        return time.time() - leftover.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _is_of_a_namesake(leftover: Path, owner: int) -> bool:
     """Whether an earlier process with this process's id wrote it: a program restarted in a container often gets the
     same id."""
     try:
         return owner == os.getpid() and leftover.stat().st_mtime < _STARTED
     except FileNotFoundError:
-        return False
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_ending(pid)
-
-
-def _is_ending(pid: int) -> bool:
-    """Whether a process was killed or has ended, and only its parent has not asked for its exit code yet: without its
-    parent, in a container whose first process collects no orphans, that lasts for ever. Known on Linux only."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        # The name, in brackets, may contain spaces and brackets.
-        state, *_, flags = status.rpartition(")")[2].split()[:7]
-        return state in {"Z", "X"} or int(flags) & _PF_EXITING != 0
-    except (OSError, ValueError):
         return False

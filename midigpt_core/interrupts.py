@@ -7,12 +7,13 @@ it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+
+from midigpt_core.system.signals import forget_wakeup_in_children, present, wakeup_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ _ONE_REQUEST_S = 0.25
 #: Seconds that an exception in the main thread has to end the work before the thread ends the process.
 GRACE_S = 1.0
 _DONE = 0
+_HANGING_UP = present("SIGHUP")
 
 
 class Interrupts:
@@ -43,8 +45,8 @@ class Interrupts:
         *,
         ending: Callable[[], Callable[[int], None]],
     ) -> None:
-        """``ending`` gives :func:`midigpt_core.ending.end_by`; it is called when the first signal arrives, so a process
-        that gets no signal does not load it."""
+        """``ending`` gives :func:`midigpt_core.system.processes.end_by`; it is called when the first signal arrives, so
+        a process that gets no signal does not load it."""
         self._numbers = numbers
         self._first = first
         self._in_main = in_main or _nothing
@@ -57,14 +59,13 @@ class Interrupts:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._left.clear()
-            reading, self._writing = os.pipe()
-            os.set_blocking(self._writing, False)
+            reading, self._writing = wakeup_pipe()
             self._thread = threading.Thread(target=self._listen, args=(reading,), name="interrupts", daemon=True)
             self._thread.start()
             self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
             for number in self._numbers:
                 # nohup: the process was started to outlive the terminal.
-                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                if number not in _HANGING_UP or signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._in_main)
         return self
 
@@ -106,7 +107,7 @@ class Interrupts:
                     )
                     self._answering.start()
                     end_by = self._ending()
-                elif number != signal.SIGHUP and time.monotonic() - heard_at > _ONE_REQUEST_S:
+                elif number not in _HANGING_UP and time.monotonic() - heard_at > _ONE_REQUEST_S:
                     end_by(number)
 
 
@@ -114,10 +115,4 @@ def _nothing(_number: int, _frame: FrameType | None = None) -> None:
     """Do nothing: Python writes to the pipe only if a handler is installed."""
 
 
-def _forget_in_child() -> None:
-    # A forked child shares the pipe, but a signal to the child must not reach its parent.
-    with contextlib.suppress(ValueError):
-        signal.set_wakeup_fd(-1)
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
+forget_wakeup_in_children()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import sys
 
-from midigpt_core.cores import affinity, available_cores
+from midigpt_core.cores import available_cores
+from midigpt_core.system.machine import affinity
 
 #: Variables by which a user chooses how OpenMP's threads wait, and how many there are.
 _POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from midigpt_core import cores
+from midigpt_core.system import control_groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +21,8 @@ def machine_of_sixteen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Sixteen processors, no batch system, and a folder in the place of the control groups."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    monkeypatch.setattr(cores, "_PROC_CGROUP", tmp_path / "membership")
-    monkeypatch.setattr(cores, "_CGROUP_ROOT", tmp_path / "groups")
+    monkeypatch.setattr(control_groups, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path / "groups")
     return tmp_path
 
 

@@ -12,7 +12,7 @@ import pytest
 _SCRIPT = """
 import sys
 import numpy as np
-from midigpt_core.processes import return_large_blocks
+from midigpt_core.system.processes import return_large_blocks
 
 def resident():
     with open("/proc/self/status") as status:

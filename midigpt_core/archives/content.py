@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define, field
 
 from midigpt_core.files import open_regular
+from midigpt_core.system.handles import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +104,7 @@ class FileContent:
 
     def read_at(self, position: int, count: int) -> bytes:
         pieces = []
-        while count > 0 and (piece := os.pread(self._file().fileno(), count, position)):
+        while count > 0 and (piece := read_at(self._file().fileno(), count, position)):
             pieces.append(piece)
             position += len(piece)
             count -= len(piece)

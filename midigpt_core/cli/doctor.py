@@ -26,6 +26,7 @@ from midigpt_core.corpus.cache import cache_root
 from midigpt_core.errors import MidigptError
 from midigpt_core.plugins.building import build
 from midigpt_core.plugins.describe import describe
+from midigpt_core.system.machine import load_average
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ def _device(_: click.Context) -> Iterator[Finding]:
     else:
         yield Finding("device", "ok", "cpu (this torch is built without CUDA)")
     threads, cores = torch.get_num_threads(), available_cores()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    load = load_average()
     text = f"{threads} threads of torch, {cores} cores, load {load:.1f}"
     if load > _BUSY * cores:
         yield Finding("threads", "note", f"{text}: other processes are running, and training will take longer")

@@ -16,10 +16,10 @@ from midigpt_core.cli.echo import echo_json, echo_line, echo_lines, remark_lines
 from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options, fetched
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
-from midigpt_core.ending import end_by
 from midigpt_core.errors import ConfigError, DataError
 from midigpt_core.interrupts import Interrupts
 from midigpt_core.paths import usable_path
+from midigpt_core.system.processes import end_by
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:

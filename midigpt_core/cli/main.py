@@ -20,6 +20,8 @@ from midigpt_core.cli.root import root
 from midigpt_core.cli.streams import enduring_streams
 from midigpt_core.errors import ComponentError, MidigptError, RankLost, RunStopped, sentence
 from midigpt_core.interrupts import GRACE_S, Interrupts
+from midigpt_core.system import capabilities
+from midigpt_core.system.signals import BROKEN_PIPE_EXIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,6 +66,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
 def _exit_code(command: click.Command, name: str, arguments: list[str]) -> int:
     try:
         _require_built()
+        _require_capabilities()
         if not {"--json", "--help", "-h"} & set(arguments):
             _note_public_package()
         result = command.main(args=arguments, prog_name=name, standalone_mode=False)
@@ -93,7 +96,7 @@ def _exit_code(command: click.Command, name: str, arguments: list[str]) -> int:
 
 
 def _end_by() -> Callable[[int], None]:
-    from midigpt_core.ending import end_by
+    from midigpt_core.system.processes import end_by
 
     return end_by
 
@@ -103,7 +106,7 @@ def _lost(output: Drain | None) -> int:
     if output is None or output.failure is None:
         return 0
     if isinstance(output.failure, BrokenPipeError):  # `| head` closes the pipe when it has enough
-        return 128 + signal.SIGPIPE
+        return BROKEN_PIPE_EXIT
     reason = os.strerror(output.failure.errno or 0)
     echo_line(f"Error: standard output cannot be written ({reason}): the result is lost. Run it again.", err=True)
     return MidigptError.exit_code
@@ -129,6 +132,15 @@ def _require_built() -> None:
         raise MidigptError(
             f"{folder} is a source tree without its native module. Run 'pip install -e .' in {folder.parent}, "
             "or start from another folder to use an installed wheel."
+        )
+
+
+def _require_capabilities() -> None:
+    if wrong := capabilities.unknown():
+        names = ", ".join(capabilities.NAMES)
+        raise MidigptError(
+            f"{capabilities.VARIABLE}: there is no capability {wrong[0]!r}. "
+            f"Name some of {names}, or {capabilities.ALL}."
         )
 
 

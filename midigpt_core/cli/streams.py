@@ -10,9 +10,10 @@ import contextlib
 import errno
 import io
 import os
-import select
 import sys
 from typing import TYPE_CHECKING, Any
+
+from midigpt_core.system.handles import wait_until_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ class Drain(io.RawIOBase):
             try:
                 return os.write(self._descriptor, content)
             except BlockingIOError:
-                select.select([], [self._descriptor], [])
+                wait_until_writable(self._descriptor)
             except OSError as error:
                 self.failure = self.failure or error
                 if error.errno in _GONE:

@@ -37,6 +37,7 @@ from midigpt_core.errors import ComponentError, CorpusError, DataError, MidigptE
 from midigpt_core.plugins import build as build_component
 from midigpt_core.plugins.targets import import_target
 from midigpt_core.score.similarity import MusicKeys, joined_keys, music_keys
+from midigpt_core.system.limits import allow_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -142,7 +143,7 @@ def build(
         return _report(_elsewhere(engine, task, shards, progress), time.monotonic() - started)
     cores = available_cores()
     active = max(1, min(workers or cores, len(shards)))
-    files.allow_open(active * _FILES_A_SHARD)
+    allow_open(active * _FILES_A_SHARD)
     parsers = _Parsers(parser, max(1, cores // active), limits)
     run = _Run(source, options, cache, parser, parsers, _Meter(shards, progress), store, publish=publish, shards=shards)
     with contextlib.closing(parsers), ThreadPoolExecutor(active, thread_name_prefix="corpus") as pool:
@@ -185,7 +186,7 @@ class _Task:
             )
 
     def __call__(self, shard: SourceShard) -> ShardResult:
-        files.allow_open(_FILES_A_SHARD)
+        allow_open(_FILES_A_SHARD)
         cache = self.cache if self.store is None else cache_root()
         with contextlib.closing(_Parsers(self.parser, 1, self.limits)) as parsers:
             run = _Run(

@@ -22,6 +22,7 @@ from midigpt_core.corpus.format import FORMAT_VERSION, READER_VERSION
 from midigpt_core.errors import CorpusError
 from midigpt_core.files import FileState
 from midigpt_core.paths import usable_path
+from midigpt_core.system import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,26 +97,24 @@ def owned(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Make this the only process and thread that writes in a shard's folder; ``waiting`` is called while another one
     does.
 
-    If the file system has no locks (:func:`midigpt_core.files.try_lock`), only threads of this process are kept out.
+    If the file system has no locks (:meth:`midigpt_core.system.locks.Lock.take`), only threads of this process are kept
+    out.
     """
     lock = folder.parent.parent / "locks" / folder.name
     with explained(lock.parent):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        with _owned_here(folder, waiting):
-            while not _try_lock(handle, lock):
-                waiting()
-                time.sleep(_LOCK_POLL_S)
-            yield
-    finally:
         # The lock file stays: if it were removed, two owners could lock two files of the same name.
-        os.close(handle)
+        own = locks.of_file(lock)
+    with own, _owned_here(folder, waiting):
+        while not _take(own, lock):
+            waiting()
+            time.sleep(_LOCK_POLL_S)
+        yield
 
 
-def _try_lock(handle: int, lock: Path) -> bool:
-    with explained(lock):
-        return files.try_lock(handle, lock)
+def _take(own: locks.Lock, path: Path) -> bool:
+    with explained(path):
+        return own.take()
 
 
 @contextlib.contextmanager

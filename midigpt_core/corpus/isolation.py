@@ -9,26 +9,31 @@ milliseconds. A chunk that hangs is retried row by row at once, so a hanging row
 from __future__ import annotations
 
 import bisect
-import fcntl
+import contextlib
+import errno
 import mmap
 import os
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
+from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 import attrs
 import numpy as np
 from attrs import frozen
 
-from midigpt_core import memory
+from midigpt_core import memory, terminal
 from midigpt_core.corpus import parse_worker, status
 from midigpt_core.files import WriteError
 from midigpt_core.score.columns import concatenate, empty
 from midigpt_core.score.reading import ReadResult, columns_from_buffers
+from midigpt_core.system import forking, signals
+from midigpt_core.system.capabilities import has
+from midigpt_core.system.limits import can_limit_memory
+from midigpt_core.system.processes import start_with
+from midigpt_core.system.shared_file import open_shared_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +54,10 @@ _SOCKET_BYTES = 1 << 20
 
 _DEFAULT_TEMPO = 500_000
 
+# -I -S: no environment, no site-packages hooks, so a start takes only as long as importing the parser's module.
+_COMMAND = [sys.executable, "-I", "-S", parse_worker.__file__]
+_log = terminal.logger("midigpt_core.corpus")
+
 DEFAULT_TIMEOUT_S = 10.0
 DEFAULT_MEMORY_BYTES = 1 << 30
 # Twice the bounds that the reader keeps to (docs/limits.md): 1 s per MB and 40 bytes per byte.
@@ -62,8 +71,8 @@ class ParserLimits:
 
     #: Seconds; :data:`SECONDS_PER_MIB` more for each MiB of MIDI.
     timeout_s: float = DEFAULT_TIMEOUT_S
-    #: Bytes beyond those of the idle process; :data:`BYTES_PER_BYTE` more for each byte of MIDI. Enforced on Linux
-    #: only.
+    #: Bytes beyond those of the idle process; :data:`BYTES_PER_BYTE` more for each byte of MIDI. Enforced where
+    #: :func:`midigpt_core.system.limits.can_limit_memory`, which is on Linux.
     memory_bytes: int = DEFAULT_MEMORY_BYTES
 
     def timeout(self, size: int) -> float:
@@ -82,6 +91,33 @@ class _Rows:
         return len(self.offsets) - 1
 
 
+class _Connection(Protocol):
+    """One connection to a process that parses."""
+
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+
+    def sendall(self, content: bytes | memoryview, /) -> object: ...
+
+    def close(self) -> object: ...
+
+
+class _Processes(Protocol):
+    """How a connection gets a process, and what is known of that process's end."""
+
+    def connect(self) -> _Connection: ...
+
+    def send(self, connection: _Connection, request: bytes, content: UInt8Array) -> None:
+        """Send a request and its data. No process reads the data of the request before: it has answered or ended."""
+
+    def exit_code(self) -> int:
+        """How the process of the last connection ended, as :class:`subprocess.Popen` says it."""
+
+    def end(self) -> None:
+        """Say that no more connections follow."""
+
+    def close(self, *, at_once: bool) -> None: ...
+
+
 class _SharedData:
     """An unnamed file, in memory if the system supports that, which the parser's process maps too.
 
@@ -89,13 +125,7 @@ class _SharedData:
     """
 
     def __init__(self) -> None:
-        if hasattr(os, "memfd_create"):
-            self.fd = os.memfd_create("midigpt-parser", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            # If the parser's process could shrink the file, this process would die by SIGBUS.
-            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-        else:
-            with tempfile.TemporaryFile() as file:
-                self.fd = os.dup(file.fileno())
+        self.fd = open_shared_file("midigpt-parser")
         self._bytes = np.zeros(0, np.uint8)
 
     def write(self, content: UInt8Array) -> None:
@@ -115,8 +145,118 @@ class _SharedData:
         os.close(self.fd)
 
 
+class _ForkedProcesses:
+    """A copy of one process for each connection (:func:`midigpt_core.system.forking.serve`)."""
+
+    def __init__(self, parser: list[str]) -> None:
+        self._control, theirs = socket.socketpair()
+        self._data = _SharedData()
+        with theirs:
+            passed = [theirs.fileno(), self._data.fd]
+            self._process = start_with([*_COMMAND, *map(str, passed), *parser], passed)
+
+    def connect(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BYTES)
+        with theirs:
+            try:
+                forking.hand_over(self._control, theirs)
+            except (BrokenPipeError, ConnectionResetError):
+                _raise_ended(self._process)
+        return ours
+
+    def send(self, connection: _Connection, request: bytes, content: UInt8Array) -> None:
+        self._data.write(content)
+        connection.sendall(request)
+
+    def exit_code(self) -> int:
+        try:
+            (ended,) = forking.ENDED.unpack(_exactly(self._control, forking.ENDED.size))
+        except (EOFError, ConnectionResetError):
+            _raise_ended(self._process)
+        return os.waitstatus_to_exitcode(ended)
+
+    def end(self) -> None:
+        self._control.close()
+
+    def close(self, *, at_once: bool) -> None:
+        # Its child may still be parsing a chunk whose result is no longer needed; both end by themselves, at the latest
+        # when the chunk's time is up.
+        if at_once:
+            self._process.terminate()
+        self._process.wait()
+        self._data.close()
+
+
+class _SeparateProcesses:
+    """A new process for each connection, which is its standard input and output."""
+
+    def __init__(self, parser: list[str]) -> None:
+        self._parser = parser
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def connect(self) -> _Streams:
+        self._process = subprocess.Popen(
+            [*_COMMAND, "", "", *self._parser], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        connection = _Streams(self._process)
+        try:
+            _exactly(connection, len(parse_worker.READY))
+        except EOFError:
+            connection.close()
+            _raise_ended(self._process)
+        return connection
+
+    def send(self, connection: _Connection, request: bytes, content: UInt8Array) -> None:
+        connection.sendall(request)
+        connection.sendall(content.data)
+
+    def exit_code(self) -> int:
+        assert self._process is not None
+        return self._process.wait()
+
+    def end(self) -> None:
+        """Its input is closed with its connection: it ends."""
+
+    def close(self, *, at_once: bool) -> None:
+        if self._process is not None:
+            if at_once:
+                self._process.terminate()
+            self._process.wait()
+
+
+class _Streams:
+    """The standard input and output of a process."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._writing: IO[bytes] = process.stdin
+        self._reading: IO[bytes] = process.stdout
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        return self._reading.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+
+    def sendall(self, content: bytes | memoryview, /) -> None:
+        rest = memoryview(content).cast("B")
+        try:
+            while len(rest) > 0:
+                rest = rest[self._writing.write(rest) :]
+        except OSError as error:
+            # As Windows reports a pipe without a reader.
+            raise (BrokenPipeError if error.errno == errno.EINVAL else type(error))(*error.args) from error
+
+    def close(self) -> None:
+        for stream in (self._writing, self._reading):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
 class IsolatedParser:
-    """One parser process, started on entering the context.
+    """One parser process, started on entering the context, or one for each part of the work where processes cannot be
+    forked.
 
     ``parser`` is an import string; anything but the default is a seam for tests.
     """
@@ -125,36 +265,24 @@ class IsolatedParser:
         self._parser = _locate(parser)
         self._threads = threads
         self._limits = limits or ParserLimits()
-        self._connection: socket.socket | None = None
+        self._connection: _Connection | None = None
 
     def __enter__(self) -> Self:
-        self._control, theirs = socket.socketpair()
-        self._data = _SharedData()
-        with theirs:
-            # -I -S: no environment, no site-packages hooks, so a start takes only as long as importing the parser's
-            # module.
-            command = [sys.executable, "-I", "-S", parse_worker.__file__]
-            passed = [theirs.fileno(), self._data.fd]
-            self._process = subprocess.Popen(
-                [*command, *map(str, passed), *self._parser], pass_fds=passed, stdin=subprocess.DEVNULL
-            )
+        _warn_of_unlimited_memory()
+        kind = _ForkedProcesses if has("fork") else _SeparateProcesses
+        self._processes: _Processes = kind(self._parser)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
-        # Its child may still be parsing a chunk whose result is no longer needed; both end by themselves, at the latest
-        # when the chunk's time is up.
-        if kind is not None:
-            self._process.terminate()
-        self._process.wait()
-        self._data.close()
+        self._processes.close(at_once=kind is not None)
 
     def end(self) -> None:
         """Tell the process that no more rows follow; it may then end."""
         self._hang_up()
-        self._control.close()
+        self._processes.end()
 
     def parse(self, data: UInt8Array, offsets: Int64Array) -> ReadResult:
         """Parse n rows, MIDI files ``data[offsets[i] : offsets[i + 1]]``; offsets int64[n + 1], from 0.
@@ -200,18 +328,17 @@ class IsolatedParser:
             return first, self._failure()
         return first, None
 
-    def _send(self, connection: socket.socket, rows: _Rows, first: int, ends: Sequence[int], threads: int) -> None:
+    def _send(self, connection: _Connection, rows: _Rows, first: int, ends: Sequence[int], threads: int) -> None:
         end = ends[-1]
         offsets = rows.offsets[first : end + 1] - rows.offsets[first]
         chunks = np.asarray(ends, np.int64) - first
         largest = int(np.diff(offsets[np.concatenate([[0], chunks])]).max())
         timeout_s, memory_bytes = self._limits.timeout(largest), self._limits.memory(largest)
-        # No process reads it now: the child that did has answered or ended.
-        self._data.write(rows.data[rows.offsets[first] : rows.offsets[end]])
         header = parse_worker.REQUEST.pack(end - first, len(chunks), int(offsets[-1]), threads, timeout_s, memory_bytes)
-        connection.sendall(header + chunks.tobytes() + offsets.tobytes())
+        content = rows.data[rows.offsets[first] : rows.offsets[end]]
+        self._processes.send(connection, header + chunks.tobytes() + offsets.tobytes(), content)
 
-    def _receive(self, connection: socket.socket) -> dict[str, memoryview]:
+    def _receive(self, connection: _Connection) -> dict[str, memoryview]:
         (size,) = parse_worker.REPLY.unpack(_exactly(connection, parse_worker.REPLY.size))
         pairs = [pair.split("=") for pair in _exactly(connection, size).tobytes().decode().split(",")]
         sizes = {name: int(length) for name, length in pairs}
@@ -224,18 +351,9 @@ class IsolatedParser:
             start += padded[name]
         return buffers
 
-    def _connect(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BYTES)
-        with theirs:
-            try:
-                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
-            except (BrokenPipeError, ConnectionResetError):
-                self._raise_ended()
-        self._connection = ours
-        return ours
+    def _connect(self) -> _Connection:
+        self._connection = self._processes.connect()
+        return self._connection
 
     def _hang_up(self) -> None:
         if self._connection is not None:
@@ -243,24 +361,33 @@ class IsolatedParser:
             self._connection = None
 
     def _failure(self) -> int:
-        """The status for a child that ended without an answer, by how it ended."""
-        try:
-            (ended,) = parse_worker.ENDED.unpack(_exactly(self._control, parse_worker.ENDED.size))
-        except (EOFError, ConnectionResetError):
-            self._raise_ended()
-        if os.WIFSIGNALED(ended):
-            number = os.WTERMSIG(ended)
-            return status.TIMEOUT if number == signal.SIGALRM else status.crashed(number)
-        code = os.WEXITSTATUS(ended)
+        """The status for a process that ended without an answer, by how it ended."""
+        code = self._processes.exit_code()
+        number = signals.of_exit(code)
+        if number is not None:
+            return status.TIMEOUT if signals.is_alarm(number) else status.crashed(number)
+        if code == signals.TIME_IS_UP_EXIT and not has("signals"):
+            return status.TIMEOUT
         if code == parse_worker.RAISED_EXIT:
             raise RuntimeError(
                 "the parser raised an exception, which is a bug in the parser; its traceback is printed above"
             )
         return status.MEMORY if code == parse_worker.MEMORY_EXIT else status.EXITED
 
-    def _raise_ended(self) -> NoReturn:
-        code = self._process.wait()
-        raise RuntimeError(f"the parser process ended with code {code}; its own message is printed above")
+
+def _raise_ended(process: subprocess.Popen[bytes]) -> NoReturn:
+    code = process.wait()
+    raise RuntimeError(f"the parser process ended with code {code}; its own message is printed above")
+
+
+@cache
+def _warn_of_unlimited_memory() -> None:
+    """Once per process."""
+    if not can_limit_memory():
+        _log.warning(
+            "This system does not limit the memory of the MIDI parser: a malicious file can take all of it. "
+            "Read files that you do not trust in a container or virtual machine that has a limit."
+        )
 
 
 def _locate(parser: str) -> list[str]:
@@ -283,7 +410,7 @@ def _chunk_ends(offsets: Int64Array, first: int) -> list[int]:
     return ends
 
 
-def _exactly(connection: socket.socket, size: int) -> memoryview:
+def _exactly(connection: _Connection, size: int) -> memoryview:
     """``size`` bytes; raises EOFError if the other side closes the connection first."""
     # Aligned for every dtype.
     content = memory.empty(size, np.uint8).data

@@ -7,10 +7,10 @@ code, then by name the reasons for which the source dropped rows.
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, TypeVar
 
 from midigpt_core.score.reading import READ_ERRORS
+from midigpt_core.system.signals import linux_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ _NAMES = {KEPT: "kept", NULL_MUSIC: "null_music", TIMEOUT: "timeout", MEMORY: "m
 
 
 def crashed(signal_number: int) -> int:
-    """The status of a row on which the parser died by a signal."""
+    """The status of a row on which the parser died by a signal; the number is Linux's on every system."""
     return _SIGNALLED + signal_number
 
 
@@ -45,10 +45,8 @@ def status_name(status: int) -> str:
     if status in READ_ERRORS:
         return READ_ERRORS[status].name
     if status > _SIGNALLED:
-        try:
-            return f"crashed_{signal.Signals(status - _SIGNALLED).name.lower()}"
-        except ValueError:
-            return f"crashed_signal_{status - _SIGNALLED}"
+        number = status - _SIGNALLED
+        return f"crashed_{(linux_name(number) or f'signal_{number}').lower()}"
     return f"status_{status}"
 
 

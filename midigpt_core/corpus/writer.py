@@ -45,6 +45,7 @@ from midigpt_core.corpus.metadata.arrow import MetadataWriter
 from midigpt_core.records import CORPUS_RESOLUTION
 from midigpt_core.score.columns import level_columns
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
+from midigpt_core.system.handles import fsync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,7 +149,7 @@ class ShardWriter:
                 for staged in (arrow, *(file.staged for file in filed.values())):
                     staged.publish()
                 self._metadata.publish()
-            files.fsync_folder(self._folder)
+            fsync_folder(self._folder)
         sidecar = Sidecar(
             source=source,
             fingerprint=fingerprint,

@@ -6,12 +6,10 @@ Workers make whole blocks in turn; this process cuts batches out of them. Any nu
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import threading
 import traceback
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
@@ -21,7 +19,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from midigpt_core.data import shared_memory
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.errors import ComponentError, DataError, MidigptError
-from midigpt_core.processes import die_with_parent, leave_signals_to_parent
+from midigpt_core.system import signals
+from midigpt_core.system.capabilities import has
+from midigpt_core.system.liveness import is_stopped
+from midigpt_core.system.processes import die_with_parent, leave_signals_to_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -40,11 +41,11 @@ _LOOK_S = 5
 #: Seconds within which a killed worker disappears; one that dumps its memory to the disk takes some.
 _ENDING_S = 5.0
 #: Why the system sends a process this signal.
-_CAUSES: dict[int, str] = {
-    signal.SIGKILL: ", which systems send when memory runs out",
-    signal.SIGBUS: ": /dev/shm is full, or a file of the corpus was cut",
-    signal.SIGSEGV: ": a fault in native code",
-    signal.SIGABRT: ": a fault in native code",
+_CAUSES = {
+    "SIGKILL": ", which systems send when memory runs out",
+    "SIGBUS": ": /dev/shm is full, or a file of the corpus was cut",
+    "SIGSEGV": ": a fault in native code",
+    "SIGABRT": ": a fault in native code",
 }
 #: Exceptions from reading from a dead worker; RuntimeError is torch's own.
 _LOST = (RuntimeError, OSError, EOFError, multiprocessing.ProcessError)
@@ -261,7 +262,7 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         batch_size=None,
         num_workers=num_workers,
         prefetch_factor=_AHEAD,
-        multiprocessing_context=start_method,
+        multiprocessing_context=start_method or (None if has("fork") else "spawn"),
         timeout=min(_LOOK_S, WORKER_TIMEOUT_S),
         worker_init_fn=_start_worker,
         # The loader draws a seed for its workers. It must not advance the process's own generator.
@@ -304,11 +305,8 @@ def _deaf_to_children() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # which has no handlers
         yield
         return
-    before = signal.signal(signal.SIGCHLD, lambda *_: None)
-    try:
+    with signals.children_unnoticed():
         yield
-    finally:
-        signal.signal(signal.SIGCHLD, before)
 
 
 def _end(workers: Sequence[BaseProcess]) -> None:
@@ -366,21 +364,12 @@ class _Patience:
             waited = waited + _LOOK_S if wait is counted else float(_LOOK_S)
             counted = wait
             if waited >= WORKER_TIMEOUT_S:
-                stopped = [str(worker.pid) for worker in self._workers if _is_stopped(worker)]
+                stopped = [str(worker.pid) for worker in self._workers if is_stopped(worker.pid or 0)]
                 remark = f" (process {', '.join(stopped)} of them is stopped, as by SIGSTOP)" if stopped else ""
                 self.verdict = f"no block came from the data workers for {WORKER_TIMEOUT_S} s{remark}"
                 for worker in self._workers:
                     worker.kill()
                 return
-
-
-def _is_stopped(worker: BaseProcess) -> bool:
-    """Whether a signal, or a debugger, has suspended the process; False where the system does not say."""
-    try:
-        state = Path(f"/proc/{worker.pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return state.rpartition(")")[2].split()[:1] in (["T"], ["t"])
 
 
 def _next_block(
@@ -410,8 +399,8 @@ def _what_ended(workers: Sequence[BaseProcess], reason: str) -> str:
     codes = [worker.exitcode for worker in workers]
     killed = next((-code for code in codes if code is not None and code < 0), None)
     if killed is not None:
-        name = signal.Signals(killed).name
-        return f"one of {len(workers)} data workers was killed by {name}{_CAUSES.get(killed, '')}"
+        name = signals.name_of(killed)
+        return f"one of {len(workers)} data workers was killed by {name}{_CAUSES.get(name, '')}"
     code = next((code for code in codes if code), None)
     what = f"a data worker ended with code {code}" if code else "the data workers failed"
     return f"{what} ({reason})"

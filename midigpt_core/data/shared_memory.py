@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from midigpt_core.data.blocks import ROWS_PER_BLOCK
 from midigpt_core.errors import ConfigError
+from midigpt_core.system.machine import SHARED_MEMORY, free_shared_memory
 
 if TYPE_CHECKING:
     from midigpt_core.data.settings import StreamSettings
 
-FOLDER = "/dev/shm"
 #: Blocks of a worker that are in use at once: the one that is being cut up, and the ones made ahead.
 BLOCKS_A_WORKER = 3
 # The fields of records.PackedBatch that have a value per position: three of 8 bytes, one of 4, one of 1.
@@ -25,19 +24,10 @@ def bytes_a_worker(settings: StreamSettings) -> int:
     return BLOCKS_A_WORKER * (ROWS_PER_BLOCK * settings.max_seq_len * BYTES_A_POSITION + _SPARE_BYTES)
 
 
-def free_bytes() -> int | None:
-    """Shared memory that is free, in bytes; None where the system does not say."""
-    try:
-        found = os.statvfs(FOLDER)
-    except OSError:
-        return None
-    return found.f_bavail * found.f_frsize
-
-
 def require_room(settings: StreamSettings, num_workers: int, devices: int) -> None:
     """Raise :class:`ConfigError` if shared memory is too small for ``num_workers`` for each of this machine's
     ``devices``."""
-    free, each, count = free_bytes(), bytes_a_worker(settings), num_workers * devices
+    free, each, count = free_shared_memory(), bytes_a_worker(settings), num_workers * devices
     if free is None or count * each <= free:
         return
     raise ConfigError(
@@ -48,8 +38,8 @@ def require_room(settings: StreamSettings, num_workers: int, devices: int) -> No
 
 def remark() -> str:
     """A sentence about the free shared memory."""
-    free = free_bytes()
-    return f"{FOLDER} has {_size(free)} free." if free is not None else f"{FOLDER} is not there."
+    free = free_shared_memory()
+    return f"{SHARED_MEMORY} has {_size(free)} free." if free is not None else f"{SHARED_MEMORY} is not there."
 
 
 def _size(size: int) -> str:

@@ -21,7 +21,7 @@ from midigpt_core.contracts import Bundle, LoggerContext, RunContext
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import remove_leftovers
 from midigpt_core.plugins import build, current_registry
-from midigpt_core.processes import die_with_parent
+from midigpt_core.system.processes import die_with_parent
 from midigpt_core.training.dry_run import require_memory
 from midigpt_core.training.keeping.checkpoints import first_whole, saved_identity
 from midigpt_core.training.keeping.identity import as_begun, identify

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from midigpt_core.errors import ConfigError
-from midigpt_core.processes import return_large_blocks
+from midigpt_core.system.processes import return_large_blocks
 from midigpt_server.app import build_app
 from midigpt_server.models import Model, Models
 from midigpt_server.osc.server import OscServer

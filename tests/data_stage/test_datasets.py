@@ -369,13 +369,13 @@ def test_a_worker_that_hears_nothing_is_ended(spec):
 
 def test_shared_memory_that_does_not_suffice_is_said_before_the_start(spec, monkeypatch):
     settings = attrs.evolve(SETTINGS, max_seq_len=2048)
-    monkeypatch.setattr(shared_memory, "free_bytes", lambda: 64 << 20)
+    monkeypatch.setattr(shared_memory, "free_shared_memory", lambda: 64 << 20)
     shared_memory.require_room(settings, 5, 1)
     with pytest.raises(ConfigError, match=r"num_workers: 8 data workers need 8\d\.\d MiB .* 64\.0 MiB free\. .* to 5,"):
         shared_memory.require_room(settings, 8, 1)
     with pytest.raises(ConfigError, match=r"num_workers: 6 data workers"):
         shared_memory.require_room(settings, 3, 2)
-    monkeypatch.setattr(shared_memory, "free_bytes", lambda: None)
+    monkeypatch.setattr(shared_memory, "free_shared_memory", lambda: None)
     shared_memory.require_room(settings, 8, 1)
     # What it is reckoned from is what a worker takes.
     block = spec.open().block(0)

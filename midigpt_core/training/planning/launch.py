@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from midigpt_core.errors import ConfigError
-from midigpt_core.processes import die_with_parent
+from midigpt_core.system.processes import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from torch import distributed
 
 from midigpt_core.errors import RankLost
+from midigpt_core.system.signals import name_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -135,8 +135,8 @@ class _Children:
 def _how(code: int) -> str:
     if code >= 0:
         return f"ended with code {code}"
-    name = signal.Signals(-code).name
-    return f"was killed by {name}" + (", as systems do when memory runs out" if -code == signal.SIGKILL else "")
+    name = name_of(-code)
+    return f"was killed by {name}" + (", as systems do when memory runs out" if name == "SIGKILL" else "")
 
 
 def _is_stop(code: int) -> bool:

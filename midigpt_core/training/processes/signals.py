@@ -9,9 +9,10 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from midigpt_core.ending import end_by
 from midigpt_core.errors import RunStopped
 from midigpt_core.interrupts import GRACE_S, Interrupts
+from midigpt_core.system.processes import end_by
+from midigpt_core.system.signals import present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 #: SIGTERM ends a batch job, SIGINT is Ctrl-C, schedulers send SIGUSR1 some time before the end, and SIGHUP means that
-#: the terminal was closed.
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+#: the terminal was closed. Windows sends SIGBREAK instead of the last one.
+STOPPING = present("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGBREAK")
 
 
 class _StoppedEarly(BaseException):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from midigpt_core import terminal
 from midigpt_core.cores import available_cores
 from midigpt_core.openmp import threads_spin
+from midigpt_core.system.machine import load_average
 
 _log = terminal.logger("midigpt_core.training")
 
@@ -19,7 +18,7 @@ def warn_of_spinning_threads() -> None:
     Busy: with torch's threads and the processes of the last minute (the load average), the machine has more to run than
     processors.
     """
-    threads, load, cores = torch.get_num_threads(), os.getloadavg()[0], available_cores()
+    threads, load, cores = torch.get_num_threads(), load_average(), available_cores()
     if threads > 1 and threads_spin() and threads + load > cores + 0.5:
         _log.warning(
             "torch was imported before midigpt_core, so its %d threads spin while they wait, and other processes are "

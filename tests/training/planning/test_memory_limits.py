@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from midigpt_core.errors import ConfigError, TrainingError
+from midigpt_core.system import control_groups
 from midigpt_core.training.dry_run import describe, estimate, require_memory
 from midigpt_core.training.planning import host_memory
 from midigpt_core.training.planning.prepare import prepare
@@ -83,8 +84,8 @@ def test_the_memory_of_a_control_group(tmp_path: Path, monkeypatch: pytest.Monke
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(f"{content}\n")
         (root / "membership").write_text(f"{line}\n")
-        monkeypatch.setattr(host_memory, "_PROC_CGROUP", root / "membership")
-        monkeypatch.setattr(host_memory, "_CGROUP_ROOT", root)
+        monkeypatch.setattr(control_groups, "MEMBERSHIP", root / "membership")
+        monkeypatch.setattr(control_groups, "ROOT", root)
         assert host_memory.host_memory() == 1 << 20
     host_memory.require_rows_fit(max_seq_len=64, max_tracks=4, batch_size=2)
     with pytest.raises(ConfigError, match=r"only 1\.0 MiB of memory"):

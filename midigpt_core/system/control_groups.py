@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from midigpt_core.system.capabilities import has
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+#: The file that names the groups of this process, and the folder that contains them.
+MEMBERSHIP = Path("/proc/self/cgroup")
+ROOT = Path("/sys/fs/cgroup")
 
 
-def folders(controller: str, membership: Path, root: Path) -> Iterator[tuple[Path, bool]]:
+def folders(controller: str) -> Iterator[tuple[Path, bool]]:
     """The folder of this process's control group for ``controller`` and of every parent group, each with whether it
     uses version 2 of the interface.
 
-    ``membership`` is the file that names the groups (``/proc/self/cgroup``), ``root`` the folder that contains them.
     Some of the folders may not exist: a container sees only its own.
     """
+    if not has("proc"):
+        return
     try:
-        lines = membership.read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux, or hidden
+        lines = MEMBERSHIP.read_text(encoding="ascii").splitlines()
+    except OSError:  # hidden
         return
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        top = root / controller if controllers else root
+        top = ROOT / controller if controllers else ROOT
         folder = top / group.lstrip("/")
         for place in (folder, *folder.parents):
             yield place, not controllers
