@@ -170,6 +170,7 @@ def write(page: Page) -> None:
     page.locator("#seed").press("Tab")
     page.locator("#temperature").fill(_VARIETY)
     page.locator("#more-section summary").click()
+    page.locator(".writing-scroll").evaluate("one => one.scrollTo(0, 0)")
     page.locator("#generate").click()
     page.locator(".card[data-state=done]").nth(3).wait_for(timeout=120_000)
     page.wait_for_timeout(300)

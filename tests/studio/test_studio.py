@@ -267,6 +267,11 @@ def test_a_narrow_window_has_everything(browser: Browser, server: Server, scheme
             assert inside_scroller or (box["x"] >= 0 and box["x"] + box["width"] <= 390), control.inner_html()
         page.locator("#keep").click()
         expect(page.locator("#versions")).to_be_hidden()
+        # The keys are more than fit in: their list begins at its beginning.
+        page.locator("#help").click()
+        assert page.locator("#keys").evaluate("keys => keys.scrollHeight > keys.clientHeight && keys.scrollTop") == 0
+        page.keyboard.press("Escape")
+        expect(page.locator("#keys")).to_be_hidden()
 
 
 @pytest.mark.parametrize("preset", ["expressive"])
