@@ -211,7 +211,8 @@ def batches(
 
     Batch k of rank r holds the rows from ``first_row + (k * world_size + r) * batch_size`` on. ``num_workers``
     processes make blocks ahead (0: this one does, on demand), started by ``start_method`` (``"fork"``, ``"spawn"``,
-    ``"forkserver"``; None: the platform's). ``on_block`` is called once for every block, when its first row is used.
+    ``"forkserver"``; None: the platform's, but forks instead of a server of forks). ``on_block`` is called once for
+    every block, when its first row is used.
 
     Raises :class:`midigpt_core.errors.ComponentError`, :class:`DataError` and other :class:`MidigptError` as
     :meth:`midigpt_core.data.stream.TokenStream.block` does, from workers too, and :class:`DataError` if a worker dies.
@@ -248,6 +249,12 @@ def _cut(
             filled = end
         yield batch
         micro_batch += 1
+
+
+def _start_method() -> str | None:
+    """``"fork"`` where Python's own choice is a server of forks, as on Linux from Python 3.14 on, else None. Processes
+    of such a server import everything again, and outlive a parent that is killed."""
+    return "fork" if has("fork") and multiprocessing.get_start_method() == "forkserver" else None
 
 
 def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: str | None) -> Generator[_TensorBlock]:

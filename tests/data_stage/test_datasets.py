@@ -92,6 +92,20 @@ def test_any_number_of_workers_gives_the_same_stream(spec, num_workers, start_me
     assert torch.equal(torch.get_rng_state(), generator)
 
 
+def test_workers_are_forked_also_where_python_prefers_a_server_of_forks(spec, monkeypatch):
+    """As from Python 3.14 on."""
+    assert multiprocessing.get_context().get_start_method() in {"fork", "forkserver"}
+    of_3_14 = multiprocessing.get_context("forkserver")
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", of_3_14)
+    assert multiprocessing.get_start_method() == "forkserver"
+    stream = batches(spec, batch_size=16, first_row=0, num_workers=1)
+    next(stream)
+    kinds = [type(worker).__name__ for worker in multiprocessing.active_children()]
+    stream.close()
+    assert kinds == ["ForkProcess"]
+    assert multiprocessing.active_children() == []
+
+
 def test_a_batch_of_several_blocks_is_not_written_over(spec):
     expected = take(spec, 4, batch_size=200, first_row=10)
     assert_same(take(spec, 4, batch_size=200, first_row=10, num_workers=1), expected)

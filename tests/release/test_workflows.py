@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from support.commands import make_targets
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))}
-#: `owner/name@v1.2.3`, also with a path after the name.
-PINNED = re.compile(r"[\w.-]+/[\w./-]+@v\d+\.\d+\.\d+")
+#: `owner/name@COMMIT # v1.2.3`, also with a path after the name. A tag can be moved to other code, a commit cannot.
+PINNED = re.compile(r"(?P<action>[\w.-]+/[\w./-]+@[0-9a-f]{40}) # v\d+\.\d+\.\d+")
 #: Programs of the forge's machines.
-OF_THE_MACHINE = {"git", "mkdir", "cp", "gh"}
+OF_THE_MACHINE = {"git", "mkdir", "cd", "cp", "gh", "sha256sum"}
 
 
 def workflow(name: str) -> dict[str, Any]:
@@ -57,11 +58,12 @@ def test_the_workflows_run_what_a_contributor_runs() -> None:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_actions_are_pinned_to_a_version(name: str) -> None:
+def test_actions_are_pinned_to_a_commit_whose_version_is_named(name: str) -> None:
     used = [step["uses"] for step in steps(name) if "uses" in step]
     assert used
-    for action in used:
-        assert PINNED.fullmatch(action), action
+    text = WORKFLOWS[name].read_text(encoding="utf-8")
+    pinned = [PINNED.fullmatch(line) for line in re.findall(r"^ +- uses: (.*)$", text, re.MULTILINE)]
+    assert [match and match["action"] for match in pinned] == used
     for job in workflow(name)["jobs"].values():
         if "uses" in job:
             assert (ROOT / job["uses"]).is_file()
@@ -104,6 +106,51 @@ def test_a_release_is_published_by_trust_and_after_it_was_tried() -> None:
     assert jobs["index"]["environment"] == "pypi"
     [publish] = [step for step in jobs["index"]["steps"] if "pypi-publish" in step.get("uses", "")]
     assert publish["with"] == {"packages-dir": "upload"}
+
+
+@pytest.mark.parametrize("name", ["index", "page"])
+def test_nothing_is_published_before_its_hashes_are_checked(name: str) -> None:
+    """Between the job that makes the files and the one that publishes them, they are on the forge's disks."""
+    kinds = [
+        next(kind for kind in ("download-artifact", "sha256sum --check --strict", "pypi-publish", "gh release", "mkdir")
+             if kind in step.get("uses", step.get("run")))
+        for step in workflow("release")["jobs"][name]["steps"]
+    ]  # fmt: skip
+    assert kinds[:2] == ["download-artifact", "sha256sum --check --strict"]
+    assert kinds[-1] in {"pypi-publish", "gh release"}
+
+
+def test_one_commit_of_an_action_is_used_everywhere() -> None:
+    commits: dict[str, set[str]] = {}
+    for name in WORKFLOWS:
+        for step in steps(name):
+            if "uses" in step:
+                action, _, commit = step["uses"].partition("@")
+                commits.setdefault(action, set()).add(commit)
+    assert {action: found for action, found in commits.items() if len(found) > 1} == {}
+
+
+def test_every_python_of_the_classifiers_is_tested_and_built_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    named = re.findall(r":: (3\.\d+)$", "\n".join(project["project"]["classifiers"]), re.MULTILINE)
+    assert len(named) > 3
+    jobs = workflow("ci")["jobs"]
+    assert named == [
+        re.fullmatch(r"python:(3\.\d+)-\w+", jobs["everything"]["container"])[1],  # type: ignore[index]
+        *jobs["tests"]["strategy"]["matrix"]["python"],
+    ]
+    build = project["tool"]["cibuildwheel"]["build"]
+    assert build == [f"cp{version.replace('.', '')}-*" for version in named]
+    last = int(named[-1].partition(".")[2])
+    assert project["project"]["requires-python"] == f">={named[0]},<3.{last + 1}"
+    for page in ("README.md", "CONTRIBUTING.md"):
+        found = re.findall(r"Python (3\.\d+) to (3\.\d+)", (ROOT / page).read_text(encoding="utf-8"))
+        assert found == [(named[0], named[-1])], page
+
+
+def test_the_check_of_a_wheel_knows_every_package_in_it() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert sorted(tools["check-wheel-contents"]["toplevel"]) == sorted(tools["scikit-build"]["wheel"]["packages"])
 
 
 def test_wheels_are_built_where_the_configuration_says() -> None:
