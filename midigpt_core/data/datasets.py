@@ -252,9 +252,11 @@ def _cut(
 
 
 def _start_method() -> str | None:
-    """``"fork"`` where Python's own choice is a server of forks, as on Linux from Python 3.14 on, else None. Processes
-    of such a server import everything again, and outlive a parent that is killed."""
-    return "fork" if has("fork") and multiprocessing.get_start_method() == "forkserver" else None
+    """Python's own choice, except a server of forks (on Linux from Python 3.14 on): its processes import everything
+    again, and outlive a parent that is killed."""
+    if not has("fork"):
+        return "spawn"
+    return "fork" if multiprocessing.get_start_method() == "forkserver" else None
 
 
 def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: str | None) -> Generator[_TensorBlock]:
@@ -269,7 +271,7 @@ def _blocks(spec: StreamSpec, plan: _RowPlan, num_workers: int, start_method: st
         batch_size=None,
         num_workers=num_workers,
         prefetch_factor=_AHEAD,
-        multiprocessing_context=start_method or (None if has("fork") else "spawn"),
+        multiprocessing_context=start_method or _start_method(),
         timeout=min(_LOOK_S, WORKER_TIMEOUT_S),
         worker_init_fn=_start_worker,
         # The loader draws a seed for its workers. It must not advance the process's own generator.
