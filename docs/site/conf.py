@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import yaml
 
 from midigpt_core import __version__
@@ -64,6 +65,29 @@ def setup(app: Sphinx) -> None:
     app.add_config_value("contents", "docs/site/toc.yml", "env")
     app.connect("source-read", _lead_folders_to_their_pages)
     app.connect("source-read", _add_contents)
+    app.connect("autodoc-process-signature", _show_defaults)
+
+
+def _show_defaults(
+    app: Sphinx, what: str, name: str, shown: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """attrs makes some defaults for each object; its signature has a placeholder, ``NOTHING``, for them."""
+    if signature and isinstance(shown, type) and attrs.has(shown):
+        for field in attrs.fields(shown):
+            if isinstance(field.default, attrs.Factory) and field.init:  # type: ignore[arg-type]
+                text = _made_default(field.default)
+                signature = re.sub(
+                    rf"(\b{field.alias}: [^=]* = )NOTHING", lambda found, text=text: found[1] + text, signature, count=1
+                )
+    return signature, returns
+
+
+def _made_default(made: Any) -> str:
+    """A default that attrs makes, as a call would state it; ``...`` for one that depends on the object's other fields."""
+    if made.takes_self:
+        return "..."
+    default = made.factory()
+    return repr(default) if type(default) in {dict, list, set} else f"{type(default).__name__}()"
 
 
 def _lead_folders_to_their_pages(app: Sphinx, name: str, source: list[str]) -> None:

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Extras of the distribution and a package of each.
-_EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb", "ray": "ray", "server": "fastapi", "audio": "pyfluidsynth"}
+_EXTRAS = {
+    "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny", "ray": "ray", "server": "fastapi",
+    "audio": "pyfluidsynth", "peft": "peft",
+}  # fmt: skip
 #: Free bytes of the cache's disk below which a corpus of some size does not fit.
 _LITTLE_SPACE = 2 << 30
 #: Load per core above which training is slower than it has to be.

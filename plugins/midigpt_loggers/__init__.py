@@ -1,1 +1,1 @@
-"""Loggers: none, TensorBoard, Weights & Biases. The core always writes ``metrics.jsonl``."""
+"""Loggers: none, TensorBoard, Weights & Biases, MLflow. The core always writes ``metrics.jsonl``."""

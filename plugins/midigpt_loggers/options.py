@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from attrs.validators import ge, min_len
 
 
@@ -27,3 +27,14 @@ class WandbOptions:
     notes: str = ""
     #: ``auto`` is online if this machine has a key and reaches the server, else offline: ``wandb sync`` uploads later.
     mode: Literal["auto", "online", "offline"] = "auto"
+
+
+@frozen(kw_only=True)
+class MlflowOptions:
+    #: Runs of one experiment are shown together.
+    experiment: str = field(default="midigpt", validator=min_len(1))
+    #: Address of the tracking server, or of a database. Empty: MLFLOW_TRACKING_URI, or else mlflow.db in the run's
+    #: folder.
+    tracking_uri: str = ""
+    #: Tags of the run.
+    tags: dict[str, str] = Factory(dict)

@@ -24,4 +24,10 @@ def midigpt_loggers() -> list[LoggerSpec]:
             target="midigpt_loggers.wandb:build",
             options="midigpt_loggers.options:WandbOptions",
         ),
+        LoggerSpec(
+            name="mlflow",
+            summary="MLflow, a server or a database in the run's folder (extra 'mlflow')",
+            target="midigpt_loggers.mlflow:build",
+            options="midigpt_loggers.options:MlflowOptions",
+        ),
     ]

@@ -99,6 +99,7 @@ def test_a_dead_owners_lock_is_free(cache: Path, paths: list[str], reference: tu
     ours, theirs = context.Pipe(duplex=False)
     owner = context.Process(target=own_for_ever, args=(theirs, folder))
     owner.start()
+    theirs.close()
     assert ours.recv() == "owned"
     (folder / SIDECAR_NAME).unlink()
     builder, pipe = start_build(paths, cache, SLOW, workers=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import re
 import subprocess
 import sys
 import threading
@@ -195,6 +196,14 @@ def test_the_reference_has_signatures_and_docstrings(browser: Browser, address: 
         for name in ("GenerationRequest", "InferenceConfig", "TrackPrompt", "SamplingSession.run"):
             described = page.locator(f"dt[id='midigpt_core.inference.{name}'] + dd")
             assert len(described.inner_text()) > 20, name
+
+
+def test_the_reference_shows_the_defaults_that_attrs_makes(site: Path) -> None:
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (site / "docs" / "site" / "api").glob("*.html")}
+    assert [name for name, page in pages.items() if "NOTHING" in page] == []
+    text = " ".join(re.sub(r"<[^>]+>", "", pages["inference"]).split())
+    assert "bar_attributes: object = {}" in text
+    assert "config: InferenceConfig = InferenceConfig()" in text
 
 
 def test_the_reader_chooses_dark_colours(browser: Browser, address: str) -> None:

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from midigpt_loggers import none, tensorboard, wandb
-from midigpt_loggers.options import TensorBoardOptions, WandbOptions
+from midigpt_loggers import mlflow, none, tensorboard, wandb
+from midigpt_loggers.options import MlflowOptions, TensorBoardOptions, WandbOptions
 from midigpt_loggers.plugin import midigpt_loggers
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from midigpt_core.contracts import LoggerContext
@@ -29,8 +31,8 @@ def context(folder: Path) -> LoggerContext:
     return LoggerContext(run_dir=folder, run_name="trial")
 
 
-def test_the_plugin_lists_three_loggers() -> None:
-    assert [spec.name for spec in midigpt_loggers()] == ["none", "tensorboard", "wandb"]
+def test_the_plugin_lists_its_loggers() -> None:
+    assert [spec.name for spec in midigpt_loggers()] == ["none", "tensorboard", "wandb", "mlflow"]
 
 
 def test_none_is_no_logger(tmp_path: Path) -> None:
@@ -51,6 +53,7 @@ def test_a_folder_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
     for build in (
         lambda: tensorboard.build(TensorBoardOptions(), context(folder)),
         lambda: wandb.build(WandbOptions(), context(folder)),
+        lambda: mlflow.build(MlflowOptions(), context(folder)),
     ):
         with pytest.raises(PluginError, match=r"caf\\xe9: logger '\w+' needs a folder whose name is UTF-8\. Choose"):
             build()
@@ -144,6 +147,59 @@ def test_a_run_that_continues_is_the_same_wandb_run(tmp_path: Path) -> None:
     assert wandb._run_id(going_on) == "bbbbbbbb"
     assert wandb._run_id(context(tmp_path)) is None
     assert wandb._run_id(LoggerContext(run_dir=tmp_path / "none", run_name="trial", continues=True)) is None
+
+
+def test_a_continued_run_goes_on_in_its_mlflow_run_and_a_lost_server_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # MLflow writes the address there.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    midi, picture, sound = (tmp_path / "samples" / "step1" / f"prompt1.{suffix}" for suffix in ("mid", "png", "wav"))
+    music.scores()[0].to_midi(midi)
+    save_piano_roll(picture, music.scores()[0])
+    music.write_tone(sound)
+    for step, continues in ((1, False), (2, True)):
+        logger = mlflow.build(
+            MlflowOptions(tags={"by": "us"}), LoggerContext(run_dir=tmp_path, run_name="first", continues=continues)
+        )
+        logger.log_metrics({"train_loss": 3.0 - step}, step=step)
+        logger.log_sample("prompt1", midi, picture, step=step)
+        logger.log_sample_audio("prompt1", sound, step=step)
+        logger.finalize("success")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("midigpt").experiment_id])
+    assert (run.info.run_name, run.data.tags["by"]) == ("first", "us")
+    assert [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "train_loss")] == [
+        (1, 2.0),
+        (2, 1.0),
+    ]
+    (artifacts,) = (tmp_path / "mlflow_artifacts").glob("*/artifacts/samples/step2")
+    assert {path.name: path.read_bytes() for path in artifacts.iterdir()} == {
+        path.name: path.read_bytes() for path in (midi, picture, sound)
+    }
+
+    def fail(*arguments: object, **settings: object) -> None:
+        raise MlflowException("connection\nrefused.")
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", fail)
+    monkeypatch.setattr(MlflowClient, "log_batch", fail)
+    logger.log_sample("prompt1", midi, picture, step=3)
+    assert logger.lost
+    logger.log_metrics({"train_loss": 0.5}, step=3)
+    logger.finalize("success")
+    assert caplog.messages[-1:] == ["logger 'mlflow' stops at step 3, metrics.jsonl goes on: connection refused"]
+
+
+def test_an_mlflow_address_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"logger 'mlflow' cannot start its run at nowhere://x: .*Check tracking_uri"):
+        mlflow.build(MlflowOptions(tracking_uri="nowhere://x"), context(tmp_path))
+
+
+def test_a_missing_mlflow_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.delitem(sys.modules, "midigpt_loggers.mlflow")
+    with pytest.raises(PluginError, match=r"pip install 'midigpt-core\[mlflow\]'"):
+        import_module("midigpt_loggers.mlflow")
 
 
 def test_a_missing_tensorboard_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
