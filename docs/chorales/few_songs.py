@@ -1,9 +1,11 @@
 """Compares ways to make a model of few songs: the tables of docs/personal.md.
 
-    python docs/chorales/few_songs.py FOLDER --base base/model_final.pt --songs chorales [--only TEXT] [--tables]
+    python docs/chorales/styles.py songs --style jigs
+    midigpt train songs/base/train --eval-data songs/base/held-out --config docs/chorales/base_config.json -o base
+    python docs/chorales/few_songs.py FOLDER --base base/model_final.pt --songs songs [--only TEXT] [--tables]
 
-``--songs`` is the folder that prepare.py writes: 10, 30 and 100 songs are the first of its train folder, and all of its
-held-out folder is evaluated on, always. ``--base`` is a model that knows none of them. Each row of the tables is a run
+``--songs`` is the folder that styles.py writes: 10, 30 and 100 songs are from its train folder, and all of its held-out
+folder is evaluated on, always. ``--base`` is a model that knows none of them. Each row of the tables is a run
 in FOLDER/runs and a file in FOLDER/rows; rows that have a file are not run again. All runs of a table take the same
 number of steps of one packed row, on one thread; what is compared is processor time, which does not depend on what else
 the machine does.
@@ -26,8 +28,9 @@ COUNTS = (10, 30, 100)
 #: Excerpts in which music and copies are measured.
 EXCERPTS = 32
 
-LORA = {"adapter": "lora", "learning_rate": 1e-3}
-FULL = {"adapter": "none", "learning_rate": 3e-4}
+# The rates that `finetune` takes for a model that is 160 wide.
+LORA = {"adapter": "lora", "learning_rate": 4e-3}
+FULL = {"adapter": "none", "learning_rate": 1e-3}
 #: Weights that start at random take the rates of docs/chorales/train_config.json, and Muon.
 SCRATCH = {
     "adapter": "none",
@@ -40,8 +43,8 @@ SCRATCH = {
 RATES: dict[str, dict[str, Any]] = {
     "full-muon": {**SCRATCH, "learning_rate": 4e-3, "muon_learning_rate": 0.015},
     "full-muon-high": SCRATCH,
-    "full-3x": {**FULL, "learning_rate": 1e-3},
-    "lora-8-4x": {**LORA, "learning_rate": 4e-3},
+    "full-low": {**FULL, "learning_rate": 3e-4},
+    "lora-8-low": {**LORA, "learning_rate": 1e-3},
     "lora-8-muon": {**LORA, "optimizer": "muon", "learning_rate": 4e-3, "muon_learning_rate": 0.02},
 }
 WAYS: dict[str, dict[str, Any]] = {

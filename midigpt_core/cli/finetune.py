@@ -100,7 +100,7 @@ def finetune(
     from midigpt_core.training.planning.prepare import prepare
     from midigpt_core.training.planning.recorded import is_free, leave_open
     from midigpt_core.training.planning.resume import resume_candidates
-    from midigpt_core.training.planning.start_from import adopt_windows, base_of
+    from midigpt_core.training.planning.start_from import adopt_rate, adopt_windows, base_of
 
     config = configured(TrainConfig.from_file(PRESET), assignments, flags, plugins)
     if "eval_share" not in config.set_fields:
@@ -112,6 +112,8 @@ def finetune(
     assert found is not None
     remark_line(found.line())
     adopt_windows(config, found)
+    if rate := adopt_rate(config, found):
+        remark_line(rate)
     leave_open(config, minutes)
     with build_progress() as progress:
         plan = prepare(config, list(data_paths), progress=progress)

@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 
 from midigpt_core.checkpoint import load_checkpoint, read_header
 from midigpt_core.checkpoint.adapters import weights_hash
 from midigpt_core.cli.main import main
+from midigpt_core.config import TrainConfig
 from midigpt_core.inference import session
 from midigpt_core.training.loop.module import TrainingModule
+from midigpt_core.training.planning.start_from import Base, adopt_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +120,41 @@ def test_all_weights_are_trained_if_asked_for(folder: Path, tmp_path: Path, caps
     assert finetune(folder, tmp_path / "mine", "--full") == 0
     assert "held-out loss: " in "".join(capsys.readouterr())
     assert not list((tmp_path / "mine").rglob("adapter*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("more", "rate", "said"),
+    [
+        ((), 4e-3, "learning_rate 0.004, for an adapter of a model that is 16 wide"),
+        (("--full",), 1e-3, "learning_rate 0.001, for all weights of a model that is 16 wide"),
+        (("--set", "learning_rate=2e-4"), 2e-4, None),
+        # Muon has a rate of its own.
+        (("--set", "optimizer=muon"), 1e-3, None),
+    ],
+)
+def test_the_rate_is_chosen_by_the_width_of_the_base(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    more: tuple[str, ...],
+    rate: float,
+    said: str | None,
+) -> None:
+    short = assigned(("copy_limit=0", "max_steps=1", "warmup_steps=0", "save_steps=1", "eval_steps=1"))
+    assert finetune(folder, tmp_path / "mine", *short, *more) == 0
+    assert json.loads((tmp_path / "mine" / "config.json").read_bytes())["learning_rate"] == rate
+    printed = "".join(capsys.readouterr())
+    assert said in printed if said is not None else " of a model that is " not in printed
+
+
+@pytest.mark.parametrize(("width", "rate"), [(160, 4e-3), (512, 1.3e-3), (768, 8.3e-4), (1024, 6.3e-4)])
+def test_wider_models_take_a_lower_rate(folder: Path, width: int, rate: float) -> None:
+    header = read_header(folder / "base" / "model_final.pt")
+    wide = evolve(header, architecture_config={**header.architecture_config, "n_embd": width})
+    config = TrainConfig.from_file("finetune")
+    adopt_rate(config, Base(name="wide", path=folder, header=wide, licence=None))
+    assert config.learning_rate == rate
 
 
 @frozen

@@ -42,6 +42,12 @@ _WINDOWS = (
     "mask_apply_probability",
 )
 
+#: The peak rate of AdamW times the width of the model. A rate that suits one width suits another in inverse proportion:
+#: Yang et al., "Tensor Programs V", arXiv 2203.03466, table 3. The products are measured (docs/personal.md).
+_RATE_TIMES_WIDTH = {"adapter": 0.64, "weights": 0.16}
+#: Narrower models were not measured, and do not get a higher rate.
+_NARROWEST = 160
+
 _log = terminal.logger("midigpt_core.training")
 
 
@@ -122,6 +128,22 @@ def adopt_windows(config: TrainConfig, base: Base) -> None:
     stored = mapping_or_empty(base.header.provenance.get("stream"))
     values = {name: stored[name] for name in _WINDOWS if name in stored and is_free(config, name)}
     config.update(values, f"init_from {config.init_from}")
+
+
+def adopt_rate(config: TrainConfig, base: Base) -> str:
+    """Choose the learning rate of AdamW by the width of ``base``, if neither a flag nor a file set it.
+
+    Returns the line that says so; empty if nothing was chosen.
+    """
+    width = base.header.architecture_config.get("n_embd")
+    by_adamw = config.choice(Kind.OPTIMIZER)["name"] == "adamw"
+    if not (isinstance(width, int) and width > 0 and by_adamw and is_free(config, "learning_rate")):
+        return ""
+    trained = "weights" if config.choice(Kind.ADAPTER)["name"] == "none" else "adapter"
+    rate = float(f"{_RATE_TIMES_WIDTH[trained] / max(width, _NARROWEST):.2g}")
+    config.update({"learning_rate": rate}, f"init_from {config.init_from}")
+    what = "all weights" if trained == "weights" else "an adapter"
+    return f"learning_rate {rate:g}, for {what} of a model that is {width:,} wide  (--set learning_rate=X)"
 
 
 def _adopt_rates(config: TrainConfig) -> None:
