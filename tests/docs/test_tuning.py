@@ -1,4 +1,4 @@
-"""``examples/tuning/tune.py``: a search of two real runs, and a trial that is stopped for falling behind."""
+"""``examples/tune.py``: a search of two real runs, and a trial that is stopped for falling behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 MIDI = ROOT / "tests" / "data" / "midi"
-SCRIPT = ROOT / "examples" / "tuning" / "tune.py"
+SCRIPT = ROOT / "examples" / "tune.py"
 SETTINGS = {
     "encoder-config": "yellow", "architecture": "llama", "n-embd": 32, "n-head": 2, "max-seq-len": 128, "eval-rows": 2,
     "batch-size": 2, "warmup-steps": 1, "eval-steps": 2, "save-steps": 1000, "precision": "fp32",

@@ -1,7 +1,7 @@
 """Searches settings with Optuna: each trial is a ``midigpt train``, and one that falls behind is stopped.
 
     pip install optuna
-    python examples/tuning/tune.py songs/ -o search --trials 20 -- --architecture llama --max-steps 500 --eval-steps 50
+    python examples/tune.py songs/ -o search --trials 20 -- --architecture llama --max-steps 500 --eval-steps 50
 
 What follows ``--`` goes to every ``midigpt train`` as it is. SPACE names the settings to search. A trial's evaluation
 losses are read from its ``metrics.jsonl`` while it trains. The median pruner compares them with those of earlier trials
