@@ -58,6 +58,21 @@ WAYS: dict[str, dict[str, Any]] = {
     "scratch-10x": {**SCRATCH, "max_steps": 10 * STEPS},
     **RATES,
 }
+WAY_NAMES = {
+    "lora-4": "LoRA, rank 4",
+    "lora-8": "LoRA, rank 8 (the default)",
+    "lora-8-low": "LoRA, rank 8, `learning_rate` 1e-3",
+    "lora-8-muon": "LoRA, rank 8, `muon`, 4e-3 and 0.02",
+    "lora-16": "LoRA, rank 16",
+    "lora-32": "LoRA, rank 32",
+    "frozen": "all but the embeddings and the lower three of five layers",
+    "full": "all weights (`--full`)",
+    "full-low": "all weights, `learning_rate` 3e-4",
+    "full-muon": "all weights, `muon`, 4e-3 and 0.015",
+    "full-muon-high": "all weights, `muon`, 8e-3 and 0.03",
+    "scratch": "from scratch",
+    "scratch-10x": "from scratch, 1,000 steps",
+}
 OFF: dict[str, Any] = {"transpose_range": [0, 0], "velocity_scale": [1.0, 1.0]}
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "transposition": {"transpose_range": [-6, 6]},
@@ -65,6 +80,15 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "stretch": {"time_stretch_probability": 0.3},
     "dropout": {"track_dropout": 0.3},
     "rotation": {"bar_rotation_probability": 0.3},
+}
+AUGMENTATION_NAMES = {
+    "none": "none",
+    "transposition": "transposition",
+    "velocity": "velocities",
+    "stretch": "`time_stretch_probability` 0.3",
+    "rotation": "`bar_rotation_probability` 0.3",
+    "dropout": "`track_dropout` 0.3",
+    "all": "all five",
 }
 #: Where a table has only some of the counts.
 ONLY_AT = dict.fromkeys(("scratch-10x", *RATES), (30,))
@@ -218,28 +242,35 @@ def write(path: Path, values: dict[str, Any]) -> None:
 
 
 def tables(results: Path) -> list[str]:
+    """The tables, as they are in docs/personal.md."""
     lines = []
-    for title, prefix, ways in (("way", "", WAYS), ("augmentation", "augment-", {"none", *AUGMENTATIONS, "all"})):
-        lines += ["", f"| songs | {title} | loss | pitches | onsets | copies | guard | seconds | MiB | file MiB |"]
+    for title, prefix, named in (("", "", WAY_NAMES), ("augmentation", "augment-", AUGMENTATION_NAMES)):
+        lines += [
+            "",
+            f"| songs | {title} | loss | pitches | onsets | copies | in the run | seconds | MiB | file, MiB |",
+        ]
         lines += ["|---" * 10 + "|"]
         for count in COUNTS:
-            for way in sorted(ways):
+            for way, name in named.items():
                 path = results / f"{prefix}{way}@{count}.json"
                 if path.exists():
-                    lines.append(line(count, way, json.loads(path.read_text())))
+                    lines.append(line(count, name, json.loads(path.read_text(encoding="utf-8"))))
     return lines
 
 
-def line(count: int, way: str, found: dict[str, Any]) -> str:
+def line(count: int, name: str, found: dict[str, Any]) -> str:
     music, guard = found["music"], found["guard"]
-    figures = [music[name]["value"] for name in ("pitch_classes", "onset_positions", "copy_rate")]
-    shares = [f"{value:.0%}" if value is not None else "" for value in figures]
-    shares[2] += f" of {music['copy_rate']['baseline']:.0%}"
-    rates = ", ".join(f"{guard[name]['model']:.0%}" for name in ("held_out", "training") if name in guard)
-    return (
-        f"| {count} | {way} | {found['loss']:.3f} | {' | '.join(shares)} | {rates} | {found['training_seconds']:.0f} | "
-        f"{found['peak_mib']:.0f} | {found['file_mib']:.2f} |"
-    )
+    figures = [music[figure]["value"] for figure in ("pitch_classes", "onset_positions", "copy_rate")]
+    shares = [percent(value) if value is not None else "" for value in figures]
+    shares[2] += f" of {percent(music['copy_rate']['baseline'])}"
+    rates = ", ".join(percent(guard[where]["model"]) for where in ("held_out", "training") if where in guard)
+    loss = f"{found['loss']:.3f}"
+    cost = [f"{found['training_seconds']:.0f}", f"{found['peak_mib']:.0f}", f"{found['file_mib']:.1f}"]
+    return f"| {' | '.join([str(count), name, loss, *shares, rates, *cost])} |"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
 
 
 if __name__ == "__main__":
