@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from midigpt_core.archives.content import Budget, BudgetError, CursorPool, FileContent
-from midigpt_core.archives.entries import DAMAGE, BadEntry, TarEntry, ZipEntry, entries
+from midigpt_core.archives.entries import DAMAGE, BadEntry, TarEntry, ZipEntry, entries, is_hidden, name_parts
 from midigpt_core.archives.kinds import HEAD_BYTES, ArchiveKind, kind_of, kind_of_name
 from midigpt_core.archives.reasons import ARCHIVE_BOMB, ARCHIVE_TOO_DEEP, DAMAGED_ARCHIVE
 from midigpt_core.errors import readable_name
@@ -185,10 +185,9 @@ class _Lister:
             self._add(Problem(name, DAMAGED_ARCHIVE))
 
     def _take(self, entry: ZipEntry | TarEntry | BadEntry, prefix: str, level: int) -> None:
-        # Nothing is extracted, so a path that leads out of the archive is only a name.
-        parts = [part for part in PurePosixPath(entry.name.replace("\\", "/")).parts if part not in ("/", "//", "..")]
-        if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        if is_hidden(entry.name):
             return
+        parts = name_parts(entry.name)
         path = PurePosixPath(*parts)
         name = readable_name(f"{prefix}{path}")[:_MOST_NAME] if parts else prefix.rstrip("/")
         kind = kind_of_name(entry.name)

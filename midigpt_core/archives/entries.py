@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import bisect
 import posixpath
 import tarfile
 import zipfile
 import zlib
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from midigpt_core.archives.content import GZIP, RAW_DEFLATE, BudgetError, ContentStream, Inflated, Part
 from midigpt_core.archives.kinds import ArchiveKind
 from midigpt_core.archives.reasons import BROKEN_LINK, DAMAGED_ARCHIVE, DAMAGED_MEMBER, ENCRYPTED, UNSUPPORTED_MEMBER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import TypeGuard
 
     from midigpt_core.archives.content import Budget, Content, CursorPool
 
@@ -35,8 +38,9 @@ _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 # A tar's headers are 512 bytes; long names and other fields may follow.
 _MOST_TAR_HEADER = 1 << 20
 _TAR_BLOCK = 512
-# Links one after another that lead to a file.
+# Links one after another that lead to a file, and characters of a path with links.
 _MOST_HOPS = 8
+_MOST_LINK_PATH = 1024
 
 
 class MemberError(Exception):
@@ -164,14 +168,14 @@ def _tar_entries(content: Content, size: int | None, budget: Budget) -> Iterator
                 continue
             if info.issym() or info.islnk():
                 budget.spend(directories=len(info.name) + len(info.linkname))
-                # The target of a hard link is named from the archive's root.
+                # The target of a hard link is named from the archive's root. So is an absolute path.
                 folder = posixpath.dirname(info.name) if info.issym() else ""
                 links[info.name] = posixpath.join(folder, info.linkname)
             elif not info.isreg() or info.issparse():
                 yield BadEntry(info.name, UNSUPPORTED_MEMBER)
             else:
                 entry = TarEntry(info.name, content, info.offset_data, info.size)
-                files[posixpath.normpath(info.name)] = entry
+                files[_plain(info.name)] = entry
                 yield entry
         yield from _linked(links, files)
         # It ends without an error at a damaged header too.
@@ -179,16 +183,111 @@ def _tar_entries(content: Content, size: int | None, budget: Budget) -> Iterator
             yield BadEntry("", DAMAGED_ARCHIVE)
 
 
+@define(eq=False)
+class _Links:
+    """Where the paths of a tar lead, as if it were extracted."""
+
+    #: By name, see :func:`_plain`.
+    files: dict[str, TarEntry]
+    #: The path that each link names, from the archive's root.
+    targets: dict[str, str]
+    _places: dict[str, str] = field(init=False, factory=dict)
+
+    def place(self, path: str, hops: int = 0) -> str | None:
+        """The name of the file or folder that ``path`` leads to, without links in it; empty: the archive's root. None:
+        it leads out of the archive, or through too many links."""
+        if len(path) > _MOST_LINK_PATH:
+            return None
+        done: list[str] = []
+        for part in path.split("/"):
+            if part == "..":
+                if not done:
+                    return None
+                done.pop()
+            elif part not in ("", "."):
+                place = self._target("/".join([*done, part]), hops)
+                if place is None:
+                    return None
+                done = place.split("/") if place else []
+        return "/".join(done)
+
+    def _target(self, name: str, hops: int) -> str | None:
+        """``name``, or the place that it leads to if it is a link."""
+        if name in self.files or name not in self.targets:
+            return name
+        if name not in self._places and hops < _MOST_HOPS:
+            place = self.place(self.targets[name], hops + 1)
+            if place is not None:
+                self._places[name] = place
+        return self._places.get(name)
+
+
 def _linked(links: dict[str, str], files: dict[str, TarEntry]) -> Iterator[TarEntry | BadEntry]:
     """What links lead to, under the links' names; ``links`` and ``files`` by name, of the archive that they are in."""
-    targets = {posixpath.normpath(name): posixpath.normpath(target) for name, target in links.items()}
+    if not links:
+        return
+    found = _Links(files, {_plain(name): target for name, target in links.items()})
+    names = sorted({*files, *found.targets})
+    hidden = [name for name in names if is_hidden(name)]
+    folders: list[tuple[str, str]] = []
     for name in links:
-        place = targets[posixpath.normpath(name)]
-        hops = 1
-        while place not in files and place in targets and hops < _MOST_HOPS:
-            place = targets[place]
-            hops += 1
-        yield evolve(files[place], name=name) if place in files else BadEntry(name, BROKEN_LINK)
+        place = found.place(name)
+        if place in files:
+            yield evolve(files[place], name=name)
+        elif not _is_folder(place, names):
+            yield BadEntry(name, BROKEN_LINK)
+        elif not is_hidden(name):
+            folders.append((name, place))
+    # The files of a linked folder are listed under their own names. Those with a hidden one are not: each of them is
+    # given once, under the first link.
+    seen: set[str] = set()
+    for link, folder in folders:
+        if folder in seen:
+            continue
+        seen.add(folder)
+        for name in _below(folder, hidden):
+            inside = name[len(folder) :].lstrip("/")
+            place = found.place(name)
+            if is_hidden(inside) or name in seen or place in seen:
+                continue
+            seen.add(name)
+            if place in files and is_hidden(place):
+                seen.add(place)
+                yield evolve(files[place], name=f"{link}/{inside}")
+            elif _is_folder(place, names):
+                # Goes through the folders that are linked in this one, too.
+                folders.append((f"{link}/{inside}", place))
+            elif place not in files:
+                yield BadEntry(f"{link}/{inside}", BROKEN_LINK)
+
+
+def _is_folder(place: str | None, names: Sequence[str]) -> TypeGuard[str]:
+    return place is not None and next(_below(place, names), None) is not None
+
+
+def _below(folder: str, names: Sequence[str]) -> Iterator[str]:
+    """Which of ``names``, ascending, are in a folder."""
+    start = f"{folder}/" if folder else ""
+    for index in range(bisect.bisect_left(names, start), len(names)):
+        if not names[index].startswith(start):
+            return
+        yield names[index]
+
+
+def _plain(name: str) -> str:
+    """The name of a tar's file, from the archive's root."""
+    return posixpath.normpath(name).lstrip("/")
+
+
+def name_parts(name: str) -> list[str]:
+    """The folders and the name of a file in an archive. Nothing is extracted, so a path that leads out of the archive
+    is only a name."""
+    return [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "//", "..")]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a listing leaves out a file of this name."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name_parts(name))
 
 
 def _data_start(header: bytes) -> int:

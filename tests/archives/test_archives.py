@@ -17,6 +17,7 @@ from midigpt_core.files import blake3_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Literal
 
 MOST = 1 << 20
 FILES = {f"deep/{n:02}.mid": random.Random(n).randbytes(100 + 37 * n) for n in range(20)}
@@ -30,7 +31,7 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
     return stream.getvalue()
 
 
-def tarred(files: dict[str, bytes], mode: str = "w") -> bytes:
+def tarred(files: dict[str, bytes], mode: Literal["w", "w:gz"] = "w") -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=mode) as archive:
         for name, data in files.items():
@@ -94,6 +95,56 @@ def test_links_of_a_tar_lead_to_its_files(tmp_path: Path) -> None:
             **dict.fromkeys(["nowhere.mid", "outside.mid", "round.mid"], "broken_link"),
             "pipe.mid": "unsupported_member",
         }
+
+
+def test_files_behind_a_linked_folder_of_a_tar_are_listed_once(tmp_path: Path) -> None:
+    """As in a folder on the disk: under their own names, or if those are hidden under the link's."""
+    files = {"v1/a.mid": b"a", ".data/b.mid": b"b", ".data/deep/c.mid": b"c", ".data/.d.mid": b"d", ".e.mid": b"e"}
+    stream = io.BytesIO(tarred(files))
+    with tarfile.open(fileobj=stream, mode="a") as archive:
+        for name, target in {
+            "latest": "v1",
+            "best.mid": "latest/a.mid",
+            "up.mid": "deeper/../b.mid",
+            "songs": ".data",
+            "again": "songs",
+            "deeper": "songs/deep",
+            ".data/round": "..",
+            ".data/shown.mid": "../v1/a.mid",
+            ".data/first.mid": "../.e.mid",
+            ".data/lost.mid": "nowhere.mid",
+            "gone": "v2",
+            "lost.mid": "gone/a.mid",
+            "v1/self": ".",
+        }.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+    found, listing = listed(tmp_path, stream.getvalue(), "songs.tar")
+    assert contents(found, listing) == {
+        "v1/a.mid": b"a",
+        "best.mid": b"a",
+        "up.mid": b"b",
+        "songs/b.mid": b"b",
+        "songs/deep/c.mid": b"c",
+        "songs/first.mid": b"e",
+        "songs/lost.mid": "broken_link",
+        "lost.mid": "broken_link",
+    }
+    # A folder is no file of another kind; a link to nowhere may be one.
+    assert listing.skipped == {"": 1}
+
+
+def test_many_links_one_through_another_end(tmp_path: Path) -> None:
+    stream = io.BytesIO(tarred({".x/a.mid": b"a"}))
+    with tarfile.open(fileobj=stream, mode="a") as archive:
+        for number in range(3000):
+            for name, target in ((f".x/{number}", "."), (f"{number}", f"{number + 1}/" * 60), (f"to{number}", ".x")):
+                info = tarfile.TarInfo(name)
+                info.type, info.linkname = tarfile.SYMTYPE, target
+                archive.addfile(info)
+    found, listing = listed(tmp_path, stream.getvalue(), "songs.tar")
+    assert contents(found, listing) == {"to0/a.mid": b"a"}
 
 
 KINDS = {
