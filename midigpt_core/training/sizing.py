@@ -263,7 +263,7 @@ def _choose_steps(config: TrainConfig, timing: Timing, budget: float, music: flo
     _choose(config, {"eval_rows": max(4, min(TrainConfig().eval_rows, evaluated))}, origin)
     enough = _MOST_PASSES * music / (rows_a_step * timing.tokens)
     steps = max(1, int(min(rows / rows_a_step, enough)))
-    # The last step is saved and evaluated too: a finished run that is resumed repeats none.
+    # The last step is evaluated too.
     steps -= steps % max(1, steps // _EVALUATIONS)
     _choose(config, {"max_steps": steps}, origin)
     steps = config.max_steps

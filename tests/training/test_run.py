@@ -34,8 +34,10 @@ def test_the_loss_falls_and_the_folder_explains_the_run(configure: Configure, sh
     assert [line["step"] for line in evaluations(result.run_dir)] == [9, 18]
     assert sorted(path.name for path in (result.run_dir / "checkpoints").iterdir()) == [
         "model-step14.pt",
+        "model-step18.pt",
         "model-step7.pt",
         "step14.ckpt",
+        "step18.ckpt",
         "step7.ckpt",
     ]
     assert TrainConfig.from_file(result.run_dir / "config.json").to_dict() == config.to_dict()

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class Checkpoints(Callback):
-    """Saves every ``save_steps`` optimiser steps, and when the ranks have agreed to stop.
+    """Saves every ``save_steps`` optimiser steps, after the last one, and when the ranks have agreed to stop.
+
+    A run that is not longer than ``save_steps`` has no checkpoint, only its bundle.
 
     If an evaluation is due after a step, the step is saved after the evaluation. The checkpoint then contains the loss,
     and a resumed run neither repeats nor misses an evaluation. A stop interrupts an evaluation between two batches: the
@@ -155,20 +157,25 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
         self._before_evaluation = None
-        if step % self._save_steps == 0 or self._stops(trainer) or self._lacks_evaluation or trainer.should_stop:
+        if self._is_due(trainer) or self._stops(trainer) or self._lacks_evaluation:
             self._losses[step] = self._evaluation_loss()
         self._settle(trainer)
 
     def _settle(self, trainer: Trainer) -> None:
         step = trainer.global_step
-        # The last step of a run that ends early is saved whatever its number.
-        due = step != self._settled and (step % self._save_steps == 0 or trainer.should_stop)
+        due = step != self._settled and self._is_due(trainer)
         self._settled = step
         stops = self._stops(trainer)
         if due or stops:
             self._save(trainer, step)
         if stops:
             self._stop(trainer, step)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Whether the step is saved by its number, or as the last one: a finished run that is resumed repeats none."""
+        step = trainer.global_step
+        is_last = step > self._save_steps and step >= trainer.max_steps
+        return step % self._save_steps == 0 or is_last or trainer.should_stop
 
     def _stops(self, trainer: Trainer) -> bool:
         # After the last step and its evaluation, if any, the run ends by itself.

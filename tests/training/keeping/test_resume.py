@@ -236,7 +236,13 @@ def test_going_back_sets_aside_what_came_later(
     folder = Path(config.output_dir) / "checkpoints"
     config.max_steps, config.learning_rate = 3, 1e-3
     train(config, shard, resume=folder / "step2.ckpt")
-    assert sorted(path.name for path in folder.iterdir()) == ["model-step2.pt", "set-aside", "step2.ckpt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "model-step2.pt",
+        "model-step3.pt",
+        "set-aside",
+        "step2.ckpt",
+        "step3.ckpt",
+    ]
     assert sorted(path.name for path in (folder / "set-aside").iterdir()) == [
         "model-step4.pt",
         "model-step6.pt",

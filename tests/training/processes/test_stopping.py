@@ -124,7 +124,7 @@ def test_a_stop_in_the_last_step_lets_the_run_end(configure: Configure, shard: P
     run = Run(configure(**SETTINGS), shard)
     assert run.exit_code(Stop(8, 1, TERM)) == 0
     assert (run.folder / "model_final.pt").exists()
-    assert max(step_files(run.folder / "checkpoints")) == 8
+    assert max(step_files(run.folder / "checkpoints")) == 9
 
 
 @pytest.mark.parametrize(
