@@ -53,7 +53,24 @@ if TYPE_CHECKING:
 # --- sources -------------------------------------------------------------------------------------------------------
 
 
-def _computed(path: Path, name: str, compute: Callable[[], str]) -> str:
+class Remember(Protocol):
+    """Remembers facts about files between runs."""
+
+    def __call__(
+        self,
+        path: Path,
+        name: str,
+        compute: Callable[[], str],
+        is_usable: Callable[[str], bool] = ...,
+        /,
+    ) -> str:
+        """``compute()``, or what an earlier run remembered under ``name`` if the file has not changed since and
+        ``is_usable`` accepts it. Raises what ``compute`` raises."""
+
+
+def _computed(
+    path: Path, name: str, compute: Callable[[], str], is_usable: Callable[[str], bool] = lambda _: True, /
+) -> str:
     return compute()
 
 
@@ -66,10 +83,11 @@ class SourceContext:
     #: BLAKE3 of a file, hexadecimal, for fingerprints. The corpus builder passes a function that caches hashes between
     #: runs.
     hash_file: Callable[[Path], str] = blake3_of
-    #: ``remember(path, name, compute)`` is ``compute()``: something about a file's content that a fingerprint needs and
-    #: that takes long to find out. The corpus builder passes a function that keeps it between runs, under ``name``,
-    #: until the file changes. Raises what ``compute`` raises.
-    remember: Callable[[Path, str, Callable[[], str]], str] = _computed
+    #: ``remember(path, name, compute, is_usable)`` is ``compute()``: something about a file's content that a
+    #: fingerprint needs and that takes long to find out. The corpus builder passes a function that keeps it between
+    #: runs, under ``name``, until the file changes. A remembered text that ``is_usable`` (optional) rejects is computed
+    #: again and replaced. Raises what ``compute`` raises.
+    remember: Remember = _computed
 
 
 @frozen(eq=False, kw_only=True)

@@ -189,7 +189,14 @@ class FileHashes:
         self._hashed[path] = (state, content_hash)
         return content_hash
 
-    def fact(self, path: Path, name: str, compute: Callable[[], str]) -> str:
+    def fact(
+        self,
+        path: Path,
+        name: str,
+        compute: Callable[[], str],
+        is_usable: Callable[[str], bool] = lambda _: True,
+        /,
+    ) -> str:
         """See :attr:`midigpt_core.contracts.SourceContext.remember`."""
         identity = _identity(path)
         memory = self._memory(identity)
@@ -197,7 +204,7 @@ class FileHashes:
         if stored is None:
             return compute()
         facts = stored["facts"]
-        if name not in facts:
+        if name not in facts or not is_usable(str(facts[name])):
             fact = compute()
             if len(fact) > _MOST_FACT_CHARACTERS:
                 return fact

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -50,6 +51,10 @@ _BATCH_FILES, _BATCH_BYTES = 256, 8 << 20
 _MOST_MIDI_BYTES = (16 << 20) + 1
 _MD5_LENGTH = 32
 _BLOCK_BYTES = 8 << 20
+_PARSING = csv.ParseOptions(newlines_in_values=True)
+_READING = csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
+# Of Arrow's message about a row that does not end in a block.
+_TOO_LONG = "straddles two block boundaries"
 # Dropped rows that a batch names for each reason.
 _NAMED = 3
 
@@ -91,16 +96,31 @@ def read_metadata(path: Path, options: GigamidiOptions) -> Metadata:
         ) from error
     except pa.ArrowException as error:
         reason = str(error).split("\n", 1)[0].rstrip(".")
-        raise DataError(f"{readable_name(path)}: is no readable CSV ({reason}). Download it again.") from error
+        if _TOO_LONG in reason:
+            row = _rows_before_error(path) + 1
+            raise DataError(
+                f"{readable_name(path)}: row {row:,} is longer than {_BLOCK_BYTES >> 20} MB. A quotation mark in it is "
+                "probably never closed. Correct that row, or download the file again."
+            ) from error
+        raise DataError(
+            f"{readable_name(path)}: is no readable CSV ({reason}). Correct it, or download it again."
+        ) from error
+
+
+def _rows_before_error(path: Path) -> int:
+    """How many rows, the header not counted, can be read before the first that cannot."""
+    rows = 0
+    with open_regular(path) as stream, suppress(pa.ArrowException):
+        for batch in csv.open_csv(stream, read_options=_READING, parse_options=_PARSING):
+            rows += batch.num_rows
+    return rows
 
 
 # A shard that is sent to another process does not bring the metadata with it.
 @lru_cache(maxsize=2)
 def _read(path: Path, _state: FileState, roles: tuple[str, ...], kept: tuple[str, ...]) -> Metadata:
-    parsing = csv.ParseOptions(newlines_in_values=True)
-    reading = csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
     with open_regular(path) as stream:
-        header = csv.open_csv(stream, read_options=reading, parse_options=parsing).schema.names
+        header = csv.open_csv(stream, read_options=_READING, parse_options=_PARSING).schema.names
     names, _ = find_roles(pa.schema([(name, pa.string()) for name in header]), roles)
     if ID not in names:
         raise DataError(
@@ -116,7 +136,7 @@ def _read(path: Path, _state: FileState, roles: tuple[str, ...], kept: tuple[str
         null_values=[""],
     )
     with open_regular(path) as stream:
-        table = csv.read_csv(stream, read_options=reading, parse_options=parsing, convert_options=converting)
+        table = csv.read_csv(stream, read_options=_READING, parse_options=_PARSING, convert_options=converting)
     texts = pc.fill_null(pc.utf8_trim_whitespace(table.column(names[ID])), "")
     # Of two rows for a file, the first.
     keys, rows = np.unique(_keys_of(pc.utf8_lower(texts).to_pylist()), return_index=True)

@@ -156,11 +156,8 @@ class GigamidiShard:
 
     def _schema(self) -> pa.Schema:
         # The schema is remembered: a footer with many row groups takes a tenth of a second to check.
-        text = self.context.remember(self.path, "schema", self._serialized_schema)
-        try:
-            return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
-        except (pa.ArrowException, OSError, ValueError):
-            return self._read_schema()
+        text = self.context.remember(self.path, "schema", self._serialized_schema, _is_schema)
+        return _parsed_schema(text)
 
     def _serialized_schema(self) -> str:
         return base64.b64encode(self._read_schema().serialize()).decode()
@@ -353,6 +350,19 @@ def _music(table: pa.RecordBatch, columns: Columns) -> pa.Array:
     music = table.column(MUSIC)
     # flatten() carries the struct's own nulls into the field, which field() does not.
     return to_binary(music.flatten()[0] if columns.music_is_struct else music, _MOST_MIDI_BYTES)
+
+
+def _parsed_schema(text: str) -> pa.Schema:
+    """A schema from its remembered text. Raises ArrowException, OSError or ValueError."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def _is_schema(text: str) -> bool:
+    try:
+        _parsed_schema(text)
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+    return True
 
 
 def _leaves(schema: pq.ParquetSchema, projection: Sequence[str]) -> set[int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from midigpt_gigamidi.options import GigamidiOptions
+from midigpt_gigamidi.raw import read_metadata
 from midigpt_gigamidi.source import build as build_source
 
 from midigpt_core.cli.main import main
@@ -199,6 +200,15 @@ def test_shards_can_be_sent_to_another_process(raw: Path, metadata: Path) -> Non
     assert len(sent) < 100_000
     (batch,) = pickle.loads(sent).batches()
     assert batch.ids.to_pylist() == next(iter(shard.batches())).ids.to_pylist()
+
+
+def test_a_row_that_never_ends_is_named(tmp_path: Path) -> None:
+    """Its field swallows the rows after it."""
+    path = tmp_path / "meta.csv"
+    rows = [f"{number:032x},song\n" for number in range(700)]
+    path.write_text("md5,title\n" + "".join(rows) + f'{7:032x},"song\n' + "".join(rows) * 700)
+    with pytest.raises(DataError, match=r"meta\.csv: row 701 is longer than 8 MB\. A quotation mark .*Correct that"):
+        read_metadata(path, GigamidiOptions(metadata=str(path)))
 
 
 def test_what_is_wrong_with_the_metadata_is_said(

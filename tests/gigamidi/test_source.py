@@ -321,6 +321,9 @@ def test_the_columns_are_read_once_for_the_fingerprints_of_all_runs(
     for schema in ("AAAA", "not base64", 7, None):
         memory.write_text(json.dumps({**stored, "facts": {"schema": schema}}))
         assert (fingerprint(old), read) == (first, [old])
+        # The next run finds what this one read.
+        assert json.loads(memory.read_text()) == stored
+        assert (fingerprint(old), read) == (first, [])
 
 
 def test_a_column_that_stands_twice_is_named(tmp_path: Path) -> None:
