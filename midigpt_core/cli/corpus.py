@@ -125,7 +125,8 @@ def verify_all(
     """Check every byte of the corpora of DATA (files, folders, globs); without DATA, of all in the cache."""
     data = one_spelling(ctx, data_paths, data)
     report = verify(_shards(ctx, data, source, assignments)[0] if data else _cached(finished_shards()))
-    remark_line(f"{report.shards} shards, {report.bytes_checked / 2**20:,.1f} MiB checked.")
+    shards = "1 shard" if report.shards == 1 else f"{report.shards:,} shards"
+    remark_line(f"{shards}, {report.bytes_checked / 2**20:,.1f} MiB checked.")
     if report.damaged:
         for message in report.damaged:
             echo_line(message, err=True)

@@ -17,6 +17,8 @@ from midigpt_core.cli.echo import echo_json, echo_line, echo_lines
 from midigpt_core.cli.options import BUNDLE, common_options, fetched
 from midigpt_core.cli.selected import registry
 from midigpt_core.cli.tables import table
+from midigpt_core.corpus.detection import is_music
+from midigpt_core.errors import CheckpointError, DataError
 from midigpt_core.paths import usable_path
 from midigpt_core.terminal import printable
 
@@ -45,7 +47,15 @@ def inspect(ctx: click.Context, file: str, as_json: bool) -> None:
     if _is_midi(file):
         _inspect_song(file, plugins, as_json=as_json)
         return
-    found = report.inspect(fetched(file))
+    try:
+        found = report.inspect(fetched(file))
+    except CheckpointError as error:
+        if is_music(plugins, file):
+            raise DataError(
+                f"{file}: music, no bundle. 'midigpt corpus info {file}' describes it, and 'midigpt inspect FILE' one "
+                "MIDI file."
+            ) from error
+        raise
     if as_json:
         echo_json(found.to_dict())
         return

@@ -197,7 +197,8 @@ def preprocess(
 def _summary(report: BuildReport, part: Part | None) -> str:
     of_part = "" if part is None else f"Part {part}: "
     fetched = f", {report.fetched} copied from the store" if report.fetched else ""
-    return f"{of_part}{len(report.shards)} shards, {report.built} built now{fetched}, in {report.seconds:.1f} s."
+    shards = "1 shard" if len(report.shards) == 1 else f"{len(report.shards):,} shards"
+    return f"{of_part}{shards}, {report.built} built now{fetched}, in {report.seconds:.1f} s."
 
 
 def _encoder_ref(checkpoint: str | None, config: TrainConfig, plugins: Registry) -> ComponentRef:

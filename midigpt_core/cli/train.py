@@ -352,4 +352,8 @@ def chosen_source(
     for text in assignments:
         if text.partition("=")[0].strip().partition(".")[0] != Kind.SOURCE.setting:
             raise ConfigError(f"--set {text}: only options of the data source are set here, e.g. source.min_notes=100.")
-    return configure(None, assignments, {Kind.SOURCE.setting: source}, plugins).choice(Kind.SOURCE)
+    from midigpt_core.training.planning.chosen import settle_source
+
+    config = configure(None, assignments, {Kind.SOURCE.setting: source}, plugins)
+    settle_source(config, plugins, paths)
+    return config.choice(Kind.SOURCE)

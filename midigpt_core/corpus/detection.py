@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from itertools import islice
 from pathlib import PurePath
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from midigpt_core.components import SourceSpec
 from midigpt_core.errors import DataError
 from midigpt_core.kinds import Kind
-from midigpt_core.paths import names_at
+from midigpt_core.paths import names_at, usable_path
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def detect_source(registry: Registry, paths: Sequence[str]) -> str:
     sources' records; :data:`FALLBACK` if nothing is there.
 
     Raises :class:`DataError` if several sources would each read some of the files, or if there are only files that no
-    source reads.
+    source reads, or only empty folders.
     """
     read: dict[str, Counter[str]] = {}
     others: Counter[str] = Counter()
@@ -49,13 +50,29 @@ def detect_source(registry: Registry, paths: Sequence[str]) -> str:
             f"{_named(paths)}: files of several data sources: {kinds}. Name one source (--source NAME), or only the "
             "files of one."
         )
-    if not read and others:
+    if not read and (others or all(map(_is_empty_folder, paths))):
         endings = ", ".join(sorted({suffix for _, spec in specs for suffix in spec.suffixes}))
-        raise DataError(
-            f"{_named(paths)}: no file that a data source reads ({endings}), only {_counted(others)}. Check the path, "
-            "or name the source (--source NAME)."
+        found = (
+            f", only {_counted(others)}. Check the path, or name the source (--source NAME)."
+            if others
+            else (" in this folder or below. Check the path.")
         )
+        raise DataError(f"{_named(paths)}: no file that a data source reads ({endings}){found}")
     return next(iter(read), FALLBACK)
+
+
+def is_music(registry: Registry, path: str) -> bool:
+    """Whether a data source reads some of the files that ``path`` leads to, by their names."""
+    return any(name is not None for _, name in _read_by(path, _specs(registry)))
+
+
+def _is_empty_folder(path: str) -> bool:
+    """Whether nothing but folders is in a folder, and all of them can be searched."""
+    folder = usable_path(path)
+    unsearchable: list[OSError] = []
+    if not folder.is_dir() or any(names for _, _, names in os.walk(folder, onerror=unsearchable.append)):
+        return False
+    return not unsearchable
 
 
 def _specs(registry: Registry) -> list[tuple[str, SourceSpec]]:

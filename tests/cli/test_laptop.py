@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,10 @@ import torch
 
 from midigpt_core.checkpoint import read_header
 from midigpt_core.cli.main import main
+from midigpt_core.config import TrainConfig
 from midigpt_core.training import sizing
+from midigpt_core.training.planning.prepare import prepare
+from midigpt_core.training.planning.resume import step_files
 from support.training import evaluations, metrics
 
 if TYPE_CHECKING:
@@ -150,6 +154,23 @@ def test_resuming_needs_no_minutes(
     )
 
 
+def test_the_last_step_is_saved_whatever_number_the_user_gives_it(
+    songs: Path, tmp_path: Path, midigpt: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prime number of steps has no checkpoint interval that ends with it."""
+    monkeypatch.setattr(sizing, "_timed", wrapped(sizing._timed, train=0.5, evaluate=0.1))
+    run = tmp_path / "run"
+    printed = midigpt("train", songs, "-o", run, "--minutes", 0.15, "--max-steps", 11, *TINY)
+    assert "every 3 steps" in printed
+    before = metrics(run)
+    assert [step["step"] for step in before] == list(range(1, 12))
+    assert max(step_files(run / "checkpoints")) == 11
+    assert "already has its 11 steps" in midigpt("train", songs, "-o", run, "--resume", "auto")
+    assert metrics(run) == before
+    midigpt("train", songs, "-o", run, "--resume", "auto", "--max-steps", 13)
+    assert metrics(run)[:11] == before
+
+
 def test_the_packaged_configuration_gives_way_to_a_bundle(
     songs: Path, tmp_path: Path, midigpt: Callable[..., str]
 ) -> None:
@@ -187,10 +208,12 @@ def test_preprocess_and_corpus_tell_the_source_and_need_no_encoder(songs: Path, 
     printed = midigpt("preprocess", songs)
     assert "kept" in printed
     assert "pieces of the corpus" not in printed
+    # It also counts copies, and keeps what it found next to the corpus, whose size it shows.
+    midigpt("corpus", "info", songs)
     by_argument = json.loads(midigpt("corpus", "info", songs, "--json"))
     assert by_argument == json.loads(midigpt("corpus", "info", "--data", songs, "--json"))
     assert by_argument["totals"]["pieces"] == 18
-    assert "1 shards" in midigpt("corpus", "verify", songs)
+    assert "1 shard, " in midigpt("corpus", "verify", songs)
 
 
 def test_presets_are_listed_and_named(midigpt: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,3 +223,30 @@ def test_presets_are_listed_and_named(midigpt: Callable[..., str], capsys: pytes
     assert json.loads(midigpt("config", "show", "laptop", "--json"))["n_embd"] == 128
     assert main(["train", "songs", "--config", "leptop"]) == 2
     assert "config presets" in capsys.readouterr().err
+
+
+def test_options_of_the_source_need_no_name(
+    songs: Path, tmp_path: Path, midigpt: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are options of the source that reads the folder."""
+    larger = ["--set", 'source.where=["bytes > 3000"]']
+    kept = sum(file.stat().st_size > 3000 for file in songs.glob("*.mid"))
+    printed = midigpt("preprocess", songs, *larger)
+    assert kept == int(next(line for line in printed.splitlines() if line.startswith("kept")).split()[-1]) > 0
+    assert f"{kept:,}" in midigpt("corpus", "info", songs, *larger)
+    plan = prepare(TrainConfig.from_mapping({"output_dir": str(tmp_path / "run")}, "test"), songs, songs)
+    assert plan.config.source == "midifiles"
+    assert main(["train", str(songs), "-o", str(tmp_path / "run"), "--set", 'source.where=["size < 3"]']) == 2
+    assert "there is no column 'size'" in capsys.readouterr().err
+
+
+def test_music_where_a_bundle_should_be_is_told_apart(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "songs.zip", "w") as archive:
+        archive.writestr("a.mid", b"MThd")
+    for path in (songs, tmp_path / "songs.zip"):
+        assert main(["inspect", str(path)]) == 2
+        assert f"{path}: music, no bundle. 'midigpt corpus info {path}' describes it" in capsys.readouterr().err
+    assert main(["inspect", str(songs / "lyrics.txt")]) == 2
+    assert "not a bundle" in capsys.readouterr().err

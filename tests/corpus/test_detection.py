@@ -40,6 +40,12 @@ def music(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_folder_with_nothing_in_it_is_named_with_what_is_looked_for(tmp_path: Path, bundled: Registry) -> None:
+    (tmp_path / "songs" / "deep").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"songs: no file that a data source reads \(\.kar, \.mid, .*\) in this folder"):
+        detect_source(bundled, [str(tmp_path / "songs")])
+
+
 @pytest.mark.parametrize(
     ("path", "source"),
     [

@@ -48,7 +48,8 @@ def test_parts_together_are_the_corpus_of_one_machine(
     data = ["preprocess", "--data", str(tmp_path / "data")]
     for part, shards in (("1/3", 2), ("2/3", 2), ("3/3", 1)):
         assert main([*data, "--part", part]) == 0
-        assert f"Part {part}: {shards} shards, {shards} built now, in" in capsys.readouterr().out
+        counted = "1 shard" if shards == 1 else f"{shards} shards"
+        assert f"Part {part}: {counted}, {shards} built now, in" in capsys.readouterr().out
     assert main([*data, "--encoder-config", "yellow", "--min-bars", "1"]) == 0
     assert "5 shards, 0 built now, in" in capsys.readouterr().out
     assert digests(build(GIGAMIDI, paths, cache=tmp_path / "shared")) == digests(alone)

@@ -92,22 +92,33 @@ def _resolved(config: TrainConfig, registry: Registry, *, with_encoder: bool) ->
 
 
 def settle_source(config: TrainConfig, registry: Registry, paths: Sequence[str]) -> None:
-    """Write into ``config`` the data source that reads ``paths``, unless a source was set.
+    """Write into ``config`` the data source that reads ``paths``, unless a source was named. Options that were set
+    without a name (``source.where``) are options of that source.
 
     Raises :class:`midigpt_core.errors.DataError` for paths that no single source reads.
     """
-    if Kind.SOURCE.setting in config.set_fields or not paths:
+    field = Kind.SOURCE.setting
+    if config.origins[field] != "default" or not paths:
         return
     found = detect_source(registry, paths)
-    if found != config.source:
-        config.update({Kind.SOURCE.setting: found}, DETECTED)
+    choice = config.choice(Kind.SOURCE)
+    if found == choice["name"]:
+        return
+    if len(choice) > 1:
+        config.set_option(field, {**choice, "name": found}, "name", DETECTED)
+    else:
+        config.update({field: found}, DETECTED)
 
 
 def source_of(paths: Sequence[str], config: TrainConfig, registry: Registry) -> ComponentRef:
-    """The source that reads ``paths``: the configuration's if it was set, otherwise the one that these paths need."""
+    """The source that reads ``paths``: the configuration's if it was named or reads them, otherwise the one that these
+    paths need."""
+    choice = config.choice(Kind.SOURCE)
     if config.origins[Kind.SOURCE.setting] in ("default", DETECTED):
-        return registry.resolve(Kind.SOURCE, detect_source(registry, paths))
-    return registry.resolve(Kind.SOURCE, config.choice(Kind.SOURCE))
+        found = detect_source(registry, paths)
+        if found != choice["name"]:
+            return registry.resolve(Kind.SOURCE, found)
+    return registry.resolve(Kind.SOURCE, choice)
 
 
 def choose_optimizer(config: TrainConfig, registry: Registry) -> ComponentRef:
