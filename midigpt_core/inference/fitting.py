@@ -67,16 +67,18 @@ class Fitter:
         steps: Sequence[Step],
         job_of: Callable[[Step, int, None, BoolArray], Job],
         num_bars: int,
+        stop: Callable[[], bool],
     ) -> list[Planned]:
         """The plan on ``score`` as it is: with context left out or windows narrowed where a step does not fit.
 
-        Raises EncodingError for a step that does not fit in the narrowest window without context.
+        It ends early, after one step at least, once ``stop`` is true. Raises EncodingError for a step that does not
+        fit in the narrowest window without context.
         """
         nothing = np.zeros((len(score.tracks), 1), np.bool_)
         order = _Order(steps, len(score.tracks), editing.num_bars(score))
         planned: list[Planned] = []
         waiting = deque(steps)
-        while waiting:
+        while waiting and not (planned and stop()):
             step = waiting.popleft()
             order.mark(step, _NOW)
             job, dropped, fits = self._fit([score], job_of(step, 0, None, nothing), order.around(step))

@@ -112,10 +112,13 @@ class SamplingSession:
 
     :meth:`midigpt_core.inference.InferenceEngine.session` makes it.
 
-    Raises :class:`midigpt_core.inference.RequestValidationError` with every problem of the request.
+    ``cancel_event`` ends the planning when it is set; the session then generates nothing. Raises
+    :class:`midigpt_core.inference.RequestValidationError` with every problem of the request.
     """
 
-    def __init__(self, engine: Engine, score: Score, request: GenerationRequest) -> None:
+    def __init__(
+        self, engine: Engine, score: Score, request: GenerationRequest, cancel_event: Event | None = None
+    ) -> None:
         #: The engine's encoder, with errors that name it.
         self.encoder = encoder = guarded(engine.encoder, engine.component)
         validation.check(request, score, encoder, engine.trained)
@@ -148,7 +151,15 @@ class SamplingSession:
         if config.shuffle:
             steps = shuffled(steps, self.seed)
         #: The steps, each with the tracks it sees.
-        self.plan: list[Planned] = self._fitter.fit_all(self._start, steps, self._job, self._num_bars)
+        if cancel_event is None:
+            cancel_event = Event()
+        self.plan: list[Planned] = self._fitter.fit_all(
+            self._start, steps, self._job, self._num_bars, cancel_event.is_set
+        )
+        #: The plan may lack steps.
+        self._ended_in_planning = Event()
+        if cancel_event.is_set():
+            self._ended_in_planning.set()
         if self._note_tables is not None:
             self._note_tables.add_references([planned.step for planned in self.plan], self._prompter)
         #: Windows that were made narrower to fit: (bars as planned first, bars now) for each such step.
@@ -273,7 +284,7 @@ class SamplingSession:
         notes: Callable[[FreshNotes], None] | None,
         cancel_event: Event | None,
     ) -> list[Score]:
-        cancels = [self._cancel] if cancel_event is None else [self._cancel, cancel_event]
+        cancels = [self._cancel, self._ended_in_planning, *([] if cancel_event is None else [cancel_event])]
         try:
             return self._write(candidates, progress, notes, cancels)
         finally:

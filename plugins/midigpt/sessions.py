@@ -38,9 +38,11 @@ class GenerationCancelled(MidigptError):
 class ScoreSession:
     """A request on a :class:`midigpt.Score`, checked and planned. Set the sinks before the run."""
 
-    def __init__(self, engine: CoreEngine, score: Score, request: GenerationRequest) -> None:
+    def __init__(
+        self, engine: CoreEngine, score: Score, request: GenerationRequest, cancel_event: Event | None = None
+    ) -> None:
         self._score = score
-        self._session = SamplingSession(engine, score.to_columns(), request)
+        self._session = SamplingSession(engine, score.to_columns(), request, cancel_event)
         self._engine = engine
         #: Called with a list of new notes, each a dict of ``track``, ``bar``, ``pitch``, ``onset_ticks``,
         #: ``duration_ticks`` and ``velocity``, at the score's resolution. Not for several candidates.
@@ -49,7 +51,7 @@ class ScoreSession:
         #: ``max_context_tokens``, ``model_forward_s`` and ``attempt``.
         self.progress_sink: Callable[[dict[str, Any]], None] | None = None
         #: Ends the run when it is set, from any thread.
-        self.cancel_event: Event | None = None
+        self.cancel_event = cancel_event
 
     def run(self) -> Score:
         """The score with the requested bars generated. Raises :class:`GenerationCancelled`."""
@@ -197,17 +199,24 @@ class InferenceEngine(CoreEngine):
     """A model and the encoder of its tokens; :meth:`session` takes scores of both kinds."""
 
     @overload
-    def session(self, score: Score, request: GenerationRequest) -> ScoreSession: ...
+    def session(
+        self, score: Score, request: GenerationRequest, *, cancel_event: Event | None = None
+    ) -> ScoreSession: ...
 
     @overload
-    def session(self, score: Columns, request: GenerationRequest) -> SamplingSession: ...
+    def session(
+        self, score: Columns, request: GenerationRequest, *, cancel_event: Event | None = None
+    ) -> SamplingSession: ...
 
-    def session(self, score: Score | Columns, request: GenerationRequest) -> ScoreSession | SamplingSession:
+    def session(
+        self, score: Score | Columns, request: GenerationRequest, *, cancel_event: Event | None = None
+    ) -> ScoreSession | SamplingSession:
         """A session for ``request``: on a :class:`midigpt.Score` a :class:`ScoreSession`, on a score in columns the
         core's :class:`~midigpt_core.inference.SamplingSession`.
 
-        Raises :class:`midigpt_core.inference.RequestValidationError` with every problem of the request.
+        ``cancel_event`` ends the planning, as in the core; a :class:`ScoreSession` keeps it for its run. Raises
+        :class:`midigpt_core.inference.RequestValidationError` with every problem of the request.
         """
         if isinstance(score, Score):
-            return ScoreSession(self, score, request)
-        return super().session(score, request)
+            return ScoreSession(self, score, request, cancel_event)
+        return super().session(score, request, cancel_event=cancel_event)

@@ -80,14 +80,14 @@ def _score(generation: Generation, score: Score) -> dict[str, Any]:
     return score_to_json(score, generation.parsed.future, generation.parsed.instruments)
 
 
-def plan_answer(generation: Generation, request_id: str | None) -> dict[str, Any]:
-    """The answer to ``plan_only``."""
+def plan_answer(generation: Generation, request_id: str | None, *, cancelled: bool) -> dict[str, Any]:
+    """The answer to ``plan_only``. The plan of a request that was ``cancelled`` may lack steps."""
     session = generation.session
     plan = session.plan_summary()
     return {
         "request_id": request_id,
         "model": generation.model.id,
-        "status": "planned",
+        "status": "cancelled" if cancelled else "planned",
         "model_dim": max((step["end_bar"] - step["start_bar"] for step in plan), default=0),
         "plan": [
             {

@@ -26,7 +26,7 @@ from midigpt_server.scores import parse_score
 from midigpt_server.studio import add_studio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from fastapi import Response
     from starlette.types import Receive, Scope, Send
@@ -137,10 +137,14 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
         slot = generations.admit(body.request_id or fresh_id())
         try:
             # Reading and planning a long piece takes a while; other requests are answered meanwhile.
-            generation = await asyncio.to_thread(_prepared, body, model, settings, slot.request_id)
+            preparing = asyncio.ensure_future(asyncio.to_thread(_prepared, body, model, settings, slot))
+            with _limit(slot, settings.max_generation_seconds):
+                await _watched(preparing, slot, request)
+            generation = preparing.result()
             if generation.asked.plan_only:
-                slot.close("planned")
-                return _Json(plan_answer(generation, body.request_id))
+                cancelled = slot.cancelled.is_set()
+                slot.close("cancelled" if cancelled else "planned")
+                return _Json(plan_answer(generation, body.request_id, cancelled=cancelled))
             if body.stream and generation.asked.request.config.num_candidates > 1:
                 raise Refused(400, "stream: several candidates cannot be streamed. Ask for one, or do not stream.")
         except BaseException:
@@ -164,12 +168,35 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
     return app
 
 
-def _prepared(body: GenerateBody, model: Model, settings: ServerSettings, request_id: str) -> Generation:
+def _prepared(body: GenerateBody, model: Model, settings: ServerSettings, slot: Slot) -> Generation:
     check_values(body.score, "score")
     check_values(body.request, "request")
     parsed = parse_score(body.score, settings.score_limits)
     asked = parse_request(body.request, parsed)
-    return Generation(request_id, model, parsed, asked)
+    return Generation(slot.request_id, model, parsed, asked, slot.cancelled)
+
+
+@contextlib.contextmanager
+def _limit(slot: Slot, seconds: float) -> Iterator[None]:
+    """Cancel the request if this lasts longer; 0: no limit."""
+    timer = asyncio.get_running_loop().call_later(seconds, slot.cancel) if seconds else None
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+async def _watched(work: asyncio.Future[Any], slot: Slot, request: Request) -> None:
+    """Wait for ``work``. If the client leaves meanwhile, the request is cancelled."""
+    try:
+        while not work.done():
+            await asyncio.wait([work], timeout=_LOOK_EVERY_S)
+            if not work.done() and await request.is_disconnected():
+                slot.cancel()
+    except asyncio.CancelledError:
+        slot.cancel()
+        raise
 
 
 async def _answer(
@@ -179,14 +206,7 @@ async def _answer(
         return answer(generation, generation.run(None, seconds))
 
     waiting = asyncio.wrap_future(slot.begin(generation, work))
-    try:
-        while not waiting.done():
-            await asyncio.wait([waiting], timeout=_LOOK_EVERY_S)
-            if not waiting.done() and await request.is_disconnected():
-                slot.cancel()
-    except asyncio.CancelledError:
-        slot.cancel()
-        raise
+    await _watched(waiting, slot, request)
     ended = await _ended(waiting, work)
     if (error := ended.exception()) is not None:
         return _Json({"detail": failure_text(error)}, 500, headers)

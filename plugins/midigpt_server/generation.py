@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 class Generation:
     """One request from its admission to its answer."""
 
-    def __init__(self, request_id: str, model: Model, parsed: ParsedScore, asked: ParsedRequest) -> None:
-        """Raises :class:`Refused` with all that is wrong with the request."""
+    def __init__(
+        self, request_id: str, model: Model, parsed: ParsedScore, asked: ParsedRequest, cancelled: threading.Event
+    ) -> None:
+        """``cancelled`` ends the planning. Raises :class:`Refused` with all that is wrong with the request."""
         self.request_id = request_id
         self.model = model
         self.asked = asked
         self.parsed = parsed
         try:
-            self.session: SamplingSession = model.engine.session(parsed.score, asked.request)
+            self.session: SamplingSession = model.engine.session(parsed.score, asked.request, cancel_event=cancelled)
         except MidigptError as error:
             raise Refused(422, str(error)) from error
 

@@ -83,7 +83,8 @@ class Slot:
         self._generations = generations
         self._generation: Generation | None = None
         self._future: Future[dict[str, Any]] | None = None
-        self._cancelled = False
+        #: Whether the request was cancelled. The thread that reads and plans it looks too.
+        self.cancelled = threading.Event()
 
     def begin(self, generation: Generation, work: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
         """Queue ``work``, which carries out ``generation``. The place is given back when it ends, however it ends.
@@ -98,13 +99,13 @@ class Slot:
             generation.cancel()
             self.close("failed")
             raise
-        if self._cancelled:
+        if self.cancelled.is_set():
             self.cancel()
         self._future.add_done_callback(lambda done: self.close(_outcome(done)))
         return self._future
 
     def cancel(self) -> None:
-        self._cancelled = True
+        self.cancelled.set()
         if self._generation is not None:
             self._generation.cancel()
         if self._future is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import json
@@ -64,8 +65,13 @@ class Guard:
             await answer({"type": "http.response.start", "status": 204, "headers": []})
             await answer({"type": "http.response.body", "body": b""})
         else:
-            with contextlib.suppress(_TooLong):
-                await self._app(scope, limited, answer_of_app)
+            try:
+                with contextlib.suppress(_TooLong):
+                    await self._app(scope, limited, answer_of_app)
+            except asyncio.CancelledError:
+                # The server is ending and no longer waits for this request. Answer it, and log no traceback.
+                if not status:
+                    await _send_json(answer, 503, "the server is ending. Try again when it is back.")
             if limited.exceeded:
                 await _send_json(answer, 413, _too_long(self._settings.max_body_bytes))
         _log.info(

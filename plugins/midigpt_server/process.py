@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -17,15 +19,19 @@ from midigpt_server.osc.server import OscServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from midigpt_server.settings import ServerSettings
 
 #: After a signal, generations in flight have so many seconds to end by themselves; then they are cancelled.
 _DRAIN_S = 20
+#: Then their answers, with the bars that are complete, have so many seconds to reach the clients.
+_ANSWER_S = 5
 
 
 def serve_forever(settings: ServerSettings, say: Callable[[str], None]) -> None:
-    """Load the models, then answer requests. SIGTERM and Ctrl-C let running generations end first.
+    """Load the models, then answer requests. SIGTERM and Ctrl-C let running generations end first; a second one ends
+    the process at once.
 
     With ``settings.osc_port`` the default model also plays along over OSC. ``say`` gets the lines that tell the
     addresses. Raises :class:`midigpt_core.errors.MidigptError` for a bundle, a device or an address that cannot be
@@ -41,19 +47,44 @@ def serve_forever(settings: ServerSettings, say: Callable[[str], None]) -> None:
         def stop() -> None:
             server.should_exit = True
 
+        app = build_app(models, settings, stop)
         config = uvicorn.Config(
-            build_app(models, settings, stop),
+            app,
             log_level=settings.log_level.lower(),
             # The guard writes its own, structured.
             access_log=False,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=_DRAIN_S + _ANSWER_S,
             server_header=False,
         )
         host, port = listening.getsockname()[:2]
         say(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port} with {models.default}.")
-        server = uvicorn.Server(config)
+        server = _Server(config, app.state.generations.cancel_all)
         with _osc(settings, models, say):
             server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Cancels what still runs ``_DRAIN_S`` after the first signal, and dies of the second one."""
+
+    def __init__(self, config: uvicorn.Config, cancel_all: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._cancel_all = cancel_all
+        self._signalled = False
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        drained = asyncio.get_running_loop().call_later(_DRAIN_S, self._cancel_all)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            drained.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._signalled:
+            # Threads that write would keep an orderly end waiting.
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        self._signalled = True
+        super().handle_exit(sig, frame)
 
 
 @contextlib.contextmanager

@@ -394,6 +394,20 @@ def test_cancelling_before_a_run_ends_that_run_and_no_other() -> None:
     assert again.digest() == session(TrackPrompt(id=1, bars=[3])).run().digest()
 
 
+def test_cancelling_ends_the_planning_and_what_is_not_planned_is_never_written() -> None:
+    cancelled = threading.Event()
+    cancelled.set()
+    request = GenerationRequest(tracks=[TrackPrompt(id=1, bars=[0, 1, 2, 3])], config=InferenceConfig(bars_per_step=1))
+    whole = engine().session(SCORE, request)
+    asked = engine().session(SCORE, request, cancel_event=cancelled)
+    assert 0 < len(asked.plan) < len(whole.plan)
+    for _ in range(2):
+        assert asked.run().digest() == SCORE.digest()
+        assert asked.cancelled
+        # Too late for this session.
+        cancelled.clear()
+
+
 def test_a_run_that_fails_leaves_no_cancellation_behind() -> None:
     asked = session(TrackPrompt(id=1, bars=range(8)))
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from support.serving import body, small_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
 _BARS = 2_000
@@ -37,6 +39,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def serving(bundle: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     command = [sys.executable, "-m", "midigpt", "serve", "--checkpoint", str(bundle), "--port", "0", *options]
+    with serving_by(command) as started:
+        yield started
+
+
+@contextmanager
+def serving_by(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
@@ -95,6 +103,91 @@ def test_a_stream_is_cancelled_a_client_leaves_and_a_signal_lets_the_last_one_fi
             assert list(frames(answer.iter_lines()))[-1]["type"] == "done"
         process.wait(60)
         assert process.returncode == -signal.SIGTERM
+
+
+def many_steps(**more: Any) -> dict[str, Any]:
+    """Takes a minute to plan: 8,192 steps, each of which can see one part of 128 tracks."""
+    bars = [{"notes": []} for _ in range(64)]
+    tracks = [{"instrument": track, "bars": bars} for track in range(128)]
+    prompts = [{"id": track, "bars": [*range(64)]} for track in range(128)]
+    return {"score": {"resolution": 12, "tracks": tracks}, "request": {"tracks": prompts}, "request_id": "plan", **more}
+
+
+def test_a_request_that_is_planned_is_cancelled_left_and_limited(bundle: Path) -> None:
+    with serving(bundle, "--max-generation-seconds", "1.5") as (_, client):
+        # By the limit.
+        answer = client.post("/generate", json=many_steps()).json()
+        assert answer["status"] == "cancelled"
+        assert not any(bar["notes"] for track in answer["score"]["tracks"] for bar in track["bars"])
+        planned = many_steps()
+        planned["request"]["config"] = {"plan_only": True}
+        assert client.post("/generate", json=planned).json()["status"] == "cancelled"
+        assert client.post("/generate", json=body(1)).json()["status"] == "completed"
+    with serving(bundle) as (_, client):
+        # By a client that leaves.
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/generate", json=many_steps(), timeout=1)
+        assert idle(client)
+        # By a call.
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.post, "/generate", json=many_steps())
+            while client.post("/generate/plan/cancel").status_code == 404:
+                time.sleep(0.05)
+            assert waiting.result(60).json()["status"] == "cancelled"
+        assert idle(client)
+
+
+@contextmanager
+def ending(bundle: Path, *changes: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client, Future[httpx.Response]]]:
+    """A server that was told to end while it writes thousands of bars; ``changes`` to its module come first."""
+    start = f"""
+from midigpt_core.cli.main import main
+from midigpt_server import process
+{";".join(changes)}
+main(["serve", "--checkpoint", {str(bundle)!r}, "--port", "0"])
+"""
+    with serving_by([sys.executable, "-c", start]) as (process, client), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.post, "/generate", json={**long_body(), "stream": False})
+        while "midigpt_generations_in_flight 1" not in client.get("/metrics").text:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        yield process, client, waiting
+
+
+def test_a_generation_that_outlasts_the_drain_is_cancelled_and_answered(bundle: Path) -> None:
+    with ending(bundle, "process._DRAIN_S = 1") as (process, client, waiting):
+        answer = waiting.result(60)
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "cancelled"
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(client.base_url)
+        assert process.stderr is not None
+        rest = process.stderr.read()
+        assert process.wait(60) == -signal.SIGTERM
+        assert "Traceback" not in rest
+
+
+def test_what_cannot_be_cancelled_in_time_is_answered_too(bundle: Path) -> None:
+    changes = ("process._DRAIN_S = 0", "process._ANSWER_S = 1", "process._Server._cancel_all = property(lambda self: "
+               "lambda: None, lambda self, _: None)")  # fmt: skip
+    with ending(bundle, *changes) as (process, _, waiting):
+        answer = waiting.result(60)
+        assert answer.status_code == 503
+        assert answer.json()["detail"] == "the server is ending. Try again when it is back."
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait(60) == -signal.SIGTERM
+
+
+def test_a_second_signal_ends_the_server_at_once(bundle: Path) -> None:
+    with ending(bundle) as (process, _, waiting):
+        time.sleep(0.3)
+        sent = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == -signal.SIGTERM
+        assert time.monotonic() - sent < 5
+        with pytest.raises(httpx.RemoteProtocolError):
+            waiting.result(10)
 
 
 def test_an_idle_server_ends_by_itself(bundle: Path) -> None:
