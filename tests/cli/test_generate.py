@@ -731,12 +731,12 @@ def test_novel_music_needs_the_bars_that_the_model_was_trained_on(
     assert not list(tmp_path.glob("*.mid"))
 
     # Of nothing; then of what was written.
-    CopyIndex(corpus="00" * 32, sample=1.0, fingerprints=np.zeros(0, np.uint64)).save(index)
+    CopyIndex(corpus="00" * 32, pieces="00" * 16, sample=1.0, fingerprints=np.zeros(0, np.uint64)).save(index)
     code, said, _ = generate(*asked, "--novel", "--copy-index", str(index))
     assert (code, "no written bar of four notes or more is in the music of the index" in said) == (0, True)
     (written,) = tmp_path.glob("*.mid")
     _, fingerprints = bar_fingerprints(Score.from_midi(written).columns)
-    CopyIndex(corpus="00" * 32, sample=1.0, fingerprints=np.unique(fingerprints)).save(index)
+    CopyIndex(corpus="00" * 32, pieces="00" * 16, sample=1.0, fingerprints=np.unique(fingerprints)).save(index)
     again = (*asked, "--novel", "--copy-index", str(index), "--overwrite")
     code, said, _ = generate(*again, "--set", "max_attempts=1")
     assert (code, "track 1: bars 8-9 in the music of the index" in said, "max_attempts=10" in said) == (0, True, True)

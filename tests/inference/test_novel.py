@@ -59,7 +59,7 @@ def index(score: Score, transposed: int = 0) -> CopyIndex:
     cells, found = bar_fingerprints(columns)
     chosen = (cells.track == 1) & np.isin(cells.bar, BARS) & (cells.notes >= LEAST_NOTES)
     assert chosen.sum() >= 3
-    return CopyIndex(corpus="00" * 32, sample=1.0, fingerprints=np.unique(found[chosen]))
+    return CopyIndex(corpus="00" * 32, pieces="00" * 16, sample=1.0, fingerprints=np.unique(found[chosen]))
 
 
 def copied(session: SamplingSession, scores: list[Score]) -> list[tuple[int, ...] | None]:

@@ -591,7 +591,9 @@ def test_novel_music_needs_the_bars_next_to_the_bundle(server: TestClient, tmp_p
 
     settings = ModelSettings(id="small", checkpoint=small_bundle(tmp_path))
     assert Model.load(settings).engine.known_bars is None
-    CopyIndex(corpus="00" * 32, sample=1.0, fingerprints=np.zeros(0, np.uint64)).save(tmp_path / "copies.npy")
+    CopyIndex(corpus="00" * 32, pieces="00" * 16, sample=1.0, fingerprints=np.zeros(0, np.uint64)).save(
+        tmp_path / "copies.npy"
+    )
     models = Models([Model.load(settings)])
     app = build_app(models, ServerSettings(models=[settings]), lambda: None)
     with TestClient(app, base_url="http://127.0.0.1:3456") as opened:
