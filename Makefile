@@ -11,7 +11,7 @@ MUSIC := runs/music
 WRITE = $(BIN)/midigpt generate --checkpoint $(MUSIC)/model/model_final.pt --temperature 0.8 --seed 1 --overwrite
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run music control site wheels release wheel-venv examples test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
+.PHONY: run music control site wheels release versions wheel wheel-venv examples test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
 
 setup: $(READY)
 
@@ -83,10 +83,13 @@ test: $(READY) native-test browser fluidsynth
 
 # The core's wheel with what it needs, in an environment of its own that has nothing of the clone.
 wheel-venv: $(WHEEL_VENV)/.ready
-$(WHEEL_VENV)/.ready: $(READY) $(shell find midigpt_core plugins -name '*.py' -o -name '*.txt' -o -name '*.js' -o -name '*.html')
+wheel: $(WHEEL_VENV)/wheel/.ready
+$(WHEEL_VENV)/wheel/.ready: $(READY) $(shell find midigpt_core plugins -name '*.py' -o -name '*.txt' -o -name '*.js' -o -name '*.html')
 	rm -rf $(WHEEL_VENV)
-	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir $(WHEEL_VENV)/wheel .
+	touch $@
+$(WHEEL_VENV)/.ready: $(WHEEL_VENV)/wheel/.ready
+	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(WHEEL_VENV)/bin/pip install --quiet --constraint constraints.txt $(WHEEL_VENV)/wheel/*.whl
 	touch $@

@@ -68,10 +68,9 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", _show_defaults)
 
 
-def _show_defaults(
-    app: Sphinx, what: str, name: str, shown: object, options: object, signature: str | None, returns: str | None
-) -> tuple[str | None, str | None]:
+def _show_defaults(app: Sphinx, *about: Any) -> tuple[str | None, str | None]:
     """attrs makes some defaults for each object; its signature has a placeholder, ``NOTHING``, for them."""
+    _what, _name, shown, _options, signature, returns = about
     if signature and isinstance(shown, type) and attrs.has(shown):
         for field in attrs.fields(shown):
             if isinstance(field.default, attrs.Factory) and field.init:  # type: ignore[arg-type]
@@ -83,7 +82,7 @@ def _show_defaults(
 
 
 def _made_default(made: Any) -> str:
-    """A default that attrs makes, as a call would state it; ``...`` for one that depends on the object's other fields."""
+    """A default that attrs makes, as a call would state it; ``...`` if it depends on the object's other fields."""
     if made.takes_self:
         return "..."
     default = made.factory()

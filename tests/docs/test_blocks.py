@@ -21,10 +21,15 @@ import numpy as np
 import pytest
 import yaml
 from markdown_it import MarkdownIt
+from midigpt_encoder.data_files import preset_names as presets_of_encoders
 
 from midigpt_core.cli.main import main
 from midigpt_core.config import TrainConfig
+from midigpt_core.config.overrides import override_problems
+from midigpt_core.config.packaged import preset_names as presets_of_settings
+from midigpt_core.config.train import setting_names
 from midigpt_core.kinds import RUN_KINDS, Kind
+from midigpt_core.plugins import current_registry
 from support.adapters import lora_for
 from support.commands import OUTSIDE, PROJECT, ROOT, missing_command
 from support.serving import small_bundle
@@ -100,6 +105,19 @@ COMMANDS_OF_EXAMPLES = {
     for name in tomllib.loads(path.read_text(encoding="utf-8"))["project"]
     .get("entry-points", {})
     .get("midigpt_core.commands", {})
+}
+
+
+SETTINGS = set(setting_names())
+#: The components of this distribution and of the examples, by the setting that chooses them.
+COMPONENTS = {
+    kind.setting: {item.spec.name for item in current_registry().provided(kind)}
+    | {
+        name
+        for path in ROOT.glob("examples/*/*/plugin.py")
+        for name in re.findall(r'name="([\w-]+)"', path.read_text(encoding="utf-8"))
+    }
+    for kind in RUN_KINDS
 }
 
 
@@ -192,7 +210,8 @@ def problem(words: list[str]) -> str | None:
     if program == "midigpt" and named[:1] and named[0] in COMMANDS_OF_EXAMPLES:
         return None
     if program == "midigpt":
-        return missing_command([program, *leading_commands(named), *options])
+        found = missing_command([program, *leading_commands(named), *(word.partition("=")[0] for word in options)])
+        return found or next(wrong_values(leading_commands(named), kept), None)
     return missing_command([program, *kept])
 
 
@@ -211,6 +230,62 @@ def leading_commands(words: list[str]) -> list[str]:
             return words[: count + 1]
         command = found
     return words
+
+
+def wrong_values(names: list[str], words: list[str]) -> Iterator[str]:
+    """The values of options in ``words`` that their command would refuse: no choice, no number, no component or preset.
+
+    Paths are what a reader has, and words with … or in capitals are for the reader to replace.
+    """
+    import click
+
+    command = command_at(names)
+    known = {name: option for option in command.params if isinstance(option, click.Option) for name in option.opts}
+    for word, following in itertools.pairwise([*words, ""]):
+        name, is_one_word, value = word.partition("=")
+        option = known.get(name)
+        value = value if is_one_word else following
+        # The value of some options can be left out.
+        left_out = option is not None and option.flag_value is not None and (not value or value.startswith("-"))
+        if option is None or option.is_flag or left_out or "…" in value or "$" in value or value.isupper():
+            continue
+        if not accepts(command.name, option, value):
+            yield f"{name} {value}"
+
+
+def command_at(names: list[str]) -> Any:
+    import click
+
+    from midigpt_core.cli.root import root
+
+    command: click.Command = root
+    for name in names:
+        if isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), name) or command
+    return command
+
+
+def accepts(command: str, option: Any, value: str) -> bool:
+    import click
+
+    name = option.name
+    if name in {"encoder_config_path", "encoder_config"}:
+        return "/" in value or "." in value or value in presets_of_encoders()
+    if name == "config_file":
+        return "/" in value or "." in value or value in presets_of_settings()
+    # The settings of a run are words until the configuration is made.
+    if command == "train" and name in SETTINGS | {"assignments"}:
+        assignment = value if name == "assignments" else f"{name}={value}"
+        chosen, _, text = assignment.partition("=")
+        if chosen in COMPONENTS:
+            return text.startswith(("{", "[")) or text.rpartition("/")[2] in COMPONENTS[chosen]
+        # An option of a component that was chosen before.
+        return "." in chosen or not override_problems(TrainConfig(), [assignment])
+    try:
+        option.type.convert(value, option, click.Context(click.Command("page")))
+    except click.BadParameter:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in SHELL], ids=str)
@@ -275,6 +350,19 @@ def test_the_tests_that_execute_blocks_exist() -> None:
         ("pip install 'midigpt-core[sound]'", "sound"),
         ("python -m midigpt.training.trainer --config x", None),
         ("python docs/demo/no_such.py", "docs/demo/no_such.py"),
+        ("midigpt evaluate --precision fp64", "--precision fp64"),
+        ("midigpt evaluate --precision=bf16", None),
+        ("midigpt train songs/ --minutes soon", "--minutes soon"),
+        ("midigpt train songs/ --optimizer adam", "--optimizer adam"),
+        ("midigpt train songs/ --logger mlflow --set optimizer=adamw", None),
+        ("midigpt train songs/ --encoder-config gelb", "--encoder-config gelb"),
+        ("midigpt train songs/ --config sixteen", "--config sixteen"),
+        ("midigpt train songs/ --max-steps many", "--max-steps many"),
+        ("midigpt train songs/ --set max_steps=many", "--set max_steps=many"),
+        ("midigpt train songs/ --set precision=fp8", "--set precision=fp8"),
+        ("midigpt train songs/ --max-steps N -o runs/…", None),
+        ("midigpt encode song.mid --encoder-config gelb", "--encoder-config gelb"),
+        ("midigpt plugins new mine --kind sound", "--kind sound"),
     ],
 )
 def test_what_does_not_exist_is_found(text: str, found: str | None) -> None:
