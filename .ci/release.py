@@ -24,6 +24,8 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 SBOM = "sbom.cdx.json"
 NOTES = "NOTES.txt"
 SUMS = "SHA256SUMS"
+#: Addresses that the index shows and SECURITY.md and CONTRIBUTING.md rely on. Only who publishes knows them.
+ADDRESSES = ("Source", "Issues")
 #: Header-only libraries whose code is compiled into the wheels, which no installed package shows.
 COMPILED_IN = ("pybind11",)
 
@@ -53,6 +55,7 @@ def release(root: Path, tag: str, wheels: Path, out: Path) -> None:
     """Write the files of the release ``tag`` to ``out``, or raise ReleaseError and leave no hashes behind."""
     name, version = project(root)
     check_tag(root, tag, version)
+    check_addresses(root)
     found = check_wheels(wheels, name, version)
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
@@ -98,6 +101,16 @@ def check_tag(root: Path, tag: str, version: str) -> None:
     citation = re.search(r"^version: (\S+)$", (root / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
     if citation is None or citation[1] != version:
         raise ReleaseError(f"CITATION.cff does not have version {version}: correct it and tag again.")
+
+
+def check_addresses(root: Path) -> None:
+    """Raise ReleaseError unless pyproject.toml has the addresses of the project."""
+    table = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
+    for name in ADDRESSES:
+        if not table.get(name, "").startswith("https://"):
+            raise ReleaseError(
+                f"pyproject.toml has no https address {name!r} in [project.urls]: add it, commit, and tag again."
+            )
 
 
 def notes(root: Path, version: str) -> str:

@@ -25,6 +25,7 @@ FILES = {
     "pyproject.toml": (
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n\n'
         '[project]\nname = "tiny"\nversion = "1.2.0"\nlicense = "MIT"\n'
+        '[project.urls]\nSource = "https://example.org/tiny"\nIssues = "https://example.org/tiny/issues"\n'
     ),
     "backend.py": (
         "import tarfile\n\ndef build_sdist(folder, config_settings=None):\n"
@@ -158,6 +159,10 @@ def change_the_tree(folder: Path) -> None:
          "CHANGELOG.md has no section '## 1.2.0 - DATE': run towncrier build, and tag again."),
         (edit("CITATION.cff", "version: 1.2.0", "version: 1.1.0"), "v1.2.0",
          "CITATION.cff does not have version 1.2.0: correct it and tag again."),
+        (edit("pyproject.toml", "Source =", "Home ="), "v1.2.0",
+         "pyproject.toml has no https address 'Source' in [project.urls]: add it, commit, and tag again."),
+        (edit("pyproject.toml", "https://example.org/tiny/issues", "example.org"), "v1.2.0",
+         "pyproject.toml has no https address 'Issues' in [project.urls]: add it, commit, and tag again."),
         (lambda folder: shutil.rmtree(folder / "build"), "v1.2.0",
          "There are no wheels in build/wheels: run make wheels, or name their folder with --wheels."),
         (lambda folder: write_wheel(folder / "build/wheels", "tiny-1.1.0-py3-none-any.whl"), "v1.2.0",
@@ -168,7 +173,7 @@ def change_the_tree(folder: Path) -> None:
         (lambda folder: write_wheel(folder / "build/wheels", "tiny.whl"), "v1.2.0",
          "build/wheels/tiny.whl is not a wheel's name"),
     ],
-    ids=["no v", "no tag", "elsewhere", "changed", "changelog", "citation", "none", "old", "unrepaired", "name"],
+    ids=["no v", "no tag", "elsewhere", "changed", "changelog", "citation", "source", "issues", "none", "old", "unrepaired", "name"],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(tagged: Path, change: Any, tag: str, message: str) -> None:
     if change:
