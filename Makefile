@@ -1,4 +1,4 @@
-# run · music · test · site · examples · goldens · parity · bench · lint · slow · fuzz · baseline: each sets up what it needs.
+# run · music · test · portable-test · site · examples · goldens · parity · bench · lint · slow · fuzz · baseline: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BASELINE ?= .venv-baseline
@@ -11,7 +11,7 @@ MUSIC := runs/music
 WRITE = $(BIN)/midigpt generate --checkpoint $(MUSIC)/model/model_final.pt --temperature 0.8 --seed 1 --overwrite
 CXX_FILES = $(shell find csrc tests -name '*.cpp' -o -name '*.h')
 
-.PHONY: run music control site wheels release versions wheel wheel-venv examples test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
+.PHONY: run music control site wheels release versions wheel wheel-venv examples test portable-test goldens parity bench map plugin-pages lint slow soak clean setup baseline peer
 
 setup: $(READY)
 
@@ -80,6 +80,16 @@ $(MUSIC21)/.ready: constraints.txt
 
 test: $(READY) native-test browser fluidsynth
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Without anything that only some operating systems can do: corpora with a parser that crashes and hangs, locks, a run that is
+# stopped and continued, workers of a run that was killed. tests/system has the rest: docs/systems.md.
+PORTABLE_TESTS := tests/corpus/test_isolation.py tests/corpus/test_durability.py tests/training/keeping/test_resume.py \
+  tests/training/processes/test_stopping.py
+PORTABLE := test_a_hanging_row or test_batches_of or test_a_batch_after or (test_the_guilty_rows and guilty3) or \
+  test_four_processes or test_a_dead_owners_lock or test_a_killed_build_leaves or test_two_runs_do_not_share or \
+  (test_a_stopped_run_continues and accumulation) or test_a_run_killed_with_its_workers_busy
+portable-test: $(READY)
+	MIDIGPT_WITHOUT=all $(BIN)/python -m pytest -q -n 2 --dist worksteal -k '$(PORTABLE)' $(PORTABLE_TESTS)
 
 # The core's wheel with what it needs, in an environment of its own that has nothing of the clone.
 wheel-venv: $(WHEEL_VENV)/.ready

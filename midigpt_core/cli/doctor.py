@@ -26,7 +26,8 @@ from midigpt_core.corpus.cache import cache_root
 from midigpt_core.errors import MidigptError
 from midigpt_core.plugins.building import build
 from midigpt_core.plugins.describe import describe
-from midigpt_core.system.machine import load_average
+from midigpt_core.system import capabilities
+from midigpt_core.system.machine import load_average, system_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,6 +86,15 @@ def _native_code(_: click.Context) -> Iterator[Finding]:
         yield Finding("native code", "problem", f"{error}. Install midigpt-core again: pip install --force-reinstall")
     else:
         yield Finding("native code", "ok", "built for this Python")
+
+
+def _system(_: click.Context) -> Iterator[Finding]:
+    lacking = capabilities.lacking()
+    if lacking:
+        text = f"{system_name()}, which does without {', '.join(lacking)}: docs/systems.md says what differs"
+        yield Finding("system", "note", text)
+    else:
+        yield Finding("system", "ok", f"{system_name()}, which has all that midigpt-core uses")
 
 
 def _device(_: click.Context) -> Iterator[Finding]:
@@ -216,6 +226,7 @@ def _sound(_: click.Context) -> Iterator[Finding]:
 _CHECKS: tuple[Callable[[click.Context], Iterator[Finding]], ...] = (
     _versions,
     _native_code,
+    _system,
     _device,
     _cache,
     _plugins,

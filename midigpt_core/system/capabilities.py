@@ -2,7 +2,7 @@
 
 A capability is detected by what Python offers, not by the name of the system. ``MIDIGPT_WITHOUT``, a list of names
 separated by commas, or ``all``, does without some of them: so the fallbacks run, and are tested, on any system. It is
-inherited by child processes. The program refuses an unknown name.
+inherited by child processes. The program refuses an unknown name; docs/systems.md describes each.
 """
 
 from __future__ import annotations

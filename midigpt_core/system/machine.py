@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from midigpt_core.system.capabilities import has
 
 #: Where shared memory is on Linux.
 SHARED_MEMORY = "/dev/shm"
+
+
+def system_name() -> str:
+    """``linux``, ``darwin`` or ``win32``, for people to read: :mod:`midigpt_core.system.capabilities` says what it can
+    do."""
+    return sys.platform
 
 
 def affinity() -> int:

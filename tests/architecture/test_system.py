@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.systems import not_everywhere
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = ROOT / "midigpt_core" / "system"
@@ -21,9 +21,6 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if SYSTEM not in path.parents
 ]
-SYSTEMS = ("linux", "darwin", "win32")
-#: Modules with some names that only some of the systems have. The names come from the stubs of mypy.
-PARTLY_THERE = ("mmap", "os", "select", "signal", "socket", "subprocess", "sys", "time")
 #: Modules that only some of the systems have.
 NOT_EVERYWHERE = {
     *("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"),
@@ -37,47 +34,7 @@ ARGUMENTS = {"pass_fds", "preexec_fn", "start_new_session", "process_group", "cr
 FOLDERS = ("/proc", "/sys/", "/dev/")
 
 
-def holds(test: ast.expr, system: str) -> bool | None:
-    """Whether a condition of a stub holds on a system; None: it is about something else, such as a version."""
-    match test:
-        case ast.BoolOp(op, values):
-            found = [holds(value, system) for value in values]
-            decisive = isinstance(op, ast.Or)
-            return decisive if decisive in found else None if None in found else not decisive
-        case ast.Compare(ast.Attribute(ast.Name("sys"), "platform"), [operator], [ast.Constant(name)]):
-            return (name == system) == isinstance(operator, ast.Eq)
-    return None
-
-
-def names(body: Sequence[ast.stmt], system: str) -> Iterator[str]:
-    """The names that a stub defines for a system, in any version of Python."""
-    for node in body:
-        match node:
-            case ast.If(test, then, otherwise):
-                answer = holds(test, system)
-                yield from names(then, system) if answer is not False else ()
-                yield from names(otherwise, system) if answer is not True else ()
-            case ast.FunctionDef(name) | ast.ClassDef(name):
-                yield name
-            case ast.AnnAssign(ast.Name(name)) | ast.Assign([ast.Name(name)]):
-                yield name
-            case ast.ImportFrom(_, aliases):
-                yield from (alias.asname or alias.name for alias in aliases)
-
-
-@cache
-def not_everywhere() -> frozenset[str]:
-    mypy = importlib.util.find_spec("mypy")
-    assert mypy is not None
-    assert mypy.origin is not None
-    stubs = Path(mypy.origin).parent / "typeshed" / "stdlib"
-    found: set[str] = set()
-    for module in PARTLY_THERE:
-        path = next(path for path in (stubs / f"{module}.pyi", stubs / module / "__init__.pyi") if path.exists())
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-        of_systems = [{*names(body, system)} for system in SYSTEMS]
-        found |= {f"{module}.{name}" for name in set.union(*of_systems) - set.intersection(*of_systems)}
-    return frozenset(found)
+SUSPECT = not_everywhere() | NAMES_OF_SYSTEMS
 
 
 def uses(tree: ast.AST) -> Iterator[str]:
@@ -90,10 +47,10 @@ def uses(tree: ast.AST) -> Iterator[str]:
                 yield from (
                     f"{module}.{alias.name}"
                     for alias in aliases
-                    if module in NOT_EVERYWHERE or f"{module}.{alias.name}" in not_everywhere() | NAMES_OF_SYSTEMS
+                    if module in NOT_EVERYWHERE or f"{module}.{alias.name}" in SUSPECT
                 )
             case ast.Attribute(ast.Name(module), name):
-                if f"{module}.{name}" in not_everywhere() | NAMES_OF_SYSTEMS:
+                if f"{module}.{name}" in SUSPECT:
                     yield f"{module}.{name}"
             case ast.keyword(str(name)):
                 if name in ARGUMENTS:

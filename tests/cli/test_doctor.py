@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from midigpt_core.cli.main import main
+from midigpt_core.system.capabilities import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,10 @@ def test_a_sound_installation(
     assert (code, [each for each in found if each["status"] == "problem"]) == (0, [])
     assert one(found, "torch")["text"] == importlib.metadata.version("torch")
     assert one(found, "cache")["text"].startswith(f"{tmp_path / 'cache'}: 3 MiB in it, ")
+    assert one(found, "system")["status"] == "ok"
+    with without("memfd", "proc"):
+        line = one(diagnose()[1], "system")
+    assert (line["status"], "does without memfd, proc:" in line["text"]) == ("note", True)
     assert "gigamidi" in one(found, "plugins")["text"]
     assert one(found, "presets") == {"about": "presets", "status": "ok", "text": "expressive, ghost, prism, yellow"}
     assert main(["doctor"]) == 0
