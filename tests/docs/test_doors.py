@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from midigpt_server.command import http, serve
 
 from support.commands import PROJECT, ROOT, make_targets, missing
 
@@ -210,3 +211,11 @@ def test_issue_forms(form: Path) -> None:
 
 def test_every_kind_of_issue_has_a_form() -> None:
     assert [form.stem for form in FORMS] == ["bug", "feature", "plugin"]
+
+
+def test_security_says_which_commands_listen_to_the_network() -> None:
+    promised, _, rest = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("## What is not promised")
+    for name, command, where in (("`midigpt serve`", serve, promised), ("`midigpt-http`", http, rest)):
+        (host,) = [option.default for option in command.params if option.name == "host"]
+        assert host == ("127.0.0.1" if where is promised else "0.0.0.0")
+        assert name in where

@@ -173,7 +173,8 @@ def change_the_tree(folder: Path) -> None:
         (lambda folder: write_wheel(folder / "build/wheels", "tiny.whl"), "v1.2.0",
          "build/wheels/tiny.whl is not a wheel's name"),
     ],
-    ids=["no v", "no tag", "elsewhere", "changed", "changelog", "citation", "source", "issues", "none", "old", "unrepaired", "name"],
+    ids=["no v", "no tag", "elsewhere", "changed", "changelog", "citation", "source", "issues", "none", "old",
+         "unrepaired", "name"],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(tagged: Path, change: Any, tag: str, message: str) -> None:
     if change:
