@@ -20,7 +20,7 @@ from midigpt_core.checkpoint import build_model, from_pretrained, push_to_hub, s
 from midigpt_core.checkpoint.hub import choose, fetch
 from midigpt_core.errors import CheckpointError
 from midigpt_core.inference import InferenceEngine
-from support.stub_hub import TOKEN, HubStub
+from support.stub_hub import TOKEN, StubHub
 from support.tiny_gpt2 import tiny_gpt2
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStub]:
-    with HubStub() as running:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
+    with StubHub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
 
@@ -110,7 +110,7 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are(files: list[str], 
 
 
 def test_a_name_is_fetched_once_and_the_newest_is_found(
-    hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path
+    hub: StubHub, bundle: Bundle, tmp_path: Path, cache: Path
 ) -> None:
     hub.add(REPO, {f"a-step{steps}.safetensors": content(bundle, tmp_path, steps) for steps in (90, 1000)})
     first = from_pretrained("a", cache_dir=cache)
@@ -129,42 +129,42 @@ def test_a_name_is_fetched_once_and_the_newest_is_found(
     assert from_pretrained("me/models", cache_dir=cache, revision=old).provenance["steps"] == 5
 
 
-def test_a_path_that_exists_is_not_asked_of_the_hub(hub: HubStub, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_path_that_exists_is_not_asked_of_the_hub(hub: StubHub, bundle: Bundle, tmp_path: Path) -> None:
     path = save_bundle(bundle, tmp_path / "m.pt")
     assert fetch(path) == path
     assert from_pretrained(str(path)).provenance == bundle.provenance
     assert hub.requests == []
 
 
-def unplugged(hub: HubStub, monkeypatch: pytest.MonkeyPatch) -> None:
+def unplugged(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.close()
 
 
-def refusing(hub: HubStub, monkeypatch: pytest.MonkeyPatch) -> None:
+def refusing(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.status = 403
 
 
-def broken(hub: HubStub, monkeypatch: pytest.MonkeyPatch) -> None:
+def broken(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.status = 500
 
 
-def portal(hub: HubStub, monkeypatch: pytest.MonkeyPatch) -> None:
+def portal(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.page = b"<!DOCTYPE html><title>Log in</title>"
 
 
-def proxy(hub: HubStub, monkeypatch: pytest.MonkeyPatch) -> None:
+def proxy(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.page = b'{"error": "log in"}'
 
 
-def other_list(hub: HubStub, monkeypatch: pytest.MonkeyPatch) -> None:
+def other_list(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.page = b"[1]"
 
 
-def gated(hub: HubStub, monkeypatch: pytest.MonkeyPatch) -> None:
+def gated(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repos[REPO].gated = True
 
 
-def vanished(hub: HubStub, monkeypatch: pytest.MonkeyPatch) -> None:
+def vanished(hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
     del hub.repos[REPO]
 
 
@@ -182,7 +182,7 @@ TROUBLES = {
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
 def test_trouble_is_explained_and_a_cached_copy_used(
-    *, trouble: Any, hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path,
+    *, trouble: Any, hub: StubHub, bundle: Bundle, tmp_path: Path, cache: Path,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     repo = hub.add(REPO, {"a-final.safetensors": content(bundle, tmp_path, 1)})
@@ -203,7 +203,7 @@ def test_trouble_is_explained_and_a_cached_copy_used(
 
 
 def test_a_copy_is_used_though_the_fetch_of_a_later_commit_broke_off(
-    hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path
+    hub: StubHub, bundle: Bundle, tmp_path: Path, cache: Path
 ) -> None:
     """huggingface_hub notes the later commit before its files: its scan of the cache leaves such a repository out."""
     hub.add(REPO, {"a-final.safetensors": content(bundle, tmp_path, 1)})
@@ -215,14 +215,14 @@ def test_a_copy_is_used_though_the_fetch_of_a_later_commit_broke_off(
     assert fetch("a", cache_dir=cache) == path
 
 
-def test_a_gate_opens_with_a_token(hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path) -> None:
+def test_a_gate_opens_with_a_token(hub: StubHub, bundle: Bundle, tmp_path: Path, cache: Path) -> None:
     hub.add(REPO, {"a-final.safetensors": content(bundle, tmp_path, 1)}, gated=True)
     with pytest.raises(CheckpointError, match=f"is gated: 1. accept its terms at {hub.url}/{REPO}, 2. make a token"):
         from_pretrained("a", cache_dir=cache)
     assert from_pretrained("a", cache_dir=cache, token=TOKEN).provenance["steps"] == 1
 
 
-def test_nothing_is_asked_with_local_files_only(hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path) -> None:
+def test_nothing_is_asked_with_local_files_only(hub: StubHub, bundle: Bundle, tmp_path: Path, cache: Path) -> None:
     hub.add(REPO, {"a-final.safetensors": content(bundle, tmp_path, 1)})
     with pytest.raises(CheckpointError, match=r"no copy is in the cache\. Leave local_files_only out"):
         from_pretrained("a", cache_dir=cache, local_files_only=True)
@@ -234,14 +234,14 @@ def test_nothing_is_asked_with_local_files_only(hub: HubStub, bundle: Bundle, tm
 
 
 @pytest.mark.parametrize("name", ["runs/001/model_final.pt/x", "../model.pt", "no such name", "a//b", "", "x" * 200])
-def test_what_can_be_no_name_is_not_asked_of_the_hub(hub: HubStub, name: str) -> None:
+def test_what_can_be_no_name_is_not_asked_of_the_hub(hub: StubHub, name: str) -> None:
     with pytest.raises(CheckpointError, match="no such file or folder, and it is no name on the Hub"):
         fetch(name or "|")
     assert hub.requests == []
 
 
 def test_a_cache_that_cannot_be_written_is_no_fault_of_the_hub(
-    hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StubHub, bundle: Bundle, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -252,13 +252,13 @@ def test_a_cache_that_cannot_be_written_is_no_fault_of_the_hub(
         from_pretrained("a", cache_dir=cache)
 
 
-def test_a_wrong_revision_is_named(hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path) -> None:
+def test_a_wrong_revision_is_named(hub: StubHub, bundle: Bundle, tmp_path: Path, cache: Path) -> None:
     hub.add(REPO, {"a-final.safetensors": content(bundle, tmp_path, 1)})
     with pytest.raises(CheckpointError, match="has no revision 'v9'"):
         from_pretrained("a", cache_dir=cache, revision="v9")
 
 
-def test_a_hostile_file_from_the_hub_is_refused_like_any_other(hub: HubStub, cache: Path) -> None:
+def test_a_hostile_file_from_the_hub_is_refused_like_any_other(hub: StubHub, cache: Path) -> None:
     hub.add(REPO, {"a-final.safetensors": b"\xff" * 8 + b"{}", "b-final.pt": b"PK\x03\x04 hello"})
     for name in ("a", "b"):
         with pytest.raises(CheckpointError):
@@ -266,7 +266,7 @@ def test_a_hostile_file_from_the_hub_is_refused_like_any_other(hub: HubStub, cac
 
 
 def test_a_folder_is_pushed_and_comes_back(
-    *, hub: HubStub, bundle: Bundle, model: Gpt2, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+    *, hub: StubHub, bundle: Bundle, model: Gpt2, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = push_to_hub(bundle, "me/tune", private=True, token=TOKEN)
     repo = hub.repos["me/tune"]
@@ -293,7 +293,7 @@ def test_a_folder_is_pushed_and_comes_back(
     assert from_pretrained("me/tune", cache_dir=cache).provenance["steps"] == 51
 
 
-def test_pushing_without_rights_is_explained(hub: HubStub, bundle: Bundle) -> None:
+def test_pushing_without_rights_is_explained(hub: StubHub, bundle: Bundle) -> None:
     with pytest.raises(CheckpointError, match="refuses me/tune with this token"):
         push_to_hub(bundle, "me/tune", token=False)
     with pytest.raises(CheckpointError, match="'not a name' is no name of a repository"):
@@ -307,7 +307,7 @@ def test_pushing_without_rights_is_explained(hub: HubStub, bundle: Bundle) -> No
 
 
 def test_save_pretrained_writes_a_folder_and_may_push_it(
-    hub: HubStub, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: StubHub, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     folder = save_pretrained(bundle, tmp_path / "tune", push_to_hub=True)
@@ -318,7 +318,7 @@ def test_save_pretrained_writes_a_folder_and_may_push_it(
 
 
 def test_an_engine_saves_and_pushes_the_weights_it_has(
-    hub: HubStub, bundle: Bundle, tmp_path: Path, cache: Path
+    hub: StubHub, bundle: Bundle, tmp_path: Path, cache: Path
 ) -> None:
     engine = InferenceEngine.from_bundle(bundle)
     with torch.no_grad():
@@ -332,7 +332,7 @@ def test_an_engine_saves_and_pushes_the_weights_it_has(
         InferenceEngine(engine.model, engine.encoder).save_pretrained(tmp_path / "none")
 
 
-def test_a_process_of_its_own_finds_the_hub_by_environment(hub: HubStub, tmp_path: Path) -> None:
+def test_a_process_of_its_own_finds_the_hub_by_environment(hub: StubHub, tmp_path: Path) -> None:
     """HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE, as a user sets them."""
     from midigpt_encoder.config import EncoderConfig
 

@@ -33,7 +33,7 @@ from midigpt_core.plugins import current_registry
 from support.adapters import lora_for
 from support.commands import OUTSIDE, PROJECT, ROOT, missing_command
 from support.serving import small_bundle
-from support.stub_hub import TOKEN, HubStub
+from support.stub_hub import TOKEN, StubHub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -405,7 +405,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     lora_for(tmp_path / "base.pt", tmp_path / "runs" / "mine" / "adapter.safetensors")
     lora_for(tmp_path / "base.pt", tmp_path / "jazz.safetensors", seed=1)
     content = (tmp_path / "base.pt").read_bytes()
-    with HubStub() as hub:
+    with StubHub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         hub.add("Metacreation/MIDI-GPT", {"yellow_medium-final.pt": content})

@@ -27,7 +27,7 @@ from midigpt_core.corpus.report import info
 from midigpt_core.corpus.shared_store import SharedStore
 from midigpt_core.errors import DataError
 from support.corpus import GIGAMIDI, MIDI, digests, small_rows
-from support.stub_data_hub import TOKEN, DataHub
+from support.stub_hub import TOKEN, StubHub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +68,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[DataHub]:
-    with DataHub({REPO: FILES}) as running:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
+    with StubHub({REPO: FILES}) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
 
@@ -99,7 +99,7 @@ def without_downloads() -> ComponentRef:
 
 
 class TestAddresses:
-    def test_a_pattern_a_folder_and_a_file_at_the_commit(self, hub: DataHub) -> None:
+    def test_a_pattern_a_folder_and_a_file_at_the_commit(self, hub: StubHub) -> None:
         at = f"hf://datasets/{REPO}@{hub.commit(REPO)}"
         train = [f"{at}/v2.0.0/train/{n:05}.parquet" for n in range(3)]
         assert names(ADDRESS) == train
@@ -118,11 +118,11 @@ class TestAddresses:
             ("hf://datasets/no/where/x.parquet", "shows no data set 'no/where'"),
         ],
     )
-    def test_an_address_that_leads_nowhere_is_named(self, hub: DataHub, address: str, expected: str) -> None:
+    def test_an_address_that_leads_nowhere_is_named(self, hub: StubHub, address: str, expected: str) -> None:
         with pytest.raises(DataError, match=expected):
             names(address)
 
-    def test_local_files_and_addresses_together(self, hub: DataHub, tmp_path: Path) -> None:
+    def test_local_files_and_addresses_together(self, hub: StubHub, tmp_path: Path) -> None:
         (tmp_path / "own.parquet").write_bytes(FILES["v2.0.0/validation/00000.parquet"])
         found = names(str(tmp_path / "own.parquet"), ADDRESS)
         assert found[0] == str(tmp_path / "own.parquet")
@@ -130,7 +130,7 @@ class TestAddresses:
 
 
 class TestBuilds:
-    def test_the_corpus_is_that_of_the_local_files(self, hub: DataHub, tmp_path: Path, cache: Path) -> None:
+    def test_the_corpus_is_that_of_the_local_files(self, hub: StubHub, tmp_path: Path, cache: Path) -> None:
         for name, content in FILES.items():
             (tmp_path / "local" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "local" / name).write_bytes(content)
@@ -141,7 +141,7 @@ class TestBuilds:
         assert digests(fetched) == digests(local)
         assert all(hub.commit(REPO) in source for source in info(fetched.shards).sources)
 
-    def test_a_second_build_fetches_nothing(self, hub: DataHub, cache: Path) -> None:
+    def test_a_second_build_fetches_nothing(self, hub: StubHub, cache: Path) -> None:
         build(GIGAMIDI, [ADDRESS], cache=cache)
         hub.requests.clear()
         again = build(GIGAMIDI, [ADDRESS], cache=cache)
@@ -149,7 +149,7 @@ class TestBuilds:
         assert again.shards == locate(GIGAMIDI, [ADDRESS], cache=cache)
         assert not [request for request in hub.requests if "/resolve/" in request]
 
-    def test_a_new_commit_builds_only_what_changed(self, hub: DataHub, cache: Path) -> None:
+    def test_a_new_commit_builds_only_what_changed(self, hub: StubHub, cache: Path) -> None:
         first = build(GIGAMIDI, [ADDRESS], cache=cache)
         hub.add(REPO, {"v2.0.0/train/00001.parquet": parquet(5, 5)})
         second = build(GIGAMIDI, [ADDRESS], cache=cache)
@@ -158,7 +158,7 @@ class TestBuilds:
         pinned = ADDRESS.replace(REPO, f"{REPO}@{hub.commits(REPO)[0]}")
         assert build(GIGAMIDI, [pinned], cache=cache).shards == first.shards
 
-    def test_downloads_are_removed_when_they_are_not_kept(self, hub: DataHub, tmp_path: Path, cache: Path) -> None:
+    def test_downloads_are_removed_when_they_are_not_kept(self, hub: StubHub, tmp_path: Path, cache: Path) -> None:
         build(GIGAMIDI, [f"hf://datasets/{REPO}/v2.0.0/validation"], cache=cache)
         kept = blobs(tmp_path)
         assert len(kept) == 1
@@ -167,7 +167,7 @@ class TestBuilds:
         assert blobs(tmp_path) == kept
 
     def test_a_stopped_build_leaves_no_file_that_was_fetched_ahead(
-        self, hub: DataHub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+        self, hub: StubHub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def stopped(self: hub_shards.HubShard) -> None:
             self.files.start(self.file).result(30)
@@ -179,7 +179,7 @@ class TestBuilds:
         assert not blobs(tmp_path)
 
     def test_a_file_that_is_still_fetched_when_it_is_forgotten_goes_as_soon_as_it_is_there(
-        self, hub: DataHub, tmp_path: Path
+        self, hub: StubHub, tmp_path: Path
     ) -> None:
         hub.seconds = 0.5
         options = GigamidiOptions(keep_downloads=False)
@@ -194,7 +194,7 @@ class TestBuilds:
         assert not blobs(tmp_path)
 
     def test_the_next_shard_is_fetched_while_this_one_is_parsed(
-        self, hub: DataHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+        self, hub: StubHub, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         begun: list[str] = []
         start = hub_shards.HubFiles.start
@@ -222,7 +222,7 @@ class TestBuilds:
         assert len([request for request in hub.requests if request.startswith("GET") and "/resolve/" in request]) == 3
 
     def test_two_that_are_parsed_at_a_time_have_two_fetched(
-        self, hub: DataHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+        self, hub: StubHub, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         hub.add(REPO, {"v2.0.0/train/00003.parquet": parquet(4, 3)})
         batches, ahead, both = hub_shards.HubShard.batches, [], threading.Barrier(2)
@@ -237,7 +237,7 @@ class TestBuilds:
         assert sorted(ahead) == ["00002", "00003"]
 
     def test_a_shard_that_the_store_has_is_not_fetched(
-        self, hub: DataHub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+        self, hub: StubHub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = SharedStore(str(tmp_path / "store"))
         build(GIGAMIDI, [ADDRESS.replace("*", "00001")], cache=cache, store=store, publish=True)
@@ -247,14 +247,14 @@ class TestBuilds:
         assert (report.built, report.fetched) == (2, 1)
         assert ahead == ["00002"]
 
-    def test_a_shard_of_the_hub_satisfies_the_contract(self, hub: DataHub) -> None:
+    def test_a_shard_of_the_hub_satisfies_the_contract(self, hub: StubHub) -> None:
         (shard, *_) = build_source(GigamidiOptions(), SourceContext(paths=(ADDRESS,))).shards()
         assert isinstance(shard, FetchedShard)
         assert shard.num_rows() is None
         shard = pickle.loads(pickle.dumps(shard))
         assert sum(len(batch.row) for batch in shard.batches()) == 30
 
-    def test_a_build_stops_while_a_file_is_fetched(self, hub: DataHub, cache: Path) -> None:
+    def test_a_build_stops_while_a_file_is_fetched(self, hub: StubHub, cache: Path) -> None:
         hub.seconds = 30.0
         broken = build_source(GigamidiOptions(), SourceContext(paths=(ADDRESS,))).shards()[0]
         batches = broken.batches()
@@ -265,7 +265,7 @@ class TestBuilds:
 
 
 class TestRefusals:
-    def test_a_gated_data_set_without_access_names_three_steps(self, hub: DataHub, cache: Path) -> None:
+    def test_a_gated_data_set_without_access_names_three_steps(self, hub: StubHub, cache: Path) -> None:
         hub.gated = True
         with pytest.raises(DataError) as error:
             build(GIGAMIDI, [ADDRESS], cache=cache)
@@ -274,54 +274,54 @@ class TestRefusals:
             assert step in said
         assert "\n" not in said
 
-    def test_with_a_token_it_is_read(self, hub: DataHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_a_token_it_is_read(self, hub: StubHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         hub.gated = True
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         assert build(GIGAMIDI, [ADDRESS], cache=cache).built == 3
 
     @pytest.mark.parametrize("status", [401, 403])
-    def test_a_refusal_is_explained(self, hub: DataHub, cache: Path, status: int) -> None:
+    def test_a_refusal_is_explained(self, hub: StubHub, cache: Path, status: int) -> None:
         hub.file_status = status
         with pytest.raises(DataError, match=r"refuses Metacreation/GigaMIDI with this token|shows no data set"):
             build(GIGAMIDI, [ADDRESS], cache=cache)
 
     @pytest.mark.parametrize("status", [500, 404])
-    def test_an_error_of_the_hub_is_explained(self, hub: DataHub, status: int) -> None:
+    def test_an_error_of_the_hub_is_explained(self, hub: StubHub, status: int) -> None:
         hub.status = status
         with pytest.raises(DataError, match=rf"answers {status}|shows no data set"):
             names(ADDRESS)
 
-    def test_a_login_page(self, hub: DataHub) -> None:
+    def test_a_login_page(self, hub: StubHub) -> None:
         hub.page = b"<html>log in</html>"
         with pytest.raises(DataError, match="does not answer"):
             names(ADDRESS)
 
 
 class TestBrokenDownloads:
-    def test_a_cut_connection_is_resumed(self, hub: DataHub, cache: Path) -> None:
+    def test_a_cut_connection_is_resumed(self, hub: StubHub, cache: Path) -> None:
         hub.cuts = 2
         assert build(GIGAMIDI, [ADDRESS], cache=cache, workers=1).built == 3
         assert any(start > 0 for start in hub.ranges)
 
-    def test_a_range_that_the_hub_cannot_give_is_fetched_anew(self, hub: DataHub, cache: Path) -> None:
+    def test_a_range_that_the_hub_cannot_give_is_fetched_anew(self, hub: StubHub, cache: Path) -> None:
         hub.cuts, hub.refuse_ranges = 1, True
         assert build(GIGAMIDI, [ADDRESS], cache=cache, workers=1).built == 3
 
-    def test_a_file_of_the_wrong_length_is_named(self, hub: DataHub, cache: Path, tmp_path: Path) -> None:
+    def test_a_file_of_the_wrong_length_is_named(self, hub: StubHub, cache: Path, tmp_path: Path) -> None:
         hub.lie = lambda content: content[:-7]
         with pytest.raises(DataError, match=r"v2\.0\.0/train/00000\.parquet: .*(should be of size|the copy has)"):
             build(GIGAMIDI, [ADDRESS], cache=cache, workers=1)
 
-    def test_a_file_with_other_bytes_is_named(self, hub: DataHub, cache: Path) -> None:
+    def test_a_file_with_other_bytes_is_named(self, hub: StubHub, cache: Path) -> None:
         hub.lie = lambda content: content[:-9] + bytes(9)
         with pytest.raises(DataError, match="the copy's hash is not the one that the Hub lists"):
             build(GIGAMIDI, [ADDRESS], cache=cache, workers=1)
 
-    def test_a_file_that_was_wrong_once_is_fetched_again(self, hub: DataHub, cache: Path) -> None:
+    def test_a_file_that_was_wrong_once_is_fetched_again(self, hub: StubHub, cache: Path) -> None:
         hub.lie = lambda content: content if hub.files_given > 1 else bytes(len(content))
         assert build(GIGAMIDI, [ADDRESS], cache=cache, workers=1).built == 3
 
-    def test_a_damaged_copy_in_the_cache_is_fetched_again(self, hub: DataHub, cache: Path, tmp_path: Path) -> None:
+    def test_a_damaged_copy_in_the_cache_is_fetched_again(self, hub: StubHub, cache: Path, tmp_path: Path) -> None:
         build(GIGAMIDI, [ADDRESS], cache=cache / "a")
         for blob in blobs(tmp_path):
             blob.write_bytes(b"x" * blob.stat().st_size)
@@ -329,20 +329,20 @@ class TestBrokenDownloads:
 
 
 class TestOffline:
-    def test_the_cache_is_enough(self, hub: DataHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_cache_is_enough(self, hub: StubHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         online = build(GIGAMIDI, [ADDRESS], cache=cache)
         hub.close()
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
         assert build(GIGAMIDI, [ADDRESS], cache=cache).shards == online.shards
         assert build(GIGAMIDI, [ADDRESS], cache=cache / "other").built == 3
 
-    def test_what_the_cache_lacks_is_said(self, hub: DataHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_the_cache_lacks_is_said(self, hub: StubHub, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
         with pytest.raises(DataError, match=r"HF_HUB_OFFLINE is set\. Unset it to fetch"):
             names(ADDRESS)
 
     def test_a_hub_that_is_gone_leaves_the_cache_with_a_warning(
-        self, hub: DataHub, cache: Path, caplog: pytest.LogCaptureFixture
+        self, hub: StubHub, cache: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         build(GIGAMIDI, [ADDRESS], cache=cache)
         hub.close()
@@ -350,7 +350,7 @@ class TestOffline:
         assert f"Using what is known of {REPO} from earlier" in caplog.text
 
     def test_corpora_are_enough_where_downloads_were_not_kept(
-        self, hub: DataHub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, hub: StubHub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         built = build(without_downloads(), [ADDRESS], cache=cache)
         assert blobs(tmp_path) == []
@@ -361,7 +361,7 @@ class TestOffline:
             build(without_downloads(), [ADDRESS], cache=cache / "other")
 
     def test_what_another_program_fetched_is_used(
-        self, hub: DataHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+        self, hub: StubHub, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name in (name for name in FILES if "/train/" in name):
             hf_hub_download(REPO, name, repo_type="dataset", endpoint=hub.url)
@@ -369,14 +369,14 @@ class TestOffline:
         assert build(GIGAMIDI, [ADDRESS], cache=cache).built == 3
 
 
-def test_git_hashes_of_small_files(hub: DataHub, cache: Path) -> None:
+def test_git_hashes_of_small_files(hub: StubHub, cache: Path) -> None:
     hub.lfs = False
     assert build(GIGAMIDI, [ADDRESS], cache=cache).built == 3
     content = FILES["README.md"]
     assert hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == hub.content_id(content)
 
 
-def test_a_run_on_the_hub_records_the_commit(hub: DataHub, tmp_path: Path) -> None:
+def test_a_run_on_the_hub_records_the_commit(hub: StubHub, tmp_path: Path) -> None:
     music = [file.read_bytes() for file in MIDI[:9]]
     stream = io.BytesIO()
     pq.write_table(pa.table({"music": pa.array(music, pa.binary()), "total_notes": range(9)}), stream)

@@ -31,7 +31,7 @@ from midigpt_core.score import Score
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-from tests.support.stub_hub import HubStub
+from tests.support.stub_hub import StubHub
 
 MIDI = Path(__file__).resolve().parents[1] / "data" / "midi"
 BASELINE_SIDE = Path(__file__).with_name("baseline_side.py")
@@ -185,7 +185,7 @@ def rows(asked: Sequence[Case], answers: Sequence[dict[str, Any]]) -> Iterator[t
 
 def hub_rows(python: str, content: bytes, cache: Path) -> Iterator[tuple[bool, tuple[str, ...]]]:
     """Which file each asks the Hub for, on a stub server on the loopback interface."""
-    with HubStub() as hub:
+    with StubHub() as hub:
         hub.add(DEFAULT_REPO, {file: content for files in NAMES.values() for file in files})
         environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
         subprocess.run([python, "-c", LOOK_UP, *NAMES], check=True, env=environment)

@@ -1,6 +1,7 @@
-"""A stub Hugging Face Hub on the loopback interface: what huggingface_hub asks of the real one, over real HTTP.
+"""A stub Hugging Face Hub on the loopback interface: models and data sets over real HTTP.
 
-Large files go through the commit itself (upload mode ``regular``); how huggingface_hub moves them otherwise is its own.
+It can refuse requests, cut connections and lie about files. Large files are uploaded in the commit itself (upload mode
+``regular``); how huggingface_hub moves them otherwise is its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -17,11 +19,14 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from werkzeug import Request
 
 TOKEN = "hf_of_the_test"
 _MODEL = r"/api/models/(?P<repo>[^/]+/[^/]+)"
-_FILE = r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)"
+_ANY = r"/api/(models|datasets)/(?P<repo>[^/]+/[^/]+)"
+_FILE = r"(/datasets)?/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)"
 
 
 @define
@@ -50,18 +55,38 @@ class Repo:
         return self.head if revision == "main" else revision if revision in self.commits else None
 
 
-class HubStub:
-    """The server; use it as a context manager."""
+class StubHub:
+    """The server; use it as a context manager. Its attributes change how it answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, repos: Mapping[str, dict[str, bytes]] | None = None) -> None:
+        """``repos``: files by name of each repository, a model or a data set."""
         self.repos: dict[str, Repo] = {}
+        for repo, files in (repos or {}).items():
+            self.add(repo, files)
         #: ``"GET /api/models/…"`` for everything that was asked.
         self.requests: list[str] = []
         #: Answer every request with this status instead.
         self.status: int | None = None
         #: Answer every request with this page instead, as the portal of a network does that wants a login first.
         self.page: bytes | None = None
-        self._server = HTTPServer("127.0.0.1")
+        #: Answer every request for a file with this status instead.
+        self.file_status: int | None = None
+        #: First byte of each download.
+        self.ranges: list[int] = []
+        self.files_given = 0
+        #: Whether the files of all repositories are given only to who brings :data:`TOKEN`.
+        self.gated = False
+        #: Whether files are listed with Git LFS's hash; else with git's.
+        self.lfs = True
+        #: How many downloads end in their middle.
+        self.cuts = 0
+        #: Whether downloads that continue get 416.
+        self.refuse_ranges = False
+        #: What a file is given as.
+        self.lie: Callable[[bytes], bytes] = lambda content: content
+        #: How long a download waits for its first byte.
+        self.seconds = 0.0
+        self._server = HTTPServer("127.0.0.1", threaded=True)
         self._server.expect_request(re.compile("")).respond_with_handler(self._answer)
 
     @property
@@ -73,11 +98,21 @@ class HubStub:
         repo.commit(files)
         return repo
 
+    def commits(self, repo: str) -> list[str]:
+        return list(self.repos[repo].commits)
+
+    def commit(self, repo: str) -> str:
+        """The last commit."""
+        return self.repos[repo].head
+
+    def content_id(self, content: bytes) -> str:
+        return hashlib.sha256(content).hexdigest() if self.lfs else _git_hash(content)
+
     def close(self) -> None:
         """Stop the server, so that nothing answers at :attr:`url`."""
         self._server.stop()
 
-    def __enter__(self) -> HubStub:
+    def __enter__(self) -> StubHub:
         self._server.start()
         return self
 
@@ -98,8 +133,8 @@ class HubStub:
             rf"{_MODEL}/commit/(?P<revision>.+)": self._commit,
         }
         gets = {
-            rf"{_MODEL}(/revision/(?P<revision>.+))?": self._info,
-            rf"{_MODEL}/tree/(?P<revision>[^/]+)": self._tree,
+            rf"{_ANY}(/revision/(?P<revision>.+))?": self._info,
+            rf"{_ANY}/tree/(?P<revision>[^/]+)": self._tree,
             _FILE: self._file,
         }
         for pattern, answer in (posts if request.method == "POST" else gets).items():
@@ -119,9 +154,16 @@ class HubStub:
         found = self._found(request, repo, revision)
         if isinstance(found, Response):
             return found
-        model, commit = found
-        names = [{"rfilename": name} for name in model.commits[commit]]
-        return _json({"id": repo, "sha": commit, "siblings": names, "private": model.private, "gated": model.gated})
+        kept, commit = found
+        siblings = [self._sibling(name, content) for name, content in kept.commits[commit].items()]
+        gated = kept.gated or self.gated
+        return _json({"id": repo, "sha": commit, "siblings": siblings, "private": kept.private, "gated": gated})
+
+    def _sibling(self, name: str, content: bytes) -> dict[str, Any]:
+        size = len(content)
+        lfs = {"sha256": hashlib.sha256(content).hexdigest(), "size": size, "pointerSize": 134}
+        listed = {"rfilename": name, "size": size, "blobId": _git_hash(content)}
+        return {**listed, **({"lfs": lfs} if self.lfs else {})}
 
     def _tree(self, request: Request, repo: str, revision: str) -> Response:
         found = self._found(request, repo, revision)
@@ -134,14 +176,35 @@ class HubStub:
         found = self._found(request, repo, revision)
         if isinstance(found, Response):
             return found
-        model, commit = found
-        if model.gated and not _authorised(request):
+        kept, commit = found
+        if (kept.gated or self.gated) and not _authorised(request):
             return _refusal(403, "GatedRepo")
-        content = model.commits[commit].get(file)
+        if self.file_status is not None:
+            return _refusal(self.file_status)
+        content = kept.commits[commit].get(file)
         if content is None:
             return _refusal(404, "EntryNotFound", {"X-Repo-Commit": commit})
-        etag = hashlib.sha256(content).hexdigest()
-        return Response(content, headers={"ETag": f'"{etag}"', "X-Repo-Commit": commit})
+        headers = {"ETag": f'"{self.content_id(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        if request.method == "HEAD":
+            return Response(content, headers=headers)
+        return self._download(request, content, headers)
+
+    def _download(self, request: Request, content: bytes, headers: dict[str, str]) -> Response:
+        start = int((re.match(r"bytes=(\d+)-", request.headers.get("Range", "")) or [0, "0"])[1])
+        self.ranges.append(start)
+        if start and self.refuse_ranges:
+            self.refuse_ranges = False
+            return _refusal(416)
+        time.sleep(self.seconds)
+        self.files_given += 1
+        given = self.lie(content)[start:]
+        headers |= {"Content-Length": str(len(given))}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if self.cuts:
+            self.cuts -= 1
+            return Response(_cut(given), headers=headers, status=206 if start else 200, direct_passthrough=True)
+        return Response(given, headers=headers, status=206 if start else 200)
 
     def _create(self, request: Request) -> Response:
         if not _authorised(request):
@@ -168,6 +231,16 @@ class HubStub:
         }
         sha = self.repos[repo].commit(changes)
         return _json({"commitUrl": f"{self.url}/{repo}/commit/{sha}", "commitOid": sha})
+
+
+def _cut(content: bytes) -> Iterator[bytes]:
+    """Half of the content, then the connection ends."""
+    yield content[: len(content) // 2]
+    raise ConnectionAbortedError
+
+
+def _git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def _validate_card(request: Request) -> Response:
