@@ -114,7 +114,7 @@ def many_steps(**more: Any) -> dict[str, Any]:
 
 
 def test_a_request_that_is_planned_is_cancelled_left_and_limited(bundle: Path) -> None:
-    with serving(bundle, "--max-generation-seconds", "1.5") as (_, client):
+    with serving(bundle, "--max-generation-seconds", "2.5") as (_, client):
         # By the limit.
         answer = client.post("/generate", json=many_steps()).json()
         assert answer["status"] == "cancelled"
