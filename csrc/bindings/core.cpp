@@ -180,7 +180,7 @@ PYBIND11_MODULE(_native, module) {
                              "Whether a read found zeros because the file was cut off or cannot be read any more.")
       .def_buffer(&midigpt::bindings::MappedFile::info);
   module.def(
-      "mapped_losses", [] { return midigpt::bindings::MappedRanges::losses().load(); },
+      "mapped_losses", [] { return midigpt::bindings::losses().load(); },
       "How often a read of a mapped file of this process found that it had lost its bytes.");
   module.def("read_batch", &read_batch, py::arg("data"), py::arg("offsets"), py::arg("threads") = 1,
              "Columns of n MIDI files, data[offsets[i]:offsets[i + 1]] each: buffers by column name, and `status` and\n"

@@ -1,6 +1,8 @@
 #include "transformer/workers.h"
 
+#if !defined(_WIN32)
 #include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -33,6 +35,15 @@ bool look_for(const Done& done) {
     }
     if (std::chrono::steady_clock::now() >= until) return false;
   }
+}
+
+// Windows forks no process: it is always the one that made the threads.
+long this_process() {
+#if defined(_WIN32)
+  return 0;
+#else
+  return getpid();
+#endif
 }
 
 }  // namespace
@@ -71,7 +82,7 @@ struct Workers::Pool {
 };
 
 Workers::Workers(std::size_t threads)
-    : pool_(std::make_unique<Pool>(std::max(threads, std::size_t{1}))), process_(getpid()) {}
+    : pool_(std::make_unique<Pool>(std::max(threads, std::size_t{1}))), process_(this_process()) {}
 
 Workers::~Workers() {
   if (are_here()) {
@@ -84,11 +95,11 @@ Workers::~Workers() {
 
 std::size_t Workers::size() const { return pool_->is_started ? pool_->team.size() + 1 : pool_->left.size(); }
 
-bool Workers::are_here() const { return pool_->team.size() == 0 || getpid() == process_; }
+bool Workers::are_here() const { return pool_->team.size() == 0 || this_process() == process_; }
 
 void Workers::split(std::size_t count, const Work& work) {
   if (!pool_->is_started) {
-    process_ = getpid();
+    process_ = this_process();
     pool_->start();
   }
   pool_->split(count, work);

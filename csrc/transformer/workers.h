@@ -3,8 +3,6 @@
 // thread that has not begun: on a busy machine the caller does what the others do not come to.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -38,7 +36,7 @@ class Workers {
   struct Pool;
 
   std::unique_ptr<Pool> pool_;
-  pid_t process_;
+  long process_;
 };
 
 }  // namespace midigpt::transformer
