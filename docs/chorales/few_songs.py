@@ -245,16 +245,14 @@ def tables(results: Path) -> list[str]:
     """The tables, as they are in docs/personal.md."""
     lines = []
     for title, prefix, named in (("", "", WAY_NAMES), ("augmentation", "augment-", AUGMENTATION_NAMES)):
-        lines += [
-            "",
-            f"| songs | {title} | loss | pitches | onsets | copies | in the run | seconds | MiB | file, MiB |",
+        found = [
+            line(count, name, json.loads(path.read_text(encoding="utf-8")))
+            for count in COUNTS
+            for way, name in named.items()
+            if (path := results / f"{prefix}{way}@{count}.json").exists()
         ]
-        lines += ["|---" * 10 + "|"]
-        for count in COUNTS:
-            for way, name in named.items():
-                path = results / f"{prefix}{way}@{count}.json"
-                if path.exists():
-                    lines.append(line(count, name, json.loads(path.read_text(encoding="utf-8"))))
+        columns = f"songs | {title} | loss | pitches | onsets | copies | in the run | seconds | MiB | file, MiB"
+        lines += ["", f"| {columns} |", "|---" * 10 + "|", *found] if found else []
     return lines
 
 
