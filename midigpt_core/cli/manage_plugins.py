@@ -22,6 +22,7 @@ from midigpt_core.cli.tables import table
 from midigpt_core.errors import PluginError, unknown_name
 from midigpt_core.plugins.discovery import CORE_DISTRIBUTION, discover
 from midigpt_core.plugins.selection import Selection, normalise
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,11 +90,14 @@ def uninstall_plugins(names: tuple[str, ...], yes: bool) -> None:
 
 def requirement(name: str) -> str:
     """What the installer is given for NAME: a plain name gets the prefix of plugins."""
-    is_plain = _REQUIREMENT.fullmatch(name) and not name.endswith((".whl", ".gz", ".zip"))
     # As pip compares names: midigpt_plugin_acme is midigpt-plugin-acme.
-    if not is_plain or normalise(name).startswith(_PREFIX):
+    if not _is_plain(name) or normalise(name).startswith(_PREFIX):
         return name
     return f"{_PREFIX}{name}"
+
+
+def _is_plain(name: str) -> bool:
+    return _REQUIREMENT.fullmatch(name) is not None and not name.endswith((".whl", ".gz", ".zip"))
 
 
 def _install(requirements: Sequence[str], options: Sequence[str], *, yes: bool) -> None:
@@ -206,6 +210,11 @@ def _third_parties() -> list[str]:
 
 def _third_party(name: str) -> str:
     """The distribution of a plugin or command. Raises :class:`PluginError` if there is none or it is bundled."""
+    if not _is_plain(name):
+        raise PluginError(
+            f"{printable(name)} is not the name of an installed plugin. 'midigpt plugins install' takes files and "
+            "addresses, and replaces what is installed."
+        )
     entries = discover(Selection())
     found = [entry for entry in entries if entry.answers_to(name) or entry.answers_to(f"{_PREFIX}{name}")]
     if found and found[0].is_bundled:

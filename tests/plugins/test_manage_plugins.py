@@ -175,6 +175,7 @@ def test_bundled_plugins_and_unknown_names_are_refused(capsys: pytest.CaptureFix
     for arguments, part in (
         (["uninstall", "masking"], "'masking' is part of midigpt-core"),
         (["uninstall", "maskin"], "Did you mean 'masking'?"),
+        (["upgrade", "./acme-1.0-py3-none-any.whl"], "./acme-1.0-py3-none-any.whl is not the name of an installed"),
     ):
         assert main(["plugins", *arguments, "--yes"]) == 2
         assert part in capsys.readouterr().err
