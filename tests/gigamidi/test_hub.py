@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import close_session, constants, get_session, hf_hub_download
 from midigpt_gigamidi.hub import shards as hub_shards
 from midigpt_gigamidi.options import GigamidiOptions
 from midigpt_gigamidi.source import build as build_source
@@ -326,6 +326,23 @@ class TestBrokenDownloads:
         for blob in blobs(tmp_path):
             blob.write_bytes(b"x" * blob.stat().st_size)
         assert build(GIGAMIDI, [ADDRESS], cache=cache / "b").built == 3
+
+
+def test_a_client_that_another_thread_closed_is_a_lost_connection(
+    hub: StubHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    def download(*arguments: Any, **options: Any) -> str:
+        if not closed:
+            closed.append(get_session())
+            close_session()
+            closed[0].get(hub.url)
+        return hf_hub_download(*arguments, **options)
+
+    monkeypatch.setattr(hub_shards, "hf_hub_download", download)
+    assert build(GIGAMIDI, [ADDRESS], cache=cache).built == 3
+    assert len(closed) == 1
 
 
 class TestOffline:

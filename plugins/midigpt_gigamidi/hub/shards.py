@@ -41,6 +41,8 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 # The range that a download asks for begins at or behind the end of the file.
 _WRONG_RANGE = 416
 _SERVER_ERRORS = 500
+# Of the message of a RuntimeError of the HTTP client.
+_CLOSED_CLIENT = "client has been closed"
 
 # Downloads are collected in pieces of this size: of 10 MiB each, they take more than twice the processor time, for they
 # outgrow its caches. huggingface_hub has no option for it; if it renames the constant, nothing changes but the time.
@@ -191,16 +193,22 @@ def _is_final(error: HfHubHTTPError) -> bool:
 
 
 def _download(file: HubFile) -> Path:
-    path = hf_hub_download(
-        file.repo,
-        file.path,
-        repo_type="dataset",
-        revision=file.commit,
-        endpoint=endpoint(),
-        library_name="midigpt-core",
-        library_version=__version__,
-        tqdm_class=_NoBar,
-    )
+    try:
+        path = hf_hub_download(
+            file.repo,
+            file.path,
+            repo_type="dataset",
+            revision=file.commit,
+            endpoint=endpoint(),
+            library_name="midigpt-core",
+            library_version=__version__,
+            tqdm_class=_NoBar,
+        )
+    except RuntimeError as error:
+        # All threads share a client, and one that cannot connect closes it for the others: they have lost a connection.
+        if _CLOSED_CLIENT not in str(error):
+            raise
+        raise ConnectionAbortedError(str(error)) from error
     return Path(str(path))
 
 
