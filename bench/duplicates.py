@@ -46,7 +46,7 @@ def keys(pieces: int) -> tuple[MusicKeys, np.ndarray[tuple[int, int], np.dtype[n
 def _measure(pieces: int) -> None:
     made, hashes = keys(pieces)
     begin = time.process_time()
-    found = np.count_nonzero(find_copies(made, hashes, made.bars * 20, np.arange(pieces)).kinds)
+    found = np.count_nonzero(find_copies(made, hashes, made.bars * 20, np.arange(pieces)))
     seconds = time.process_time() - begin
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     evaluated = made.of_pieces(np.arange(0, pieces, _EVALUATED))

@@ -19,9 +19,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xxhash
 from attrs import frozen
 
-from midigpt_core.corpus.copy_index import pieces_digest
 from midigpt_core.corpus.remembered import recall, remember
 from midigpt_core.corpus.similar import corpus_keys
 from midigpt_core.score.content_hash import CONTENT_HASH_BYTES
@@ -29,14 +29,13 @@ from midigpt_core.score.similarity import SIMILARITY_VERSION, SKETCH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from midigpt_core.corpus.store import OpenCorpus
-    from midigpt_core.records import BoolArray, Int32Array, Int64Array, UInt8Array, UInt64Array
+    from midigpt_core.records import BoolArray, Int64Array, UInt8Array, UInt64Array
     from midigpt_core.score.similarity import MusicKeys, UInt32Array
 
-# Raise with every change of what is a copy, of which one stays, or of the file.
-_VERSION = 2
+# Raise with every change of what is a copy, or of which one stays.
+_VERSION = 1
 #: Different bars from which on pieces are compared by their sketches.
 LEAST_BARS = 16
 #: Equal values of two sketches from which on pieces are near copies.
@@ -62,17 +61,6 @@ class CopyKind(IntEnum):
     NEAR = 2
 
 
-@frozen(eq=False)
-class Copies:
-    """Which of n pieces are copies of one another."""
-
-    #: uint8[n], the :class:`CopyKind` of each.
-    kinds: UInt8Array
-    #: int32[n], the place among the n pieces of the one that stays instead, or a piece's own. The same for all pieces
-    #: of a group of copies.
-    stays: Int32Array
-
-
 @frozen(kw_only=True)
 class SharedMusic:
     """How many pieces of one corpus are copies of pieces of another."""
@@ -83,110 +71,37 @@ class SharedMusic:
     similar: int
 
 
-def copies_among(opened: OpenCorpus, pieces: Int64Array) -> Copies:
-    """The copies among some pieces (int64, ascending) of a corpus that have music.
+def copies_among(opened: OpenCorpus, pieces: Int64Array) -> UInt8Array:
+    """uint8[len(pieces)], the :class:`CopyKind` of each of some pieces (int64, ascending) of a corpus that have music.
 
     The result is stored next to the first shard. Raises :class:`midigpt_core.errors.CorpusError` if a shard is damaged.
     """
-    path = _path("copies", opened, pieces)
-    stored = recall(path, len(pieces) * 5)
-    if stored is not None:
-        places = len(pieces) * 4
-        return Copies(np.frombuffer(stored[places:], np.uint8), np.frombuffer(stored[:places], np.int32))
-    copies = find_copies(corpus_keys(opened), *_index_of(opened), pieces)
-    remember(path, copies.stays.tobytes() + copies.kinds.tobytes())
-    return copies
-
-
-def groups_among(opened: OpenCorpus, pieces: Int64Array) -> Int32Array:
-    """The groups of alike pieces among some pieces (int64, ascending) of a corpus, as :func:`find_groups` has them.
-
-    The result is stored next to the first shard. Raises :class:`midigpt_core.errors.CorpusError` if a shard is damaged.
-    """
-    path = _path("groups", opened, pieces)
-    stored = recall(path, len(pieces) * 4)
-    if stored is not None:
-        return np.frombuffer(stored, np.int32)
-    groups = find_groups(corpus_keys(opened), *_index_of(opened), pieces, copies_among(opened, pieces))
-    remember(path, groups.tobytes())
-    return groups
-
-
-def _path(name: str, opened: OpenCorpus, pieces: Int64Array) -> Path:
-    rules = [_VERSION, SIMILARITY_VERSION, opened.fingerprint, pieces_digest(pieces)]
+    chosen = xxhash.xxh3_128_hexdigest(np.ascontiguousarray(pieces).data)
+    rules = [_VERSION, SIMILARITY_VERSION, opened.fingerprint, chosen]
     key = hashlib.sha256(repr(rules).encode()).hexdigest()[:32]
-    return opened.shard_paths[0].with_name(f"{name}-{key}.bin")
+    path = opened.shard_paths[0].with_name(f"copies-{key}.bin")
+    stored = recall(path, len(pieces))
+    if stored is not None:
+        return np.frombuffer(stored, np.uint8)
+    kinds = find_copies(corpus_keys(opened), *_index_of(opened), pieces)
+    remember(path, kinds.tobytes())
+    return kinds
 
 
-def find_copies(keys: MusicKeys, hashes: UInt64Array, notes: Int64Array, pieces: Int64Array) -> Copies:
-    """The copies among ``pieces``, int64 ascending.
+def find_copies(keys: MusicKeys, hashes: UInt64Array, notes: Int64Array, pieces: Int64Array) -> UInt8Array:
+    """uint8[len(pieces)], the :class:`CopyKind` of each of ``pieces``, int64 ascending, among them.
 
     Of all P pieces: ``hashes``, uint64[P, 2], the content hashes; ``notes``, int64[P]. Pieces without notes are no
     copies of one another.
     """
-    kinds = np.zeros(len(pieces), np.uint8)
-    stays = np.arange(len(pieces), dtype=np.int32)
-    with_notes = np.flatnonzero(keys.bars[pieces] > 0)
-    copies, firsts = _exact_copies(hashes[pieces[with_notes]])
-    kinds[with_notes[copies]] = CopyKind.EXACT
-    stays[with_notes[copies]] = with_notes[firsts]
+    kinds = np.zeros(len(notes), np.uint8)
+    with_notes = pieces[keys.bars[pieces] > 0]
+    kinds[with_notes[_exact_copies(hashes[with_notes])]] = CopyKind.EXACT
     left = with_notes[kinds[with_notes] == CopyKind.NONE]
     # The piece that stays comes first: so it does in every selection, as sorting is stable.
-    left = left[_ranked(keys, hashes, notes, pieces[left])]
-    leads = _near_copies(keys, pieces[left])
-    kinds[left[leads != np.arange(len(left))]] = CopyKind.NEAR
-    stays[left] = left[leads]
-    # A piece may be a copy of one that is found to be a copy itself later. Each such chain leads to an earlier piece.
-    while (further := stays[stays] != stays).any():
-        stays[further] = stays[stays[further]]
-    return Copies(kinds, stays)
-
-
-def find_groups(
-    keys: MusicKeys, hashes: UInt64Array, notes: Int64Array, pieces: Int64Array, copies: Copies
-) -> Int32Array:
-    """The groups of alike pieces: int32[len(pieces)], the place among ``pieces`` of the one that represents its group.
-
-    A group has all ``copies`` of a piece, and pieces that are alike through others: two pieces of one group need not be
-    alike, but pieces of two groups are not, as far as the comparison of sketches finds them.
-
-    Of a group, the piece with the most different bars is chosen, then as for copies.
-    """
-    order = _ranked(keys, hashes, notes, pieces)
-    rank = np.empty(len(pieces), np.int32)
-    rank[order] = np.arange(len(pieces), dtype=np.int32)
-    links = [(np.arange(len(pieces)), copies.stays.astype(np.int64)), *_links(keys, pieces)]
-    one, other = (np.concatenate([link[side] for link in links]) for side in (0, 1))
-    least = rank.copy()
-    while True:
-        before = least.copy()
-        both = np.minimum(least[one], least[other])
-        np.minimum.at(least, one, both)
-        np.minimum.at(least, other, both)
-        # Each piece takes over what the least one that it knows has found.
-        least = least[order[least]]
-        if np.array_equal(least, before):
-            groups: Int32Array = order[least].astype(np.int32)
-            return groups
-
-
-def _links(keys: MusicKeys, pieces: Int64Array) -> Iterator[tuple[Int64Array, Int64Array]]:
-    """Pairs of alike pieces by their places. Pieces of one selection are compared with a few of their neighbours."""
-    for is_sketch, values in _lookups(keys, pieces):
-        among = np.flatnonzero(_comparable(keys, is_sketch=is_sketch)[pieces])
-        among = among[np.argsort(values[among], kind="stable")]
-        for distance in range(1, 1 + (_ROUNDS if is_sketch else 1)):
-            equal = values[among[distance:]] == values[among[:-distance]]
-            one, other = among[distance:][equal], among[:-distance][equal]
-            if is_sketch:
-                near = _are_near(keys.sketch, pieces[one], keys.sketch, pieces[other])
-                one, other = one[near], other[near]
-            yield one, other
-
-
-def _ranked(keys: MusicKeys, hashes: UInt64Array, notes: Int64Array, pieces: Int64Array) -> Int64Array:
-    """The places of ``pieces``, the one that would stay of all of them first."""
-    return np.lexsort((hashes[pieces, 1], hashes[pieces, 0], -notes[pieces], -keys.bars[pieces]))
+    left = left[np.lexsort((hashes[left, 1], hashes[left, 0], -notes[left], -keys.bars[left]))]
+    kinds[left[_near_copies(keys, left)]] = CopyKind.NEAR
+    return kinds[pieces]
 
 
 def shared_music(evaluated: MusicKeys, training: MusicKeys) -> SharedMusic:
@@ -226,19 +141,16 @@ def _index_of(opened: OpenCorpus) -> tuple[UInt64Array, Int64Array]:
     return np.concatenate(hashes).reshape(-1, CONTENT_HASH_BYTES // 8), np.concatenate(notes)
 
 
-def _exact_copies(hashes: UInt64Array) -> tuple[Int64Array, Int64Array]:
-    """The pieces whose content hash an earlier one has, and the first one that has it."""
+def _exact_copies(hashes: UInt64Array) -> Int64Array:
+    """The pieces whose content hash an earlier one has."""
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))
-    is_first = np.ones(len(order), np.bool_)
-    is_first[1:] = (hashes[order[1:]] != hashes[order[:-1]]).any(axis=1)
-    firsts = order[np.flatnonzero(is_first)[np.cumsum(is_first) - 1]]
-    return order[~is_first], firsts[~is_first]
+    equal = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
+    copies: Int64Array = order[1:][equal]
+    return copies
 
 
-def _near_copies(keys: MusicKeys, pieces: Int64Array) -> Int64Array:
-    """int64[len(pieces)], the place of an earlier piece that each is a near copy of, and that was none itself when it
-    was compared; a piece's own place if it is no copy."""
-    lead_of = np.arange(len(pieces))
+def _near_copies(keys: MusicKeys, pieces: Int64Array) -> BoolArray:
+    """bool[len(pieces)], which pieces are near copies of an earlier one that was none itself when it was compared."""
     is_copy = np.zeros(len(pieces), np.bool_)
     for is_sketch, values in _lookups(keys, pieces):
         among = np.flatnonzero(~is_copy & _comparable(keys, is_sketch=is_sketch)[pieces])
@@ -255,13 +167,11 @@ def _near_copies(keys: MusicKeys, pieces: Int64Array) -> Int64Array:
             if is_sketch:
                 found = _are_near(keys.sketch, pieces[among], keys.sketch, pieces[leads])
                 is_copy[among[found]] = True
-                lead_of[among[found]] = leads[found]
                 among = among[~found]
             else:
                 is_copy[among] = True
-                lead_of[among] = leads
                 break
-    return lead_of
+    return is_copy
 
 
 def _lookups(keys: MusicKeys, pieces: Int64Array) -> Iterator[tuple[bool, UInt64Array]]:

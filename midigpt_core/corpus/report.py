@@ -134,7 +134,7 @@ def count_copies(shards: Sequence[Path]) -> dict[str, int]:
     counts = {kind.name.lower(): 0 for kind in CopyKind if kind}
     if shards:
         opened = open_corpus(shards)
-        kinds = copies_among(opened, _music_hashes(opened)[0]).kinds
+        kinds = copies_among(opened, _music_hashes(opened)[0])
         counts = {name: int(np.count_nonzero(kinds == CopyKind[name.upper()])) for name in counts}
     return counts
 

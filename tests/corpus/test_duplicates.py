@@ -10,7 +10,7 @@ import pytest
 
 from midigpt_core.corpus import duplicates
 from midigpt_core.corpus.build import build
-from midigpt_core.corpus.duplicates import CopyKind, copies_among, find_copies, find_groups, shared_music
+from midigpt_core.corpus.duplicates import CopyKind, copies_among, find_copies, shared_music
 from midigpt_core.corpus.report import count_copies, leakage
 from midigpt_core.corpus.similar import KEYS_NAME, corpus_keys
 from midigpt_core.corpus.store import open_corpus
@@ -89,7 +89,7 @@ def found_in(scores: Sequence[Score]) -> list[int]:
     columns = concatenate([one.columns for one in scores])
     hashes = content_hashes(columns).view(np.uint64).reshape(-1, 2)
     notes = np.diff(columns.note_offsets)
-    return find_copies(music_keys(columns), hashes, notes, np.arange(len(notes))).kinds.tolist()
+    return find_copies(music_keys(columns), hashes, notes, np.arange(len(notes))).tolist()
 
 
 @pytest.mark.parametrize("how", _ALL)
@@ -155,48 +155,6 @@ def test_the_piece_that_stays_does_not_depend_on_the_order() -> None:
         assert len(music) == len(groups), "one of each group stays"
 
 
-def test_a_group_of_copies_has_one_piece_that_stays() -> None:
-    groups = [[score(one, _BARS), *(copy(one, how) for how in _ALL)] for one in (tracks(seed) for seed in range(12))]
-    columns = concatenate([one.columns for group in groups for one in group])
-    notes = np.array([len(one.columns.note_pitch) for group in groups for one in group])
-    pieces = np.arange(3, len(notes))
-    hashes = content_hashes(columns).view(np.uint64).reshape(-1, 2)
-    copies = find_copies(music_keys(columns), hashes, notes, pieces)
-    group = pieces // len(groups[0])
-    assert (group[copies.stays] == group).all()
-    assert len(set(copies.stays.tolist())) == len(groups)
-    assert (copies.kinds[copies.stays] == CopyKind.NONE).all()
-
-
-def test_pieces_that_are_alike_through_others_are_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """1 is like 0 and 2, which are not alike; 4 is alone."""
-    keys = music_keys(concatenate([score(tracks(seed), _BARS).columns for seed in range(5)]))
-    half = slice(0, 6)
-    keys.sketch[1] = keys.sketch[2] = keys.sketch[0]
-    keys.sketch[0, half] += 1
-    keys.sketch[2, 8:14] += 1
-    keys.exact[3] = keys.exact[2]
-    hashes: UInt64Array = np.arange(10, dtype=np.uint64).reshape(5, 2)
-    for order in (np.arange(5), np.array([2, 0, 4, 1, 3])):
-        some = keys.of_pieces(order)
-        arguments = some, hashes[order], np.full(5, 9), np.arange(5)
-        groups = find_groups(*arguments, find_copies(*arguments))
-        assert len({int(groups[np.flatnonzero(order == piece)[0]]) for piece in range(4)}) == 1
-        alone = int(np.flatnonzero(order == 4)[0])
-        assert [int(one) for one in np.flatnonzero(groups == alone)] == [alone]
-    assert not duplicates._are_near(keys.sketch, np.array([0]), keys.sketch, np.array([2])).any()
-
-
-def test_copies_of_copies_lead_to_the_one_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each piece is found to be a copy of the one before it."""
-    keys = music_keys(concatenate([score(tracks(seed), _BARS).columns for seed in range(6)]))
-    monkeypatch.setattr(duplicates, "_near_copies", lambda _keys, some: np.maximum(np.arange(len(some)) - 1, 0))
-    hashes: UInt64Array = np.arange(12, dtype=np.uint64).reshape(6, 2)
-    copies = find_copies(keys, hashes, np.array([9, 8, 7, 6, 5, 4]), np.arange(6))
-    assert len(set(copies.stays.tolist())) == 1
-    assert np.count_nonzero(copies.kinds == CopyKind.NEAR) == 5
-
-
 def test_the_copy_with_the_most_bars_stays() -> None:
     made = tracks(3)
     cut, whole = copy(made, "one bar cut"), score(made, _BARS)
@@ -223,7 +181,7 @@ def test_many_pieces_with_equal_values_are_compared_a_few_times(monkeypatch: pyt
 
     monkeypatch.setattr(duplicates, "_are_near", counted)
     hashes = draw.integers(0, 2**63, (pieces, 2)).astype(np.uint64)
-    assert not find_copies(keys, hashes, np.full(pieces, 100), np.arange(pieces)).kinds.any()
+    assert not find_copies(keys, hashes, np.full(pieces, 100), np.arange(pieces)).any()
     assert 0 < compared <= 8 * 8 * pieces
 
 
@@ -288,20 +246,16 @@ def test_damaged_keys_are_computed_again(shards: list[str], tmp_path: Path, dama
 def test_copies_of_a_corpus_are_remembered(shards: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = _open(shards, tmp_path / "cache")
     every: Int64Array = np.arange(opened.corpus.num_pieces)
-    copies = copies_among(opened, every)
-    assert np.count_nonzero(copies.kinds == CopyKind.NEAR) == 6
-    assert ((copies.stays == every) == (copies.kinds == CopyKind.NONE)).all()
+    kinds = copies_among(opened, every)
+    assert np.count_nonzero(kinds == CopyKind.NEAR) == 6
     (stored,) = opened.shard_paths[0].parent.glob("copies-*.bin")
     with monkeypatch.context() as patch:
         patch.setattr(duplicates, "find_copies", None)
-        again = copies_among(open_corpus(opened.shard_paths), every)
-    for one in (again, copies_among(opened, every)):
-        assert one.kinds.tolist() == copies.kinds.tolist()
-        assert one.stays.tolist() == copies.stays.tolist()
+        assert copies_among(open_corpus(opened.shard_paths), every).tolist() == kinds.tolist()
     stored.write_bytes(stored.read_bytes()[:-1])
-    assert copies_among(opened, every).stays.tolist() == copies.stays.tolist()
+    assert copies_among(opened, every).tolist() == kinds.tolist()
     # Of other pieces there are other copies.
-    assert not copies_among(opened, every[:12]).kinds.any()
+    assert not copies_among(opened, every[:12]).any()
 
 
 def test_the_report_counts_copies(shards: list[str], tmp_path: Path) -> None:
@@ -331,6 +285,5 @@ def test_exact_copies_do_not_depend_on_half_of_the_hash() -> None:
     """Content hashes are compared whole."""
     keys = music_keys(concatenate([score(tracks(seed), _BARS).columns for seed in range(4)]))
     hashes: UInt64Array = np.array([[1, 2], [1, 3], [1, 2], [2, 2]], np.uint64)
-    copies = find_copies(keys, hashes, np.full(4, 9), np.arange(4))
-    assert copies.stays.tolist() == [0, 1, 0, 3]
-    assert copies.kinds.tolist() == [CopyKind.NONE, CopyKind.NONE, CopyKind.EXACT, CopyKind.NONE]
+    kinds = find_copies(keys, hashes, np.full(4, 9), np.arange(4))
+    assert kinds.tolist() == [CopyKind.NONE, CopyKind.NONE, CopyKind.EXACT, CopyKind.NONE]

@@ -34,7 +34,7 @@ def without_copies(part: Pieces, deduplicate: Deduplicate) -> Pieces:
 
     Of a group of copies one stays (:mod:`midigpt_core.corpus.duplicates`), so a set never becomes empty.
     """
-    kinds = copies_among(open_corpus(part.shards), part.valid).kinds
+    kinds = copies_among(open_corpus(part.shards), part.valid)
     copies = {kind: int(np.count_nonzero(kinds == kind.value)) for kind in _VERDICTS}
     left_out = {_VERDICTS[kind].name.lower(): copies[kind] for kind in _LEFT_OUT[deduplicate] if copies[kind]}
     valid = Verdict.VALID.name.lower()

@@ -8,10 +8,8 @@ import numpy as np
 from attrs import evolve
 
 from midigpt_core import terminal
-from midigpt_core.corpus.duplicates import groups_among
 from midigpt_core.corpus.similar import corpus_keys
 from midigpt_core.corpus.store import open_corpus
-from midigpt_core.training.planning.train_sets import joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,15 +23,11 @@ _log = terminal.logger("midigpt_core.training")
 def hold_out(parts: Sequence[Pieces], share: float) -> tuple[list[Pieces], list[Pieces]]:
     """The pieces of each training set that stay, and the pieces that are held out of it.
 
-    A piece is on one side or the other by its music alone, and adding files to the data moves few. Copies, exact and
-    near, in one set or in several, are on one side (:func:`midigpt_core.corpus.duplicates.find_groups`). About
-    ``share`` of the different pieces are held out, at least one; every set keeps some. If all pieces are the same
-    music, nothing is held out.
+    A piece is on one side or the other by its music alone: copies of a piece, transposed or played differently, are on
+    the same side, and adding files to the data moves few. About ``share`` of the different pieces are held out, at
+    least one; every set keeps some. If all pieces are the same music, nothing is held out.
     """
-    whole = parts[0] if len(parts) == 1 else joined(parts)
-    opened = open_corpus(whole.shards)
-    exact = corpus_keys(opened).exact[whole.valid][groups_among(opened, whole.valid)]
-    keys = np.split(exact, np.cumsum([len(part.valid) for part in parts])[:-1])
+    keys = [corpus_keys(open_corpus(part.shards)).exact[part.valid] for part in parts]
     held = held_out_keys(np.unique(np.concatenate(keys)), share)
     for of_part in keys:
         # Every set keeps something to train on.

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 
-from midigpt_core.corpus.duplicates import CopyKind, copies_among
 from midigpt_core.corpus.similar import corpus_keys
 from midigpt_core.corpus.store import open_corpus
 from midigpt_core.score import Score
@@ -18,11 +16,12 @@ from midigpt_core.training import evaluate as evaluation
 from midigpt_core.training.planning.held_out import held_out_keys
 from midigpt_core.training.planning.prepare import prepare
 from midigpt_core.training.run import train
-from support.generated_music import score
 from support.training import evaluations, write_shard
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from midigpt_core.training.planning.prepare import Plan
     from support.training import Configure
@@ -68,39 +67,6 @@ def test_copies_and_transposed_copies_are_on_one_side(
     assert not trained & held
     assert plan.evaluation is not None
     assert len(plan.training.pieces) + len(plan.evaluation.pieces) > len(trained) + len(held)
-
-
-def near_copies(folder: Path) -> list[Path]:
-    """Twelve pieces of 24 bars, each three times with another note in one of the bars: not each of the three is a near
-    copy of each."""
-    folder.mkdir()
-    draw = np.random.default_rng(3)
-    found = []
-    for number in range(12):
-        notes = [(bar, beat, 1.0, int(draw.integers(40, 80))) for bar in range(24) for beat in (0.0, 1.0, 2.0, 3.0)]
-        for version in range(3):
-            changed = [*notes, (version, 0.5, 0.25, 90)]
-            found.append(folder / f"{number}-{version}.mid")
-            score([(False, sorted(changed))], 24).to_midi(found[-1])
-    return found
-
-
-@pytest.mark.parametrize("sets", [1, 2])
-def test_pieces_with_most_bars_in_common_are_on_one_side(
-    sets: int, configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    files = near_copies(tmp_path / "near")
-    shards = [write_shard(tmp_path / f"{part}.parquet", files[part::sets]) for part in range(sets)]
-    plan = prepare(configure(eval_share=0.4, train_sets=[{"paths": str(shard)} for shard in shards]))
-    assert plan.evaluation is not None
-    opened = open_corpus(plan.training.shards)
-    every = np.union1d(plan.training.pieces, plan.evaluation.pieces)
-    assert len(every) == 36
-    copies = copies_among(opened, every)
-    assert np.count_nonzero(copies.kinds == CopyKind.NEAR) > 12
-    sides = [set(copies.stays[np.isin(every, spec.pieces)].tolist()) for spec in (plan.training, plan.evaluation)]
-    assert not sides[0] & sides[1]
-    assert "evaluation pieces" not in caplog.text
 
 
 def test_the_share_of_the_sets_is_held_out_of_each(configure: Configure, shard: Path, eval_shard: Path) -> None:
