@@ -146,17 +146,17 @@ def preprocess(
         raise click.UsageError("Missing option '--parquet' / '--data'. Give it or DATA: files, folders or globs.")
     if checkpoint is not None and encoder_config is not None:
         raise ConfigError("--checkpoint and --encoder-config both name an encoder. Keep one of them.")
-    plugins = registry(ctx)
-    config = configure(config_file, assignments, {"source": source, "encoder_config_path": encoder_config}, plugins)
-    settle_source(config, plugins, paths)
-    encoder: Encoder | None = None
-    if checkpoint is not None or {"encoder", "encoder_config_path"} & config.set_fields:
-        encoder = build_component(_encoder_ref(checkpoint, config, plugins), EncoderContext())
     if engine is None and address is not None:
         raise ConfigError("--address: is of an engine. Name the engine too: --engine ray.")
     if engine is not None and workers is not None:
         raise ConfigError("--workers: an engine uses all processors of its machines. Leave it out.")
+    plugins = registry(ctx)
+    config = configure(config_file, assignments, {"source": source, "encoder_config_path": encoder_config}, plugins)
     elsewhere = None if engine is None else find_engine(engine, address or "")
+    settle_source(config, plugins, paths)
+    encoder: Encoder | None = None
+    if checkpoint is not None or {"encoder", "encoder_config_path"} & config.set_fields:
+        encoder = build_component(_encoder_ref(checkpoint, config, plugins), EncoderContext())
     if encoder is not None and elsewhere is not None and shared_store() is not None:
         raise ConfigError(
             "--engine with MIDIGPT_STORE: the corpora go to the store and are not read here. Name no encoder; "

@@ -127,6 +127,8 @@ def test_all_weights_are_trained_if_asked_for(folder: Path, tmp_path: Path, caps
     [
         ((), 4e-3, "learning_rate 0.004, for an adapter of a model that is 16 wide"),
         (("--full",), 1e-3, "learning_rate 0.001, for all weights of a model that is 16 wide"),
+        (("--set", "adapter=midigpt-core/none"), 1e-3, "learning_rate 0.001, for all weights"),
+        (("--set", "optimizer=midigpt-core/adamw"), 4e-3, "learning_rate 0.004, for an adapter"),
         (("--set", "learning_rate=2e-4"), 2e-4, None),
         # Muon has a rate of its own.
         (("--set", "optimizer=muon"), 1e-3, None),

@@ -109,7 +109,7 @@ def test_preprocess_hashes_again_when_told_to(
         assert main([*preprocess, *more]) == 0
         printed = capsys.readouterr().out
         assert re.search(rf"^kept +{kept}$", printed, re.MULTILINE)
-        assert f"1 shards, {built} built now" in printed
+        assert f"1 shard, {built} built now" in printed
 
 
 def test_preprocess_that_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

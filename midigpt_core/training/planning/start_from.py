@@ -136,10 +136,10 @@ def adopt_rate(config: TrainConfig, base: Base) -> str:
     Returns the line that says so; empty if nothing was chosen.
     """
     width = base.header.architecture_config.get("n_embd")
-    by_adamw = config.choice(Kind.OPTIMIZER)["name"] == "adamw"
+    by_adamw = _chosen_name(config, Kind.OPTIMIZER) == "adamw"
     if not (isinstance(width, int) and width > 0 and by_adamw and is_free(config, "learning_rate")):
         return ""
-    trained = "weights" if config.choice(Kind.ADAPTER)["name"] == "none" else "adapter"
+    trained = "weights" if _chosen_name(config, Kind.ADAPTER) == "none" else "adapter"
     rate = float(f"{_RATE_TIMES_WIDTH[trained] / max(width, _NARROWEST):.2g}")
     config.update({"learning_rate": rate}, f"init_from {config.init_from}")
     what = "all weights" if trained == "weights" else "an adapter"
@@ -149,12 +149,17 @@ def adopt_rate(config: TrainConfig, base: Base) -> str:
 def _adopt_rates(config: TrainConfig) -> None:
     """Rates of a packaged configuration are for weights that start at random, as an adapter's do; trained ones take the
     defaults."""
-    if config.choice(Kind.ADAPTER)["name"] != "none":
+    if _chosen_name(config, Kind.ADAPTER) != "none":
         return
     defaults = TrainConfig()
     for name in ("learning_rate", "muon_learning_rate"):
         if config.origins[name] in preset_names():
             config.update({name: getattr(defaults, name)}, f"init_from {config.init_from}")
+
+
+def _chosen_name(config: TrainConfig, kind: Kind) -> str:
+    """The name of a chosen component without its distribution's: ``midigpt-core/adamw`` is ``adamw``."""
+    return str(config.choice(kind)["name"]).rpartition("/")[2]
 
 
 def inherited_sources(base: Base | None) -> list[str]:
@@ -165,7 +170,7 @@ def inherited_sources(base: Base | None) -> list[str]:
 def _adopt_sizes(config: TrainConfig, header: BundleHeader) -> None:
     origin = f"init_from {config.init_from}"
     chosen = config.choice("architecture")["name"]
-    if chosen.rpartition("/")[2] != header.architecture:
+    if _chosen_name(config, Kind.ARCHITECTURE) != header.architecture:
         if not is_free(config, "architecture"):
             raise ConfigError(
                 f"architecture: is {chosen!r}, but {config.init_from} contains a {header.architecture!r} model."
