@@ -125,8 +125,8 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="only print the tables of the rows that are there")
     asked = parser.parse_args()
     results = asked.folder / "rows"
-    results.mkdir(parents=True, exist_ok=True)
     if not asked.tables:
+        results.mkdir(parents=True, exist_ok=True)
         if asked.base is None or asked.songs is None:
             parser.error("--base and --songs are needed to run the rows.")
         held_out = asked.songs / "held-out"
@@ -142,12 +142,13 @@ def main() -> None:
 
 def first_songs(source: Path, count: int, target: Path) -> Path:
     files = sorted(source.glob("*.mid"))
+    if len(files) < count:
+        sys.exit(f"{source}: contains {len(files)} MIDI files, and {count} are needed.")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     # Every so many of the sorted names: neighbours are often settings of one melody.
-    chosen = files[:: len(files) // count][:count]
-    if not target.exists():
-        target.mkdir(parents=True)
-        for file in chosen:
-            shutil.copy(file, target)
+    for file in files[:: len(files) // count][:count]:
+        shutil.copy(file, target)
     return target
 
 
