@@ -41,6 +41,8 @@ _TAR_BLOCK = 512
 # Links one after another that lead to a file, and characters of a path with links.
 _MOST_HOPS = 8
 _MOST_LINK_PATH = 1024
+# Of the budget for directories, in addition to the characters of a name that is looked up.
+_LOOK_UP = 16
 
 
 class MemberError(Exception):
@@ -177,10 +179,20 @@ def _tar_entries(content: Content, size: int | None, budget: Budget) -> Iterator
                 entry = TarEntry(info.name, content, info.offset_data, info.size)
                 files[_plain(info.name)] = entry
                 yield entry
-        yield from _linked(links, files)
+        yield from _linked(links, files, budget)
         # It ends without an error at a damaged header too.
         if content.read_at(archive.offset, _TAR_BLOCK) != bytes(_TAR_BLOCK):
             yield BadEntry("", DAMAGED_ARCHIVE)
+
+
+@frozen
+class _Place:
+    """What a path leads to."""
+
+    #: The file or folder, without links in its path; empty: the archive's root.
+    name: str
+    #: How many links one after another lead there.
+    hops: int
 
 
 @define(eq=False)
@@ -191,44 +203,65 @@ class _Links:
     files: dict[str, TarEntry]
     #: The path that each link names, from the archive's root.
     targets: dict[str, str]
-    _places: dict[str, str] = field(init=False, factory=dict)
+    budget: Budget
+    #: By path: of links, and of the folders in paths.
+    _places: dict[str, _Place] = field(init=False, factory=dict)
 
-    def place(self, path: str, hops: int = 0) -> str | None:
+    def place(self, path: str) -> str | None:
         """The name of the file or folder that ``path`` leads to, without links in it; empty: the archive's root. None:
-        it leads out of the archive, or through too many links."""
+        it leads out of the archive, or through too many links. Raises :class:`BudgetError`."""
+        found = self._follow(path, 0)
+        return None if found is None else found.name
+
+    def _follow(self, path: str, hops: int) -> _Place | None:
         if len(path) > _MOST_LINK_PATH:
             return None
-        done: list[str] = []
-        for part in path.split("/"):
-            if part == "..":
-                if not done:
-                    return None
-                done.pop()
-            elif part not in ("", "."):
-                place = self._target("/".join([*done, part]), hops)
-                if place is None:
-                    return None
-                done = place.split("/") if place else []
-        return "/".join(done)
+        folder, _, last = path.rpartition("/")
+        found = self._folder(folder, hops)
+        return None if found is None else self._step(found, last, hops)
 
-    def _target(self, name: str, hops: int) -> str | None:
-        """``name``, or the place that it leads to if it is a link."""
+    def _folder(self, path: str, hops: int) -> _Place | None:
+        """The place of a folder, which many paths share."""
+        found = self._places.get(path)
+        if found is None:
+            found = _Place("", 0)
+            for part in path.split("/"):
+                self.budget.spend(directories=_LOOK_UP + len(found.name))
+                found = self._step(found, part, hops)
+                if found is None:
+                    return None
+            self._places[path] = found
+        return found if hops + found.hops <= _MOST_HOPS else None
+
+    def _step(self, folder: _Place, part: str, hops: int) -> _Place | None:
+        """The place of ``part`` in a folder without links in its path."""
+        if part in ("", "."):
+            return folder
+        if part == "..":
+            return _Place(posixpath.dirname(folder.name), folder.hops) if folder.name else None
+        name = f"{folder.name}/{part}" if folder.name else part
+        if len(name) > _MOST_LINK_PATH:
+            return None
         if name in self.files or name not in self.targets:
-            return name
-        if name not in self._places and hops < _MOST_HOPS:
-            place = self.place(self.targets[name], hops + 1)
-            if place is not None:
-                self._places[name] = place
-        return self._places.get(name)
+            return _Place(name, folder.hops)
+        place = self._places.get(name)
+        if place is None and hops < _MOST_HOPS:
+            target = self.targets[name]
+            self.budget.spend(directories=_LOOK_UP + len(target))
+            followed = self._follow(target, hops + 1)
+            if followed is not None:
+                place = self._places[name] = _Place(followed.name, followed.hops + 1)
+        if place is None or hops + place.hops > _MOST_HOPS:
+            return None
+        return _Place(place.name, max(folder.hops, place.hops))
 
 
-def _linked(links: dict[str, str], files: dict[str, TarEntry]) -> Iterator[TarEntry | BadEntry]:
+def _linked(links: dict[str, str], files: dict[str, TarEntry], budget: Budget) -> Iterator[TarEntry | BadEntry]:
     """What links lead to, under the links' names; ``links`` and ``files`` by name, of the archive that they are in."""
     if not links:
         return
-    found = _Links(files, {_plain(name): target for name, target in links.items()})
+    found = _Links(files, {_plain(name): target for name, target in links.items()}, budget)
     names = sorted({*files, *found.targets})
-    hidden = [name for name in names if is_hidden(name)]
     folders: list[tuple[str, str]] = []
     for name in links:
         place = found.place(name)
@@ -240,15 +273,19 @@ def _linked(links: dict[str, str], files: dict[str, TarEntry]) -> Iterator[TarEn
             folders.append((name, place))
     # The files of a linked folder are listed under their own names. Those with a hidden one are not: each of them is
     # given once, under the first link.
+    hidden = [name for name in names if is_hidden(name)] if folders else []
     seen: set[str] = set()
     for link, folder in folders:
         if folder in seen:
             continue
         seen.add(folder)
         for name in _below(folder, hidden):
+            budget.spend(directories=_LOOK_UP + len(link) + len(name))
             inside = name[len(folder) :].lstrip("/")
+            if name in seen or is_hidden(inside):
+                continue
             place = found.place(name)
-            if is_hidden(inside) or name in seen or place in seen:
+            if place in seen:
                 continue
             seen.add(name)
             if place in files and is_hidden(place):

@@ -135,16 +135,68 @@ def test_files_behind_a_linked_folder_of_a_tar_are_listed_once(tmp_path: Path) -
     assert listing.skipped == {"": 1}
 
 
-def test_many_links_one_through_another_end(tmp_path: Path) -> None:
-    stream = io.BytesIO(tarred({".x/a.mid": b"a"}))
+def with_links(files: dict[str, bytes], links: dict[str, str]) -> bytes:
+    """A tar of files, and symbolic links: target by name."""
+    stream = io.BytesIO(tarred(files))
     with tarfile.open(fileobj=stream, mode="a") as archive:
-        for number in range(3000):
-            for name, target in ((f".x/{number}", "."), (f"{number}", f"{number + 1}/" * 60), (f"to{number}", ".x")):
-                info = tarfile.TarInfo(name)
-                info.type, info.linkname = tarfile.SYMTYPE, target
-                archive.addfile(info)
-    found, listing = listed(tmp_path, stream.getvalue(), "songs.tar")
+        for name, target in links.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+    return stream.getvalue()
+
+
+def test_many_links_one_through_another_end(tmp_path: Path) -> None:
+    links: dict[str, str] = {}
+    for number in range(3000):
+        links |= {f".x/{number}": ".", f"{number}": f"{number + 1}/" * 60, f"to{number}": ".x"}
+    found, listing = listed(tmp_path, with_links({".x/a.mid": b"a"}, links), "songs.tar")
     assert contents(found, listing) == {"to0/a.mid": b"a"}
+
+
+DEEP = ["/".join([".h", *["a"] * depth]) for depth in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("files", "links"),
+    [
+        # Each linked folder has the files of the ones inside it.
+        ([f"{DEEP[-1]}/{number}.mid" for number in range(400)], {f"l{n}": name for n, name in enumerate(DEEP)}),
+        ([f"{DEEP[-1]}/{number}.mid" for number in range(400)], {f"l{n}": name for n, name in enumerate(DEEP[::-1])}),
+        # Each path is followed through 8 others of many folders, and then fails.
+        ([], {f"{number}": "a/../" * 150 + f"{number + 1}/x" for number in range(400)}),
+        # Each folder is shown under a name that is longer than the one before.
+        ([".f0/a.mid"], {"to": ".f0", **{f".f{number}/{'n' * 40}": f"../.f{number + 1}" for number in range(300)}}),
+    ],
+    ids=["outer first", "inner first", "long paths", "long names"],
+)
+def test_links_whose_paths_take_long_are_a_bomb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], links: dict[str, str]
+) -> None:
+    monkeypatch.setattr(archive, "SPARE_BYTES", 1 << 18)
+    assert read(tmp_path, with_links(dict.fromkeys(files, b"a"), links), "songs.tar")[""] == "archive_bomb"
+
+
+def test_many_files_behind_one_linked_folder_are_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "SPARE_BYTES", 0)
+    names = [f"{number}.mid" for number in range(500)]
+    data = with_links({f"{DEEP[10]}/{name}": b"a" for name in names}, {"to": DEEP[10]})
+    assert read(tmp_path, data, "songs.tar") == {f"to/{name}": b"a" for name in names}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_eight_links_one_after_another_are_followed(tmp_path: Path, *, backwards: bool) -> None:
+    chain = [f"{number}.mid" for number in range(10)]
+    links = dict(zip(chain[1:], chain, strict=False))
+    data = with_links({chain[0]: b"a"}, dict(reversed(links.items())) if backwards else links)
+    assert read(tmp_path, data, "songs.tar") == {**dict.fromkeys(chain[:9], b"a"), chain[9]: "broken_link"}
+
+
+def test_paths_of_links_have_at_most_1024_characters(tmp_path: Path) -> None:
+    links = {"most.mid": "./" * 509 + "/a.mid", "more.mid": "./" * 510 + "/a.mid"}
+    assert [len(path) for path in links.values()] == [1024, 1026]
+    found = read(tmp_path, with_links({"a.mid": b"a"}, links), "songs.tar")
+    assert found == {"a.mid": b"a", "most.mid": b"a", "more.mid": "broken_link"}
 
 
 KINDS = {
