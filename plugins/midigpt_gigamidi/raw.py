@@ -7,9 +7,9 @@ the columns that are needed. A file without a row in it is a piece without metad
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from collections import Counter
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -96,24 +96,9 @@ def read_metadata(path: Path, options: GigamidiOptions) -> Metadata:
         ) from error
     except pa.ArrowException as error:
         reason = str(error).split("\n", 1)[0].rstrip(".")
-        if _TOO_LONG in reason:
-            row = _rows_before_error(path) + 1
-            raise DataError(
-                f"{readable_name(path)}: row {row:,} is longer than {_BLOCK_BYTES >> 20} MB. A quotation mark in it is "
-                "probably never closed. Correct that row, or download the file again."
-            ) from error
         raise DataError(
             f"{readable_name(path)}: is no readable CSV ({reason}). Correct it, or download it again."
         ) from error
-
-
-def _rows_before_error(path: Path) -> int:
-    """How many rows, the header not counted, can be read before the first that cannot."""
-    rows = 0
-    with open_regular(path) as stream, suppress(pa.ArrowException):
-        for batch in csv.open_csv(stream, read_options=_READING, parse_options=_PARSING):
-            rows += batch.num_rows
-    return rows
 
 
 # A shard that is sent to another process does not bring the metadata with it.
@@ -128,20 +113,58 @@ def _read(path: Path, _state: FileState, roles: tuple[str, ...], kept: tuple[str
             "GigaMIDI's raw layout in source.metadata."
         )
     require_columns(header, kept, readable_name(path))
-    wanted = sorted({*names.values(), *kept})
-    converting = csv.ConvertOptions(
-        include_columns=wanted,
-        column_types=dict.fromkeys(wanted, pa.string()),
-        strings_can_be_null=True,
-        null_values=[""],
-    )
-    with open_regular(path) as stream:
-        table = csv.read_csv(stream, read_options=_READING, parse_options=_PARSING, convert_options=converting)
+    table = _texts(path, sorted({*names.values(), *kept}), header[-1])
     texts = pc.fill_null(pc.utf8_trim_whitespace(table.column(names[ID])), "")
     # Of two rows for a file, the first.
     keys, rows = np.unique(_keys_of(pc.utf8_lower(texts).to_pylist()), return_index=True)
     columns = {role: table.column(name) for role, name in names.items() if role != ID}
     return Metadata(columns, keys, rows, {name: table.column(name) for name in kept})
+
+
+def _texts(path: Path, wanted: Sequence[str], last: str) -> pa.Table:
+    """The columns ``wanted`` as text; ``last`` is the last one of the file."""
+    read = sorted({*wanted, last})
+    converting = csv.ConvertOptions(
+        include_columns=read,
+        column_types=dict.fromkeys(read, pa.string()),
+        strings_can_be_null=True,
+        null_values=[""],
+    )
+    batches: list[pa.RecordBatch] = []
+    rows, end = 0, ""
+    with open_regular(path) as stream:
+        try:
+            reader = csv.open_csv(stream, read_options=_READING, parse_options=_PARSING, convert_options=converting)
+            for batch in reader:
+                rows += batch.num_rows
+                end = batch.column(last)[-1].as_py() or "" if batch.num_rows else end
+                batches.append(batch.select(wanted))
+        except pa.ArrowException as error:
+            if _TOO_LONG not in str(error):
+                raise
+            raise DataError(
+                f"{readable_name(path)}: row {rows + 1:,} is longer than {_BLOCK_BYTES >> 20} MB. A quotation mark in "
+                "it is probably never closed. Correct that row, or download the file again."
+            ) from error
+    if _is_open(path, end):
+        raise DataError(
+            f"{readable_name(path)}: a quotation mark in row {rows:,} is never closed, so the rows after it cannot be "
+            "read. Correct that row, or download the file again."
+        )
+    return pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in wanted]))
+
+
+def _is_open(path: Path, end: str) -> bool:
+    """Whether a CSV ends within a quoted field. ``end`` is its last field, which is quoted if it has several lines."""
+    if "\n" not in end and "\r" not in end:
+        return False
+    # The mark that closes a field stands alone, those within it are doubled. So a closed field never ends like an open
+    # one, except one of newlines before as many newlines; the comma tells those apart.
+    before = '"' if end.strip("\r\n") else ',"'
+    written = (before + end.replace('"', '""')).encode()
+    with open_regular(path) as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(written)))
+        return stream.read() == written
 
 
 def _keys_of(md5s: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:

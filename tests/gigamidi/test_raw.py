@@ -202,13 +202,35 @@ def test_shards_can_be_sent_to_another_process(raw: Path, metadata: Path) -> Non
     assert batch.ids.to_pylist() == next(iter(shard.batches())).ids.to_pylist()
 
 
-def test_a_row_that_never_ends_is_named(tmp_path: Path) -> None:
-    """Its field swallows the rows after it."""
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_row_that_never_ends_is_named(tmp_path: Path, blocks: int) -> None:
+    """Its field swallows the rows after it. It may stand behind the first 8 MB, and a title may look like a number."""
     path = tmp_path / "meta.csv"
-    rows = [f"{number:032x},song\n" for number in range(700)]
-    path.write_text("md5,title\n" + "".join(rows) + f'{7:032x},"song\n' + "".join(rows) * 700)
-    with pytest.raises(DataError, match=r"meta\.csv: row 701 is longer than 8 MB\. A quotation mark .*Correct that"):
+    rows = "".join(f"{number:032x},{number}\n" for number in range(700))
+    before = rows * 350 * blocks + "".join(f"{number:032x},song\n" for number in range(700))
+    path.write_text("md5,title\n" + before + f'{7:032x},"song\n' + rows * 700)
+    row = before.count("\n") + 1
+    with pytest.raises(DataError, match=rf"meta\.csv: row {row:,} is longer than 8 MB\. A quotation mark .*Correct"):
         read_metadata(path, GigamidiOptions(metadata=str(path)))
+
+
+@pytest.mark.parametrize("title", ['"song\n', '"a ""song""\n', '"été\r\n'])
+def test_a_row_that_only_the_end_of_the_file_ends_is_named(tmp_path: Path, title: str) -> None:
+    path = tmp_path / "meta.csv"
+    for after in ("", f"{8:032x},song\n", f'{8:032x},""\n', f"{8:032x},song"):
+        path.write_bytes(f"md5,title\n{6:032x},x\n{7:032x},{title}{after}".encode())
+        with pytest.raises(DataError, match=r"meta\.csv: a quotation mark in row 2 is never closed.*Correct that row"):
+            read_metadata(path, GigamidiOptions(metadata=str(path)))
+
+
+@pytest.mark.parametrize(
+    "title", ["song", "", '""', '"a\nb"', '"a\n"', '"\n"', '"\n\n"', '"\r\n"', '"""\n"', '"\n"""', '"\n""""\n"']
+)
+def test_titles_of_several_lines_may_end_the_file(tmp_path: Path, title: str) -> None:
+    path = tmp_path / "meta.csv"
+    for end in ("", "\n", "\r\n", "\n\n"):
+        path.write_bytes(f"md5,title\n{6:032x},x\n{7:032x},{title}{end}".encode())
+        assert len(read_metadata(path, GigamidiOptions(metadata=str(path))).keys) == 2
 
 
 def test_what_is_wrong_with_the_metadata_is_said(
