@@ -45,7 +45,7 @@ class Interrupts:
         *,
         ending: Callable[[], Callable[[int], None]],
     ) -> None:
-        """``ending`` gives :func:`midigpt_core.system.processes.end_by`; it is called when the first signal arrives, so
+        """``ending`` gives :func:`midigpt_core.system.ending.end_by`; it is called when the first signal arrives, so
         a process that gets no signal does not load it."""
         self._numbers = numbers
         self._first = first

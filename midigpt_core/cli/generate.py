@@ -19,7 +19,7 @@ from midigpt_core.cli.tables import table
 from midigpt_core.errors import ConfigError, DataError
 from midigpt_core.interrupts import Interrupts
 from midigpt_core.paths import usable_path
-from midigpt_core.system.processes import end_by
+from midigpt_core.system.ending import end_by
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:

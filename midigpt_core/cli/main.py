@@ -96,7 +96,7 @@ def _exit_code(command: click.Command, name: str, arguments: list[str]) -> int:
 
 
 def _end_by() -> Callable[[int], None]:
-    from midigpt_core.system.processes import end_by
+    from midigpt_core.system.ending import end_by
 
     return end_by
 

@@ -1,7 +1,7 @@
 """Locks that end with their owner, however it dies.
 
-Without ``flock``, SQLite locks: an exclusive transaction on an empty database in the lock file. It does so on every
-system that Python runs on.
+Without ``flock``, SQLite locks the lock file (:mod:`midigpt_core.system.database_lock`). It does so on every system
+that Python runs on.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from midigpt_core.system.capabilities import has
@@ -18,10 +19,6 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-try:
-    import sqlite3
-except ImportError:  # a Python that was built without it
-    sqlite3 = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +64,7 @@ def of_file(path: Path) -> Lock:
     """The lock of a file, which is created empty if it does not exist and must stay. Raises OSError."""
     if has("flock"):
         return _KernelLock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
-    return _DatabaseLock(path, path)
+    return _database_lock(path, path)
 
 
 def of_folder(folder: Path) -> Lock:
@@ -75,7 +72,13 @@ def of_folder(folder: Path) -> Lock:
     handle = open_folder(folder) if has("flock") else None
     if handle is not None:
         return _KernelLock(handle)
-    return _DatabaseLock(folder / LOCK_NAME, folder)
+    return _database_lock(folder / LOCK_NAME, folder)
+
+
+def _database_lock(path: Path, locked: Path) -> Lock:
+    # Imported when needed: most systems never use SQLite.
+    lock: Lock = import_module("midigpt_core.system.database_lock").DatabaseLock(path, locked)
+    return lock
 
 
 class _KernelLock(Lock):
@@ -98,28 +101,3 @@ class _KernelLock(Lock):
     def _state(self) -> os.stat_result:
         # While the file or folder is open, no other one gets its inode number.
         return os.fstat(self._handle)
-
-
-class _DatabaseLock(Lock):
-    def __init__(self, path: Path, locked: Path) -> None:
-        with path.open("ab"):  # SQLite's own error would not say why it cannot be written
-            self._locked = locked.stat()
-        # No isolation level: statements begin and end transactions. Any thread may close it.
-        self._connection = sqlite3 and sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-
-    def take(self) -> bool:
-        if self._connection is None:
-            return True
-        try:
-            self._connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            # All other errors are of file systems without locks.
-            return error.sqlite_errorcode != sqlite3.SQLITE_BUSY
-        return True
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-    def _state(self) -> os.stat_result:
-        return self._locked

@@ -1,9 +1,8 @@
-"""Start, setup and end of processes: children ignore signals that are meant for their parent and do not outlive it,
-servers return freed memory, and a process ends by a signal."""
+"""Start and setup of processes: children ignore signals that are meant for their parent and do not outlive it, and
+servers return freed memory."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import time
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
-from midigpt_core.system.capabilities import has
+from midigpt_core.system.c_library import c_function
 from midigpt_core.system.signals import present
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def die_with_parent(parent: int | None = None) -> None:
     ``parent`` is the id of the process that started this one. Pass it if this process has done other work before the
     call, because the parent may have ended since. None: the current parent.
     """
-    prctl = _c_function("prctl")
+    prctl = c_function("prctl")
     if prctl is None:
         watch = (parent, os.getppid())
         threading.Thread(target=_end_with, args=watch, name="parent watch", daemon=True).start()
@@ -68,7 +67,7 @@ def return_large_blocks() -> None:
     Else glibc keeps it for later blocks once one was freed, and a server of many threads, each of which allocates
     sequences of some megabytes, keeps twice what it needs. Does nothing if the environment sets MALLOC_MMAP_THRESHOLD_.
     """
-    mallopt = None if "MALLOC_MMAP_THRESHOLD_" in os.environ else _c_function("mallopt")
+    mallopt = None if "MALLOC_MMAP_THRESHOLD_" in os.environ else c_function("mallopt")
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
@@ -87,21 +86,3 @@ def leave_signals_to_parent() -> None:
 
 def _ride_out_one(number: int, _frame: Any) -> None:
     signal.signal(number, signal.SIG_DFL)
-
-
-def end_by(number: int) -> None:
-    """End this process by a signal, from any thread, as if no handler were installed. Without the C library it ends
-    with the exit code that a shell reports for the signal.
-
-    Python itself lets only the main thread reset a handler.
-    """
-    reset = _c_function("signal")
-    if reset is None:
-        os._exit(128 + number)
-    reset(ctypes.c_int(number), ctypes.c_void_p(0))  # SIG_DFL
-    os.kill(os.getpid(), number)
-
-
-def _c_function(name: str) -> Any:
-    """A function of the C library of this process; None if there is none."""
-    return getattr(ctypes.CDLL(None, use_errno=True), name, None) if has("libc") else None

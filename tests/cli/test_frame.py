@@ -237,7 +237,7 @@ def test_help_loads_neither_logging_nor_ctypes() -> None:
     assert "train" in done.stdout
     loaded = set(done.stderr.split())
     assert "midigpt_core.terminal" in loaded
-    assert {"logging", "ctypes", "_ctypes", "midigpt_core.logs", "midigpt_core.ending"}.isdisjoint(loaded)
+    assert {"logging", "ctypes", "_ctypes", "midigpt_core.logs", "midigpt_core.system.ending"}.isdisjoint(loaded)
 
 
 @pytest.mark.parametrize("module", ["midigpt", "midigpt.training.trainer", "midigpt.training.preprocess"])

@@ -28,6 +28,7 @@ from midigpt_core.data import datasets, shared_memory
 from midigpt_core.data.datasets import batches
 from midigpt_core.data.settings import StreamSettings
 from midigpt_core.errors import ComponentError, ConfigError, CorpusError, DataError
+from midigpt_core.system.liveness import is_alive
 from support.windows import corpus_of, random_pieces, spec_of, write_corpus
 
 if TYPE_CHECKING:
@@ -424,14 +425,6 @@ def test_workers_end_with_a_process_that_is_killed(spec, tmp_path):
     while time.monotonic() < deadline and any(is_alive(pid) for pid in workers):
         time.sleep(0.1)
     assert [pid for pid in workers if is_alive(pid)] == []
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_settings_come_from_the_configuration():

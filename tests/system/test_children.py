@@ -65,11 +65,21 @@ def test_a_child_ends_with_its_parent(names: tuple[str, ...], how: str, tmp_path
 @pytest.mark.parametrize(("names", "code"), [((), -signal.SIGINT), (("libc",), 128 + signal.SIGINT)])
 def test_a_process_ends_by_a_signal_from_any_thread(names: tuple[str, ...], code: int) -> None:
     script = (
-        "import threading, time\nfrom midigpt_core.system.processes import end_by\n"
+        "import threading, time\nfrom midigpt_core.system.ending import end_by\n"
         f"threading.Thread(target=end_by, args=({int(signal.SIGINT)},)).start()\ntime.sleep(60)"
     )
     with without(*names):
         assert subprocess.run([sys.executable, "-c", script], check=False).returncode == code
+
+
+def test_what_ends_a_process_loads_little() -> None:
+    """It is loaded by the first Ctrl-C, while the user waits."""
+    code = "import sys, midigpt_core.cli.main; before = set(sys.modules); "
+    code += "import midigpt_core.system.ending; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    loaded = set(done.stdout.split())
+    modules = {"midigpt_core.system.ending", "midigpt_core.system.c_library", "ctypes", "ctypes._endian", "_ctypes"}
+    assert loaded - {"_struct", "struct"} == modules
 
 
 def test_who_is_alive_and_who_is_stopped() -> None:

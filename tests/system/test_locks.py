@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from midigpt_core.corpus.cache import owned
 from midigpt_core.files import WriteError, only_writer
-from midigpt_core.system import locks
+from midigpt_core.system import database_lock, locks
 from midigpt_core.system.capabilities import without
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ from midigpt_core.system import locks
 with locks.of_file(Path(sys.argv[1])) as lock:
     print(lock.take(), flush=True)
     sys.stdin.read()
+"""
+
+
+_TRY = """
+import sys
+from pathlib import Path
+from midigpt_core.system import locks
+with locks.of_file(Path(sys.argv[1])) as lock:
+    print(lock.take())
 """
 
 
@@ -44,6 +54,12 @@ def hold(path: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "True\n"
     return process
+
+
+def another_takes(path: Path) -> bool:
+    """Whether another process can take the lock of a file now."""
+    done = subprocess.run([sys.executable, "-c", _TRY, str(path)], stdout=subprocess.PIPE, text=True, check=True)
+    return {"True\n": True, "False\n": False}[done.stdout]
 
 
 @pytest.mark.parametrize("how", ["killed", "ended"])
@@ -69,6 +85,78 @@ def test_two_locks_of_one_process_exclude_each_other(tmp_path: Path, monkeypatch
         monkeypatch.setattr(first, "close", lambda: None)  # it is closed
 
 
+def test_other_locks_of_its_process_do_not_release_a_lock(tmp_path: Path) -> None:
+    """Closing a file drops the record locks that the process has on it, through whatever handle they were taken."""
+    path = tmp_path / "lock"
+    with locks.of_file(path) as lock:
+        assert lock.take()
+        assert not another_takes(path)
+        with locks.of_file(path) as second:
+            assert not another_takes(path)
+            assert not second.take()
+            assert not another_takes(path)
+        assert not another_takes(path)
+    assert another_takes(path)
+
+
+def test_a_shard_that_two_threads_want_stays_locked(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus" / "shard"
+    waits = threading.Event()
+
+    def want() -> None:
+        with owned(folder, waits.set):
+            pass
+
+    thread = threading.Thread(target=want)
+    with owned(folder, lambda: None):
+        thread.start()
+        assert waits.wait(20)
+        assert not another_takes(tmp_path / "locks" / "shard")
+    thread.join()
+    assert another_takes(tmp_path / "locks" / "shard")
+
+
+def test_locks_made_at_once_by_many_threads(tmp_path: Path) -> None:
+    """One of them creates the file while another takes the lock."""
+    paths = [tmp_path / str(number) for number in range(20)]
+    owners: list[tuple[Path, locks.Lock]] = []
+    together = threading.Barrier(4)
+
+    def take_each() -> None:
+        for path in paths:
+            together.wait(20)
+            lock = locks.of_file(path)
+            if lock.take():
+                owners.append((path, lock))
+            else:
+                lock.close()
+
+    threads = [threading.Thread(target=take_each) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(path for path, _ in owners) == sorted(paths)
+    assert not any(another_takes(path) for path in paths)
+    for _, lock in owners:
+        lock.close()
+
+
+def test_a_lock_file_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        locks.of_file(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        locks.of_file(tmp_path / "missing" / "lock")
+
+
+def test_sqlite_is_loaded_only_where_it_locks(lacking: tuple[str, ...], tmp_path: Path) -> None:
+    code = f"import sys\n{_TRY}\nimport midigpt_core.files\nprint('sqlite3' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout == f"True\n{'flock' in lacking}\n"
+
+
 def test_one_writer_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with only_writer(folder) as require_there:
@@ -91,6 +179,6 @@ def test_without_any_locks_nobody_is_kept_out(
 ) -> None:
     if "flock" not in lacking:
         monkeypatch.setattr(locks.fcntl, "flock", lambda *_: None)
-    monkeypatch.setattr(locks, "sqlite3", None)
+    monkeypatch.setattr(database_lock, "sqlite3", None)
     with only_writer(tmp_path), only_writer(tmp_path):
         pass

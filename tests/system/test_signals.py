@@ -20,7 +20,7 @@ from midigpt_core.system.signals import end_unless_done
 for _ in range(3):
     with end_unless_done(20.0):
         pass
-    with end_unless_done(0.2):
+    with end_unless_done(10.0 if sys.argv[1] == "quick" else 0.2):
         if sys.argv[1] == "busy":
             sum(iter(int, 1))
         elif sys.argv[1] == "native":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from midigpt_core.errors import RunStopped
 from midigpt_core.interrupts import GRACE_S, Interrupts
-from midigpt_core.system.processes import end_by
+from midigpt_core.system.ending import end_by
 from midigpt_core.system.signals import present
 
 if TYPE_CHECKING:
