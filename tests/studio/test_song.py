@@ -104,6 +104,9 @@ def test_remarks_of_the_export_name_the_tracks(page: Page) -> None:
     [
         ("track 0: bar 0 is in 11/16.", "Piano: bar 9 is in 11/16."),
         ("tracks 0-2: bars 2-4, 8 and 13 more are new.", "Piano, Bass and Bar 7: bars 11–13, 17 and 13 more are new."),
+        ("bars 2 to 5 take more than 64 tokens", "bars 11–14 take more than 64 tokens"),
+        ("bars 3 to 3: the encoder has no tokens", "bar 12: the encoder has no tokens"),
+        ("tracks 0 to 2: bars 0 to 1, 4 and 6", "Piano, Bass and Bar 7: bars 9–10, 13, 15"),
         ("track 2: bar_controls[1]: the bar is not written.", "Bar 7: bar_controls[10]: the bar is not written."),
         ("all are taken: new tracks 1, 2 are on a port", "all are taken: new tracks Bass and Bar 7 are on a port"),
         ("track 9: the score's first 3 tracks have 4 bars.", "track 9: the score's first 3 tracks have 4 bars."),

@@ -3,8 +3,8 @@
 import { trackNames } from "./instruments.js";
 import { spellBars } from "./model.js";
 
-// "track 0", "bars 2-4, 8", "tracks 0, 1 and 3"; of "bars 0, 2 and 7 more" the first two.
-const NUMBER = String.raw`\d{1,5}(?:-\d{1,5})?(?!\d| more)`;
+// "track 0", "bars 2-4, 8", "bars 2 to 4", "tracks 0, 1 and 3"; of "bars 0, 2 and 7 more" the first two.
+const NUMBER = String.raw`\d{1,5}(?:(?:-| to )\d{1,5})?(?!\d| more)`;
 const PLACES = new RegExp(String.raw`\b(new )?(track|bar)s? (${NUMBER}(?:(?:, | and )${NUMBER})*)`, "g");
 const BAR_OF_CONTROLS = /\b(bar_controls|bar_attributes)\[(\d{1,5})\]/g;
 const MOST_NAMES = 8;
@@ -24,7 +24,7 @@ export function inSongTerms(message, song, from = 0) {
 }
 
 function expanded(range) {
-  const [first, last = first] = range.split("-").map(Number);
+  const [first, last = first] = range.split(/-| to /).map(Number);
   return Array.from({ length: Math.max(last - first + 1, 0) }, (_, index) => first + index);
 }
 
