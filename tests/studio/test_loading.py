@@ -13,7 +13,7 @@ from support.studio import exported, go_to, open_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Browser, Page, Route
 
     from support.studio import Server
 
@@ -61,7 +61,7 @@ def drop_from_a_folder(page: Page, path: Path) -> None:
 def test_a_file_that_is_dropped_before_the_page_is_there_is_opened_by_it(
     page: Page, server: Server, slow_module: Route, song_file: Path
 ) -> None:
-    expect(page.locator("body")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("main")).to_have_attribute("aria-busy", "true")
     drop_from_a_folder(page, song_file)
     assert page.url == server.url
     slow_module.continue_()
@@ -90,7 +90,7 @@ def test_a_click_waits_until_the_page_can_act_on_it(page: Page, slow_module: Rou
     slow_module.continue_()
     page.locator("#help").click()
     expect(page.locator("#keys")).to_be_visible()
-    expect(page.locator("body")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
 
 
 def test_the_page_does_not_wait_for_the_model(page: Page, server: Server, song_file: Path) -> None:
@@ -113,3 +113,59 @@ def test_a_page_that_was_not_loaded_whole_says_so_and_loads_again(page: Page, sl
     page.unroute("**/studio/model.js")
     expect(page.locator(".pill.ready")).to_be_visible()
     assert answers == []
+
+
+def test_a_file_that_stays_missing_is_named_and_the_loading_ends(page: Page, server: Server) -> None:
+    loads: list[str] = []
+    page.on("request", lambda request: loads.append(request.url) if request.is_navigation_request() else None)
+    page.route("**/studio/model.js", lambda route: route.fulfill(status=404))
+    page.goto(server.url)
+    expect(page.locator(".notice.error")).to_have_text(
+        "The server answers, but studio/model.js could not be loaded. Restart the server, then reload the page."
+    )
+    expect(page.locator("[inert]")).to_have_count(0)
+    assert loads == [server.url] * 3
+    # A load that is whole counts from the start again.
+    page.unroute("**/studio/model.js")
+    go_to(page, server.url)
+    assert page.evaluate("sessionStorage.getItem('midigpt-studio-tries')") == "0"
+
+
+def test_messages_are_read_out_while_the_page_starts(page: Page, slow_module: Route) -> None:
+    for part in ("#notices", "#connection"):
+        assert page.locator(part).evaluate("part => part.closest('[inert], [aria-busy]') === null")
+    slow_module.continue_()
+    expect(page.locator("[inert]")).to_have_count(0)
+
+
+def test_the_page_starts_without_a_database_that_never_answers(page: Page, server: Server) -> None:
+    page.add_init_script("IDBFactory.prototype.open = () => ({})")
+    page.clock.install()
+    page.goto(server.url)
+    expect(page.locator("main")).to_have_attribute("aria-busy", "true")
+    page.clock.fast_forward(5_000)
+    expect(page.locator(".notice.error")).to_have_text(
+        "What the browser kept cannot be read (the browser's database has not answered for 5 seconds)."
+    )
+    expect(page.locator("[inert]")).to_have_count(0)
+
+
+def test_the_page_starts_where_the_browser_keeps_nothing(page: Page, server: Server) -> None:
+    page.add_init_script(
+        "for (const name of ['localStorage', 'sessionStorage', 'indexedDB'])"
+        "  Object.defineProperty(window, name, { get() { throw new DOMException('denied', 'SecurityError') } })"
+    )
+    go_to(page, server.url)
+    expect(page.locator(".notice.error")).to_have_text("What the browser kept cannot be read (denied).")
+    page.locator("#theme").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_start_that_fails_says_why(browser: Browser, server: Server) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.add_init_script("window.ResizeObserver = class { constructor() { throw new Error('no observer') } }")
+        page.goto(server.url)
+        expect(page.get_by_role("alert")).to_have_text("The page could not start (no observer). Reload it.")
+        expect(page.locator("#connection")).to_have_text("Page not started")
+        expect(page.locator("[inert]")).to_have_count(0)

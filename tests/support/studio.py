@@ -99,12 +99,12 @@ def page_of(browser: Browser, url: str, width: int = 1280, height: int = 800, **
 def go_to(page: Page, url: str) -> None:
     """Open the page and wait until it takes clicks and keys, which is later than the browser's event "load"."""
     page.goto(url)
-    page.wait_for_selector("body:not([inert])")
+    page.wait_for_selector("main:not([aria-busy])")
 
 
 def reload(page: Page) -> None:
     page.reload()
-    page.wait_for_selector("body:not([inert])")
+    page.wait_for_selector("main:not([aria-busy])")
 
 
 def open_file(page: Page, content: bytes, name: str = "song.mid") -> None:

@@ -6,7 +6,7 @@ import { Cards } from "./cards.js";
 import { find, takesText } from "./dom.js";
 import { History } from "./history.js";
 import { trackNames } from "./instruments.js";
-import { claim, keep } from "./keeping.js";
+import { claim, keep, keepTheme, keptTheme } from "./keeping.js";
 import * as model from "./model.js";
 import { notify } from "./notices.js";
 import { fillSelect, Panel } from "./panel.js";
@@ -662,7 +662,9 @@ class Studio {
     const dark = document.documentElement.dataset.theme
       ? document.documentElement.dataset.theme === "dark"
       : matchMedia("(prefers-color-scheme: dark)").matches;
-    applyTheme(dark ? "light" : "dark");
+    const chosen = dark ? "light" : "dark";
+    applyTheme(chosen);
+    keepTheme(chosen);
     this.#recolour();
   }
 
@@ -674,7 +676,6 @@ class Studio {
 
 function applyTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  localStorage.setItem("theme", theme);
 }
 
 function button(id, enabled, title = null) {
@@ -708,7 +709,7 @@ function oncePerFrame(act) {
   };
 }
 
-const theme = localStorage.getItem("theme");
+const theme = keptTheme();
 if (theme) applyTheme(theme);
 const { work, others } = await claim().catch((error) => {
   notify("error", `What the browser kept cannot be read (${error.message}).`);
@@ -716,5 +717,4 @@ const { work, others } = await claim().catch((error) => {
 });
 if (!work && others) notify("info", "Your song is open in another window. This window has a song of its own.");
 new Studio(work);
-document.body.inert = false;
-document.body.removeAttribute("aria-busy");
+window.studioStarted();

@@ -10,6 +10,7 @@ const WINDOW = "midigpt-studio-window";
 const MOST_KEPT = 16;
 // After a reload the lock of the page before it may still be held.
 const LET_GO_MS = 700;
+const ANSWER_MS = 5_000;
 
 let database = null;
 let name = null;
@@ -60,16 +61,34 @@ export function keep(work, song) {
   return inStore("readwrite", (store) => store.put({ at: Date.now(), song, work }, name));
 }
 
+/** The theme that was chosen, or null: the system's. */
+export function keptTheme() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null; // The browser keeps nothing for this page.
+  }
+}
+
+export function keepTheme(theme) {
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    // The browser keeps nothing for this page: the theme lasts until the page is closed.
+  }
+}
+
 function newName() {
   return crypto.randomUUID?.() ?? `window-${Date.now()}`;
 }
 
 /** [{id, at, song, work}]: those with a song first, then the latest. */
 async function all() {
-  const [ids, values] = await Promise.all([
+  const reading = Promise.all([
     inStore("readonly", (store) => store.getAllKeys()),
     inStore("readonly", (store) => store.getAll()),
   ]);
+  const [ids, values] = await inTime(reading);
   return ids
     .map((id, index) => ({ id, ...values[index] }))
     .sort((one, other) => Number(other.song) - Number(one.song) || other.at - one.at);
@@ -79,7 +98,7 @@ async function all() {
 async function forget(works) {
   const open = await openWindows();
   for (const { id } of works) {
-    if (!open.includes(id)) await inStore("readwrite", (store) => store.delete(id));
+    if (!open.includes(id)) await inTime(inStore("readwrite", (store) => store.delete(id)));
   }
 }
 
@@ -130,9 +149,19 @@ function open() {
   });
 }
 
+/** What the database answers. Rejects if that takes too long: some browsers never answer. */
+function inTime(answer) {
+  let timer = 0;
+  const late = new Promise((_, reject) => {
+    const error = new Error(`the browser's database has not answered for ${ANSWER_MS / 1000} seconds`);
+    timer = setTimeout(() => reject(error), ANSWER_MS);
+  });
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
+}
+
 async function inStore(mode, act) {
   // Without waiting if it is open: the page may be closing.
-  if (!database) database = await open();
+  if (!database) database = await inTime(open());
   const transaction = database.transaction(STORE, mode);
   const request = act(transaction.objectStore(STORE));
   return new Promise((resolve, reject) => {
