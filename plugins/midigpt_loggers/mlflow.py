@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import MLFlowLogger
 
-from midigpt_core.errors import PluginError
+from midigpt_core.errors import PluginError, readable_name
 from midigpt_core.files import write_text
 from midigpt_core.terminal import logger
 from midigpt_loggers.requirements import require, require_utf8
 
 require("mlflow", "mlflow")
+require("sqlalchemy", "mlflow")
 
-from mlflow.exceptions import MlflowException  # noqa: E402 (an extra: the line above raises if it is missing)
+import sqlalchemy  # noqa: E402 (an extra: the lines above raise if it is missing)
+from mlflow.exceptions import MlflowException  # noqa: E402
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Mapping
-    from pathlib import Path
 
     from midigpt_core.contracts import LoggerContext
     from midigpt_loggers.options import MlflowOptions
@@ -27,6 +32,16 @@ if TYPE_CHECKING:
 _ADDRESS = os.environ.get("MLFLOW_TRACKING_URI", "")
 #: The file in the run's folder that names its MLflow run.
 RUN_ID = "mlflow_run_id.txt"
+#: MLflow's own defaults are 7 retries of 120 seconds: training would wait for a lost server for minutes.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # MLflow prints addresses to stdout when a run ends.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+#: What MLflow raises when a server or a database fails: requests' errors are OSErrors.
+_FAILURES = (MlflowException, SQLAlchemyError, OSError)
 
 log = logger(__name__)
 
@@ -36,17 +51,30 @@ class _Mlflow(MLFlowLogger):
 
     lost = False
 
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        if self.lost:
+            return
+        try:
+            super().log_hyperparams(params)
+        except _FAILURES as error:
+            self._lose(error, None)
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if self.lost:
             return
         try:
             super().log_metrics(metrics, step)
-        except MlflowException as error:
+        except _FAILURES as error:
             self._lose(error, step)
 
     def finalize(self, status: str = "success") -> None:
-        if not self.lost:
+        """Mark the MLflow run as ended. A failure is only a warning: the trained model is written after this call."""
+        if self.lost:
+            return
+        try:
             super().finalize(status)
+        except _FAILURES as error:
+            self._lose(error, None)
 
     def log_sample(self, name: str, midi: Path, piano_roll: Path, step: int) -> None:
         """Store the MIDI file and its picture among the run's artifacts, under the step."""
@@ -65,36 +93,44 @@ class _Mlflow(MLFlowLogger):
         except MlflowException as error:
             self._lose(error, step)
 
-    def _lose(self, error: MlflowException, step: int | None) -> None:
+    def _lose(self, error: Exception, step: int | None) -> None:
         self.lost = True
-        log.warning("logger 'mlflow' stops at step %s, metrics.jsonl goes on: %s", step, _line(error))
+        where = "" if step is None else f" at step {step}"
+        log.warning("logger 'mlflow' stops%s, metrics.jsonl goes on: %s", where, _line(error))
 
 
 def build(options: MlflowOptions, context: LoggerContext) -> MLFlowLogger:
     """Build a logger of a new MLflow run, or of the one that the run's folder names if the training run is continued.
 
+    Sets these environment variables unless they are set: ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` to 2 and
+    ``MLFLOW_HTTP_REQUEST_TIMEOUT`` to 10 seconds, so that training waits for a lost server for seconds, not minutes;
+    ``MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT`` to true.
+
     Raises :class:`PluginError` if the server or the database cannot be used.
     """
     require_utf8(context.run_dir, "mlflow")
-    folder = context.run_dir.resolve()
-    uri = options.tracking_uri or _ADDRESS or f"sqlite:///{folder}/mlflow.db"
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    uri = options.tracking_uri or _ADDRESS or _default_address(context.run_dir)
     known = context.run_dir / RUN_ID
     continues = context.continues and known.is_file()
     try:
+        if re.split(r"[+:]", uri, maxsplit=1)[0] in _DATABASES:
+            _try_database(uri)
         built = _Mlflow(
             experiment_name=options.experiment,
             run_name=context.run_name,
             tracking_uri=uri,
             tags=dict(options.tags),
-            # A server decides where artifacts go; for a database MLflow would take the current folder.
-            artifact_location=(folder / "mlflow_artifacts").as_uri() if uri.startswith("sqlite:") else None,
+            artifact_location=_artifact_location(uri),
             run_id=known.read_text(encoding="utf-8").strip() if continues else None,
         )
         run_id = built.run_id
-    except MlflowException as error:
+    except (*_FAILURES, ImportError) as error:
+        cure = _cure(error, options.experiment, known if continues else None)
         raise PluginError(
-            f"logger 'mlflow' cannot start its run at {uri}: {_line(error)}. "
-            "Check tracking_uri, or choose another logger."
+            f"logger 'mlflow' cannot start its run at {_without_password(uri)}: "
+            f"{_without_password(_line(error))}. {cure}"
         ) from error
     # Only the first rank has a run.
     if run_id is not None and not continues:
@@ -102,5 +138,65 @@ def build(options: MlflowOptions, context: LoggerContext) -> MLFlowLogger:
     return built
 
 
-def _line(error: MlflowException) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+def _default_address(run_dir: Path) -> str:
+    folder = run_dir.resolve()
+    # SQLAlchemy reads a question mark as the start of options, and MLflow's migrations unquote percent signs.
+    if set("?%") & set(str(folder)):
+        raise PluginError(
+            f"{readable_name(folder)}: logger 'mlflow' cannot have its database in a folder with '?' or '%' in its "
+            "path. Choose another output_dir, or set tracking_uri."
+        )
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def _try_database(uri: str) -> None:
+    """Read the names of the tables: MLflow would repeat a failing connection for 100 seconds."""
+    file = _database_file(uri)
+    if file is not None and "%" in str(file):
+        raise PluginError(f"tracking_uri {uri}: MLflow cannot use a path with '%'. Choose another place.")
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def _artifact_location(uri: str) -> str | None:
+    """The folder for artifacts next to the file of an SQLite database. None: the server's choice, or MLflow's."""
+    file = _database_file(uri) if uri.startswith("sqlite") else None
+    # For a database MLflow would take the current folder.
+    return None if file is None else (file.parent / "mlflow_artifacts").as_uri()
+
+
+def _database_file(uri: str) -> Path | None:
+    """The absolute path of an SQLite database; None if ``uri`` is another database, or one in memory."""
+    address = sqlalchemy.make_url(uri)
+    name = address.database
+    if address.get_backend_name() != "sqlite" or not name or name.startswith((":memory:", "file:")):
+        return None
+    return Path(name).resolve()
+
+
+def _cure(error: Exception, experiment: str, known: Path | None) -> str:
+    code = error.error_code if isinstance(error, MlflowException) else ""
+    if known is not None and code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        return (
+            f"{readable_name(known)} names the run to continue: set tracking_uri to the place of that run, or delete "
+            "the file to start a new MLflow run."
+        )
+    # Lightning creates an experiment that it does not find among those that are not deleted.
+    if code == "RESOURCE_ALREADY_EXISTS":
+        return f"If the experiment {experiment!r} was deleted, restore it or choose another 'experiment'."
+    return "Check tracking_uri, or choose another logger."
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"://[^/@\s]*@", "://***@", text)
+
+
+def _line(error: Exception) -> str:
+    # SQLAlchemy appends the statement and a link to its documentation.
+    reason = str(error).partition("\n[SQL:")[0].partition("\n(Background on this error")[0]
+    return " ".join(reason.split()).rstrip(".")

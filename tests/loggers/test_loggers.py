@@ -26,6 +26,8 @@ from midigpt_core.testing import music
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_httpserver import HTTPServer
+
 
 def context(folder: Path) -> LoggerContext:
     return LoggerContext(run_dir=folder, run_name="trial")
@@ -190,9 +192,122 @@ def test_a_continued_run_goes_on_in_its_mlflow_run_and_a_lost_server_ends_no_run
     assert caplog.messages[-1:] == ["logger 'mlflow' stops at step 3, metrics.jsonl goes on: connection refused"]
 
 
+@pytest.fixture
+def mlflow_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restores the variables that the logger and MLflow set."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    for name in mlflow._ENVIRONMENT:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("mlflow_environment")
+def test_a_server_that_fails_at_the_end_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise MlflowException("connection refused.")
+
+    for method in ("get_run", "set_terminated"):
+        logger = mlflow.build(MlflowOptions(), context(tmp_path))
+        logger.log_metrics({"loss": 2.5}, step=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, method, fail)
+            logger.finalize("success")
+        assert caplog.messages[-1] == "logger 'mlflow' stops, metrics.jsonl goes on: connection refused"
+        caplog.clear()
+
+
+@pytest.mark.usefixtures("mlflow_environment")
+def test_an_mlflow_server_that_does_not_answer_is_an_error_within_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    address = "http://us:secret@127.0.0.1:9"  # the discard port: nothing listens
+    with pytest.raises(PluginError, match=r"cannot start its run at http://\*\*\*@127.*Check tracking_uri") as caught:
+        mlflow.build(MlflowOptions(tracking_uri=address), context(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3", "the user's value"
+
+
+def test_an_mlflow_run_prints_nothing(
+    tmp_path: Path, mlflow_environment: None, httpserver: HTTPServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = {"info": {"run_id": "abc", "experiment_id": "1", "run_name": "trial", "status": "RUNNING"}, "data": {}}
+    experiment = {"experiment_id": "1", "name": "midigpt", "lifecycle_stage": "active"}
+    rest = "/api/2.0/mlflow"
+    httpserver.expect_request(f"{rest}/experiments/get-by-name").respond_with_json({"experiment": experiment})
+    for path in ("create", "get", "update"):
+        httpserver.expect_request(f"{rest}/runs/{path}").respond_with_json({"run": run, "run_info": run["info"]})
+    logger = mlflow.build(MlflowOptions(tracking_uri=httpserver.url_for("").rstrip("/")), context(tmp_path))
+    logger.finalize("success")
+    assert not logger.lost
+    assert httpserver.log[-1][0].path == f"{rest}/runs/update"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("mlflow_environment")
 def test_an_mlflow_address_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"logger 'mlflow' cannot start its run at nowhere://x: .*Check tracking_uri"):
-        mlflow.build(MlflowOptions(tracking_uri="nowhere://x"), context(tmp_path))
+    (tmp_path / "text.db").write_text("no database, but long enough to have a header of one" * 9)
+    for address, reason in (
+        ("nowhere://x", "nowhere"),
+        (f"sqlite:///{tmp_path}/text.db", "file is not a database"),
+        (f"sqlite:///{tmp_path}", "unable to open database file"),
+        ("postgresql+no_driver://us:secret@127.0.0.1:9/runs", "postgresql.no_driver"),
+        ("sqlite://x:y:z", "."),
+    ):
+        with pytest.raises(PluginError, match=rf"^logger 'mlflow' cannot start its run at .*{reason}.*tracking_") as e:
+            mlflow.build(MlflowOptions(tracking_uri=address), context(tmp_path))
+        assert "\n" not in str(e.value)
+        assert "secret" not in str(e.value)
+
+
+@pytest.mark.usefixtures("mlflow_environment")
+def test_an_mlflow_database_is_in_the_run_folder_or_refused(tmp_path: Path) -> None:
+    for name in ("wh?at", "per%20cent"):
+        folder = tmp_path / name
+        folder.mkdir()
+        with pytest.raises(PluginError, match=r"cannot have its database in a folder with '\?' or '%'.*output_dir"):
+            mlflow.build(MlflowOptions(), context(folder))
+        assert not list(folder.iterdir())
+    with pytest.raises(PluginError, match=r"MLflow cannot use a path with '%'\. Choose another"):
+        mlflow.build(MlflowOptions(tracking_uri=f"sqlite:///{tmp_path}/per%20cent/x.db"), context(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["per%20cent", "wh?at"]
+    folder = tmp_path / "two words#1"
+    folder.mkdir()
+    mlflow.build(MlflowOptions(), context(folder)).finalize("success")
+    assert (folder / "mlflow.db").is_file()
+
+
+@pytest.mark.usefixtures("mlflow_environment")
+def test_artifacts_of_a_shared_mlflow_database_are_next_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("c")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        address = f"sqlite:///{tmp_path}/shared/runs.db"
+        logger = mlflow.build(MlflowOptions(tracking_uri=address), context(tmp_path / name))
+        logger.log_sample("prompt1", file, file, step=1)
+        logger.finalize("success")
+        assert [path.name for path in (tmp_path / name).iterdir()] == [mlflow.RUN_ID]
+    found = tmp_path.glob("shared/mlflow_artifacts/*/artifacts/samples/step1/notes.txt")
+    assert len(list(found)) == 2
+
+
+@pytest.mark.usefixtures("mlflow_environment")
+def test_an_unknown_mlflow_run_and_a_deleted_experiment_name_the_cure(tmp_path: Path) -> None:
+    known = tmp_path / mlflow.RUN_ID
+    known.write_text("0" * 32)
+    with pytest.raises(PluginError, match=r"mlflow_run_id\.txt names the run to continue: .* or delete the file"):
+        mlflow.build(MlflowOptions(), LoggerContext(run_dir=tmp_path, run_name="trial", continues=True))
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client.delete_experiment(client.create_experiment("midigpt"))
+    with pytest.raises(PluginError, match="'midigpt' was deleted, restore it or choose another 'experiment'"):
+        mlflow.build(MlflowOptions(), context(tmp_path))
 
 
 def test_a_missing_mlflow_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

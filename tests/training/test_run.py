@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from midigpt_core.checkpoint import build_model, load_checkpoint
@@ -170,6 +172,20 @@ def test_other_schedules_optimisers_and_formats_reach_their_places(configure: Co
     assert result.bundle.name == "model_final.safetensors"
     assert load_checkpoint(result.bundle).architecture_config["n_embd"] == 32
     assert [line["learning_rate"] for line in metrics(result.run_dir)] == [0.0, 0.005, *[0.01] * 4]
+
+
+def test_a_logger_whose_server_fails_at_the_end_costs_no_model(
+    configure: Configure, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise MlflowException("connection refused")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.setattr(MlflowClient, "get_run", fail)
+    monkeypatch.setattr(MlflowClient, "set_terminated", fail)
+    result = train(configure(logger="mlflow"), shard)
+    assert result.bundle.name == "model_final.pt"
+    assert load_checkpoint(result.bundle).architecture_config["n_embd"] == 32
 
 
 def test_a_logger_gets_the_figures_and_the_configuration(configure: Configure, shard: Path) -> None:
