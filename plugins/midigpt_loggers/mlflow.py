@@ -126,7 +126,7 @@ def build(options: MlflowOptions, context: LoggerContext) -> MLFlowLogger:
             run_id=known.read_text(encoding="utf-8").strip() if continues else None,
         )
         run_id = built.run_id
-    except (*_FAILURES, ImportError) as error:
+    except (*_FAILURES, ImportError, ValueError) as error:  # no driver, a port that is not a number
         cure = _cure(error, options.experiment, known if continues else None)
         raise PluginError(
             f"logger 'mlflow' cannot start its run at {_without_password(uri)}: "
@@ -140,7 +140,7 @@ def build(options: MlflowOptions, context: LoggerContext) -> MLFlowLogger:
 
 def _default_address(run_dir: Path) -> str:
     folder = run_dir.resolve()
-    # SQLAlchemy reads a question mark as the start of options, and MLflow's migrations unquote percent signs.
+    # In an address a question mark starts options, and a percent sign an escape, which only SQLAlchemy 2.1 decodes.
     if set("?%") & set(str(folder)):
         raise PluginError(
             f"{readable_name(folder)}: logger 'mlflow' cannot have its database in a folder with '?' or '%' in its "
@@ -152,8 +152,6 @@ def _default_address(run_dir: Path) -> str:
 def _try_database(uri: str) -> None:
     """Read the names of the tables: MLflow would repeat a failing connection for 100 seconds."""
     file = _database_file(uri)
-    if file is not None and "%" in str(file):
-        raise PluginError(f"tracking_uri {uri}: MLflow cannot use a path with '%'. Choose another place.")
     engine = sqlalchemy.create_engine(uri)
     try:
         if file is not None:
