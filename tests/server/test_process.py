@@ -24,7 +24,7 @@ from support.adapters import lora_for
 from support.serving import body, small_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -77,6 +77,25 @@ def idle(client: httpx.Client) -> bool:
     return True
 
 
+def until(reached: Callable[[], bool], waiting: Future[httpx.Response]) -> None:
+    """Wait until ``reached``, a minute at most, while the request ``waiting`` is in flight."""
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert not waiting.done(), waiting.result().text
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def refused(url: httpx.URL) -> bool:
+    """Whether the address takes no connection."""
+    try:
+        httpx.get(url, timeout=10)
+    except httpx.TransportError as error:
+        # A connection that was just waiting to be accepted breaks off in another way.
+        return isinstance(error, httpx.ConnectError)
+    return False
+
+
 def test_a_stream_is_cancelled_a_client_leaves_and_a_signal_lets_the_last_one_finish(bundle: Path) -> None:
     with serving(bundle) as (process, client):
         with client.stream("POST", "/generate", json=long_body()) as answer:
@@ -126,13 +145,12 @@ def test_a_request_that_is_planned_is_cancelled_left_and_limited(bundle: Path) -
     with serving(bundle) as (_, client):
         # By a client that leaves.
         with pytest.raises(httpx.ReadTimeout):
-            client.post("/generate", json=many_steps(), timeout=1)
+            client.post("/generate", json=many_steps(), timeout=httpx.Timeout(30, read=1))
         assert idle(client)
         # By a call.
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(client.post, "/generate", json=many_steps())
-            while client.post("/generate/plan/cancel").status_code == 404:
-                time.sleep(0.05)
+            until(lambda: client.post("/generate/plan/cancel").status_code != 404, waiting)
             assert waiting.result(60).json()["status"] == "cancelled"
         assert idle(client)
 
@@ -148,8 +166,7 @@ main(["serve", "--checkpoint", {str(bundle)!r}, "--port", "0"])
 """
     with serving_by([sys.executable, "-c", start]) as (process, client), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.post, "/generate", json={**long_body(), "stream": False})
-        while "midigpt_generations_in_flight 1" not in client.get("/metrics").text:
-            time.sleep(0.05)
+        until(lambda: "midigpt_generations_in_flight 1" in client.get("/metrics").text, waiting)
         process.send_signal(signal.SIGTERM)
         yield process, client, waiting
 
@@ -180,8 +197,9 @@ def test_what_cannot_be_cancelled_in_time_is_answered_too(bundle: Path) -> None:
 
 
 def test_a_second_signal_ends_the_server_at_once(bundle: Path) -> None:
-    with ending(bundle) as (process, _, waiting):
-        time.sleep(0.3)
+    with ending(bundle) as (process, client, waiting):
+        # The first one arrived.
+        until(lambda: refused(client.base_url), waiting)
         sent = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == -signal.SIGTERM
