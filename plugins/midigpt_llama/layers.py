@@ -78,6 +78,8 @@ class Attention(nn.Module):
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Cache | None = None,
+        *,
+        cache: Cache | None = None,
         documents: Any = None,
         **_unused: Any,
     ) -> tuple[Tensor, None]:
@@ -87,8 +89,10 @@ class Attention(nn.Module):
         key = rotated(self.k_proj(hidden_states).view(batch, length, -1, size), *position_embeddings)
         value = self.v_proj(hidden_states).view(batch, length, -1, size)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self._layer)
+        # transformers 5.24 renamed the argument.
+        cache = past_key_values if cache is None else cache
+        if cache is not None:
+            key, value = cache.update(key, value, self._layer)
         mixed, _ = attend(self, query, key, value, attention_mask, documents=documents)
         output: Tensor = self.o_proj(mixed.reshape(batch, length, -1))
         return output, None

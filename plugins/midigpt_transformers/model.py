@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
+from transformers import __version__ as transformers_version
 
 from midigpt_transformers import documents
 from midigpt_transformers.blocks import document_blocks
@@ -16,6 +17,10 @@ from midigpt_transformers.reader import PRECISIONS, Reader
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Without a deprecation warning at each token; a constant, because torch.compile traces the call.
+_RENAMED_IN = (5, 24)
+_CACHE_ARGUMENT = "cache" if tuple(map(int, transformers_version.split(".")[:2])) >= _RENAMED_IN else "past_key_values"
 
 
 class PackedModel(nn.Module):
@@ -72,9 +77,9 @@ class PackedModel(nn.Module):
             input_ids,
             position_ids=position_ids,
             attention_mask=mask,
-            past_key_values=cache,
             use_cache=cache is not None,
             documents=within,
+            **{_CACHE_ARGUMENT: cache},
         ).last_hidden_state
         logits: Tensor = self.lm_head(hidden)
         return logits.view(batch, length, -1)
