@@ -96,7 +96,8 @@ def _resolve_mode(mode: str) -> str:
     if not asked and settings.mode != "online":
         return str(settings.mode)
     url = urlsplit(str(settings.base_url))
-    has_key = bool(settings.api_key) or _is_in_netrc(url.hostname or "")
+    # A key that W&B takes for none, as one too short, is its own to refuse.
+    has_key = bool(settings.api_key or os.environ.get("WANDB_API_KEY")) or _is_in_netrc(url.hostname or "")
     if asked and not has_key:
         raise PluginError(
             "logger 'wandb' has no key, but mode is online. Run 'wandb login', set WANDB_API_KEY, or choose offline."
