@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Compare what `.ci/versions lowest` installed with the floors in pyproject.toml.
+"""Compare what `.ci/versions lowest` installed with the floors in pyproject.toml, and print what must not be raised.
 
-.ci/floors.py versions.txt --extra server
+.ci/floors.py versions.txt --extra server >floors.txt
 """
 
 from __future__ import annotations
@@ -25,19 +25,23 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = [*project["dependencies"]]
     for extra in options.extra:
         wanted += project["optional-dependencies"][extra]
-    wrong = list(unproven(wanted, options.versions.read_text(encoding="utf-8")))
+    installed = versions(options.versions.read_text(encoding="utf-8"))
+    wrong = unproven(wanted, installed)
     for line in wrong:
         print(line, file=sys.stderr)
+    for name in sorted({canonicalize_name(Requirement(each).name) for each in wanted}):
+        print(f"{name}=={installed[name]}")
     return int(bool(wrong))
 
 
-def unproven(wanted: list[str], freeze: str) -> list[str]:
+def versions(freeze: str) -> dict[str, Version]:
+    """Name -> version of the lines of ``pip freeze``."""
+    lines = (line.partition("==") for line in freeze.splitlines())
+    return {canonicalize_name(name): Version(version) for name, _, version in lines if version}
+
+
+def unproven(wanted: list[str], installed: dict[str, Version]) -> list[str]:
     """A sentence for each requirement whose floor is not what was installed."""
-    installed = {
-        canonicalize_name(name): Version(version)
-        for name, _, version in (line.partition("==") for line in freeze.splitlines())
-        if version
-    }
     found = []
     for requirement in map(Requirement, wanted):
         floors = [Version(part.version) for part in requirement.specifier if part.operator in {">=", "=="}]
