@@ -156,7 +156,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_first_page_shows_and_plays_music(browser: Browser, address: str, width: int) -> None:
-    with page_of(browser, address, width) as page:
+    with page_of(browser, address, width, ready="h1") as page:
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         pictures = page.locator("article img:visible")
@@ -176,7 +176,7 @@ def test_the_first_page_shows_and_plays_music(browser: Browser, address: str, wi
 
 
 def test_search_finds_a_page_and_a_class(browser: Browser, address: str) -> None:
-    with page_of(browser, address) as page:
+    with page_of(browser, address, ready="h1") as page:
         page.locator("input[name=q]").fill("GenerationRequest")
         page.keyboard.press("Enter")
         results = page.locator("ul.search a")
@@ -189,7 +189,7 @@ def test_search_finds_a_page_and_a_class(browser: Browser, address: str) -> None
 
 
 def test_the_reference_has_signatures_and_docstrings(browser: Browser, address: str) -> None:
-    with page_of(browser, address) as page:
+    with page_of(browser, address, ready="h1") as page:
         page.goto(f"{address}docs/site/api/inference.html")
         method = page.locator("dt[id='midigpt_core.inference.InferenceEngine.from_checkpoint']")
         expect(method).to_contain_text("device")
@@ -207,7 +207,7 @@ def test_the_reference_shows_the_defaults_that_attrs_makes(site: Path) -> None:
 
 
 def test_the_reader_chooses_dark_colours(browser: Browser, address: str) -> None:
-    with page_of(browser, address) as page:
+    with page_of(browser, address, ready="h1") as page:
         page.goto(f"{address}docs/generation.html")
         shade = "getComputedStyle(document.body).backgroundColor"
         light = page.evaluate(shade)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Request
 
 #: A busy machine is slow to draw.
+#: What the studio has once it takes clicks and keys.
+READY = "main:not([aria-busy])"
 _PATIENCE_MS = 30_000
 
 
@@ -81,30 +83,33 @@ def _elsewhere(asked: str, server: str) -> list[str]:
 
 
 @contextmanager
-def page_of(browser: Browser, url: str, width: int = 1280, height: int = 800, **more: Any) -> Iterator[Page]:
+def page_of(
+    browser: Browser, url: str, width: int = 1280, height: int = 800, *, ready: str = READY, **more: Any
+) -> Iterator[Page]:
     """A page with a store of its own, which its context's other pages share. Whatever they ask of another address, and
-    every script error, fails the test. ``more``: options of the context."""
+    every script error, fails the test. ``ready``: what the page has once it can be used. ``more``: options of the
+    context."""
     context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **more)
     context.set_default_timeout(_PATIENCE_MS)
     faults: list[str] = []
     context.on("weberror", lambda error: faults.append(str(error.error)))
     context.on("request", lambda request: faults.extend(_elsewhere(request.url, url)))
     made = context.new_page()
-    go_to(made, url)
+    go_to(made, url, ready)
     yield made
     context.close()
     assert not faults, faults
 
 
-def go_to(page: Page, url: str) -> None:
+def go_to(page: Page, url: str, ready: str = READY) -> None:
     """Open the page and wait until it takes clicks and keys, which is later than the browser's event "load"."""
     page.goto(url)
-    page.wait_for_selector("main:not([aria-busy])")
+    page.wait_for_selector(ready)
 
 
 def reload(page: Page) -> None:
     page.reload()
-    page.wait_for_selector("main:not([aria-busy])")
+    page.wait_for_selector(READY)
 
 
 def open_file(page: Page, content: bytes, name: str = "song.mid") -> None:
