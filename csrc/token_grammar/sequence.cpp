@@ -160,7 +160,8 @@ void Sequence::begin_bar(const Registers& registers) {
     limit_.at(i) = one.moves() ? kLastPlace : kNever;
     if (one.limit_register >= 0) {
       const auto limit = one.limits.find(registers[static_cast<std::size_t>(one.limit_register)]);
-      limit_.at(i) = limit == one.limits.end() ? 0 : std::min<std::int64_t>(limit->second, limit_.at(i));
+      // Without a limit there is nothing, not even a value below 0.
+      limit_.at(i) = limit == one.limits.end() ? kNone : std::min<std::int64_t>(limit->second, limit_.at(i));
     }
     const bool is_usable =
         one.gate_register < 0 || one.gates.contains(registers[static_cast<std::size_t>(one.gate_register)]);

@@ -118,6 +118,26 @@ TEST_CASE("limits leave no token that leads nowhere") {
   CHECK(sequence.start(request).find("no room") != std::string::npos);
 }
 
+TEST_CASE("a value without a limit allows nothing, not even below 0") {
+  Declaration declaration = table();
+  declaration.role.push_back(Role::Header);
+  declaration.class_of.push_back(-1);
+  declaration.register_of.push_back(0);
+  declaration.value_of.push_back(3);
+  declaration.registers = 1;
+  declaration.classes[0].limit_register = 0;
+  declaration.classes[0].limits = {{3, 1}};
+  declaration.classes[0].tokens[0].value = -1;
+  declaration.classes[0].part = Part::None;
+  const Asked asked{{kBar, 9, kEnd}, {1}, {}};
+  Sequence sequence(declaration);
+  REQUIRE(sequence.start(asked.request()).empty());
+  CHECK(allowed(sequence) == std::vector<std::int32_t>{kEnd, 2});
+  declaration.classes[0].limits = {{4, 1}};
+  REQUIRE(sequence.start(asked.request()).empty());
+  CHECK(sequence.finished());  // only the end is left, and is forced
+}
+
 TEST_CASE("what cannot be written is refused") {
   const Declaration declaration = table();
   Sequence sequence(declaration);
