@@ -342,7 +342,7 @@ class TestIsolation:
     ) -> None:
         path = write_shard(tmp_path / "a.parquet", self.music(), md5=[f"id{n}" for n in range(200)])
         cache = tmp_path_factory.mktemp("cache")
-        limits: dict[str, Any] = {"timeout_s": 1.0, "memory_bytes": 512 << 20}
+        limits: dict[str, Any] = {"timeout_s": 2.0, "memory_bytes": 512 << 20}
         report = build(GIGAMIDI, [str(path)], cache=cache, workers=workers, parser="support.parsers:faulty", **limits)
         assert report.counts == {"kept": 195, "crashed_sigsegv": 2, "memory": 1, "timeout": 1, "parser_exited": 1}
         assert report.examples["timeout"] == [f"{path}: row 71 (id71)"]

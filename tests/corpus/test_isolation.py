@@ -67,7 +67,7 @@ def test_a_hanging_row_costs_two_time_outs(monkeypatch: pytest.MonkeyPatch) -> N
         return failures[-1]
 
     monkeypatch.setattr(IsolatedParser, "_failure", counting)
-    with IsolatedParser("support.parsers:faulty", limits=ParserLimits(timeout_s=1.0)) as parser:
+    with IsolatedParser("support.parsers:faulty", limits=ParserLimits(timeout_s=2.0)) as parser:
         found = parser.parse(*batch(files))
     assert failures == [status.TIMEOUT] * 2
     assert np.flatnonzero(found.status != status.KEPT).tolist() == [37]
