@@ -72,7 +72,7 @@ class Environment:
 
     def run(self, *arguments: object) -> str:
         """What a command of the environment prints; raises :class:`Failed`."""
-        dropped = ("MIDIGPT_", "PYTHON", "PYTEST_")
+        dropped = ("MIDIGPT_", "MLFLOW_", "PYTHON", "PYTEST_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         settings = {"MIDIGPT_CACHE": self.work / "cache", "TRACKIO_DIR": self.work / "trackio", "HF_HUB_OFFLINE": 1}
         done = subprocess.run(

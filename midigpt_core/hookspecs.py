@@ -204,13 +204,14 @@ def midigpt_loggers() -> Iterable[LoggerSpec]:  # type: ignore[empty-body]
     """Loggers: where the metrics of a run go.
 
     Write one for another tracking service. It is a Lightning ``Logger``. Every run also writes ``metrics.jsonl``, with
-    or without a logger.
+    or without a logger. To log more to MLflow, extend the logger that comes with midigpt-core, as ``examples/mlflow``
+    does.
 
     ::
 
         @hookimpl
         def midigpt_loggers():
-            return [LoggerSpec(name="mlflow", summary="MLflow", target="acme.mlflow:build")]
+            return [LoggerSpec(name="comet", summary="Comet", target="acme.comet:build")]
 
     The factory takes ``(options, LoggerContext)`` and returns a Lightning ``Logger`` or None. One with the method of
     :class:`midigpt_core.contracts.SampleLogger` is also given the samples of ``sample_steps``, and a

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -119,10 +120,11 @@ def _options(spec: ComponentSpec, folders: tuple[str, ...]) -> tuple[tuple[Optio
 
 
 def _field_comments(options_class: type) -> dict[str, str]:
-    """The ``#:`` comments above an options class's fields, by field."""
+    """The ``#:`` comments above the fields of an options class and of the classes that it extends, by field."""
     comments: dict[str, str] = {}
     lines: list[str] = []
-    for line in inspect.getsource(options_class).splitlines():
+    classes = [one for one in reversed(options_class.__mro__) if attrs.has(one)]
+    for line in chain.from_iterable(inspect.getsource(one).splitlines() for one in classes):
         text = line.strip()
         field = re.match(r"(\w+)\s*:", text)
         if text.startswith("#:"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lightning.pytorch.loggers import MLFlowLogger
 
@@ -43,12 +43,20 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 #: What MLflow raises when a server or a database fails: requests' errors are OSErrors.
 _FAILURES = (MlflowException, SQLAlchemyError, OSError)
 
+_AnyLogger = TypeVar("_AnyLogger", bound="MlflowLogger")
+
 log = logger(__name__)
 
 
-class _Mlflow(MLFlowLogger):
-    """Stops logging when the server is lost, while the run goes on; takes samples."""
+class MlflowLogger(MLFlowLogger):
+    """Lightning's logger for MLflow, which also takes samples, and whose failures do not end a run.
 
+    Build one with :func:`start`; a plugin that logs more to MLflow derives a class of its own.
+    """
+
+    #: The name of the component, for messages.
+    component: ClassVar[str] = "mlflow"
+    #: Whether a call to the server or the database failed. Nothing is logged from then on.
     lost = False
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -96,11 +104,16 @@ class _Mlflow(MLFlowLogger):
     def _lose(self, error: Exception, step: int | None) -> None:
         self.lost = True
         where = "" if step is None else f" at step {step}"
-        log.warning("logger 'mlflow' stops%s, metrics.jsonl goes on: %s", where, _line(error))
+        log.warning("logger %r stops%s, metrics.jsonl goes on: %s", self.component, where, _line(error))
 
 
-def build(options: MlflowOptions, context: LoggerContext) -> MLFlowLogger:
-    """Build a logger of a new MLflow run, or of the one that the run's folder names if the training run is continued.
+def build(options: MlflowOptions, context: LoggerContext) -> MlflowLogger:
+    """Build a logger as :func:`start` does."""
+    return start(MlflowLogger, options, context)
+
+
+def start(kind: type[_AnyLogger], options: MlflowOptions, context: LoggerContext) -> _AnyLogger:
+    """Build a ``kind`` of a new MLflow run, or of the one that the run's folder names if the training run is continued.
 
     Sets these environment variables unless they are set: ``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` to 2 and
     ``MLFLOW_HTTP_REQUEST_TIMEOUT`` to 10 seconds, so that training waits for a lost server for seconds, not minutes;
@@ -108,16 +121,16 @@ def build(options: MlflowOptions, context: LoggerContext) -> MLFlowLogger:
 
     Raises :class:`PluginError` if the server or the database cannot be used.
     """
-    require_utf8(context.run_dir, "mlflow")
+    require_utf8(context.run_dir, kind.component)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    uri = options.tracking_uri or _ADDRESS or _default_address(context.run_dir)
+    uri = options.tracking_uri or _ADDRESS or _default_address(context.run_dir, kind.component)
     known = context.run_dir / RUN_ID
     continues = context.continues and known.is_file()
     try:
         if re.split(r"[+:]", uri, maxsplit=1)[0] in _DATABASES:
             _try_database(uri)
-        built = _Mlflow(
+        built = kind(
             experiment_name=options.experiment,
             run_name=context.run_name,
             tracking_uri=uri,
@@ -129,7 +142,7 @@ def build(options: MlflowOptions, context: LoggerContext) -> MLFlowLogger:
     except (*_FAILURES, ImportError, ValueError) as error:  # no driver, a port that is not a number
         cure = _cure(error, options.experiment, known if continues else None)
         raise PluginError(
-            f"logger 'mlflow' cannot start its run at {_without_password(uri)}: "
+            f"logger {kind.component!r} cannot start its run at {_without_password(uri)}: "
             f"{_without_password(_line(error))}. {cure}"
         ) from error
     # Only the first rank has a run.
@@ -138,13 +151,13 @@ def build(options: MlflowOptions, context: LoggerContext) -> MLFlowLogger:
     return built
 
 
-def _default_address(run_dir: Path) -> str:
+def _default_address(run_dir: Path, component: str) -> str:
     folder = run_dir.resolve()
     # In an address a question mark starts options, and a percent sign an escape, which only SQLAlchemy 2.1 decodes.
     if set("?%") & set(str(folder)):
         raise PluginError(
-            f"{readable_name(folder)}: logger 'mlflow' cannot have its database in a folder with '?' or '%' in its "
-            "path. Choose another output_dir, or set tracking_uri."
+            f"{readable_name(folder)}: logger {component!r} cannot have its database in a folder with '?' or '%' in "
+            "its path. Choose another output_dir, or set tracking_uri."
         )
     return f"sqlite:///{folder}/mlflow.db"
 

@@ -177,6 +177,34 @@ def test_describing_every_bundled_plugin() -> None:
     assert option.help
 
 
+def test_describing_reads_the_comments_of_inherited_options(load: Callable[..., Registry], tmp_path: Path) -> None:
+    classes = """
+import attrs
+
+@attrs.frozen
+class Base:
+    #: Every how many bars.
+    period: int = 2
+    #: Said by both.
+    share: float = 0.5
+
+@attrs.frozen
+class Options(Base):
+    #: Said by the last.
+    share: float = 0.25
+    first: int = 0
+"""
+    text = MASK.format(module="inheriting").replace(':build")', ':build", options="inheriting:Options")')
+    load(inheriting=text + classes)
+    (entry,) = [entry for entry in discover(Selection(plugin_dirs=(str(tmp_path),))) if entry.status == "local"]
+    (component,) = describe(entry).components
+    assert {option.name: option.help for option in component.options} == {
+        "period": "Every how many bars.",
+        "share": "Said by the last.",
+        "first": "",
+    }
+
+
 def test_describing_reports_what_fails(load: Callable[..., Registry], tmp_path: Path) -> None:
     load(described=MASK.format(module="described").replace(':build")', ':build", options="described:Missing")'))
     (entry,) = [entry for entry in discover(Selection(plugin_dirs=(str(tmp_path),))) if entry.status == "local"]

@@ -1,0 +1,1 @@
+"""The plugin mlflow-lineage of midigpt-core."""
