@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from midigpt_core.plugins import Registry
 
 _MIDI = b"MThd"
-_MIDI_SUFFIXES = (".mid", ".midi", ".kar")
+_MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 _COMPONENT_PARTS = ("name", "plugin", "distribution", "version", "options_sha256")
 
 

@@ -42,6 +42,7 @@ READ_ERRORS: Mapping[int, ReadErrorInfo] = MappingProxyType(
 _TOO_LARGE = next(code for code, info in READ_ERRORS.items() if info.name == "file_too_large")
 #: Largest file, in bytes; the native reader rejects a longer one.
 MOST_BYTES = 16 << 20
+_RIFF, _RMID, _DATA = b"RIFF", b"RMID", b"data"
 
 
 @frozen(eq=False)
@@ -77,15 +78,30 @@ def columns_from_buffers(buffers: Mapping[str, Buffer], resolution: int = CORPUS
 
 
 def file_content(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a MIDI file. Raises DataError naming it; a file of more than 16 MiB is rejected without reading
-    it."""
+    """The bytes of a MIDI file, without the container of an ``.rmi`` file.
+
+    Raises DataError naming the file; one of more than 16 MiB is rejected without reading it.
+    """
     try:
-        return files.read_bytes(usable_path(path, what="MIDI file"), MOST_BYTES)
+        return without_riff(files.read_bytes(usable_path(path, what="MIDI file"), MOST_BYTES))
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise _refused(str(path), _TOO_LARGE) from error
         reason = error.strerror or str(error)
         raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
+
+
+def without_riff(content: bytes) -> bytes:
+    """The MIDI file in a RIFF container (``.rmi``), as far as there is one; all other bytes as they are."""
+    if content[:4] != _RIFF or content[8:12] != _RMID:
+        return content
+    at = 12
+    while at + 8 <= len(content):
+        size = int.from_bytes(content[at + 4 : at + 8], "little")
+        if content[at : at + 4] == _DATA:
+            return content[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+    return content
 
 
 def _refused(where: str, status: int) -> DataError:

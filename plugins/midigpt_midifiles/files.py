@@ -12,6 +12,7 @@ from attrs import define, field
 from midigpt_core.contracts import RowBatch
 from midigpt_core.corpus.conditions import DROPPED
 from midigpt_core.errors import DataError, readable_name
+from midigpt_core.score.reading import without_riff
 from midigpt_midifiles.options import kept
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ BATCH_FILES = 256
 BATCH_BYTES = 8 << 20
 # Dropped rows that a batch names for each reason.
 _NAMED = 3
-
-_RIFF, _RMID, _DATA = b"RIFF", b"RMID", b"data"
 
 
 @define(eq=False)
@@ -86,19 +85,6 @@ class Batches:
         self._rows, self._names, self._contents, self._size = [], [], [], 0
         self._dropped, self._num_dropped = {}, {}
         return batch
-
-
-def without_riff(content: bytes) -> bytes:
-    """The MIDI file in a RIFF container (``.rmi``), as far as there is one; all other bytes as they are."""
-    if content[:4] != _RIFF or content[8:12] != _RMID:
-        return content
-    at = 12
-    while at + 8 <= len(content):
-        size = int.from_bytes(content[at + 4 : at + 8], "little")
-        if content[at : at + 4] == _DATA:
-            return content[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
-    return content
 
 
 @contextlib.contextmanager

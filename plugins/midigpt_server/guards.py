@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from midigpt_server.settings import ServerSettings
 
 _log = logger("midigpt_server.access")
+#: Path of the studio's export, which has a limit of its own.
+EXPORT = "/studio/export"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -42,7 +44,8 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get("origin")
         allowed = origin is not None and origin in self._settings.allowed_origins
-        limited = _Limited(receive, self._settings.max_body_bytes)
+        most = self._settings.max_export_bytes if scope["path"] == EXPORT else self._settings.max_body_bytes
+        limited = _Limited(receive, most)
         status = 0
 
         async def answer(message: Message) -> None:
@@ -58,7 +61,7 @@ class Guard:
             if not limited.exceeded:
                 await answer(message)
 
-        refusal = self._refusal(scope, headers, allowed=allowed)
+        refusal = self._refusal(scope, headers, most, allowed=allowed)
         if refusal is not None:
             await _send_json(answer, *refusal)
         elif allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
@@ -73,7 +76,7 @@ class Guard:
                 if not status:
                     await _send_json(answer, 503, "the server is ending. Try again when it is back.")
             if limited.exceeded:
-                await _send_json(answer, 413, _too_long(self._settings.max_body_bytes))
+                await _send_json(answer, 413, _too_long(most))
         _log.info(
             "%s",
             json.dumps(
@@ -86,7 +89,7 @@ class Guard:
             ),
         )
 
-    def _refusal(self, scope: Scope, headers: dict[str, str], *, allowed: bool) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope, headers: dict[str, str], most: int, *, allowed: bool) -> tuple[int, str] | None:
         host = _host(headers.get("host", "").lower())
         if host not in self._hosts and not (self._any_address and _is_address(host)):
             return 421, f"host {host[:80]!r} is not this server. Start it with --allow-host to add the name."
@@ -94,7 +97,6 @@ class Guard:
         if origin is not None and not allowed and origin.partition("://")[2] != headers.get("host"):
             return 403, f"pages of {origin[:80]!r} may not call this server. Start it with --allow-origin to add them."
         length = headers.get("content-length", "0")
-        most = self._settings.max_body_bytes
         if not length.isdecimal() or len(length) > 18 or int(length) > most:
             return 413, _too_long(most)
         return None

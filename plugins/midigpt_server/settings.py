@@ -59,6 +59,8 @@ class ServerSettings:
     #: Values of the Host header that are answered besides the server's own address.
     allowed_hosts: Sequence[str] = ()
     max_body_bytes: int = 16 * 2**20
+    #: The same for the studio's export, whose body is the largest song as JSON and the file that it was read from.
+    max_export_bytes: int = 64 * 2**20
     score_limits: Limits = Factory(Limits)
     log_level: str = "INFO"
 

@@ -19,6 +19,7 @@ from midigpt_core.score import Score
 from midigpt_core.score.splicing import SpliceError, splice
 from midigpt_core.score.track_names import track_names
 from midigpt_core.terminal import printable
+from midigpt_server.guards import EXPORT
 from midigpt_server.refusals import Refused, check_values
 from midigpt_server.scores import parse_score, score_to_json
 
@@ -78,7 +79,7 @@ def add_studio(app: FastAPI, limits: Limits) -> None:
         content = await request.body()
         return await asyncio.to_thread(_read, content, printable(name[:_LONGEST_NAME], None), limits)
 
-    @router.post("/studio/export")
+    @router.post(EXPORT)
     async def export(body: ExportBody) -> dict[str, Any]:
         """A score as a MIDI file; what it was read from is kept but for the notes that changed."""
         return await asyncio.to_thread(_export, body, limits)

@@ -9,6 +9,8 @@ import pytest
 
 from midigpt_core import __version__
 from midigpt_core.cli.main import main
+from midigpt_core.score import Score
+from support.songs import in_riff, song
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +22,9 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def test_a_song_is_listed_with_what_generate_asks_for(midi_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    song = midi_folder / "mutopia_beethoven_op18_4_1.mid"
-    lines = printed(capsys, "inspect", song).splitlines()
-    assert lines[0].startswith(f"{song}: 4 tracks, bars 0 to ")
+    path = midi_folder / "mutopia_beethoven_op18_4_1.mid"
+    lines = printed(capsys, "inspect", path).splitlines()
+    assert lines[0].startswith(f"{path}: 4 tracks, bars 0 to ")
     assert "beats per minute" in lines[0]
     assert lines[1] == "Time signatures: 4/4."
     assert lines[2] == "Encoder presets that can write it: expressive, ghost, prism, yellow."
@@ -30,7 +32,7 @@ def test_a_song_is_listed_with_what_generate_asks_for(midi_folder: Path, capsys:
     assert header.split() == ["track", "name", "program", "bars", "with", "notes", "notes", "range"]
     assert first.split()[:4] == ["0", "one", "40", "Violin"]
     assert " to " in first
-    content = json.loads(printed(capsys, "inspect", song, "--json"))
+    content = json.loads(printed(capsys, "inspect", path, "--json"))
     assert [track["track_name"] for track in content["tracks"]] == ["one", "two", "three", "four"]
     assert [one["preset"] for one in content["presets"] if one["can_write"]] == [
         "expressive", "ghost", "prism", "yellow",
@@ -69,15 +71,27 @@ def test_a_file_that_is_midi_by_its_bytes_or_its_name(
         assert f"Error: {tmp_path / file}" in capsys.readouterr().err
 
 
+def test_an_rmi_file_is_the_midi_file_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, contained = tmp_path / "song.mid", tmp_path / "song.rmi"
+    plain.write_bytes(song())
+    contained.write_bytes(in_riff(song()))
+    expected = json.loads(printed(capsys, "inspect", plain, "--json"))
+    assert json.loads(printed(capsys, "inspect", contained, "--json")) == {**expected, "input": str(contained)}
+    assert printed(capsys, "encode", contained) == printed(capsys, "encode", plain)
+    # The song with other notes is a MIDI file without the container.
+    assert Score.from_midi(contained).to_midi(tmp_path / "again.mid", like=contained) == ()
+    assert (tmp_path / "again.mid").read_bytes() == song()
+
+
 @pytest.mark.parametrize("preset", ["yellow", "ghost", "prism", "expressive"])
 def test_a_preset_as_json_is_an_encoder_configuration(
     preset: str, midi_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = tmp_path / "encoder.json"
     shown.write_text(printed(capsys, "encoders", "show", preset, "--json"))
-    song = midi_folder / "piano_bell.mid"
-    by_file = printed(capsys, "encode", song, "--encoder-config", shown)
-    assert by_file == printed(capsys, "encode", song, "--encoder-config", preset)
+    path = midi_folder / "piano_bell.mid"
+    by_file = printed(capsys, "encode", path, "--encoder-config", shown)
+    assert by_file == printed(capsys, "encode", path, "--encoder-config", preset)
     assert "num_bars_map" in printed(capsys, "encoders", "show", preset)
 
 

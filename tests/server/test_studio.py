@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from midigpt_server.scores import Limits
+from midigpt_server.settings import ServerSettings
 
 from midigpt_core.score import Score
+from midigpt_core.score.reading import MOST_BYTES
 from support.serving import client
 from support.songs import song
 
@@ -111,6 +115,22 @@ def test_a_song_that_began_empty_is_a_file_of_its_own(server: TestClient) -> Non
     content, remarks = export(server, score, None)
     assert remarks == []
     assert read(server, content)["score"]["tracks"] == score["tracks"]
+
+
+def test_the_largest_song_that_is_opened_is_exported() -> None:
+    limits, most = Limits(), ServerSettings(models=()).max_export_bytes
+    note = '{"pitch":127,"velocity":127,"onset_ticks":999999,"duration_ticks":999999,"delta":-240},'
+    bar = '{"ts_numerator":16,"ts_denominator":16,"notes":[]},'
+    score = limits.notes * len(note) + limits.tracks * limits.bars * len(bar)
+    assert score + MOST_BYTES * 4 // 3 < most - 10_000
+    # The song and its file together are longer than a request may be.
+    original = song(64)
+    with client(max_body_bytes=20_000, max_export_bytes=200_000) as small:
+        score_of_file = read(small, original)["score"]
+        assert len(json.dumps(score_of_file)) > 20_000
+        assert export(small, score_of_file, original) == (original, [])
+        refused = small.post("/studio/export", content=b" " * 200_001)
+        assert refused.status_code == 413
 
 
 @pytest.mark.parametrize(

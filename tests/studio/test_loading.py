@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from support.songs import song
+from support.songs import in_riff, song
 from support.studio import exported, go_to, open_file
 
 if TYPE_CHECKING:
@@ -169,3 +169,25 @@ def test_a_start_that_fails_says_why(browser: Browser, server: Server) -> None:
         expect(page.get_by_role("alert")).to_have_text("The page could not start (no observer). Reload it.")
         expect(page.locator("#connection")).to_have_text("Page not started")
         expect(page.locator("[inert]")).to_have_count(0)
+
+
+def test_an_rmi_file_is_the_midi_file_in_it(page: Page) -> None:
+    open_file(page, in_riff(song()), "old.rmi")
+    expect(page.locator("#facts")).to_have_text(FACTS)
+    expect(page.locator("#song-name")).to_have_value("old")
+    expect(page.locator("#tempo")).to_have_attribute("title", "The tempo changes in this song, as its file says.")
+    assert exported(page) == song()
+
+
+def test_what_is_too_large_or_a_folder_is_named_and_not_sent(page: Page, tmp_path: Path) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    film = tmp_path / "film.mid"
+    with film.open("wb") as stream:
+        stream.truncate((16 << 20) + 1)
+    page.locator("#file").set_input_files(str(film))
+    expect(page.locator("#notices")).to_contain_text("film.mid is larger than 16 MiB")
+    (tmp_path / "songs").mkdir()
+    drop_from_a_folder(page, tmp_path / "songs")
+    expect(page.locator("#notices")).to_contain_text("songs cannot be read: it is a folder")
+    assert not [url for url in sent if "studio/read" in url]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -323,3 +324,51 @@ def test_eight_versions_are_shown_side_by_side(browser: Browser, preset: str) ->
         expect(page.locator(".card.shown b")).to_have_text("Original")
         facts(page, "3 tracks · 8 bars · 80 notes")
         assert len(seen) > 1
+
+
+def in_signatures(*runs: tuple[int, int, int]) -> bytes:
+    """A song of runs of bars (how many, numerator, denominator), with a note at the end of each bar."""
+    midi = MidiBytes()
+    signatures, notes = b"", b""
+    after = 0
+    for count, numerator, denominator in runs:
+        bar = 480 * 4 * numerator // denominator
+        signatures += midi.signature(numerator, denominator.bit_length() - 1, after)
+        after = count * bar
+        notes += b"".join(midi.note(60, 120, after=bar - 120) for _ in range(count))
+    return midi.file(signatures, notes)
+
+
+#: Keeps what is written on the ruler: text, left and right edge in pixels of the window.
+KEEP_LABELS = """
+  window.labels = [];
+  const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+  const isRuler = (pen) => pen.canvas.className === "ruler-canvas";
+  CanvasRenderingContext2D.prototype.clearRect = function (...area) {
+    if (isRuler(this)) window.labels = [];
+    clearRect.apply(this, area);
+  };
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+    if (isRuler(this)) window.labels.push([text, x, x + this.measureText(text).width]);
+    fillText.call(this, text, x, y);
+  };
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_ruler_has_every_signature_and_no_labels_on_one_another(
+    browser: Browser, server: Server, width: int
+) -> None:
+    with page_of(browser, server.url, width) as page:
+        page.add_init_script(KEEP_LABELS)
+        reload(page)
+        open_file(page, in_signatures((4, 4, 4), (6, 3, 8), (4, 7, 8), (120, 3, 4)))
+        expect(page.locator("#facts")).to_have_text("1 track · 134 bars · 134 notes")
+        signatures = "window.labels.map(([text]) => text).filter((text) => text.includes('/')).join(' ')"
+        page.wait_for_function(f"{signatures} === '4/4 3/8 7/8 3/4'")
+        for _ in range(4):
+            labels = page.evaluate("window.labels")
+            assert len(labels) > 6
+            for (_, _, right), (_, left, _) in pairwise(sorted(labels, key=lambda label: label[1])):
+                assert right + 2 <= left
+            page.locator("#zoom-out").click()

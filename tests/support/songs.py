@@ -31,6 +31,15 @@ def song(num_bars: int = 8, signature: tuple[int, int] = (4, 4), *, pedal: bool 
     return _MIDI.file(*(_chunk(events) for events in (conductor, melody, bass, drums)), division=TICKS)
 
 
+def in_riff(content: bytes) -> bytes:
+    """An ``.rmi`` file: a MIDI file in a RIFF container, after another part of odd length."""
+
+    def part(name: bytes, data: bytes) -> bytes:
+        return name + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)
+
+    return part(b"RIFF", b"RMID" + part(b"INFO", b"odd") + part(b"data", content))
+
+
 def _notes(channel: int, start: int, step: int, pitches: list[int]) -> list[tuple[int, bytes]]:
     events = []
     for index, pitch in enumerate(pitches):

@@ -12,6 +12,7 @@ import { notify } from "./notices.js";
 import { fillSelect, Panel } from "./panel.js";
 import { freshSettings, planOf, spellTargets } from "./plan.js";
 import { Proposal } from "./proposal.js";
+import { withoutRiff } from "./riff.js";
 import { Rolls } from "./rolls.js";
 import { Selection } from "./selection.js";
 import { tempoMap } from "./tempo_map.js";
@@ -20,6 +21,8 @@ import { inSongTerms } from "./wording.js";
 
 const ORIGINAL = -1;
 const KEEP_AFTER_MS = 300;
+// As in limits.h, the reader's.
+const MOST_FILE_BYTES = 16 * 2 ** 20;
 // Until the server has told about its models.
 const UNKNOWN_MODEL = { model: null, resolution: 12, capabilities: { genres: [], model_dim_options: [] } };
 
@@ -90,7 +93,16 @@ class Studio {
   async #open(file) {
     if (!file) return;
     if (!this.#mayReplace()) return;
-    const bytes = new Uint8Array(await file.arrayBuffer());
+    // Refused unread: a film that was dropped by mistake would fill the memory.
+    if (file.size > MOST_FILE_BYTES) {
+      return notify("error", `${file.name} is larger than 16 MiB, the most that is read of a MIDI file.`);
+    }
+    let bytes;
+    try {
+      bytes = withoutRiff(new Uint8Array(await file.arrayBuffer()));
+    } catch {
+      return notify("error", `${file.name} cannot be read: it is a folder, or was moved or locked. Open a MIDI file.`);
+    }
     const late = setTimeout(() => notify("info", `Reading ${file.name} …`), 600);
     try {
       const waiting = () => notify("warning", `${file.name} is opened as soon as the server answers.`);

@@ -12,6 +12,13 @@ const FIT_BARS = 16;
 const TRACK_COLOURS = 8;
 const LEAST_PITCHES = 14;
 const RULER_HEIGHT = 30;
+// In pixels: left of a bar's number, between it and the time signature, and between two labels.
+const LABEL_INDENT = 5;
+const SIGNATURE_GAP = 6;
+const LABEL_GAP = 4;
+// Every so many bars have a number: the fewest that are so many pixels apart.
+const STEPS = [1, 2, 4, 8, 16, 32, 64, 128];
+const LEAST_STEP = 34;
 const LEAST_LANE = 76;
 const MOST_LANE = 148;
 
@@ -450,23 +457,51 @@ export class Rolls extends EventTarget {
     pen.font = `600 11px ${colours.font}`;
     pen.textBaseline = "middle";
     const [first, last] = this.#visibleBars(width);
-    const every = [1, 2, 4, 8, 16, 32, 64].find((step) => step * 4 * scale >= 34) ?? 128;
+    const labels = this.#labels(pen, first, last, starts);
     for (let bar = first; bar <= last; bar++) {
       const x = starts[bar] * scale;
-      const labelled = bar % every === 0;
+      const label = labels.get(bar);
       pen.fillStyle = colours.line;
-      pen.fillRect(Math.round(x), labelled ? 6 : 20, 1, RULER_HEIGHT);
-      if (!labelled) continue;
+      pen.fillRect(Math.round(x), label ? 6 : 20, 1, RULER_HEIGHT);
+      if (!label) continue;
       pen.fillStyle = colours.text;
-      pen.fillText(String(bar + 1), x + 5, 13);
-      const one = song.bars[bar];
-      const before = song.bars[bar - 1];
-      const changes = !before || before.numerator !== one.numerator || before.denominator !== one.denominator;
-      if (!changes || (starts[bar + 1] - starts[bar]) * scale < 46) continue;
-      const number = pen.measureText(String(bar + 1)).width;
+      pen.fillText(label.number, x + LABEL_INDENT, 13);
+      if (!label.signature) continue;
       pen.fillStyle = colours.faint;
-      pen.fillText(`${one.numerator}/${one.denominator}`, x + 11 + number, 13);
+      pen.fillText(label.signature, x + LABEL_INDENT + label.numberWidth + SIGNATURE_GAP, 13);
     }
+  }
+
+  /** Bar -> its number and, where it changes, its time signature: as many as have room, changes first. */
+  #labels(pen, first, last, starts) {
+    const { bars } = this.#view.song;
+    const scale = this.#perQuarter;
+    const every = ({ quarters }) => STEPS.find((step) => step * quarters * scale >= LEAST_STEP) ?? STEPS.at(-1);
+    const labels = new Map();
+    const add = (bar, signature) => {
+      const number = String(bar + 1);
+      const numberWidth = pen.measureText(number).width;
+      const width = numberWidth + (signature ? SIGNATURE_GAP + pen.measureText(signature).width : 0);
+      const from = starts[bar] * scale;
+      labels.set(bar, { number, numberWidth, signature, from, to: from + LABEL_INDENT + width + LABEL_GAP });
+    };
+    // Signatures leave out the numbers that are in their way, and no earlier signature.
+    let free = -Infinity;
+    for (let bar = first; bar <= last; bar++) {
+      const [one, before] = [bars[bar], bars[bar - 1]];
+      if (before && before.numerator === one.numerator && before.denominator === one.denominator) continue;
+      if (starts[bar] * scale < free) continue;
+      add(bar, `${one.numerator}/${one.denominator}`);
+      free = labels.get(bar).to;
+    }
+    const signed = [...labels.values()];
+    for (let bar = first; bar <= last; bar++) {
+      if (labels.has(bar) || bar % every(bars[bar])) continue;
+      add(bar, "");
+      const { from, to } = labels.get(bar);
+      if (signed.some((other) => from < other.to && other.from < to)) labels.delete(bar);
+    }
+    return labels;
   }
 
   #paintLane(canvas, track, width, height) {

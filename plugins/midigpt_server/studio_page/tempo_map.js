@@ -9,7 +9,8 @@ const BEFORE_ANY = 500_000;
 /** [{quarter, tempo}] in order, tempo in microseconds per quarter; empty if there is at most one, at the start. */
 export function tempoMap(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const division = view.getUint16(12);
+  // As in the reader, 0 is 480.
+  const division = view.getUint16(12) || 480;
   const marks = [];
   for (let at = 8 + view.getUint32(4); at + 8 <= view.byteLength; ) {
     const end = at + 8 + view.getUint32(at + 4);
