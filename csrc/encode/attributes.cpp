@@ -226,8 +226,8 @@ std::int32_t AttributeComputer::track_value(const AttributeControl& control, con
     case Control::PitchClassSet:
     case Control::PitchClassCount:
     case Control::Tension:
-    case Control::TensionDrum: break;  // bar controls
-    case Control::External: break;     // computed by a plugin
+    case Control::TensionDrum:      // bar controls
+    case Control::External: break;  // computed by a plugin
   }
   return -1;
 }

@@ -374,7 +374,7 @@ Sequence::Ahead Sequence::after(const Ahead& before, std::size_t index, bool exh
 }
 
 std::size_t Sequence::number_of(const Ahead& state) const {
-  auto number = static_cast<std::size_t>(state.last + 1);
+  std::size_t number = state.last < 0 ? 0 : static_cast<std::size_t>(state.last) + 1;
   for (std::size_t i = 0; i < declaration_->classes.size(); ++i) {
     // The others offer a value at any time, or at none in this bar.
     if (class_at(i).is_exhaustible()) number = 2 * number + ((state.offers & bit(i)) != 0 ? 1 : 0);

@@ -91,7 +91,7 @@ struct Layer {
   OwnedMatrix attention;  // to queries, keys and values
   OwnedMatrix projection;
   Norm norm_2;
-  bool has_gate;
+  bool has_gate = false;
   OwnedMatrix expansion;  // after the gate, if there is one
   OwnedMatrix contraction;
 };

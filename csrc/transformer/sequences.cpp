@@ -63,6 +63,7 @@ HeadCache Sequences::head_of(const std::shared_ptr<Cache>& cache, std::size_t la
 }
 
 void Sequences::step(std::span<const std::int32_t> tokens, std::span<const std::int32_t> positions,
+                     // NOLINTNEXTLINE(readability-non-const-parameter): what they point to is written by way of Reading
                      std::span<const std::int64_t> offsets, float* logits) {
   const Reading reading{this, tokens, positions, offsets, logits};
   step_together({&reading, 1});
