@@ -207,7 +207,7 @@ def _prompts(asked: Asked, score: Score, encoder: Encoder) -> tuple[list[TrackPr
 
     had = len(score.tracks) - len(asked.new_tracks)
     length = num_bars(score)
-    bars = {track: _bars_to_write(asked, track >= had, length) for track in _written(asked, had)}
+    bars = {track: _bars_to_write(asked, track >= had, length) for track in _written(asked, score, had)}
     levels = {attribute.name: attribute.level for attribute in encoder.attributes}
     problems = [
         f"--attribute {track}:{name}={level}: track {track} is not written, only tracks {', '.join(map(str, bars))}."
@@ -258,9 +258,15 @@ def _unwritten(options: Sequence[NoteOption], bars: Mapping[int, range]) -> Iter
                 yield f"{name} {first}-{last}:…: not all of these bars are written."
 
 
-def _written(asked: Asked, had: int) -> list[int]:
-    """The tracks to write, new ones last."""
-    continued = range(had) if asked.continue_bars else ()
+def _written(asked: Asked, score: Score, had: int) -> list[int]:
+    """The tracks to write, new ones last.
+
+    ``--continue`` alone goes on with the tracks that have notes: others, such as the track of a file's lyrics, are no
+    parts of the music. A piece without any note goes on in all of them.
+    """
+    continued: Sequence[int] = ()
+    if asked.continue_bars:
+        continued = [track.index for track in score.tracks[:had] if len(track.notes)] or range(had)
     chosen = continued if asked.tracks is None else asked.tracks
     return list(dict.fromkeys([*chosen, *range(had, had + len(asked.new_tracks))]))
 

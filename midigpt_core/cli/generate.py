@@ -23,7 +23,7 @@ from midigpt_core.system.ending import end_by
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from types import FrameType
 
     from midigpt_core.audio.rendering import Format
@@ -76,7 +76,7 @@ def _once(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
     "continue_bars",
     type=int,
     metavar="N",
-    help="Add N bars at the end and write them, in all tracks or in --track.",
+    help="Add N bars at the end and write them, in all tracks with notes or in --track.",
 )
 @click.option("--autoregressive", is_flag=True, help="Write --bars of --track from left to right instead of infilling.")
 @click.option(
@@ -434,8 +434,11 @@ def _levels(reached: Reached) -> tuple[str, str, str]:
     return f"{reached.name} ({where})", str(reached.requested), level
 
 
-def heard_lines(found: Sequence[TrackOutcome]) -> Iterator[str]:
-    """For each track written, a line that names the context tracks; several lines if candidates differ."""
+def heard_lines(found: Sequence[TrackOutcome], silent: Collection[int] = ()) -> Iterator[str]:
+    """For each track written, a line that names the context tracks; several lines if candidates differ.
+
+    ``silent``: tracks without a note, which no model needs to hear.
+    """
     from midigpt_core.inference.validation import bar_ranges
 
     candidates: dict[tuple[int, str], list[int]] = {}
@@ -446,14 +449,12 @@ def heard_lines(found: Sequence[TrackOutcome]) -> Iterator[str]:
     for (track, heard), numbers in sorted(candidates.items(), key=lambda line: line[0][0]):
         of = f"candidate{'s' if len(numbers) > 1 else ''} {bar_ranges(numbers, _MOST_RANGES)}"
         yield f"track {track}{f' ({of})' if of_track[track] > 1 else ''}: the model heard {heard}"
-    left_out = next(
-        (listening.left_out for outcome in found for listening in outcome.context if listening.left_out), None
-    )
-    if left_out:
-        track = left_out[0]
+    left_out = (track for outcome in found for listening in outcome.context for track in listening.left_out)
+    example = next((track for track in left_out if track not in silent), None)
+    if example is not None:
         yield (
             "Tracks are left out because the model sees only as many tracks and tokens at once as it was trained with. "
-            f"To keep track {track}, add --set context_keep=[{track}]."
+            f"To keep track {example}, add --set context_keep=[{example}]."
         )
 
 
@@ -495,7 +496,7 @@ def _remarks(session: SamplingSession, found: Sequence[TrackOutcome]) -> Iterato
     chosen, seconds = session.tokens_chosen, session.seconds
     speed = chosen / seconds if seconds else 0.0
     yield f"seed {session.seed}, {chosen:,} tokens chosen in {seconds:.1f} s ({speed:,.0f} tokens/s)"
-    yield from heard_lines(found)
+    yield from heard_lines(found, {track.index for track in session.score.tracks if not len(track.notes)})
     yield from _copy_lines(session, found)
     for before, now in sorted(set(session.narrowed)):
         yield f"windows of {before} bars did not fit the model, so windows of {now} bars were used."

@@ -19,7 +19,7 @@ WHAT_TO_ASK = """\
 Ask for one or several of these:
   --track T --bars A-B           fill in bars A to B of track T or, with --autoregressive, write them left to right
   --new-track program=P|drums    write a new track, in all bars or in --bars A-B
-  --continue N                   add N bars at the end, in all tracks or in --track T
+  --continue N                   add N bars at the end, in all tracks with notes or in --track T
   --attribute [T:]NAME=LEVEL     with any of these: set an attribute control of the music
 Add --checkpoint BUNDLE and -o FOLDER. Tracks and bars are counted from 0."""
 #: The most ranges of bars that a row shows, and the most changes of time signature that are listed.

@@ -140,14 +140,18 @@ def _inside(value: object) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The mapping in a ``.json``, ``.yaml``, ``.yml`` or ``.toml`` file.
+def read_mapping(path: str | os.PathLike[str], *, otherwise: str | None = None) -> dict[str, Any]:
+    """The mapping in a ``.json``, ``.yaml``, ``.yml`` or ``.toml`` file; files with another suffix are read as those
+    with the suffix ``otherwise``.
 
     Raises :class:`ConfigError` if the file is missing, of another kind, too large, malformed, or does not contain a
     mapping.
     """
     file = usable_path(path, what="configuration", error=ConfigError)
-    reader = _READERS.get(file.suffix.lower())
+    suffix = file.suffix.lower()
+    if suffix not in _READERS and otherwise is not None:
+        suffix = otherwise
+    reader = _READERS.get(suffix)
     if reader is None:
         presets = "" if file.suffix else " 'midigpt config presets' lists what comes with the package."
         raise ConfigError(
@@ -160,7 +164,7 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: is not UTF-8 text. Save it as UTF-8.") from error
-    kind = file.suffix[1:].upper()
+    kind = suffix[1:].upper()
     try:
         values = reader(text)
         require_bounded(values)

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.main import run
 from midigpt_core.cli.options import BUNDLE, NAME, PATH, common_options, fetched
 from midigpt_core.errors import ConfigError
+from midigpt_core.terminal import logger
 from midigpt_server.ranges import DEVICES, LOG_LEVELS, MOST_AT_ONCE, PARALLEL, PORT, QUEUE, SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midigpt_server.settings import ServerSettings
+
+_log = logger(__name__)
+#: Options of one model, which the entries of a file have of their own.
+_OF_ENTRIES = ("hf_repo", "device", "max_parallel")
 
 
 def _server_options(*, host: str, port: int) -> Callable[[Any], Any]:
@@ -79,18 +85,20 @@ def _server_options(*, host: str, port: int) -> Callable[[Any], Any]:
 @click.command()
 @click.option("--checkpoint", "--ckpt", "checkpoint", type=BUNDLE, metavar="BUNDLE", help="Bundle of the model.")
 @_server_options(host="127.0.0.1", port=3456)
-def serve(**options: Any) -> None:
+@click.pass_context
+def serve(ctx: click.Context, /, **options: Any) -> None:
     """Answer music programs over HTTP: REAPER's midigpt scripts, or your own."""
-    _serve(options)
+    _serve(ctx, options)
 
 
 @common_options
 @click.command()
 @click.option("--ckpt", "--checkpoint", "checkpoint", type=BUNDLE, metavar="BUNDLE", help="Bundle of the model.")
 @_server_options(host="0.0.0.0", port=8000)
-def http(**options: Any) -> None:
+@click.pass_context
+def http(ctx: click.Context, /, **options: Any) -> None:
     """Answer music programs over HTTP, with the options and the address of midigpt 0.4.2: 0.0.0.0, port 8000."""
-    _serve(options)
+    _serve(ctx, options)
 
 
 def main() -> int:
@@ -98,7 +106,7 @@ def main() -> int:
     return run(http, "midigpt-http")
 
 
-def _serve(options: dict[str, Any]) -> None:
+def _serve(ctx: click.Context, options: dict[str, Any]) -> None:
     given = [name for name in ("config", "checkpoint", "pretrained") if options[name] is not None]
     if len(given) != 1:
         raise click.UsageError(
@@ -121,12 +129,27 @@ def _serve(options: dict[str, Any]) -> None:
 
     settings = _settings(options)
     if options["config"] is not None:
-        settings = from_file(options["config"], settings)
+        of_flags, settings = settings, from_file(options["config"], settings)
+        _warn_of_ineffective(ctx, options, of_flags, settings)
     serve_forever(settings, lambda text: echo_line(text, err=True))
 
 
+def _warn_of_ineffective(
+    ctx: click.Context, options: dict[str, Any], of_flags: ServerSettings, settings: ServerSettings
+) -> None:
+    """Name the options that were given and that the file replaces."""
+    for name in ("host", "port", "idle_timeout", "log_level", "max_queue", "max_generation_seconds", *_OF_ENTRIES):
+        if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if name in _OF_ENTRIES:
+            _log.warning("%s has no effect with --config. Set %s in %s.", option, name, options["config"])
+        elif getattr(of_flags, name) != getattr(settings, name):
+            _log.warning("%s has no effect: %s in %s replaces it.", option, name, options["config"])
+
+
 def _settings(options: dict[str, Any]) -> ServerSettings:
-    from midigpt_server.settings import ModelSettings, ServerSettings, adapters_of
+    from midigpt_server.settings import ModelSettings, ServerSettings, adapters_of, host_of, origin_of
 
     models = []
     if options["config"] is None:
@@ -152,8 +175,8 @@ def _settings(options: dict[str, Any]) -> ServerSettings:
         max_queue=options["max_queue"],
         max_generation_seconds=options["max_generation_seconds"],
         log_level=options["log_level"].upper(),
-        allowed_origins=options["origins"],
-        allowed_hosts=options["hosts"],
+        allowed_origins=[origin_of(text) for text in options["origins"]],
+        allowed_hosts=[host_of(text) for text in options["hosts"]],
     )
 
 

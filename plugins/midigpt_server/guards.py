@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from midigpt_core.terminal import logger
+from midigpt_server.settings import is_address, name_in_header
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -90,8 +91,8 @@ class Guard:
         )
 
     def _refusal(self, scope: Scope, headers: dict[str, str], most: int, *, allowed: bool) -> tuple[int, str] | None:
-        host = _host(headers.get("host", "").lower())
-        if host not in self._hosts and not (self._any_address and _is_address(host)):
+        host = name_in_header(headers.get("host", "").lower())
+        if host not in self._hosts and not (self._any_address and is_address(host)):
             return 421, f"host {host[:80]!r} is not this server. Start it with --allow-host to add the name."
         origin = headers.get("origin")
         if origin is not None and not allowed and origin.partition("://")[2] != headers.get("host"):
@@ -147,20 +148,5 @@ def _cors(origin: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _host(header: str) -> str:
-    """The name of a Host header, without its port."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.rpartition(":")[0] or header if header.rpartition(":")[2].isdecimal() else header
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import ipaddress
+import re
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
 
 import click
-import yaml
 from attrs import Factory, evolve, frozen
 
 from midigpt_core.checkpoint.adapter_files import NAME, adapter_path
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
-from midigpt_core.config.wording import spell
-from midigpt_core.errors import ConfigError
+from midigpt_core.config.reading import read_mapping
+from midigpt_core.config.wording import key_name, spell
+from midigpt_core.errors import ConfigError, nearest
+from midigpt_core.terminal import logger
 from midigpt_server.ranges import DEVICES, LOG_LEVELS, MOST_AT_ONCE, PARALLEL, PORT, QUEUE, SECONDS
 from midigpt_server.scores import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_log = logger(__name__)
 #: Text, one of some words, or a number.
 _Kind: TypeAlias = "type[str] | tuple[str, ...] | click.IntRange | click.FloatRange"
 
@@ -74,19 +78,20 @@ _SERVER_KEYS: Mapping[str, _Kind] = {
     "max_queue": QUEUE,
     "max_generation_seconds": SECONDS,
 }
+#: What only options set.
+_OPTIONS_ONLY = frozenset({"allow_host", "allow_origin", "osc"})
+_MOST_NAMED = 20
+_USUAL_PORTS = {"http": 80, "https": 443}
 _MODEL_DEFAULTS: Mapping[str, _Kind] = {"hf_repo": str, "hf_token": str, "device": DEVICES, "max_parallel": PARALLEL}
 
 
 def from_file(path: str, base: ServerSettings) -> ServerSettings:
-    """``base`` with the values of a YAML file. Unknown keys are ignored. Raises ConfigError."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {str(error).splitlines()[0]}. Correct it.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping with the key models. Write one.")
+    """``base`` with the values of a YAML file. Unknown keys have no effect, and a warning names them.
+
+    Raises ConfigError.
+    """
+    content = read_mapping(path, otherwise=".yaml")
+    _warn_of_unknown(content, {*_SERVER_KEYS, *_MODEL_DEFAULTS, "models", "default_model"}, path)
     changes: dict[str, Any] = {
         key: _typed(content[key], kind, f"{path}: {key}") for key, kind in _SERVER_KEYS.items() if key in content
     }
@@ -111,6 +116,7 @@ def from_file(path: str, base: ServerSettings) -> ServerSettings:
 def _model(entry: Any, where: str, defaults: Mapping[str, Any]) -> ModelSettings:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
         raise ConfigError(f"{where}: expected a mapping with an id, got {spell(entry)}. Add the id.")
+    _warn_of_unknown(entry, {*_MODEL_DEFAULTS, "id", "ckpt", "pretrained", "adapters"}, where)
     own = {
         key: _typed(entry[key], kind, f"{where}.{key}")
         for key, kind in {**_MODEL_DEFAULTS, "ckpt": str, "pretrained": str}.items()
@@ -126,6 +132,63 @@ def _model(entry: Any, where: str, defaults: Mapping[str, Any]) -> ModelSettings
         raise ConfigError(f"{where}: expected one of ckpt and pretrained. Give exactly one.")
     checkpoint = own.pop("ckpt", None)
     return ModelSettings(id=entry["id"], checkpoint=checkpoint, adapters=adapters, **{**defaults, **own})
+
+
+def _warn_of_unknown(content: Mapping[Any, Any], known: set[str], where: str) -> None:
+    for key in [key for key in content if key not in known][:_MOST_NAMED]:
+        name = key_name(key)
+        hint = f" Give it as --{name.replace('_', '-')}." if name in _OPTIONS_ONLY else nearest(name, known)
+        _log.warning("%s: %s has no effect: there is no such key.%s", where, name, hint)
+
+
+def origin_of(text: str) -> str:
+    """An origin as browsers send it: ``https://example.org`` for ``HTTPS://example.org:443/``.
+
+    Raises ConfigError for what no browser sends, such as a name without a scheme or an address with a path.
+    """
+    if text == "null":  # of pages that are files
+        return text
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if not parts.scheme or not parts.hostname or "@" in parts.netloc or parts.path not in ("", "/") or "*" in text:
+        raise ConfigError(
+            f"--allow-origin {text!r}: not an origin. Write its scheme, name and port without a path, such as "
+            "https://example.org or http://localhost:8080, and the option once for each."
+        )
+    if parts.query or parts.fragment:
+        raise ConfigError(f"--allow-origin {text!r}: not an origin. Leave out what follows the name and port.")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}" + ("" if port in (None, _USUAL_PORTS.get(parts.scheme)) else f":{port}")
+
+
+def host_of(text: str) -> str:
+    """The name in a Host header, lower-case and without its port. Raises ConfigError for an address or a pattern."""
+    name = name_in_header(text.lower())
+    if not re.fullmatch(r"[\w.-]+", name) and not is_address(name):
+        raise ConfigError(
+            f"--allow-host {text!r}: not a name. Write the name alone, such as studio.example, and the option once for "
+            "each."
+        )
+    return name
+
+
+def name_in_header(header: str) -> str:
+    """The name of a Host header, without its port."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] or header if header.rpartition(":")[2].isdecimal() else header
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address of the internet protocol, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def adapters_of(given: Sequence[str], taken: str) -> dict[str, str]:

@@ -33,6 +33,7 @@ from midigpt_core.inference.outcome import Listening, TrackOutcome
 from midigpt_core.score import Score
 from midigpt_core.score.bar_fingerprints import bar_fingerprints
 from midigpt_core.score.piano_roll import NEW, OLD
+from support.songs import with_lyrics
 from support.soundfont import soundfont
 from support.tiny_gpt2 import tiny_gpt2
 
@@ -184,6 +185,19 @@ def test_a_piece_goes_on_and_gets_a_track(generate: Callable[..., tuple[int, str
     assert sum(len(notes) for _, _, notes in _tracks(midi)) == sum(len(notes) for _, _, notes in _tracks(BACH)) + sum(
         track["notes"] for track in candidate["tracks"]
     )
+
+
+def test_a_track_without_notes_goes_on_only_where_it_is_named(
+    generate: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """A file with lyrics has such a track, which is no part of the music."""
+    sung = tmp_path / "sung.mid"
+    sung.write_bytes(with_lyrics())
+    assert [len(notes) > 0 for *_, notes in _tracks(sung)] == [True, False]
+    for options, written in (((), [0]), (("--track", "0,1"), [0, 1]), (("--new-track", "drums"), [0, 2])):
+        code, text, _ = generate("--input", str(sung), "--continue", "2", "--json", "--overwrite", *options)
+        assert code == 0
+        assert [track["track"] for track in json.loads(text)["candidates"][0]["tracks"]] == written
 
 
 def test_a_new_piece(generate: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
@@ -558,6 +572,13 @@ def test_candidates_that_heard_the_same_share_a_line() -> None:
         "track 1 (candidate 41): the model heard tracks 0, 2 in bars 0-1",
     ]
     assert list(heard_lines(found[:40])) == ["track 1: the model heard track 0 in bars 0-1"]
+
+
+def test_a_track_without_notes_is_not_recommended_as_context() -> None:
+    context = (Listening(bars=(0, 1), heard=(0,), left_out=(2, 3)),)
+    found = [TrackOutcome(candidate=0, track=1, bars=(0, 1), notes=0, novelty=None, attributes=(), context=context)]
+    assert list(heard_lines(found, {2}))[-1].endswith("To keep track 3, add --set context_keep=[3].")
+    assert len(list(heard_lines(found, {2, 3}))) == 1
 
 
 def test_outputs_of_the_longest_legal_name_are_written(generate: Callable[..., Any], tmp_path: Path) -> None:

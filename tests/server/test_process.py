@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from midigpt_server.settings import ServerSettings, from_file
+from midigpt_server.settings import ServerSettings, from_file, host_of, origin_of
 
 from midigpt_core.checkpoint import save_bundle
 from midigpt_core.checkpoint.adapters import apply_files
@@ -234,6 +235,73 @@ def test_a_value_of_a_file_that_no_option_would_take_is_refused(tmp_path: Path, 
     config.write_text(f"{line}\nmodels: [{{id: one, ckpt: one.pt}}]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=re.escape(said)):
         from_file(str(config), ServerSettings(models=[]))
+
+
+def test_a_file_of_models_is_a_small_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    bomb = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    for name, content, said in (
+        ("pipe.yaml", None, "cannot be read (is a named pipe"),
+        ("bomb.yaml", bomb, "more than 1,000,000 values"),
+        ("models.conf", "[1", "is not valid YAML"),
+        ("list.yaml", "[1]", "not a mapping"),
+        ("empty.yaml", "", "models: expected a list of models"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            from_file(str(tmp_path / name), ServerSettings(models=[]))
+
+
+def test_what_has_no_effect_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = tmp_path / "server.yaml"
+    config.write_text("prt: 3473\nallow_origin: x\nhost: ::1\nmodels: [{id: one, ckpt: no.pt, devise: cpu}]\n", "utf-8")
+    options = ["--host", "127.0.0.1", "--port", "5", "--device", "cpu"]
+    assert main(["serve", "--config", str(config), *options]) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{config}: prt has no effect: there is no such key. Did you mean 'port'?",
+        f"{config}: allow_origin has no effect: there is no such key. Give it as --allow-origin.",
+        f"{config}: models[0]: devise has no effect: there is no such key. Did you mean 'device'?",
+        f"--host has no effect: host in {config} replaces it.",
+        f"--device has no effect with --config. Set device in {config}.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://daw.example", "https://daw.example"),
+        ("HTTPS://Daw.Example:443/", "https://daw.example"),
+        ("http://localhost:8080", "http://localhost:8080"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("app://obsidian.md", "app://obsidian.md"),
+        ("null", "null"),
+        ("daw.example", None),
+        ("https://daw.example/studio", None),
+        ("https://daw.example?x", None),
+        ("https://me@daw.example", None),
+        ("https://daw.example:http", None),
+        ("https://*.example", None),
+        ("*", None),
+    ],
+)
+def test_an_origin_is_spelled_as_browsers_send_it(text: str, origin: str | None) -> None:
+    if origin is None:
+        with pytest.raises(ConfigError, match="not an origin"):
+            origin_of(text)
+    else:
+        assert origin_of(text) == origin
+
+
+def test_a_host_is_a_name() -> None:
+    assert [host_of(text) for text in ("Studio.example", "studio.example:3456", "[::1]:5")] == [
+        "studio.example",
+        "studio.example",
+        "::1",
+    ]
+    for text in ("http://studio.example", "*.example", "studio/x", ":80"):
+        with pytest.raises(ConfigError, match="not a name"):
+            host_of(text)
 
 
 def test_values_of_a_file_win_over_options(tmp_path: Path) -> None:

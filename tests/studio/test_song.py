@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from midigpt_core.score import Score
 from support.kept_events import assert_only_cells_differ
 from support.midi_bytes import MidiBytes
-from support.songs import song
+from support.songs import song, with_lyrics
 from support.studio import (
     asked,
     drag_bars,
@@ -324,6 +324,23 @@ def test_eight_versions_are_shown_side_by_side(browser: Browser, preset: str) ->
         expect(page.locator(".card.shown b")).to_have_text("Original")
         facts(page, "3 tracks · 8 bars · 80 notes")
         assert len(seen) > 1
+
+
+def test_a_track_without_notes_is_not_continued(page: Page) -> None:
+    open_file(page, with_lyrics())
+    expect(page.locator("#facts")).to_have_text("2 tracks · 8 bars · 16 notes")
+    page.get_by_label("Continue").check()
+    assert [len(prompt["bars"]) for prompt in asked(page)["tracks"]] == [4, 0]
+    # Unless it is selected, or no track has any.
+    page.get_by_label("Fill in").check()
+    page.locator("#rolls").press("Control+a")
+    page.get_by_label("Continue").check()
+    page.locator("#continue-tracks").select_option("selected")
+    assert [len(prompt["bars"]) for prompt in asked(page)["tracks"]] == [4, 4]
+    page.locator("#continue-tracks").select_option("all")
+    page.locator("#rolls").press("Delete")
+    expect(page.locator("#facts")).to_have_text("2 tracks · 8 bars · 0 notes")
+    assert [len(prompt["bars"]) for prompt in asked(page)["tracks"]] == [4, 4]
 
 
 def in_signatures(*runs: tuple[int, int, int]) -> bytes:

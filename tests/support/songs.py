@@ -31,6 +31,14 @@ def song(num_bars: int = 8, signature: tuple[int, int] = (4, 4), *, pedal: bool 
     return _MIDI.file(*(_chunk(events) for events in (conductor, melody, bass, drums)), division=TICKS)
 
 
+def with_lyrics(num_bars: int = 8) -> bytes:
+    """A melody with a syllable in each bar, which is read as two tracks: the second has the lyrics and no notes."""
+    events = b"".join(
+        _MIDI.note(60, TICKS, after=0) + b"\x00\xff\x05\x02la" + _MIDI.note(64, 3 * TICKS) for _ in range(num_bars)
+    )
+    return _MIDI.file(b"\x00\xff\x03\x06Melody" + events, division=TICKS)
+
+
 def in_riff(content: bytes) -> bytes:
     """An ``.rmi`` file: a MIDI file in a RIFF container, after another part of odd length."""
 

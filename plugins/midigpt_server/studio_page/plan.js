@@ -78,7 +78,7 @@ const DRAFTS = {
     }
     const first = song.bars.length;
     const base = withBars(song, first + continueBars);
-    const tracks = continueTracks === "all" ? song.tracks.keys() : selection.tracks();
+    const tracks = continueTracks === "all" ? parts(song) : selection.tracks();
     const targets = new Selection();
     for (const track of tracks) targets.setRectangle([track, first], [track, first + continueBars - 1], true);
     return { base, targets, autoregressive: true, label: `Continue by ${counted(continueBars, "bar")}` };
@@ -92,6 +92,13 @@ const DRAFTS = {
     return { base, targets, autoregressive: true, label: `Add ${trackNames(base.tracks)[track]}` };
   },
 };
+
+/** The tracks that have notes, all of them if none has: a track of lyrics, say, is no part of the music. */
+function parts({ tracks }) {
+  const all = [...tracks.keys()];
+  const sounding = all.filter((track) => tracks[track].cells.some((notes) => notes.length));
+  return sounding.length ? sounding : all;
+}
 
 /** "Melody, bars 5–8" for one track, "3 tracks, bars 5–8" for several. */
 export function spellTargets(song, selection) {
