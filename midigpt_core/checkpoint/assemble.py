@@ -5,21 +5,22 @@ Names in a file are looked up only among the installed components: a file can ch
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from midigpt_core.config.wording import spell
 from midigpt_core.contracts import Bundle, BundleHeader, EncoderContext
-from midigpt_core.errors import CheckpointError, ConfigError, PluginError
+from midigpt_core.errors import CheckpointError, ComponentError, ConfigError, PluginError
 from midigpt_core.kinds import Kind
-from midigpt_core.plugins import build, current_registry
+from midigpt_core.plugins import build, current_registry, structure_options
 from midigpt_core.plugins.targets import import_target
 from midigpt_core.records import INFILL_POSITIONS, SEQUENCE
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from midigpt_core.components import ComponentRef, ComponentSpec
     from midigpt_core.contracts import Encoder
+
+#: What a model's configuration has that its factory gets from the context.
+_OF_CONTEXT = ("vocab_size", "n_positions")
 
 
 def encoder_ref(header: BundleHeader) -> ComponentRef:
@@ -36,19 +40,49 @@ def encoder_ref(header: BundleHeader) -> ComponentRef:
     field, so the bundled encoder's ``encoder_config`` stays the JSON object that other programs know.
     """
     ref = _ref(header, "encoder", header.encoder, {})
-    stored = dict(header.encoder_config)
+    return attrs.evolve(ref, options=_encoder_options(ref, header.encoder_config))
+
+
+def _encoder_options(ref: ComponentRef, config: Mapping[str, Any]) -> dict[str, Any]:
+    stored = dict(config)
     whole = ref.options_class is not None and "config" in attrs.fields_dict(
         import_target(ref.options_class, ref.import_paths)
     )
-    return attrs.evolve(ref, options={"config": stored} if whole else stored)
+    return {"config": stored} if whole else stored
 
 
 def architecture_ref(header: BundleHeader) -> ComponentRef:
     """The architecture that the header names; ``vocab_size`` and ``n_positions`` belong to its context."""
-    options = {
-        key: value for key, value in header.architecture_config.items() if key not in ("vocab_size", "n_positions")
-    }
-    return _ref(header, "architecture", header.architecture, options)
+    return _ref(header, "architecture", header.architecture, _without(_OF_CONTEXT, header.architecture_config))
+
+
+def require_restorable(
+    architecture: ComponentRef, sizes: Mapping[str, Any], encoder: ComponentRef, config: Mapping[str, Any]
+) -> None:
+    """Raise :class:`ComponentError` if a bundle with these configurations could not be read again.
+
+    ``sizes`` is what ``architecture_config()`` of the model returned, ``config`` what ``to_config()`` of the encoder
+    returned.
+    """
+    with _restoring(architecture, "architecture_config"):
+        if missing := [name for name in _OF_CONTEXT if name not in sizes]:
+            raise ValueError(f"it has no {missing[0]}")
+        structure_options(attrs.evolve(architecture, options=_without(_OF_CONTEXT, sizes)))
+    with _restoring(encoder, "to_config"):
+        structure_options(attrs.evolve(encoder, options=_encoder_options(encoder, config)))
+
+
+@contextmanager
+def _restoring(ref: ComponentRef, method: str) -> Iterator[None]:
+    try:
+        yield
+    except (ConfigError, TypeError, ValueError) as error:
+        problem = ValueError(f"a bundle with what it returned could not be read: {error}")
+        raise ComponentError(str(ref), f"{method}()", problem) from error
+
+
+def _without(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in names}
 
 
 def build_encoder(header: BundleHeader) -> Encoder:

@@ -11,10 +11,11 @@ from midigpt_core.checkpoint.assemble import architecture_ref, check_encoder, en
 from midigpt_core.checkpoint.headers import find_format, formats, os_errors_explained, spec_of
 from midigpt_core.checkpoint.provenance import imported_provenance
 from midigpt_core.contracts import Bundle, CheckpointFormat, FormatContext
-from midigpt_core.errors import CheckpointError
+from midigpt_core.errors import CheckpointError, ComponentError
 from midigpt_core.kinds import Kind
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import Provided, build, current_registry
+from midigpt_core.plugins.faults import faults_named
 from midigpt_core.records import PLACEHOLDER
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def load_checkpoint(
     """
     source = usable_path(path, what="bundle", error=CheckpointError)
     with os_errors_explained(source):
-        built = _built(find_format(source, allow_unsafe=allow_unsafe), allow_unsafe=allow_unsafe)
-        bundle = built.load(source, device, dtype)
+        found = find_format(source, allow_unsafe=allow_unsafe)
+        with faults_named((found.ref(),), lambda: f"reading {source}", system=False):
+            bundle = _built(found, allow_unsafe=allow_unsafe).load(source, device, dtype)
     check_encoder(bundle, source)
     return bundle
 
@@ -56,7 +58,11 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], format_name: str |
     :class:`midigpt_core.errors.CheckpointError` if no format that can write fits.
     """
     target = usable_path(path, what="bundle", error=CheckpointError)
-    _built(_writer(target, format_name)).save(_with_provenance(bundle), target)
+    writer = _writer(target, format_name)
+    with faults_named((writer.ref(),), lambda: f"writing {target}", system=False):
+        _built(writer).save(_with_provenance(bundle), target)
+    if not target.exists():
+        raise ComponentError(str(writer.ref()), f"writing {target}", FileNotFoundError("save() wrote nothing there"))
     return target
 
 

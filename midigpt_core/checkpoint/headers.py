@@ -16,6 +16,7 @@ from midigpt_core.errors import CheckpointError
 from midigpt_core.kinds import Kind
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import Provided, build, current_registry
+from midigpt_core.plugins.faults import faults_named
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +30,9 @@ def read_header(path: str | os.PathLike[str]) -> BundleHeader:
     """What the bundle at ``path`` is, without loading a tensor or building a component."""
     source = usable_path(path, what="bundle", error=CheckpointError)
     with os_errors_explained(source):
-        return header_reader(find_format(source)).read_header(source)
+        found = find_format(source)
+        with faults_named((found.ref(),), lambda: f"reading {source}", system=False):
+            return header_reader(found).read_header(source)
 
 
 def format_name_of(path: str | os.PathLike[str]) -> str:
@@ -57,7 +60,9 @@ def find_format(path: Path, *, allow_unsafe: bool = False) -> Provided:
     ]
     candidates.sort(key=lambda provided: path.suffix not in spec_of(provided).suffixes)
     for provided in candidates:
-        if header_reader(provided, allow_unsafe=allow_unsafe).matches(path):
+        with faults_named((provided.ref(),), lambda: f"is {path} of this format", system=False):
+            is_match = header_reader(provided, allow_unsafe=allow_unsafe).matches(path)
+        if is_match:
             return provided
     names = ", ".join(provided.spec.name for provided in candidates) or "none"
     what = "folder" if path.is_dir() else "file"

@@ -19,7 +19,7 @@ from midigpt_core.cores import available_cores
 from midigpt_core.corpus.cache import FileHashes, cache_root, explained, owned, shard_folder
 from midigpt_core.corpus.engines import ShardResult
 from midigpt_core.corpus.format import DATA_NAME, SIDECAR_NAME, buffer_dtypes, read_sidecar
-from midigpt_core.corpus.ingest import midi_buffers, to_pieces, within_bars
+from midigpt_core.corpus.ingest import contradiction, midi_buffers, to_pieces, within_bars
 from midigpt_core.corpus.isolation import (
     DEFAULT_MEMORY_BYTES,
     DEFAULT_PARSER,
@@ -448,7 +448,10 @@ class _Run:
 
     def _rows(self, shard: SourceShard) -> Generator[RowBatch]:
         with _blamed(self.source, shard.name):
-            yield from shard.batches()
+            for rows in shard.batches():
+                if problem := contradiction(rows):
+                    raise ValueError(f"batches() gave {problem}")
+                yield rows
 
     def _check_unchanged(self, shard: SourceShard, fingerprint: str) -> None:
         """Raise if the shard changed: the corpus is stored under the fingerprint, which must match the rows that were
@@ -502,6 +505,9 @@ def _open_source(
     )
     with _blamed(ref, "finding shards"):
         shards = source.shards()
+        for shard in shards or ():
+            if not isinstance(shard.name, str):
+                raise TypeError(f"the name of a shard is {shard.name!r}, not a str")
     if not shards:
         raise DataError(f"{ref} found no shard in {', '.join(paths)}. Name at least one that holds data.")
     return shards, source.row_options if isinstance(source, SourceWithOptions) else ref.options

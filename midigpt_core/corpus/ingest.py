@@ -32,6 +32,22 @@ def midi_buffers(rows: RowBatch) -> tuple[UInt8Array, Int64Array]:
     return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]], ends - ends[0]
 
 
+def contradiction(rows: RowBatch) -> str:
+    """How a source's batch breaks the contract of :class:`RowBatch`; empty if it does not."""
+    if not isinstance(rows.row, np.ndarray) or rows.row.dtype.kind not in "iu" or rows.row.ndim != 1:
+        kind = getattr(rows.row, "dtype", type(rows.row).__name__)
+        return f"row as {kind}, not as a one-dimensional array of int64"
+    given = {"ids": rows.ids, "midi": rows.midi, "genre": rows.genre, "nomml": rows.nomml}
+    for name, values in given.items():
+        if values is None and name in ("genre", "nomml"):
+            continue
+        if not isinstance(values, pa.Array):
+            return f"{name} as {type(values).__name__}, not as an Arrow array"
+        if len(values) != len(rows.row):
+            return f"{len(values)} {name} for {len(rows.row)} rows"
+    return ""
+
+
 def within_bars(
     rows: RowBatch, parsed: ReadResult
 ) -> tuple[RowBatch, ReadResult, tuple[dict[str, int], dict[str, list[tuple[int, str]]]]]:

@@ -102,13 +102,16 @@ class WindowEncoder(Encoder):
         if accepted is not None and not accepted.all():
             return *nothing, TokenStatus.UNSUPPORTED_SIGNATURE
         try:
-            ids, first_target = self.encode_window(score, windows, index)
+            written, first_target = self.encode_window(score, windows, index)
         except EncodingError:
             return *nothing, TokenStatus.UNSUPPORTED_VALUE
+        ids = np.asarray(written)
+        if len(ids) and ids.dtype.kind not in "iu":
+            raise TypeError(f"encode_window() returned token ids of type {ids.dtype}, not integers")
         if 0 < max_tokens < len(ids):
             return *nothing, TokenStatus.TOO_LONG
         role = (np.arange(len(ids)) >= first_target).astype(np.uint8)
-        return np.asarray(ids, dtype=np.int32), role, TokenStatus.OK
+        return np.asarray(written, dtype=np.int32), role, TokenStatus.OK
 
 
 def window_score(corpus: Corpus, windows: WindowBatch, index: int) -> Score:

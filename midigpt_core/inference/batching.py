@@ -110,7 +110,7 @@ class SharedReader:
             self._batch.step([step.item for step in steps])
         except ValueError:
             return False
-        except (RuntimeError, MemoryError) as failure:
+        except Exception as failure:  # noqa: BLE001
             error = failure
         for step in steps:
             step.error = error
@@ -123,7 +123,8 @@ class SharedReader:
                 sequences.step(*arguments)
             else:
                 self._batch.step([step.item])
-        except (ValueError, RuntimeError, MemoryError) as error:
+        # A model of a plugin can raise anything. It is raised again where the step was requested.
+        except Exception as error:  # noqa: BLE001
             step.error = error
         else:
             step.error = None

@@ -28,7 +28,13 @@ from midigpt_core.checkpoint.adapters import (
     require_base,
     weights_hash,
 )
-from midigpt_core.checkpoint.assemble import check_positions, encoder_ref, header_alone, with_weights
+from midigpt_core.checkpoint.assemble import (
+    architecture_ref,
+    check_positions,
+    encoder_ref,
+    header_alone,
+    with_weights,
+)
 from midigpt_core.checkpoint.hub import DEFAULT_REPO
 from midigpt_core.errors import CheckpointError, ConfigError, EncodingError
 from midigpt_core.inference.batching import SharedReader
@@ -36,6 +42,7 @@ from midigpt_core.inference.devices import device_named
 from midigpt_core.inference.forward_reader import ForwardReader
 from midigpt_core.inference.session import SamplingSession
 from midigpt_core.inference.trained import trained_windows
+from midigpt_core.plugins.faults import faults_named
 
 if TYPE_CHECKING:
     import os
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import Bundle, BundleHeader, Encoder, KnownBars, SequenceReader
     from midigpt_core.inference.request import GenerationRequest
     from midigpt_core.records import Float64Array, Int32Array
@@ -82,6 +90,8 @@ class InferenceEngine:
         self._stored_types: dict[str, torch.dtype] = {}
         #: The windows that the model was trained on: requests are planned in such windows and checked against them.
         self.trained = trained_windows(encoder, header.provenance if header is not None else {})
+        #: Architecture and encoder, whose plugins are named if their code fails; empty without a header.
+        self.parts: tuple[ComponentRef, ...] = () if header is None else (architecture_ref(header), encoder_ref(header))
         #: The encoder's component, for messages.
         self.component = f"encoder {type(encoder).__name__}" if header is None else str(encoder_ref(header))
         #: The bars of the music that the model was trained on, for requests of novel music; None: not known.
@@ -238,7 +248,8 @@ class InferenceEngine:
         session then returns the score unchanged. Raises :class:`midigpt_core.inference.RequestValidationError` with
         every problem of the request.
         """
-        return SamplingSession(self, score, request, cancel_event)
+        with faults_named(self.parts, lambda: "planning a generation"):
+            return SamplingSession(self, score, request, cancel_event)
 
     @property
     def training_corpus(self) -> str:
@@ -293,7 +304,9 @@ class InferenceEngine:
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < size:
             raise EncodingError(f"token ids must lie in 0..{size - 1}. Encode with the bundle's own encoder.")
         positions = self._positions(ids)
-        logits: Tensor = self.model(ids[None], **({} if positions is None else {"position_ids": positions[None]}))[0]
+        with faults_named(self.parts, lambda: f"{len(ids)} tokens"):
+            out = self.model(ids[None], **({} if positions is None else {"position_ids": positions[None]}))
+        logits: Tensor = out[0]
         return logits
 
     def _positions(self, ids: Tensor) -> Tensor | None:

@@ -23,6 +23,7 @@ from midigpt_core.inference.note_tables import NoteTables
 from midigpt_core.inference.prompts import Job, Prompter
 from midigpt_core.inference.request import InferenceConfig
 from midigpt_core.keys import Stage
+from midigpt_core.plugins.faults import faults_named
 from midigpt_core.records import GrammarRequest
 from midigpt_core.score import editing
 from midigpt_core.score.bar_fingerprints import LEAST_NOTES, bar_fingerprints
@@ -30,6 +31,7 @@ from midigpt_core.score.bar_fingerprints import LEAST_NOTES, bar_fingerprints
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from midigpt_core.components import ComponentRef
     from midigpt_core.contracts import Encoder, Grammar, KnownBars, SequenceReader
     from midigpt_core.inference.generation import Generated
     from midigpt_core.inference.request import GenerationRequest
@@ -94,6 +96,8 @@ class Engine(Protocol):
     encoder: Encoder
     #: The encoder's component, for messages.
     component: str
+    #: The components whose plugins are named if their code fails.
+    parts: tuple[ComponentRef, ...]
     #: The windows that the model was trained on.
     trained: TrainedWindows
     #: The bars of the music that the model was trained on; None: not known.
@@ -286,7 +290,8 @@ class SamplingSession:
     ) -> list[Score]:
         cancels = [self._cancel, self._ended_in_planning, *([] if cancel_event is None else [cancel_event])]
         try:
-            return self._write(candidates, progress, notes, cancels)
+            with faults_named(self._engine.parts, lambda: "in generation"):
+                return self._write(candidates, progress, notes, cancels)
         finally:
             self._cancel.clear()
 
@@ -498,6 +503,11 @@ def run_together(sessions: Sequence[SamplingSession], go_on: Callable[[], bool] 
     """
     if len({(session._engine, _sampling(session.request.config)) for session in sessions}) > 1:
         raise ValueError("sessions that run together have one engine, one attempt and the same sampler")
+    with faults_named(sessions[0]._engine.parts if sessions else (), lambda: "in generation"):
+        return _run_together(sessions, go_on)
+
+
+def _run_together(sessions: Sequence[SamplingSession], go_on: Callable[[], bool]) -> list[Score]:
     for session in sessions:
         session._clear()
         session.generated_bars = [set()]

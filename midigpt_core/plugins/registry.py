@@ -67,7 +67,7 @@ class Registry:
         kind = Kind(kind)
         if kind not in self._provided:
             found: list[Provided] = []
-            for entry in self._loaded():
+            for entry in self.in_use:
                 try:
                     found.extend(Provided(spec, entry) for spec in collect(self._manager, entry, kind))
                 except Rejected as rejection:
@@ -131,7 +131,7 @@ class Registry:
     def callbacks(self, run: RunContext) -> list[Callback]:
         """The Lightning callbacks of every plugin for a run; a plugin's bug raises :class:`ComponentError`."""
         callbacks: list[Callback] = []
-        for entry in self._loaded():
+        for entry in self.in_use:
             for implementation in implementations(self._manager, entry, "midigpt_callbacks"):
                 try:
                     callbacks.extend(implementation(run))
@@ -139,7 +139,9 @@ class Registry:
                     raise ComponentError(f"callbacks of {entry}", "midigpt_callbacks", error) from error
         return callbacks
 
-    def _loaded(self) -> list[PluginEntry]:
+    @property
+    def in_use(self) -> list[PluginEntry]:
+        """The plugins that are neither disabled nor set aside."""
         return [entry for entry in self.entries if entry.is_active and entry not in self.set_aside]
 
     def _drop(self, entry: PluginEntry, rejection: Rejected) -> None:

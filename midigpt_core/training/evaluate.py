@@ -10,6 +10,7 @@ from attrs.validators import ge, le
 
 from midigpt_core import terminal
 from midigpt_core.checkpoint import build_encoder, build_model, encoder_ref, load_checkpoint
+from midigpt_core.checkpoint.assemble import architecture_ref
 from midigpt_core.config import TrainConfig
 from midigpt_core.config.counts import LARGEST_COUNT, MOST_EVALUATION_ROWS
 from midigpt_core.config.structure import structure_class
@@ -20,6 +21,7 @@ from midigpt_core.errors import ConfigError
 from midigpt_core.inference.devices import device_named
 from midigpt_core.inference.fields import integers_within
 from midigpt_core.plugins import current_registry
+from midigpt_core.plugins.faults import faults_named
 from midigpt_core.training.loop.data_module import first_rows
 from midigpt_core.training.loop.losses import LossTally, token_losses
 from midigpt_core.training.loop.precision import arithmetic
@@ -88,7 +90,8 @@ def evaluate(
     require_rows_fit(
         max_tracks=spec.settings.max_tracks, max_seq_len=spec.settings.max_seq_len, batch_size=how.batch_size
     )
-    return losses_on(model, encoder, spec, rows=how.rows, batch_size=how.batch_size, precision=how.precision)
+    with faults_named((architecture_ref(bundle),), lambda: "in evaluation"):
+        return losses_on(model, encoder, spec, rows=how.rows, batch_size=how.batch_size, precision=how.precision)
 
 
 def losses_on(

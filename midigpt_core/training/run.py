@@ -17,10 +17,12 @@ from midigpt_core import terminal
 from midigpt_core.checkpoint import read_header, save_bundle
 from midigpt_core.checkpoint.adapter_files import NAME as ADAPTER
 from midigpt_core.checkpoint.adapters import StoredAdapter, base_record, component_name, save_adapter
+from midigpt_core.checkpoint.assemble import require_restorable
 from midigpt_core.contracts import Bundle, LoggerContext, RunContext
 from midigpt_core.errors import CheckpointError
 from midigpt_core.files import remove_leftovers
 from midigpt_core.plugins import build, current_registry
+from midigpt_core.plugins.faults import faults_named
 from midigpt_core.system.processes import die_with_parent
 from midigpt_core.training.dry_run import require_memory
 from midigpt_core.training.keeping.checkpoints import first_whole, saved_identity
@@ -119,6 +121,11 @@ def train(
 
 def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
     """Train as planned; ``callbacks`` take part in the run, after the plugins'."""
+    with faults_named(plan.chosen.all, lambda: "in this run"):
+        return _fit(plan, callbacks)
+
+
+def _fit(plan: Plan, callbacks: Sequence[Callback]) -> TrainResult:
     checkpoint = first_whole(plan.resume_from)
     if checkpoint is not None:
         plan = as_begun(plan, saved_identity(checkpoint))
@@ -129,6 +136,10 @@ def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
     model, adapted = begun.model, begun.adapted
     if plan.base is not None:
         plan = evolve(plan, base=evolve(plan.base, weights=begun.base_weights))
+    untyped: Any = model
+    require_restorable(
+        plan.chosen.architecture, untyped.architecture_config(), plan.chosen.encoder, plan.encoder.to_config()
+    )
     if config.compile and _compiles():
         model.compile()
     precision = _precision(config)
@@ -155,6 +166,7 @@ def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
         signals=signals,
         accept_new_data=plan.accept_new_data,
         adapted=adapted,
+        architecture=str(plan.chosen.architecture),
         seed=config.seed,
     )
     data = RunData(
@@ -225,6 +237,7 @@ def fit(plan: Plan, *, callbacks: Sequence[Callback] = ()) -> TrainResult:
             remove_leftovers(plan.run_dir)
         held.enter_context(last_checkpoint_named(folder.path))
         with (
+            faults_named(plan.chosen.all, lambda: f"step {trainer.global_step + 1}"),
             explained_memory(config, lambda: trainer.global_step),
             named_lost_ranks(trainer, config.collective_timeout, lambda: trainer.global_step, say),
             rendezvous.awaited(trainer),

@@ -26,6 +26,8 @@ BROAD_EXCEPT = {
     "midigpt_core/training/reporting/samples.py",
     # It hands the error to the thread that asks for the file.
     "plugins/midigpt_gigamidi/hub/shards.py",
+    # It hands the error to the thread that requested the step.
+    "midigpt_core/inference/batching.py",
 }
 #: Where `torch.load` stands: one place, for a run's own checkpoints, weights only. Bundles are read without it.
 TORCH_LOAD = "midigpt_core/training/keeping/checkpoints.py"

@@ -30,8 +30,12 @@ MIDIGPT_API = 1
 def midigpt_masks():
     return [MaskSpec(name="local", summary="x", target="{module}:build")]
 
+class Mask:
+    def mask(self, valid, infill, keys):
+        return valid & False
+
 def build(options, context):
-    return ("built", options)
+    return Mask()
 """
 
 
@@ -69,7 +73,7 @@ def test_a_file_of_a_folder_is_a_plugin(load: Callable[..., Registry], tmp_path:
     )
     ref = registry.resolve("mask", "local")
     assert ref.import_paths == (str(tmp_path),)
-    assert build(ref, MaskContext()) == ("built", None)
+    assert type(build(ref, MaskContext())).__module__ == "localmask"
 
 
 def test_a_package_of_a_folder_is_a_plugin(load: Callable[..., Registry]) -> None:

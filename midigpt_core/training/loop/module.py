@@ -11,7 +11,7 @@ from attrs import frozen
 from lightning.pytorch import LightningModule
 
 from midigpt_core import terminal
-from midigpt_core.errors import CheckpointError, TrainingError
+from midigpt_core.errors import CheckpointError, ComponentError, TrainingError
 from midigpt_core.keys import Stage, derive
 from midigpt_core.records import IGNORED_LABEL
 from midigpt_core.training.loop.adapting import has_dropout
@@ -114,11 +114,13 @@ class TrainingModule(LightningModule):
         accept_new_data: bool = False,
         loss_on: str = "all",
         adapted: Adapted | None = None,
+        architecture: str = "architecture",
         seed: int = 0,
     ) -> None:
         """``name_pieces`` returns the pieces in packed rows, for messages. The ranks agree on ``signals``
         together with the step's loss. ``loss_on``: see :func:`midigpt_core.training.loop.losses.counted_labels`.
-        ``adapted``: the adapter in ``model``. ``seed``: of what dropout draws."""
+        ``adapted``: the adapter in ``model``. ``architecture``: what messages call the component. ``seed``: of what
+        dropout draws."""
         super().__init__()
         self.model = model
         self.settings = settings
@@ -129,6 +131,7 @@ class TrainingModule(LightningModule):
         self._accept_new_data = accept_new_data
         self._loss_on = loss_on
         self.adapted = adapted
+        self._architecture = architecture
         self._seed = seed
         self._has_dropout = has_dropout(model)
         #: The micro-batches since the last step.
@@ -160,9 +163,12 @@ class TrainingModule(LightningModule):
         split_over_ranks(self.model, self.trainer)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        logits: Tensor = self.model(
-            batch["input_ids"], position_ids=batch["position_ids"], document_ids=batch["document_ids"]
-        )
+        ids = batch["input_ids"]
+        logits: Tensor = self.model(ids, position_ids=batch["position_ids"], document_ids=batch["document_ids"])
+        if logits.shape != (*ids.shape, self.vocabulary.size):
+            shape, expected = list(logits.shape), [*ids.shape, self.vocabulary.size]
+            problem = TypeError(f"forward() returned logits of shape {shape}, not {expected}")
+            raise ComponentError(self._architecture, f"step {self.trainer.global_step + 1}", problem)
         return logits
 
     # --- training ----------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from midigpt_core.inference.guarded import guarded
 from midigpt_core.music.measuring import chosen_metrics
 from midigpt_core.paths import usable_path
 from midigpt_core.plugins import current_registry
+from midigpt_core.plugins.faults import faults_named
 from midigpt_core.records import SEQUENCE
 from midigpt_core.training.planning.chosen import bundled_header, choose, settle_source, source_of
 from midigpt_core.training.planning.copies import warn_of_leakage, without_copies
@@ -115,6 +116,30 @@ def prepare(
     Without ``train_path`` the run trains on the configuration's ``train_sets``. ``progress`` is called while corpora
     are built. Raises :class:`midigpt_core.errors.MidigptError` for every error that the user can fix.
     """
+    chosen: list[ComponentRef] = []
+    with faults_named(chosen, lambda: "before the run"):
+        return _prepare(
+            config,
+            train_path,
+            eval_path,
+            resume=resume,
+            accept_new_data=accept_new_data,
+            progress=progress,
+            components=chosen,
+        )
+
+
+def _prepare(
+    config: TrainConfig,
+    train_path: Paths | None,
+    eval_path: Paths | None,
+    *,
+    resume: str | os.PathLike[str] | None,
+    accept_new_data: bool,
+    progress: Progress | None,
+    components: list[ComponentRef],
+) -> Plan:
+    """See :func:`prepare`. ``components`` gets those of the run as soon as they are known."""
     for what, given in (("train_path", train_path), ("eval_path", eval_path)):
         for path in () if given is None else listed(given):
             usable_path(path, what=what)
@@ -147,6 +172,7 @@ def prepare(
     base = base_of(config)
     adopted = adopt(config, base, registry) if base is not None else None
     chosen = choose(config, registry, encoder=adopted)
+    components += chosen.all
     chosen, encoder = settle_positions(config, chosen, registry, kept=_kept_positions(config, registry, resume, base))
     _look_for_grammar(config, encoder, chosen.encoder)
     bank = _bank(config)
