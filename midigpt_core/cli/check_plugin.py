@@ -10,6 +10,7 @@ import click
 from midigpt_core.cli.echo import echo_line
 from midigpt_core.cli.new_plugin import KindName
 from midigpt_core.cli.options import NAME, common_options, plugin_flags
+from midigpt_core.cli.plugins import extensions
 from midigpt_core.cli.selected import plugin_entries
 from midigpt_core.errors import ConfigError, PluginError, unknown_name
 from midigpt_core.plugins.loader import Rejected, rejecting
@@ -38,6 +39,10 @@ def check_plugin(ctx: click.Context, name: str, kind: Kind | None, assignments: 
     """Run the test kit's checks of a plugin. The exit code is 1 if one fails."""
     entries = plugin_entries(ctx)
     if not any(entry.answers_to(name) for entry in entries):
+        if found := next((one for one in extensions() if one.answers_to(name)), None):
+            raise PluginError(
+                f"{found} has no components, so the kit has no checks for it. Run its own tests: pytest in its folder."
+            )
         raise PluginError(unknown_name("plugin", normalise(name), {entry.name for entry in entries}))
     paths: dict[str, list[str]] = {}
     for text in assignments:

@@ -21,7 +21,7 @@ from midigpt_core.cli.tables import table
 from midigpt_core.config.json_schema import DRAFT
 from midigpt_core.corpus.engines import GROUP as ENGINES
 from midigpt_core.errors import PluginError, unknown_name
-from midigpt_core.kinds import RUN_KINDS
+from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins.describe import ComponentReport, PluginReport, describe
 from midigpt_core.plugins.loader import Rejected, rejecting
 from midigpt_core.plugins.selection import normalise
@@ -215,21 +215,35 @@ def _schema(reports: list[PluginReport], others: list[Extension]) -> dict[str, A
     if not parts:
         what = " and ".join(map(str, [*(report.entry for report in reports), *others]))
         raise PluginError(f"{what} provides no component, so there is nothing to choose in a configuration.")
-    settings: dict[str, list[Any]] = {}
+    choices: dict[Kind, list[Any]] = {}
     blocks: dict[str, Any] = {}
     for plugin, component in parts:
         key = f"{component.kind.setting}.{plugin}.{component.name}"
         names = {"enum": [component.name, f"{plugin}/{component.name}"]}
         blocks[key] = _block(component, names)
-        if component.kind in RUN_KINDS:
-            settings.setdefault(component.kind.setting, []).extend([names, {"$ref": f"#/$defs/{key}"}])
+        # An attribute control is chosen by its name alone.
+        block = [] if component.kind is Kind.ATTRIBUTE else [{"$ref": f"#/$defs/{key}"}]
+        choices.setdefault(component.kind, []).extend([names, *block])
     return {
         "$schema": DRAFT,
         "title": ", ".join(str(report.entry) for report in reports),
         "type": "object",
-        "properties": {setting: {"anyOf": choices} for setting, choices in settings.items()},
+        "properties": _settings(choices),
         "$defs": blocks,
     }
+
+
+def _settings(choices: dict[Kind, list[Any]]) -> dict[str, Any]:
+    """The schemas of the settings that choose components, by name: one component, or a list of them."""
+    settings = {kind.setting: {"anyOf": choices[kind]} for kind in RUN_KINDS if kind in choices}
+    lists = {kind: {"type": "array", "items": {"anyOf": values}} for kind, values in choices.items()}
+    if Kind.METRIC in choices:
+        settings["metrics"] = lists[Kind.METRIC]
+    if Kind.ATTRIBUTE in choices:
+        # Also of an encoder that another plugin provides.
+        encoder = settings.setdefault(Kind.ENCODER.setting, {})
+        encoder["properties"] = {"attributes": lists[Kind.ATTRIBUTE]}
+    return settings
 
 
 def _block(component: ComponentReport, names: dict[str, Any]) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def _setting_flags(function: Function) -> Function:
     """An option for every setting, which is also spelled as in a configuration file."""
     for name in setting_names():
         kind = PATH if is_path(name) else NAME
-        spellings = dict.fromkeys([f"--{name}", flag_of(name), *(["-o"] if name == "output_dir" else [])])
+        plain = f"--{name.replace('_', '-')}"
+        spellings = dict.fromkeys([f"--{name}", plain, flag_of(name), *(["-o"] if name == "output_dir" else [])])
         about = f"{setting_help(name)}.{_default(name)}"
         function = click.option(*spellings, name, cls=_Setting, type=kind, metavar="VALUE", help=about)(function)
     return function

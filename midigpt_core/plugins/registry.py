@@ -148,7 +148,12 @@ class Registry:
         self.set_aside[entry] = str(rejection)
         report(entry, rejection)
 
+    def _presets(self) -> set[str]:
+        return {preset for item in self.provided(Kind.ENCODER) for preset in getattr(item.spec, "presets", ())}
+
     def _unknown(self, kind: Kind, name: str) -> str:
+        if kind is Kind.ENCODER and name in self._presets():
+            return f"{name!r} is a preset, not an encoder. Set encoder_config_path to {name!r} instead of encoder."
         message = unknown_name(kind.words, name, {item.spec.name for item in self.provided(kind)})
         if self.set_aside:
             message += f" Set aside: {', '.join(sorted(entry.name for entry in self.set_aside))}."

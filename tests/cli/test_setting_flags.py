@@ -33,7 +33,11 @@ def spelled(name: str) -> str:
     return OTHER.get(name) or (value if isinstance(value, str) else json.dumps(value)) or "x"
 
 
-@pytest.mark.parametrize("spelling", [flag_of, "--{}".format], ids=["hyphens", "underscores"])
+@pytest.mark.parametrize(
+    "spelling",
+    [flag_of, "--{}".format, lambda name: f"--{name.replace('_', '-')}"],
+    ids=["help", "underscores", "hyphens"],
+)
 def test_each_setting_has_a_flag(spelling: object) -> None:
     assert callable(spelling)
     arguments = [part for name in setting_names() for part in (spelling(name), spelled(name))]

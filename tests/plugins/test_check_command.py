@@ -96,3 +96,11 @@ def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> Non
         assert error.startswith("Error: ")
         assert error.count("\n") == 1
         assert part in error
+
+
+def test_a_command_has_no_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugins", "check", "serve"]) == 2
+    assert capsys.readouterr().err == (
+        "Error: command 'serve' (midigpt-core 0.1.0) has no components, so the kit has no checks for it. Run its own "
+        "tests: pytest in its folder.\n"
+    )

@@ -126,6 +126,22 @@ def test_a_schema_takes_and_refuses_what_a_configuration_does(capsys: pytest.Cap
         assert not fits({"mask": mask})
 
 
+def test_a_schema_takes_lists_of_components(capsys: pytest.CaptureFixture[str]) -> None:
+    fits = jsonschema.Draft202012Validator(
+        json.loads(run(capsys, "plugins", "show", "metrics", "--json-schema"))
+    ).is_valid
+    assert fits({"metrics": ["groove", {"name": "metrics/groove", "grid": 4}]})
+    assert not fits({"metrics": ["grove"]})
+    assert not fits({"metrics": [{"name": "groove", "grid": "4"}]})
+    fits = jsonschema.Draft202012Validator(
+        json.loads(run(capsys, "plugins", "show", "attributes", "--json-schema"))
+    ).is_valid
+    assert fits({"encoder": {"name": "midigpt", "attributes": ["syncopation"]}})
+    assert not fits({"encoder": {"name": "midigpt", "attributes": ["syncopations"]}})
+    # It is chosen by its name alone.
+    assert not fits({"encoder": {"name": "midigpt", "attributes": [{"name": "syncopation"}]}})
+
+
 def test_no_schema_of_what_has_no_options_or_is_broken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = run(capsys, "plugins", "show", "ray", "--json-schema", code=2)
     assert error == (
