@@ -265,7 +265,7 @@ class ChunkReader {
 
   // The non-commercial manufacturer's id, "midigpt", a channel and a program: a track without notes.
   void silent_track() {
-    const std::string name = "\x7Dmidigpt";
+    const std::string name = "}midigpt";  // '}' is that id, 0x7D
     for (std::size_t i = 0; i < name.size(); ++i) {
       if (chunk_.data(i) != name[i]) return;
     }
