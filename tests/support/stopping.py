@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from attrs import frozen
 
 from midigpt_core.checkpoint import load_checkpoint
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.process import BaseProcess
 
-    import torch
-
     from midigpt_core.config import TrainConfig
+
+# The first gradient of a process starts a thread for each GPU, and a process forked after that can compute none. A
+# FakeTensorMode, on a PyTorch for CUDA without a GPU, registers eight GPUs that do not exist: this gradient is first.
+torch.zeros(1, requires_grad=True).sum().backward()
 
 #: No run of these tests takes a third of it; what hangs is killed.
 WATCHDOG_S = 90.0
