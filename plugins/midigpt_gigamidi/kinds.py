@@ -22,6 +22,8 @@ MOST_TEXT_BYTES = 4 << 10
 _MOST_EXACT = float(1 << 53)
 _INTEGER_TEXT = r"^[+-]?\d{1,15}(\.0*)?$"
 _EMPTY_TEXT = frozenset({"", "nan", "none", "null", "na", "<na>"})
+# Brackets and quotation marks of a list or text that is printed with nothing in it.
+_AROUND = " \t\n[](){}'\""
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _STRUCT_NAME = re.compile(r"['\"](?:genre|name)['\"]\s*:\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")")
 _NAME_FIELDS = ("genre", "name", "style", "title")
@@ -188,18 +190,24 @@ def to_integer_lists(column: pa.Array) -> tuple[pa.Array, int]:
     return pa.ListArray.from_arrays(offsets, values, mask=column.is_null() if column.null_count else None), lost
 
 
-def to_numbers(column: pa.Array) -> list[float | None]:
-    """A number per row: of a list the first, of text the first tempo that it prints."""
+def to_numbers(column: pa.Array) -> tuple[list[float | None], int]:
+    """A number per row (of a list the first, of text the first tempo that it prints), and how many values have none and
+    became None."""
     column = _plain(column)
     if _is_list(column.type):
         lengths, items = _lists(column)
-        starts = np.cumsum(lengths) - lengths
-        numbers = to_numbers(items)
-        return [numbers[at] if length else None for at, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
+        firsts = items.take(pa.array((np.cumsum(lengths) - lengths)[lengths > 0]))
+        found, lost = to_numbers(firsts)
+        numbers = iter(found)
+        return [next(numbers) if length else None for length in lengths.tolist()], lost
     if _is_text(column.type):
-        return [None if text is None else _number(text) for text in to_texts(column)]
-    values: list[float | None] = pc.cast(column, pa.float64()).to_pylist()
-    return values
+        texts = [
+            text if text is None or text.strip(_AROUND).lower() not in _EMPTY_TEXT else None
+            for text in to_texts(column)
+        ]
+        values = [None if text is None else _number(text) for text in texts]
+        return values, sum(value is None for value in values) - sum(text is None for text in texts)
+    return pc.cast(column, pa.float64()).to_pylist(), 0
 
 
 def _number(text: str) -> float | None:

@@ -84,6 +84,13 @@ class Values:
             self.lost(role, lost)
         return values
 
+    def numbers(self, role: str) -> pa.Array:
+        """float64."""
+        values, lost = to_numbers(self.columns[role])
+        if lost:
+            self.lost(role, lost)
+        return pa.array(values, pa.float64())
+
     def integer_lists(self, role: str) -> pa.Array:
         """list<int64>."""
         values, lost = to_integer_lists(self.columns[role])
@@ -191,7 +198,7 @@ def _numeric(options: GigamidiOptions) -> Iterator[tuple[str, str, float]]:
 def _filters(values: Values, options: GigamidiOptions) -> Iterator[tuple[str, BoolArray]]:
     """Each filter that is set, and which rows pass it; a row without the value passes no filter that needs one."""
     for reason, role, limit in _numeric(options):
-        numbers = pa.array(to_numbers(values.columns[role]), pa.float64()) if role == TEMPO else values.integers(role)
+        numbers = values.numbers(role) if role == TEMPO else values.integers(role)
         compare = pc.greater_equal if reason.startswith("min_") else pc.less_equal
         yield reason, to_mask(compare(numbers, limit), null=False)
     for one in options.conditions:

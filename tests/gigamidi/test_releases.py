@@ -295,6 +295,19 @@ class TestFilters:
         assert batch.row.tolist() == kept
         assert batch.dropped == {next(iter(options)): 3 - len(kept)}
 
+    @pytest.mark.parametrize("in_lists", [False, True])
+    def test_tempos_that_cannot_be_read_are_named_once(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, in_lists: bool
+    ) -> None:
+        texts = ["Tempo(qpm=100.0)", "presto", "[]", "None", None, "mspq=0"]
+        tempo = [[text] for text in texts] if in_lists else texts
+        batch = read(tmp_path, {"music": [MUSIC[0]] * 6, "tempo": tempo}, min_tempo=60, max_tempo=200)
+        assert batch.row.tolist() == [0]
+        assert batch.dropped == {"min_tempo": 5}
+        (record,) = caplog.records
+        said = "column 'tempo' has values that are not a number, at first 2; they are left out."
+        assert record.getMessage().endswith(said)
+
     def test_categories_stored_as_doubles(self, tmp_path: Path) -> None:
         """As a table becomes in which a category is missing."""
         columns = {**v2(), INSTRUMENTS_V2: pa.array([0.0, None, 1.0], pa.float64())}
