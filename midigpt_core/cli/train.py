@@ -288,9 +288,10 @@ def music_line(plan: Plan, data: tuple[str, ...]) -> str:
     left_out = ", ".join(f"{reason} {count:,}" for reason, count in rows.items() if reason != "kept")
     where = f" ({left_out}; 'midigpt corpus info {data[0]}' names some)" if left_out else ""
     usable = len(plan.training.pieces) + (len(plan.evaluation.pieces) if plan.is_held_out and plan.evaluation else 0)
+    total = sum(rows.values())
     return (
-        f"music: {sum(rows.values()):,} rows, {rows.get('kept', 0):,} kept{where}, {usable:,} of them usable"
-        f"{_copies(plan)}"
+        f"music: {total:,} row{'' if total == 1 else 's'}, {rows.get('kept', 0):,} kept{where}, "
+        f"{usable:,} of them usable{_copies(plan)}"
     )
 
 

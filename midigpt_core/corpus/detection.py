@@ -100,12 +100,12 @@ def _read_by(path: str, specs: Sequence[tuple[str, SourceSpec]]) -> Iterator[tup
 
 
 def _ending(name: str) -> str:
-    return PurePath(name).suffix.lower() or "no ending"
+    return PurePath(name).suffix.lower() or "without an ending"
 
 
 def _counted(endings: Counter[str]) -> str:
     """``3 .mid, 1 .kar``"""
-    listed = [f"{count:,} {printable(ending, 12)}" for ending, count in endings.most_common(_MOST_KINDS)]
+    listed = [f"{count:,} {printable(ending, 18)}" for ending, count in endings.most_common(_MOST_KINDS)]
     left = len(endings) - len(listed)
     return ", ".join(listed) + (f" and {left} more kinds" if left > 0 else "")
 

@@ -299,14 +299,16 @@ def _lines(
     yield f"batch: {counted} of {config.max_seq_len:,} tokens  (--batch-size N)"
     seconds = timing.train * rows
     passes = config.max_steps * rows * timing.tokens / music
+    trained = len(plan.training.pieces)
     yield (
         f"steps: {config.max_steps:,} of {seconds:.2f} s, timed in {took:.0f} s; about {passes:.1f} passes over "
-        f"{len(plan.training.pieces):,} pieces  (--max-steps N)"
+        f"{trained:,} piece{'' if trained == 1 else 's'}  (--max-steps N)"
     )
     if plan.evaluation is not None:
         pieces = len(plan.evaluation.pieces)
+        counted = "1 row" if config.eval_rows == 1 else f"{config.eval_rows} rows"
         yield (
-            f"evaluation: {config.eval_rows} rows every {config.eval_steps:,} steps, from "
+            f"evaluation: {counted} every {config.eval_steps:,} steps, from "
             f"{pieces:,} piece{'' if pieces == 1 else 's'}  (--set eval_steps=N)"
         )
     if plan.copy_metric is not None and plan.evaluation is not None:

@@ -80,5 +80,5 @@ def test_files_of_two_sources_must_be_told_apart(music: Path, bundled: Registry)
 def test_a_folder_of_other_files_names_their_kinds(tmp_path: Path, bundled: Registry) -> None:
     for name in ("a.txt", "b.txt", "c.MP3", "LICENSE"):
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match=r"\.mid.*only 2 \.txt, 1 \.mp3, 1 no ending"):
+    with pytest.raises(DataError, match=r"\.mid.*only 2 \.txt, 1 \.mp3, 1 without an ending"):
         detect_source(bundled, [str(tmp_path)])

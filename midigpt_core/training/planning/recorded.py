@@ -23,8 +23,8 @@ def chosen_for(minutes: float) -> str:
 
 
 def spelled_minutes(minutes: float) -> str:
-    """``"15 minutes"``"""
-    return f"{minutes:g} minutes"
+    """``"15 minutes"``, ``"1 minute"``."""
+    return f"{minutes:g} minute{'' if minutes == 1 else 's'}"
 
 
 def leave_open(config: TrainConfig, minutes: float) -> None:
