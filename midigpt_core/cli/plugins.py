@@ -235,7 +235,7 @@ def _schema(reports: list[PluginReport], others: list[Extension]) -> dict[str, A
 
 def _settings(choices: dict[Kind, list[Any]]) -> dict[str, Any]:
     """The schemas of the settings that choose components, by name: one component, or a list of them."""
-    settings = {kind.setting: {"anyOf": choices[kind]} for kind in RUN_KINDS if kind in choices}
+    settings: dict[str, Any] = {kind.setting: {"anyOf": choices[kind]} for kind in RUN_KINDS if kind in choices}
     lists = {kind: {"type": "array", "items": {"anyOf": values}} for kind, values in choices.items()}
     if Kind.METRIC in choices:
         settings["metrics"] = lists[Kind.METRIC]
