@@ -45,6 +45,7 @@ _LONGEST_ID = 256
 #: What a header may hold as it is.
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 _EVENT_STREAM = "text/event-stream; charset=utf-8"
+_NOT_JSON = "the body was not read as JSON. Send it with the header Content-Type: application/json."
 
 
 class GenerateBody(BaseModel):
@@ -92,12 +93,7 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
-        # Without `input`, which would send the music back, and may hold what JSON cannot say.
-        problems = [
-            {"type": one["type"], "loc": [str(part) for part in one["loc"]], "msg": one["msg"]}
-            for one in error.errors()
-        ]
-        return _Json({"detail": problems}, 422)
+        return _Json({"detail": _problems(error)}, 422)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -166,6 +162,20 @@ def build_app(models: Models, settings: ServerSettings, stop: Callable[[], None]
 
     add_studio(app, settings.score_limits)
     return app
+
+
+def _problems(error: RequestValidationError) -> list[dict[str, Any]]:
+    # FastAPI reads a body as JSON only if its header says that it is.
+    was_text = isinstance(error.body, bytes) and error.body != b""
+    # Without `input`, which would send the music back, and may hold what JSON cannot say.
+    return [
+        {
+            "type": one["type"],
+            "loc": [str(part) for part in one["loc"]],
+            "msg": _NOT_JSON if was_text and one["loc"] == ("body",) else one["msg"],
+        }
+        for one in error.errors()
+    ]
 
 
 def _prepared(body: GenerateBody, model: Model, settings: ServerSettings, slot: Slot) -> Generation:

@@ -374,7 +374,12 @@ def test_pages_about_the_endpoints_and_paths_that_are_not_there(server: TestClie
 
 def test_a_body_that_is_not_json(server: TestClient) -> None:
     assert server.post("/generate", content=b"{", headers={"content-type": "application/json"}).status_code == 422
-    assert server.post("/generate", content=json.dumps(body(1))).status_code == 422, "without its content type"
+    # As curl sends it unless told otherwise.
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    for unsaid in ({}, form):
+        answer = server.post("/generate", content=json.dumps(body(1)), headers=unsaid)
+        assert answer.status_code == 422
+        assert "Send it with the header Content-Type: application/json." in answer.json()["detail"][0]["msg"]
     infinite = json.dumps(body(1)).replace("600000", "Infinity")
     answer = server.post("/generate", content=infinite, headers={"content-type": "application/json"})
     assert (answer.status_code, "Infinity" in answer.json()["detail"]) == (422, True)
