@@ -28,7 +28,7 @@ LINK = re.compile(r"\]\((?P<path>[^()\s#]*)(?P<anchor>#[^()\s]+)?\)")
 SOURCE = re.compile(
     r"(?<![\w./-])(?P<path>(?:midigpt_core|plugins|csrc|tests|bench|docs)/(?![\w./-]*acme)[\w./-]+\.(?:py|h|cpp|c|json|gz))\b"
 )
-URL = re.compile(r"https?://[^\s)>\]]+")
+URL = re.compile(r"\b[a-z]+://[^\s)>\]]+")
 #: Code and pages, apart from tests and templates, which make up files of their own.
 CITES_SOURCES = ("midigpt_core", "plugins", "csrc", "bench", "docs")
 
