@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from midigpt_core import files
 from midigpt_core.score.note_times import note_times
 from midigpt_core.score.programs import PROGRAM_NAMES
+from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
     import os
@@ -215,7 +216,8 @@ def _heading(draw: ImageDraw.ImageDraw, title: str, bars: tuple[int, int, int], 
     shown = "" if (first, end) == (0, count) else f"bars {first} to {end - 1} of {count}"
     drawn = "" if tracks[0] == tracks[1] else f"{tracks[0]} of {tracks[1]:,} tracks"
     left = 8
-    for text in (title, shown, drawn):
+    # The name of a file may have line feeds and bytes that are no text.
+    for text in (printable(title, None), shown, drawn):
         if text:
             draw.text((left, 7), text, _INK, _font(13))
             left += round(draw.textlength(text, _font(13))) + 18

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -579,6 +580,18 @@ def test_a_track_without_notes_is_not_recommended_as_context() -> None:
     found = [TrackOutcome(candidate=0, track=1, bars=(0, 1), notes=0, novelty=None, attributes=(), context=context)]
     assert list(heard_lines(found, {2}))[-1].endswith("To keep track 3, add --set context_keep=[3].")
     assert len(list(heard_lines(found, {2, 3}))) == 1
+
+
+def test_outputs_of_any_legal_name_are_written(generate: Callable[..., Any], tmp_path: Path) -> None:
+    """Line feeds, control characters and bytes that are no UTF-8, in the name of the piece and thus in its picture."""
+    song = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in\n\x1b[31m\xff\xe9.mid"))
+    song.write_bytes(Path(BACH).read_bytes())
+    for options in ((), ("--json", "--overwrite")):
+        code, text, error = generate("--input", str(song), "--track", "0", "--bars", "0-1", *options)
+        assert (code, error) == (0, "")
+        assert "\x1b" not in text
+    assert song.with_name(f"{song.stem}-1.mid").is_file()
+    assert song.with_name(f"{song.stem}-1.png").is_file()
 
 
 def test_outputs_of_the_longest_legal_name_are_written(generate: Callable[..., Any], tmp_path: Path) -> None:
