@@ -14,7 +14,7 @@ from midigpt_core.cli.plugins import extensions
 from midigpt_core.cli.selected import plugin_entries
 from midigpt_core.errors import ConfigError, PluginError, unknown_name
 from midigpt_core.plugins.loader import Rejected, rejecting
-from midigpt_core.plugins.selection import normalise
+from midigpt_core.plugins.names import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from midigpt_core.cli.options import plugin_flags
 from midigpt_core.errors import PluginError, nearest
+from midigpt_core.plugins.names import CORE_DISTRIBUTION, normalise
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 THIRD_PARTY_COMMANDS = "midigpt_core.commands"
 
@@ -39,7 +41,7 @@ class LazyGroup(click.Group):
         return frozenset(self._lazy_commands)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*self._lazy_commands, *self._third_parties()])
+        return sorted([*self._lazy_commands, *self._third_parties(ctx)])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         from midigpt_core.cli.log_lines import guard_log
@@ -47,7 +49,7 @@ class LazyGroup(click.Group):
         guard_log()
         if cmd_name in self._lazy_commands:
             return _own(cmd_name, self._lazy_commands[cmd_name][0])
-        points = self._third_parties().get(cmd_name, [])
+        points = self._third_parties(ctx).get(cmd_name, [])
         if len(points) > 1:
             origins = " and ".join(_origin(point) for point in points)
             raise PluginError(f"command {cmd_name!r} is provided by {origins}. Uninstall one of them.")
@@ -58,6 +60,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         known = self.list_commands(ctx)
+        if name not in known and any(point.name == name for point in self._points()):
+            ctx.fail(f"command {name!r} is a plugin's, which --no-plugins or --no-plugin leaves out.")
         if name not in known and not name.startswith("-"):
             ctx.fail(f"no command named {name!r}.{nearest(name, known)} Available: {', '.join(known)}.")
         return super().resolve_command(ctx, args)
@@ -66,7 +70,7 @@ class LazyGroup(click.Group):
         rows = [(name, summary) for name, (_, summary) in sorted(self._lazy_commands.items())]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-        foreign = self._third_parties()
+        foreign = self._third_parties(ctx)
         if foreign:
             with formatter.section("Commands of plugins"):
                 rows = [
@@ -75,13 +79,28 @@ class LazyGroup(click.Group):
                 ]
                 formatter.write_dl(rows)
 
-    def _third_parties(self) -> dict[str, list[importlib.metadata.EntryPoint]]:
+    def _third_parties(self, ctx: click.Context) -> dict[str, list[importlib.metadata.EntryPoint]]:
         found: dict[str, list[importlib.metadata.EntryPoint]] = {}
-        if self._entry_point_group is not None:
-            for point in importlib.metadata.entry_points(group=self._entry_point_group):
-                if point.name not in self._lazy_commands:
-                    found.setdefault(point.name, []).append(point)
+        for point in self._points():
+            if point.name not in self._lazy_commands and _is_wanted(point, ctx):
+                found.setdefault(point.name, []).append(point)
         return found
+
+    def _points(self) -> Iterable[importlib.metadata.EntryPoint]:
+        if self._entry_point_group is None:
+            return ()
+        return importlib.metadata.entry_points(group=self._entry_point_group)
+
+
+def _is_wanted(point: importlib.metadata.EntryPoint, ctx: click.Context) -> bool:
+    """Whether the plugin options before the command allow a command of another distribution."""
+    distribution = normalise(point.dist.name) if point.dist is not None else ""
+    if distribution == CORE_DISTRIBUTION:
+        return True
+    names, flags = {normalise(point.name), distribution}, plugin_flags(ctx)
+    if names & set(map(normalise, flags.disabled)):
+        return False
+    return flags.third_parties or bool(names & set(map(normalise, flags.plugins)))
 
 
 def _origin(point: importlib.metadata.EntryPoint) -> str:

@@ -20,8 +20,9 @@ from midigpt_core.cli.groups import THIRD_PARTY_COMMANDS
 from midigpt_core.cli.options import NAME, common_options
 from midigpt_core.cli.tables import table
 from midigpt_core.errors import PluginError, unknown_name
-from midigpt_core.plugins.discovery import CORE_DISTRIBUTION, discover
-from midigpt_core.plugins.selection import Selection, normalise
+from midigpt_core.plugins.discovery import discover
+from midigpt_core.plugins.names import CORE_DISTRIBUTION, normalise
+from midigpt_core.plugins.selection import Selection
 from midigpt_core.terminal import printable
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from midigpt_core.errors import PluginError
 from midigpt_core.files import explained, write_text
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins.discovery import discover
-from midigpt_core.plugins.selection import Selection, normalise
+from midigpt_core.plugins.names import normalise
+from midigpt_core.plugins.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ from midigpt_core.errors import PluginError, unknown_name
 from midigpt_core.kinds import RUN_KINDS, Kind
 from midigpt_core.plugins.describe import ComponentReport, PluginReport, describe
 from midigpt_core.plugins.loader import Rejected, rejecting
-from midigpt_core.plugins.selection import normalise
+from midigpt_core.plugins.names import normalise
 from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from midigpt_core.components import AttributeSpec
 from midigpt_core.contracts import PluginAttribute
 from midigpt_core.errors import ComponentError, MidigptError
 from midigpt_core.kinds import Kind
+from midigpt_core.plugins.names import normalise
 from midigpt_core.plugins.registry import current_registry
-from midigpt_core.plugins.selection import normalise
 from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:

@@ -16,14 +16,15 @@ from midigpt_core.errors import PluginError, nearest
 from midigpt_core.files import read_bytes
 from midigpt_core.hookspecs import API_VERSION
 from midigpt_core.paths import usable_path
-from midigpt_core.plugins.selection import Selection, normalise
+from midigpt_core.plugins.names import CORE_DISTRIBUTION, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
 
+    from midigpt_core.plugins.selection import Selection
+
 ENTRY_POINT_GROUP = "midigpt_core.plugins"
-CORE_DISTRIBUTION = "midigpt-core"
 
 _API_LINE = re.compile(r"^MIDIGPT_API\b[^=\n]*=\s*(\d+)", re.MULTILINE)
 _PREFIX = "midigpt-plugin-"

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 
 from attrs import evolve, frozen
 
 from midigpt_core.errors import PluginError
-
-
-def normalise(name: str) -> str:
-    """A plugin's or distribution's name in the form in which names are compared (that of packaging, PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 @frozen

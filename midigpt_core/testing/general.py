@@ -18,8 +18,8 @@ from midigpt_core.hookspecs import API_VERSION
 from midigpt_core.kinds import Kind
 from midigpt_core.plugins.building import build, structure_options
 from midigpt_core.plugins.discovery import source_file, stated_api
+from midigpt_core.plugins.names import normalise
 from midigpt_core.plugins.registry import current_registry, use_registry
-from midigpt_core.plugins.selection import normalise
 from midigpt_core.plugins.targets import import_target
 
 if TYPE_CHECKING:

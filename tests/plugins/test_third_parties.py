@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from midigpt_core.cli import main
 from midigpt_core.contracts import EncoderContext, MaskContext
 from midigpt_core.errors import ComponentError, ConfigError, PluginError
 from midigpt_core.plugins import Selection, build, discover, load_registry
@@ -228,3 +229,11 @@ def test_a_command_that_cannot_be_imported_is_shown_as_broken(environment: Envir
     assert shown.returncode == 0
     assert shown.stdout.startswith("command 'goodbye' (midigpt-hello 0.1), broken, midigpt_hello_broken:goodbye, ")
     assert "\n  error: RuntimeError: not today (while it was imported)\n" in shown.stdout
+
+
+def test_commands_are_left_out_with_their_plugins(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags in (["--no-plugins"], ["--no-plugin", "hello"], ["--no-plugin", "midigpt-hello"]):
+        assert main([*flags, "hello"]) == 2
+        assert "command 'hello' is a plugin's, which --no-plugins or --no-plugin leaves out" in capsys.readouterr().err
+    assert main(["--no-plugins", "--plugin", "midigpt-hello", "hello"]) == 0
+    assert main(["--no-plugins", "serve", "--help"]) == 0
