@@ -31,14 +31,20 @@ _USED: Mapping[Kind, tuple[str, ...]] = {
 def structure_options(ref: ComponentRef) -> Any:
     """The options of a reference as an instance of the component's options class (None without one).
 
-    Raises :class:`ConfigError` naming the option, with the nearest name for an unknown one.
+    Raises :class:`ConfigError` naming the option, with the nearest name for an unknown one, and
+    :class:`ComponentError` for a class that cannot be one of options.
     """
     if ref.options_class is None:
         if ref.options:
             raise ConfigError(f"{ref.kind.setting}.{next(iter(ref.options))}: {ref} takes no options. Remove it.")
         return None
     options_class = _imported(ref, ref.options_class)
-    return structure_class(dict(ref.options), options_class, ref.kind.setting)
+    try:
+        return structure_class(dict(ref.options), options_class, ref.kind.setting)
+    except MidigptError:
+        raise
+    except Exception as error:
+        raise ComponentError(str(ref), f"its options class {ref.options_class}", error) from error
 
 
 def build(ref: ComponentRef, context: Any) -> Any:

@@ -220,3 +220,15 @@ def test_describing_reports_what_fails(load: Callable[..., Registry], tmp_path: 
 def test_a_preset_is_not_an_encoder() -> None:
     with pytest.raises(PluginError, match=r"'yellow' is a preset, .+ Set encoder_config_path to 'yellow'"):
         load_registry(Selection()).resolve("encoder", "yellow")
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["class Options: pass", "class Odd: pass\n@attrs.frozen\nclass Options:\n    it: Odd = Odd()"],
+    ids=["no attrs class", "a type that no configuration has"],
+)
+def test_a_class_that_cannot_be_one_of_options_is_named(load: Callable[..., Registry], options: str) -> None:
+    text = MASK.format(module="odd").replace('target="odd:build"', 'target="odd:build", options="odd:Options"')
+    ref = load(odd=f"import attrs\n{text}\n{options}\n").resolve("mask", {"name": "local", "it": 1})
+    with pytest.raises(ComponentError, match=r"mask 'local' of .*odd.py failed \(its options class odd:Options\)"):
+        build(ref, MaskContext())
