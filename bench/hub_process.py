@@ -13,7 +13,6 @@ from pathlib import Path
 
 REPO = "bench/music"
 _COMMIT = "0" * 40
-_PIECE_BYTES = 1 << 20
 
 
 def main() -> None:
@@ -62,9 +61,10 @@ def _handler(files: dict[str, tuple[Path, str]]) -> type[BaseHTTPRequestHandler]
             self.send_header("Content-Length", str(path.stat().st_size))
             self.end_headers()
             if body:
+                # By the kernel alone: the processor time of a hub is not part of what is measured.
                 with path.open("rb") as stream:
-                    while piece := stream.read(_PIECE_BYTES):
-                        self.wfile.write(piece)
+                    self.wfile.flush()
+                    self.connection.sendfile(stream)
 
         def log_message(self, *_: object) -> None:
             return
